@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Words that the host side shares: branch hints, visibility, fixed sizes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#define MALLARD_LIKELY(x) __builtin_expect(!!(x), 1)
+#define MALLARD_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define MALLARD_COLD __attribute__((noinline, cold))
+#define MALLARD_NOINLINE __attribute__((noinline))
+#define MALLARD_EXPORT extern "C" __attribute__((visibility("default")))
+/// Marks functions that malloc or free may reach. A clang that knows function effects checks it.
+#if defined(__clang__) && defined(__has_cpp_attribute)
+#if __has_cpp_attribute(clang::nonblocking)
+#define MALLARD_HOT [[clang::nonblocking]]
+#endif
+#endif
+#ifndef MALLARD_HOT
+#define MALLARD_HOT
+#endif
+
+namespace mallard {
+
+inline constexpr std::size_t kPageBytes = 4096;
+
+constexpr std::uintptr_t align_up(std::uintptr_t value, std::uintptr_t alignment) noexcept {
+  return (value + alignment - 1) & ~(alignment - 1);
+}
+
+inline std::uintptr_t address_of(const void* p) noexcept {
+  return reinterpret_cast<std::uintptr_t>(p);
+}
+
+}  // namespace mallard

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/os.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <time.h>
+
+namespace mallard::os {
+namespace {
+
+void* map_with(std::size_t bytes, long flags) noexcept {
+  long r = call(SYS_mmap, 0, static_cast<long>(bytes), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  return r < 0 && r > -4096 ? nullptr : reinterpret_cast<void*>(r);
+}
+
+std::uint64_t clock_ns(clockid_t clock) noexcept {
+  timespec t{};
+  clock_gettime(clock, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+}  // namespace
+
+void* map(std::size_t bytes) noexcept { return map_with(bytes, 0); }
+void* reserve(std::size_t bytes) noexcept { return map_with(bytes, MAP_NORESERVE); }
+void unmap(void* p, std::size_t bytes) noexcept { call(SYS_munmap, arg(p), static_cast<long>(bytes)); }
+bool protect(void* p, std::size_t bytes, int protection) noexcept {
+  return call(SYS_mprotect, arg(p), static_cast<long>(bytes), protection) == 0;
+}
+
+long open(const char* path, int flags, int mode) noexcept {
+  return call(SYS_openat, AT_FDCWD, arg(path), flags | O_CLOEXEC, mode);
+}
+
+long read(int fd, void* to, std::size_t bytes) noexcept {
+  long r;
+  do r = call(SYS_read, fd, arg(to), static_cast<long>(bytes));
+  while (r == -EINTR);
+  return r;
+}
+
+long pread(int fd, void* to, std::size_t bytes, std::uint64_t offset) noexcept {
+  long r;
+  do r = call(SYS_pread64, fd, arg(to), static_cast<long>(bytes), static_cast<long>(offset));
+  while (r == -EINTR);
+  return r;
+}
+
+void close(int fd) noexcept { call(SYS_close, fd); }
+
+long write_all(int fd, const void* from, std::size_t bytes) noexcept {
+  const char* p = static_cast<const char*>(from);
+  while (bytes > 0) {
+    long r = call(SYS_write, fd, arg(p), static_cast<long>(bytes));
+    if (r == -EINTR) continue;
+    if (r <= 0) return r < 0 ? r : -EIO;
+    p += r;
+    bytes -= static_cast<std::size_t>(r);
+  }
+  return 0;
+}
+
+long read_file(const char* path, char* to, std::size_t bytes) noexcept {
+  long fd = open(path, O_RDONLY);
+  if (fd < 0) return fd;
+  std::size_t have = 0;
+  long r = 0;
+  while (have + 1 < bytes && (r = read(static_cast<int>(fd), to + have, bytes - 1 - have)) > 0)
+    have += static_cast<std::size_t>(r);
+  close(static_cast<int>(fd));
+  to[have] = '\0';
+  return r < 0 ? r : static_cast<long>(have);
+}
+
+int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
+int thread_id() noexcept { return static_cast<int>(call(SYS_gettid)); }
+std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
+
+bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept {
+  iovec local{to, bytes};
+  iovec remote{reinterpret_cast<void*>(from), bytes};
+  return call(SYS_process_vm_readv, process_id(), arg(&local), 1, arg(&remote), 1, 0) ==
+         static_cast<long>(bytes);
+}
+
+}  // namespace mallard::os

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Raw Linux system calls. They set no errno, take no lock, are no cancellation points and work before
+// libc is initialised: the only way in which the host side talks to the kernel.
+// Every function returns the kernel's value: >= 0, or a negated errno.
+#pragma once
+
+#include <sys/syscall.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/attributes.hpp"
+
+namespace mallard::os {
+
+/// One system call with up to six arguments. \context hot: async-signal-safe
+inline long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                 long f = 0) noexcept {
+#if defined(__x86_64__)
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  long result;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return result;
+#else
+#error "mallard supports x86-64 only: base/os.hpp needs the system call of this architecture"
+#endif
+}
+
+template <typename T>
+inline long arg(T* p) noexcept {
+  return reinterpret_cast<long>(p);
+}
+
+/// Anonymous private memory; nullptr where the kernel refuses. Committed on first touch.
+/// \context refill
+void* map(std::size_t bytes) noexcept;
+/// Reserves address space without counting it as committed memory. \context refill
+void* reserve(std::size_t bytes) noexcept;
+void unmap(void* p, std::size_t bytes) noexcept;
+bool protect(void* p, std::size_t bytes, int protection) noexcept;
+
+long open(const char* path, int flags, int mode = 0) noexcept;  ///< adds O_CLOEXEC
+long read(int fd, void* to, std::size_t bytes) noexcept;
+long pread(int fd, void* to, std::size_t bytes, std::uint64_t offset) noexcept;
+void close(int fd) noexcept;
+/// Writes everything, going on after EINTR and short writes. \return 0 or a negated errno
+long write_all(int fd, const void* from, std::size_t bytes) noexcept;
+/// Reads a whole small file into `to` (at most bytes - 1, then a NUL). \return length or -errno
+long read_file(const char* path, char* to, std::size_t bytes) noexcept;
+
+int process_id() noexcept;
+int thread_id() noexcept;
+std::uint64_t monotonic_ns() noexcept;  ///< CLOCK_MONOTONIC, through the vDSO
+std::uint64_t realtime_ns() noexcept;   ///< CLOCK_REALTIME, through the vDSO
+
+/// Copies memory of this process that may vanish meanwhile. \return true if all bytes were copied
+bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept;
+
+}  // namespace mallard::os

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Call stacks: from the caller of malloc to the root of its thread, return addresses, leaf first.
+// libunwind is asked once per code address what unwinding there means; the answer is a 16-byte rule, and
+// walking is a chain of rules over the thread's stack (rules.hpp). What no rule can express goes to
+// libunwind as a whole (unwinder.hpp).
+#pragma once
+
+#include <cstdint>
+
+#include "base/attributes.hpp"
+
+namespace mallard::record {
+
+/// The registers at the call of an exported function, as its caller left them.
+struct Caller {
+  std::uintptr_t pc;           ///< return address into the host
+  std::uintptr_t return_slot;  ///< address of the stack word that holds pc
+  std::uintptr_t frame;        ///< rbp at the call
+};
+
+/// Registers at the call of the exported function whose body this stands in. The function must keep a
+/// frame pointer, which __builtin_frame_address forces.
+#define MALLARD_CALLER()                                                                      \
+  ([](std::uintptr_t* fa) noexcept {                                                          \
+    return ::mallard::record::Caller{fa[1], reinterpret_cast<std::uintptr_t>(fa + 1), fa[0]}; \
+  }(static_cast<std::uintptr_t*>(__builtin_frame_address(0))))
+
+inline constexpr int kMaxDepth = 128;  ///< frames kept; deeper stacks lose their root end
+
+struct StackStats {
+  std::uint64_t captured;      ///< stacks taken
+  std::uint64_t by_libunwind;  ///< of them walked by libunwind because no rule fitted
+  std::uint64_t truncated;     ///< of them cut at kMaxDepth, or ended early on unreadable memory
+  std::uint64_t rules;         ///< code addresses that libunwind was asked about
+  std::uint64_t rules_dropped; ///< rules that found the table full
+};
+
+/// Prepares the unwinder. \context init: once, before any capture
+void stacks_init() noexcept;
+
+/// Writes up to `max` return addresses, leaf first. Never allocates from a backend, never takes the
+/// loader's lock, never faults; keeps errno.
+/// \return how many were written; at least 1 (the caller's pc)
+/// \context hot (slow path): any thread, signal handlers
+int capture_stack(const Caller& caller, std::uintptr_t* pcs, int max) noexcept;
+
+/// A shared object was unloaded: rules of its addresses may be wrong from now on. \context any thread
+void on_module_unloaded() noexcept;
+
+StackStats stack_stats() noexcept;
+
+/// Around fork: hold every lock of the stacks, so that the child inherits none in use.
+void stacks_before_fork() noexcept;
+void stacks_after_fork() noexcept;
+
+}  // namespace mallard::record
