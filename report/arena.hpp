@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory of one report: grows in chunks from the kernel, is never reused, and goes back as a whole.
+// Bounded, so that a report can never eat the machine; every user must cope with nullptr.
+#pragma once
+
+#include <cstddef>
+
+#include "base/attributes.hpp"
+#include "base/os.hpp"
+
+namespace mallard::report {
+
+class Arena {
+ public:
+  static constexpr std::size_t kChunkBytes = 1u << 20;
+  static constexpr std::size_t kDefaultLimitBytes = 512u << 20;
+
+  explicit Arena(std::size_t limit_bytes = kDefaultLimitBytes) noexcept : limit_(limit_bytes) {}
+  ~Arena() { release(); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  /// Zeroed memory that lives as long as the arena. \return nullptr when the bound is reached
+  void* allocate(std::size_t bytes, std::size_t align = 16) noexcept {
+    std::uintptr_t at = align_up(cursor_, align);
+    if (MALLARD_UNLIKELY(at < cursor_ || at + bytes < at || at + bytes > end_)) {
+      if (!grow(bytes, align)) return nullptr;
+      at = align_up(cursor_, align);
+    }
+    cursor_ = at + bytes;
+    return reinterpret_cast<void*>(at);
+  }
+
+  /// `n` zeroed objects of a trivial type, or nullptr.
+  template <class T>
+  T* array(std::size_t n) noexcept {
+    std::size_t bytes;
+    if (__builtin_mul_overflow(n, sizeof(T), &bytes)) return nullptr;
+    return static_cast<T*>(allocate(bytes, alignof(T)));
+  }
+
+  void release() noexcept {
+    while (chunks_) {
+      Chunk* next = chunks_->next;
+      os::unmap(chunks_, chunks_->bytes);
+      chunks_ = next;
+    }
+    cursor_ = end_ = 0;
+    mapped_ = 0;
+  }
+
+  std::size_t mapped_bytes() const noexcept { return mapped_; }
+
+ private:
+  struct Chunk {
+    Chunk* next;
+    std::size_t bytes;
+  };
+
+  bool grow(std::size_t bytes, std::size_t align) noexcept {
+    std::size_t need;
+    if (__builtin_add_overflow(bytes, sizeof(Chunk) + align + kPageBytes, &need)) return false;
+    std::size_t size = need > kChunkBytes ? align_up(need, kPageBytes) : kChunkBytes;
+    if (size > limit_ - mapped_) return false;
+    auto* chunk = static_cast<Chunk*>(os::map(size));
+    if (!chunk) return false;
+    chunk->next = chunks_;
+    chunk->bytes = size;
+    chunks_ = chunk;
+    mapped_ += size;
+    cursor_ = address_of(chunk) + sizeof(Chunk);
+    end_ = address_of(chunk) + size;
+    return true;
+  }
+
+  Chunk* chunks_ = nullptr;
+  std::uintptr_t cursor_ = 0, end_ = 0;
+  std::size_t mapped_ = 0, limit_;
+};
+
+}  // namespace mallard::report
