@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Symbol lookup in one loaded object, without the loader: no lock, no malloc, no fall-through to the
+// object's dependencies (dlsym has all three, and a mixed set of allocator functions corrupts the heap).
+#pragma once
+
+#include <link.h>
+
+#include "base/attributes.hpp"
+
+namespace mallard {
+
+/// Address of the default version of `name` defined in `object`, IFUNCs resolved; nullptr if there is none.
+/// \context init, reporter: the object must stay loaded
+void* find_symbol(const link_map* object, const char* name) noexcept;
+
+/// First object of the link map, from `first` on, that defines `name`; nullptr if none does.
+link_map* find_definer(link_map* first, const char* name) noexcept;
+
+link_map* first_object() noexcept;  ///< the executable
+link_map* own_object() noexcept;    ///< libmallard.so
+link_map* libc_object() noexcept;   ///< the object that defines gnu_get_libc_version
+
+/// Executable addresses of `object`, from its program headers in memory. \return false if unreadable
+bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept;
+
+template <typename Function>
+Function* find_function(const link_map* object, const char* name) noexcept {
+  return reinterpret_cast<Function*>(find_symbol(object, name));
+}
+
+}  // namespace mallard

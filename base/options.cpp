@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/options.hpp"
+
+#include <signal.h>
+#include <string.h>
+
+#include "base/say.hpp"
+
+namespace mallard {
+namespace {
+
+constinit Options g_options;
+
+struct SignalName {
+  std::string_view name;
+  int number;
+};
+
+constexpr SignalName kSignals[] = {
+    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT},     {"USR1", SIGUSR1},
+    {"USR2", SIGUSR2}, {"PIPE", SIGPIPE},     {"ALRM", SIGALRM},     {"TERM", SIGTERM},
+    {"CHLD", SIGCHLD}, {"CONT", SIGCONT},     {"TSTP", SIGTSTP},     {"TTIN", SIGTTIN},
+    {"TTOU", SIGTTOU}, {"URG", SIGURG},       {"XCPU", SIGXCPU},     {"XFSZ", SIGXFSZ},
+    {"PROF", SIGPROF}, {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH},   {"IO", SIGIO},
+    {"PWR", SIGPWR},
+};
+
+// Numbers of the kernel's interface; SIGRTMIN is what a program sees, two above the kernel's first.
+constexpr int kRtMin = 34, kRtMax = 64;
+
+bool is_catchable(int signal) noexcept {
+  return signal > 0 && signal <= kRtMax && signal != SIGKILL && signal != SIGSTOP && signal != 32 &&
+         signal != 33;
+}
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    char c = a[i] >= 'a' && a[i] <= 'z' ? static_cast<char>(a[i] - 32) : a[i];
+    if (c != b[i]) return false;
+  }
+  return true;
+}
+
+bool parse(std::string_view value, char (&to)[1024]) noexcept {
+  if (value.empty() || value.size() >= sizeof to) return false;
+  memcpy(to, value.data(), value.size());
+  to[value.size()] = '\0';
+  return true;
+}
+
+bool parse(std::string_view value, bool& to) noexcept {
+  if (value != "0" && value != "1") return false;
+  to = value == "1";
+  return true;
+}
+
+bool parse(std::string_view value, Mode& to) noexcept {
+  if (value == "sample") to = Mode::kSample;
+  else if (value == "off") to = Mode::kOff;
+  else return false;
+  return true;
+}
+
+bool parse(std::string_view value, std::uint64_t& to) noexcept {
+  std::uint64_t bytes;
+  if (!parse_bytes(value, &bytes) || bytes < kMinSampleBytes || bytes > kMaxSampleBytes) return false;
+  to = bytes;
+  return true;
+}
+
+bool parse(std::string_view value, int& to) noexcept {
+  int signal = parse_signal(value);
+  if (signal < 0) return false;
+  to = signal;
+  return true;
+}
+
+constexpr const char* expectation(const char (&)[1024]) noexcept { return "1 to 1023 characters"; }
+constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
+constexpr const char* expectation(Mode) noexcept { return "sample or off"; }
+constexpr const char* expectation(std::uint64_t) noexcept { return "a number of bytes from 1 to 1T"; }
+constexpr const char* expectation(int) noexcept { return "a signal's name or number, or none"; }
+
+}  // namespace
+
+int parse_signal(std::string_view text) noexcept {
+  if (equal_ignoring_case(text, "NONE") || text == "0") return 0;
+  std::uint64_t number;
+  if (!text.empty() && text[0] >= '0' && text[0] <= '9')
+    return parse_bytes(text, &number) && is_catchable(static_cast<int>(number & 0xff)) && number <= kRtMax
+               ? static_cast<int>(number)
+               : -1;
+  if (text.size() > 3 && equal_ignoring_case(text.substr(0, 3), "SIG")) text.remove_prefix(3);
+  for (const SignalName& s : kSignals)
+    if (equal_ignoring_case(text, s.name)) return s.number;
+  const bool from_min = text.size() >= 5 && equal_ignoring_case(text.substr(0, 5), "RTMIN");
+  if (!from_min && !(text.size() >= 5 && equal_ignoring_case(text.substr(0, 5), "RTMAX"))) return -1;
+  const int base = from_min ? kRtMin : kRtMax;
+  if (text.size() == 5) return base;
+  if (text[5] != (from_min ? '+' : '-') || !parse_bytes(text.substr(6), &number) ||
+      number > static_cast<std::uint64_t>(kRtMax - kRtMin))
+    return -1;
+  return from_min ? base + static_cast<int>(number) : base - static_cast<int>(number);
+}
+
+void add_signal_name(TextBuffer& to, int signal) noexcept {
+  if (signal == 0) {
+    to.add("none");
+    return;
+  }
+  for (const SignalName& s : kSignals)
+    if (s.number == signal) {
+      to.add("SIG").add(s.name);
+      return;
+    }
+  to.add("SIGRTMIN+").add_signed(signal - kRtMin);
+}
+
+const char* find_variable(char* const* environment, std::string_view name) noexcept {
+  if (!environment) return nullptr;
+  for (; *environment; ++environment) {
+    const char* entry = *environment;
+    std::size_t i = 0;
+    while (i < name.size() && entry[i] == name[i]) ++i;
+    if (i == name.size() && entry[i] == '=') return entry + i + 1;
+  }
+  return nullptr;
+}
+
+bool read_options(char* const* environment, Options* out) noexcept {
+  bool all_good = true;
+#define OPTION(field, kind, variable, preset, help)                               \
+  if (const char* value = find_variable(environment, variable); value && *value)  \
+    if (!parse(view_of(value), out->field)) {                                     \
+      say::bad_option(variable, value, expectation(out->field), preset);          \
+      all_good = false;                                                           \
+    }
+#include "base/options.def"
+#undef OPTION
+  return all_good;
+}
+
+const Options& options() noexcept { return g_options; }
+void set_options(const Options& options) noexcept { g_options = options; }
+
+}  // namespace mallard

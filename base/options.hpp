@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options in force: read once from the environment, copied, never changed afterwards.
+#pragma once
+
+#include <cstdint>
+
+#include "base/text.hpp"
+
+namespace mallard {
+
+enum class Mode : std::uint8_t { kSample, kOff };
+
+inline constexpr std::uint64_t kMinSampleBytes = 1;
+inline constexpr std::uint64_t kMaxSampleBytes = std::uint64_t{1} << 40;
+
+struct Options {
+  char backend[1024] = "system";
+  Mode mode = Mode::kSample;
+  std::uint64_t sample_bytes = 512 * 1024;
+  int signal = 12;  ///< SIGUSR2; 0 = none
+  char report[1024] = "mallard.%e.%p.%n";
+  bool at_exit = false;
+  bool strict = false;
+  bool verbose = false;
+};
+
+/// Reads the variables of options.def from `environment` (NULL-terminated, may be nullptr). A value that
+/// cannot be used gets one line on stderr and the default stays.
+/// \return false if some value could not be used
+/// \context init
+bool read_options(char* const* environment, Options* out) noexcept;
+
+/// The options in force. \context any, after init
+const Options& options() noexcept;
+void set_options(const Options& options) noexcept;
+
+/// "SIGUSR2", "usr2", "12", "none" (0) or "RTMIN+3". \return -1 for anything else
+int parse_signal(std::string_view text) noexcept;
+/// The signal's name for messages, e.g. "SIGUSR2"; "none" for 0.
+void add_signal_name(TextBuffer& to, int signal) noexcept;
+
+/// Value of `name` in `environment`, or nullptr. Never calls getenv: programs export their own.
+const char* find_variable(char* const* environment, std::string_view name) noexcept;
+
+}  // namespace mallard

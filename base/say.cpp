@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/say.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/os.hpp"
+
+namespace mallard::say {
+namespace {
+
+constinit dev_t g_device = 0;
+constinit ino_t g_inode = 0;
+constinit bool g_remembered = false;
+
+bool stat_stderr(struct stat* to) noexcept { return os::call(SYS_fstat, 2, os::arg(to)) == 0; }
+
+bool is_still_stderr() noexcept {
+  struct stat now;
+  if (!stat_stderr(&now)) return false;
+  if (!g_remembered || (now.st_dev == g_device && now.st_ino == g_inode)) return true;
+  // A daemon's new log is fine: terminals, pipes, /dev/null, files opened for appending.
+  if (S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode)) return true;
+  return S_ISREG(now.st_mode) && (os::call(SYS_fcntl, 2, F_GETFL) & O_APPEND) != 0;
+}
+
+void emit(TextBuffer& line) noexcept {
+  if (!is_still_stderr()) return;
+  const std::string_view text = line.view();
+  os::write_all(2, text.data(), text.size());
+}
+
+using Line = FixedText<4096>;
+
+void emit_error(Line& line, std::string_view hint) noexcept {
+  line.add('\n');
+  if (!hint.empty()) line.add("mallard: hint: ").add(hint).add('\n');
+  emit(line);
+}
+
+}  // namespace
+
+void remember_stderr() noexcept {
+  struct stat now;
+  if (!stat_stderr(&now)) return;
+  g_device = now.st_dev;
+  g_inode = now.st_ino;
+  g_remembered = true;
+}
+
+void bad_option(const char* variable, const char* value, const char* expected,
+                const char* instead) noexcept {
+  Line line;
+  line.add("mallard: error: ").add(variable).add("='").add(value).add("' is not ").add(expected);
+  line.add("; ").add(instead).add(" is used");
+  emit_error(line, {});
+}
+
+void refused_to_start() noexcept {
+  Line line;
+  line.add("mallard: error: not started, because ALLOC_STRICT=1 (exit status 78)");
+  emit_error(line, {});
+}
+
+void backend_unusable(std::string_view backend, std::string_view why, std::string_view hint) noexcept {
+  Line line;
+  line.add("mallard: error: backend '").add(backend).add("' cannot be used: ").add(why);
+  line.add("; the process runs on system (glibc)");
+  emit_error(line, hint);
+}
+
+void backend_chosen(std::string_view name, std::string_view version, std::string_view path) noexcept {
+  Line line;
+  line.add("mallard: allocator ").add(name).add(' ').add(version);
+  if (!path.empty()) line.add(" from ").add(path);
+  line.add(" serves this process\n");
+  emit(line);
+}
+
+void bypassed(std::string_view owner) noexcept {
+  Line line;
+  line.add("mallard: bypassed: malloc of this process belongs to ").add(owner);
+  line.add(", which comes before libmallard.so; nothing is recorded for it\n");
+  emit(line);
+}
+
+void sanitizer_present() noexcept {
+  Line line;
+  line.add("mallard: a sanitizer runs in this process and owns malloc; mallard steps aside\n");
+  emit(line);
+}
+
+void misaligning_backend(std::string_view version) noexcept {
+  Line line;
+  line.add("mallard: warning: mimalloc ").add(version);
+  line.add(" misaligns some aligned requests; they are repaired, at the cost of larger blocks\n");
+  emit(line);
+}
+
+void text_not_patched(std::string_view why) noexcept {
+  Line line;
+  line.add("mallard: calls go through a table (about 1 ns more per call): ").add(why).add('\n');
+  emit(line);
+}
+
+void out_of_boot_memory() noexcept {
+  Line line;
+  line.add("mallard: error: no memory for the calls before the backend is loaded\n");
+  emit(line);
+}
+
+void no_bad_alloc() noexcept {
+  Line line;
+  line.add("mallard: error: operator new failed, and no libstdc++ is there to throw std::bad_alloc\n");
+  emit(line);
+}
+
+void report_written(std::string_view path_without_extension) noexcept {
+  Line line;
+  line.add("mallard: wrote ").add(path_without_extension).add(".txt (and .json)\n");
+  emit(line);
+}
+
+void report_elsewhere(std::string_view wanted, std::string_view why, std::string_view instead) noexcept {
+  Line line;
+  line.add("mallard: warning: '").add(wanted).add("' cannot be written: ").add(why);
+  line.add("; trying ").add(instead).add('\n');
+  emit(line);
+}
+
+void report_failed(std::string_view path, std::string_view why) noexcept {
+  Line line;
+  line.add("mallard: error: report '").add(path).add("' cannot be written: ").add(why);
+  line.add("; the process goes on");
+  emit_error(line, "set ALLOC_REPORT to a path pattern in a directory with space that the process may write");
+}
+
+void reporter_not_started(std::string_view why) noexcept {
+  Line line;
+  line.add("mallard: error: no report: the reporter thread cannot be started: ").add(why);
+  emit_error(line, "send the signal again");
+}
+
+std::string_view error_text(long negated_errno) noexcept {
+  switch (-negated_errno) {
+    case EACCES: return "permission denied";
+    case EPERM: return "operation not permitted";
+    case ENOENT: return "no such file or directory";
+    case ENOTDIR: return "a part of the path is not a directory";
+    case EISDIR: return "is a directory";
+    case EEXIST: return "file exists";
+    case ELOOP: return "symbolic link refused";
+    case ENOSPC: return "no space left on the device";
+    case EDQUOT: return "disk quota exceeded";
+    case EFBIG: return "file too large";
+    case EROFS: return "read-only file system";
+    case EMFILE: return "the process has too many open files";
+    case ENFILE: return "the system has too many open files";
+    case ENOMEM: return "out of memory";
+    case EAGAIN: return "resource temporarily unavailable";
+    case EIO: return "input/output error";
+    case ENAMETOOLONG: return "name too long";
+    case EINVAL: return "invalid argument";
+    default: return "the kernel refused it";
+  }
+}
+
+}  // namespace mallard::say

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that the library says on stderr, one function per message, one write(2) each.
+// Silent where descriptor 2 is no longer the stderr that the process started with, but, say, a data file
+// that the host opened after closing it.
+// \context any thread, signal handlers; keeps errno
+#pragma once
+
+#include "base/text.hpp"
+
+namespace mallard::say {
+
+/// Remembers what descriptor 2 is. \context init
+void remember_stderr() noexcept;
+
+void bad_option(const char* variable, const char* value, const char* expected,
+                const char* instead) noexcept;
+void refused_to_start() noexcept;
+void backend_unusable(std::string_view backend, std::string_view why, std::string_view hint) noexcept;
+void backend_chosen(std::string_view name, std::string_view version, std::string_view path) noexcept;
+void bypassed(std::string_view owner) noexcept;
+void sanitizer_present() noexcept;
+void misaligning_backend(std::string_view version) noexcept;
+void text_not_patched(std::string_view why) noexcept;
+void out_of_boot_memory() noexcept;
+void no_bad_alloc() noexcept;
+
+void report_written(std::string_view path_without_extension) noexcept;
+void report_elsewhere(std::string_view wanted, std::string_view why, std::string_view instead) noexcept;
+void report_failed(std::string_view path, std::string_view why) noexcept;
+void reporter_not_started(std::string_view why) noexcept;
+
+/// What the kernel's error means, in words, for the errors that files and memory give.
+std::string_view error_text(long negated_errno) noexcept;
+
+}  // namespace mallard::say
