@@ -2,6 +2,7 @@
 #include "base/elf_lookup.hpp"
 
 #include <elf.h>
+#include <sys/auxv.h>
 
 #include "base/text.hpp"
 
@@ -104,13 +105,21 @@ link_map* own_object() noexcept {
 link_map* libc_object() noexcept { return find_definer(first_object(), "gnu_get_libc_version"); }
 
 bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
-  // The ELF header is mapped at the load bias of every shared object that linkers make.
-  const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(object->l_addr);
-  if (!header || header->e_phentsize != sizeof(ElfW(Phdr)) || header->e_phoff > kPageBytes) return false;
-  const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(object->l_addr + header->e_phoff);
+  const ElfW(Phdr) * segments;
+  int count;
+  if (object == first_object()) {  // its load bias may be 0
+    segments = reinterpret_cast<const ElfW(Phdr)*>(getauxval(AT_PHDR));
+    count = static_cast<int>(getauxval(AT_PHNUM));
+  } else {
+    // The ELF header is mapped at the load bias of every shared object that linkers make.
+    const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(object->l_addr);
+    if (!header || header->e_phentsize != sizeof(ElfW(Phdr)) || header->e_phoff > kPageBytes) return false;
+    segments = reinterpret_cast<const ElfW(Phdr)*>(object->l_addr + header->e_phoff);
+    count = header->e_phnum;
+  }
   *begin = ~std::uintptr_t{0};
   *end = 0;
-  for (int i = 0; i < header->e_phnum; ++i) {
+  for (int i = 0; i < count; ++i) {
     const ElfW(Phdr)& s = segments[i];
     if (s.p_type != PT_LOAD || !(s.p_flags & PF_X)) continue;
     const std::uintptr_t from = object->l_addr + s.p_vaddr;

@@ -138,6 +138,11 @@ bool read_options(char* const* environment, Options* out) noexcept {
     }
 #include "base/options.def"
 #undef OPTION
+  if (const std::string_view t = view_of(find_variable(environment, "TMPDIR"));
+      !t.empty() && t.size() < sizeof out->temporary_directory) {
+    memcpy(out->temporary_directory, t.data(), t.size());
+    out->temporary_directory[t.size()] = '\0';
+  }
   return all_good;
 }
 

@@ -22,6 +22,7 @@ struct Options {
   bool at_exit = false;
   bool strict = false;
   bool verbose = false;
+  char temporary_directory[256] = "/tmp";  ///< TMPDIR, where reports go if ALLOC_REPORT cannot be written
 };
 
 /// Reads the variables of options.def from `environment` (NULL-terminated, may be nullptr). A value that

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What mallard needs of an allocator, and what it can tell about itself. One backend serves the whole
+// process; it is chosen before main and never changes.
+#pragma once
+
+#include <link.h>
+#include <malloc.h>
+#include <stdio.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/text.hpp"
+
+namespace mallard::backends {
+
+/// The calls that every backend must answer. All pointers are non-null once a backend is chosen.
+/// `memalign` gets a power of two >= 16; everything that is aligned goes through it.
+struct Functions {
+  void* (*malloc)(std::size_t);
+  void (*free)(void*);
+  void* (*calloc)(std::size_t, std::size_t);
+  void* (*realloc)(void*, std::size_t);  ///< never called with size 0
+  void* (*memalign)(std::size_t, std::size_t);
+  std::size_t (*usable_size)(void*);
+};
+
+/// The statistics interface of malloc.h where the backend has it; nullptr where not.
+struct Extras {
+  int (*trim)(std::size_t pad_bytes);
+  void (*print_stats)();
+  struct mallinfo (*mallinfo)();
+  struct mallinfo2 (*mallinfo2)();
+  int (*malloc_info)(int options, FILE* to);
+};
+
+/// One figure that an allocator reports about itself.
+struct Statistic {
+  const char* name;  ///< the field's word: allocated, active, metadata, resident, mapped, retained, committed
+  std::uint64_t bytes;
+};
+inline constexpr int kMaxStatistics = 8;
+
+struct Backend {
+  char name[32] = "";      ///< system, jemalloc, mimalloc, tcmalloc, or the file name of an unknown one
+  char version[64] = "";   ///< as the allocator itself says it; "unknown" if it does not
+  char path[512] = "";     ///< the object that holds it; empty = inside libmallard.so
+  const link_map* object = nullptr;  ///< the same, loaded; nullptr = inside libmallard.so
+  Functions functions{};
+  Extras extras{};
+  /// Writes the allocator's own figures. \return how many \context reporter
+  int (*statistics)(Statistic* to) = nullptr;
+  bool misaligns = false;  ///< known to return misaligned blocks; repaired
+};
+
+/// glibc's malloc. \return false if libc cannot be found in the link map
+bool use_system(Backend* out) noexcept;
+/// The jemalloc linked into libmallard.so. \return false in a build without it
+bool use_jemalloc(Backend* out) noexcept;
+/// The allocator that a loaded object defines: all functions from that one object.
+/// \return false, with a reason in `why`, if it lacks one that every backend must have
+bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept;
+/// Loads a shared object by path or soname and uses the allocator that it defines.
+/// \context init: runs constructors; calls malloc (the boot arena serves it)
+bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept;
+/// Finds a mimalloc: `major` 2 or 3, or 0 for the newest.
+bool use_mimalloc(int major, const char* own_path, Backend* out, TextBuffer& why,
+                  TextBuffer& hint) noexcept;
+
+void set_text(char* to, std::size_t bytes, std::string_view text) noexcept;
+
+}  // namespace mallard::backends

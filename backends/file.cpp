@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Allocators that are loaded at run time: a path that the user gives, and mimalloc, which distributions ship
+// as a shared object only.
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "backends/backend.hpp"
+#include "base/os.hpp"
+#include "base/say.hpp"
+
+namespace mallard::backends {
+namespace {
+
+bool contains(std::string_view text, std::string_view part) noexcept {
+  return text.find(part) != std::string_view::npos;
+}
+
+/// Says in words what the loader would say less clearly.
+bool is_loadable(const char* path, TextBuffer& why, TextBuffer& hint) noexcept {
+  const long fd = os::open(path, O_RDONLY);
+  if (fd < 0) {
+    why.add(say::error_text(fd));
+    hint.add("ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a "
+             "shared object that defines malloc");
+    return false;
+  }
+  ElfW(Ehdr) header{};
+  const long got = os::read(static_cast<int>(fd), &header, sizeof header);
+  os::close(static_cast<int>(fd));
+  if (got < 0) {
+    why.add(say::error_text(got));
+    return false;
+  }
+  if (got < static_cast<long>(sizeof header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64 || header.e_type != ET_DYN) {
+    why.add("it is not a 64-bit x86-64 ELF shared object");
+    hint.add("give the .so file of an allocator, such as libtcmalloc_minimal.so.4");
+    return false;
+  }
+  return true;
+}
+
+struct Candidate {
+  int major;
+  bool beside;  ///< relative to the directory of libmallard.so; otherwise for the loader's search
+  const char* path;
+};
+
+// Newest first: what scripts/get-mimalloc3 fetched, what is installed for mallard, the system's.
+constexpr Candidate kMimallocs[] = {
+    {3, true, "/backends/libmimalloc3.so"}, {3, true, "/mallard/libmimalloc3.so"},
+    {3, false, "libmimalloc.so.3"},         {2, true, "/backends/libmimalloc2.so"},
+    {2, true, "/mallard/libmimalloc2.so"},  {2, false, "libmimalloc.so.2"},
+};
+
+}  // namespace
+
+bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept {
+  if (strchr(path, '/') && !is_loadable(path, why, hint)) return false;
+  // Local: the host must not see mi_* or mallctl only because we loaded them.
+  void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!handle) {
+    const std::string_view error = view_of(dlerror());
+    why.add(error);
+    if (contains(error, "static TLS"))
+      hint.add("it needs more static TLS than the loader keeps free: set "
+               "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096, or use ALLOC_BACKEND=jemalloc");
+    return false;
+  }
+  if (use_object(static_cast<const link_map*>(handle), out, why)) return true;
+  hint.add("give the shared object of an allocator that overrides malloc");
+  dlclose(handle);
+  return false;
+}
+
+bool use_mimalloc(int major, const char* own_path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept {
+  const std::string_view own = view_of(own_path);
+  const std::size_t slash = own.rfind('/');
+  const std::string_view directory = slash == std::string_view::npos ? "." : own.substr(0, slash);
+  for (const Candidate& c : kMimallocs) {
+    if (major != 0 && c.major != major) continue;
+    FixedText<1024> path;
+    if (c.beside) {
+      path.add(directory).add(view_of(c.path));
+      if (os::call(SYS_faccessat, AT_FDCWD, os::arg(path.c_str()), 4 /* R_OK */) != 0) continue;
+    } else {
+      path.add(view_of(c.path));
+    }
+    why.clear();
+    hint.clear();
+    if (use_file(path.c_str(), out, why, hint)) return true;
+  }
+  if (why.size() == 0) why.add("no such library is installed");
+  if (hint.size() == 0)
+    hint.add(major == 3 ? "run scripts/get-mimalloc3, or install libmimalloc.so.3"
+                        : "install the package libmimalloc2.0, or run scripts/get-mimalloc3");
+  return false;
+}
+
+}  // namespace mallard::backends

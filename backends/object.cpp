@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// An allocator in a loaded shared object, whoever loaded it: glibc, a plug-in, a second preload, the program
+// itself. Its functions come from that one object, never from its dependencies.
+#include <errno.h>
+#include <string.h>
+
+#include "backends/backend.hpp"
+#include "base/attributes.hpp"
+#include "base/elf_lookup.hpp"
+
+namespace mallard::backends {
+namespace {
+
+// One backend serves the process, so its raw functions may be globals of this file.
+constinit struct {
+  Functions functions;
+  void* (*aligned_alloc)(std::size_t, std::size_t);
+  int (*posix_memalign)(void**, std::size_t, std::size_t);
+  void (*process_info)(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
+                       std::size_t*, std::size_t*);
+  int (*tcmalloc_property)(const char*, std::size_t*);
+  int (*mallctl)(const char*, void*, std::size_t*, void*, std::size_t);
+  void (*collect)(bool);
+  void (*release)();
+} g_raw{};
+
+void* raw_memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  if (g_raw.functions.memalign) return g_raw.functions.memalign(alignment, bytes);
+  if (g_raw.posix_memalign) {
+    void* p = nullptr;
+    const int error = g_raw.posix_memalign(&p, alignment, bytes);
+    if (error != 0) {
+      errno = error;
+      return nullptr;
+    }
+    return p;
+  }
+  return g_raw.aligned_alloc(alignment, align_up(bytes, alignment));
+}
+
+/// mimalloc 2.0.9 takes a block of a size class that is a multiple of the alignment for aligned, although its
+/// page does not start on such a boundary. Another size takes its over-allocating path, which is right.
+MALLARD_COLD void* repaired_memalign(std::size_t alignment, std::size_t bytes, void* wrong) noexcept {
+  constexpr int kTries = 8;
+  void* rejected[kTries + 1] = {wrong};  // kept until the end, so that they are not handed out again
+  int n = 1;
+  void* good = nullptr;
+  for (std::size_t extra = 16; n <= kTries && !good; extra *= 2) {
+    void* p = raw_memalign(alignment, bytes + extra);
+    if (!p) break;
+    if ((address_of(p) & (alignment - 1)) == 0) good = p;
+    else rejected[n++] = p;
+  }
+  for (int i = 0; i < n; ++i) g_raw.functions.free(rejected[i]);
+  if (!good) errno = ENOMEM;
+  return good;
+}
+
+void* checked_memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  void* p = raw_memalign(alignment, bytes);
+  if (MALLARD_LIKELY((address_of(p) & (alignment - 1)) == 0)) return p;
+  return repaired_memalign(alignment, bytes, p);
+}
+
+/// Without malloc_usable_size a block's size is unknown; 0 is what the interface has for "cannot tell".
+std::size_t no_usable_size(void*) noexcept { return 0; }
+
+int mimalloc_statistics(Statistic* to) noexcept {
+  std::size_t elapsed, user, system, rss, peak_rss, committed, peak_committed, faults;
+  g_raw.process_info(&elapsed, &user, &system, &rss, &peak_rss, &committed, &peak_committed, &faults);
+  to[0] = {"committed", committed};
+  return 1;
+}
+
+int mimalloc_trim(std::size_t) noexcept {
+  g_raw.collect(true);
+  return 1;
+}
+
+int tcmalloc_statistics(Statistic* to) noexcept {
+  struct {
+    const char *property, *name;
+  } const wanted[] = {{"generic.current_allocated_bytes", "allocated"},
+                      {"generic.heap_size", "mapped"},
+                      {"tcmalloc.pageheap_free_bytes", "retained"},
+                      {"tcmalloc.pageheap_unmapped_bytes", "unmapped"}};
+  int n = 0;
+  for (const auto& w : wanted)
+    if (std::size_t bytes; g_raw.tcmalloc_property(w.property, &bytes)) to[n++] = {w.name, bytes};
+  return n;
+}
+
+int tcmalloc_trim(std::size_t) noexcept {
+  g_raw.release();
+  return 1;
+}
+
+int jemalloc_statistics(Statistic* to) noexcept {
+  std::uint64_t epoch = 1;
+  std::size_t size = sizeof epoch;
+  g_raw.mallctl("epoch", &epoch, &size, &epoch, size);
+  static constexpr const char* kNames[] = {"allocated", "active", "metadata", "resident", "mapped", "retained"};
+  int n = 0;
+  for (const char* name : kNames) {
+    FixedText<32> control;
+    control.add("stats.").add(view_of(name));
+    std::size_t bytes;
+    size = sizeof bytes;
+    if (g_raw.mallctl(control.c_str(), &bytes, &size, nullptr, 0) == 0) to[n++] = {name, bytes};
+  }
+  return n;
+}
+
+int jemalloc_trim(std::size_t) noexcept {
+  return g_raw.mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0) == 0;
+}
+
+/// mimalloc: 209 = 2.0.9, 315 = 3.1.5; newer ones have two digits for minor and patch: 30403 = 3.4.3.
+void add_mimalloc_version(TextBuffer& to, int version) noexcept {
+  const bool wide = version >= 10000;
+  const unsigned step = wide ? 100 : 10, v = static_cast<unsigned>(version);
+  to.add_unsigned(v / step / step).add('.').add_unsigned(v / step % step).add('.').add_unsigned(v % step);
+}
+
+/// Recognises allocators that say who they are. \return false if this one does not
+bool identify(const link_map* object, Backend* out) noexcept {
+  FixedText<64> version;
+  if (auto* mi_version = find_function<int()>(object, "mi_version")) {
+    set_text(out->name, sizeof out->name, "mimalloc");
+    add_mimalloc_version(version, mi_version());
+    out->misaligns = version.view() == "2.0.9";
+    g_raw.process_info = find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
+                                            std::size_t*, std::size_t*, std::size_t*)>(object, "mi_process_info");
+    if (g_raw.process_info) out->statistics = mimalloc_statistics;
+    g_raw.collect = find_function<void(bool)>(object, "mi_collect");
+    if (g_raw.collect) out->extras.trim = mimalloc_trim;
+  } else if (auto* tc_version =
+                 find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
+    int major = 0, minor = 0;
+    const char* patch = nullptr;
+    set_text(out->name, sizeof out->name, "tcmalloc");
+    version.add("gperftools ").add(view_of(tc_version(&major, &minor, &patch)));
+    g_raw.tcmalloc_property =
+        find_function<int(const char*, std::size_t*)>(object, "MallocExtension_GetNumericProperty");
+    if (g_raw.tcmalloc_property) out->statistics = tcmalloc_statistics;
+    g_raw.release = find_function<void()>(object, "MallocExtension_ReleaseFreeMemory");
+    if (g_raw.release) out->extras.trim = tcmalloc_trim;
+  } else if ((g_raw.mallctl = find_function<int(const char*, void*, std::size_t*, void*, std::size_t)>(
+                  object, "mallctl"))) {
+    set_text(out->name, sizeof out->name, "jemalloc");
+    // Its version string is a control, which would initialise it before the environment is set: on demand.
+    version.add("(see the file's name)");
+    out->statistics = jemalloc_statistics;
+    out->extras.trim = jemalloc_trim;
+  } else {
+    return false;
+  }
+  set_text(out->version, sizeof out->version, version.view());
+  return true;
+}
+
+std::string_view file_name(std::string_view path) noexcept {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string_view::npos ? path : path.substr(slash + 1);
+}
+
+}  // namespace
+
+bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept {
+  *out = Backend{};
+  g_raw = {};
+  Functions& f = g_raw.functions;
+  f.malloc = find_function<void*(std::size_t)>(object, "malloc");
+  f.free = find_function<void(void*)>(object, "free");
+  f.calloc = find_function<void*(std::size_t, std::size_t)>(object, "calloc");
+  f.realloc = find_function<void*(void*, std::size_t)>(object, "realloc");
+  f.memalign = find_function<void*(std::size_t, std::size_t)>(object, "memalign");
+  f.usable_size = find_function<std::size_t(void*)>(object, "malloc_usable_size");
+  g_raw.aligned_alloc = find_function<void*(std::size_t, std::size_t)>(object, "aligned_alloc");
+  g_raw.posix_memalign = find_function<int(void**, std::size_t, std::size_t)>(object, "posix_memalign");
+  const char* missing = !f.malloc     ? "malloc"
+                        : !f.free     ? "free"
+                        : !f.calloc   ? "calloc"
+                        : !f.realloc  ? "realloc"
+                        : !f.memalign && !g_raw.aligned_alloc && !g_raw.posix_memalign
+                            ? "memalign, posix_memalign or aligned_alloc"
+                            : nullptr;
+  if (missing) {
+    why.add("it does not define ").add(view_of(missing));
+    return false;
+  }
+  out->functions = f;
+  out->functions.memalign = checked_memalign;
+  if (!f.usable_size) out->functions.usable_size = no_usable_size;
+  out->object = object;
+  set_text(out->path, sizeof out->path, view_of(object->l_name));
+  out->extras.trim = find_function<int(std::size_t)>(object, "malloc_trim");
+  out->extras.print_stats = find_function<void()>(object, "malloc_stats");
+  out->extras.mallinfo = find_function<struct mallinfo()>(object, "mallinfo");
+  out->extras.mallinfo2 = find_function<struct mallinfo2()>(object, "mallinfo2");
+  out->extras.malloc_info = find_function<int(int, FILE*)>(object, "malloc_info");
+  if (!identify(object, out)) {
+    set_text(out->name, sizeof out->name, file_name(view_of(object->l_name)));
+    set_text(out->version, sizeof out->version, "unknown");
+  }
+  return true;
+}
+
+}  // namespace mallard::backends

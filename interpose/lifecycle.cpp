@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the first call to the last: choose the backend, begin recording, follow fork, end.
+// This is the composition root: the only host file, with signals.cpp, that knows every folder.
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "backends/boot.hpp"
+#include "base/elf_lookup.hpp"
+#include "base/options.hpp"
+#include "base/os.hpp"
+#include "base/say.hpp"
+#include "interpose/dispatch.hpp"
+#include "interpose/early.hpp"
+#include "interpose/signals.hpp"
+#include "interpose/slow_paths.hpp"
+#include "report/reporter.hpp"
+
+extern "C" void* __libc_stack_end;
+
+namespace mallard::interpose {
+namespace {
+
+// The loader copies TLS initialisers only after all relocation is done: while this reads 0, an IFUNC resolver
+// is calling, and backends, which keep pointers in initialised TLS, would crash.
+__thread volatile int t_tls_ready __attribute__((tls_model("initial-exec"))) = 1;
+
+enum class Phase : std::uint8_t {
+  kUntouched,
+  kBeforeTls,   ///< boot arena until TLS is set up
+  kBeforeLoad,  ///< boot arena until the constructor has loaded the backend's file
+  kFinal,
+};
+constinit Phase g_phase = Phase::kUntouched;
+constinit bool g_bypassed = false;
+constinit bool g_stepped_aside = false;
+constinit char g_bypass_owner[256] = "";
+
+char** early_environment() noexcept {
+  if (environ) return environ;  // libc sets it in its own constructor, after ours
+  auto* stack = static_cast<long*>(__libc_stack_end);  // argc, argv[], NULL, envp[]
+  return reinterpret_cast<char**>(stack + 1 + stack[0] + 1);
+}
+
+[[noreturn]] void refuse() noexcept {
+  say::refused_to_start();
+  constexpr long kRefused = 78;  // EX_CONFIG of sysexits.h
+  os::call(SYS_exit_group, kRefused);
+  __builtin_unreachable();
+}
+
+void finish(const backends::Backend& backend) noexcept {
+  g_phase = Phase::kFinal;
+  install_final(backend);
+  if (backend.misaligns) say::misaligning_backend(view_of(backend.version));
+}
+
+void finish_on_system() noexcept {
+  backends::Backend backend;
+  if (backends::use_system(&backend)) {
+    finish(backend);
+    return;
+  }
+  FixedText<64> why;
+  why.add("libc's malloc was not found");
+  say::backend_unusable("system", why.view(), "preload libmallard.so into programs linked with glibc");
+  refuse();
+}
+
+void fall_back(std::string_view why, std::string_view hint) noexcept {
+  say::backend_unusable(view_of(options().backend), why, hint);
+  if (options().strict) refuse();
+  finish_on_system();
+}
+
+// --- the functions behind the table while the boot arena serves ---
+
+/// The boot arena's blocks must be recognised by every later free, which only looks at the filter.
+void* boot_block(std::size_t alignment, std::size_t bytes) noexcept {
+  void* p = backends::boot_allocate(alignment, bytes);
+  if (p) record::filter_stick(p);
+  return p;
+}
+
+bool boot_is_over() noexcept {
+  if (g_phase == Phase::kBeforeTls && t_tls_ready) ensure_started();
+  return g_phase == Phase::kFinal;
+}
+
+void* boot_malloc(std::size_t bytes) noexcept {
+  return boot_is_over() ? mallard_table.malloc(bytes) : boot_block(16, bytes);
+}
+void boot_free_any(void* p) noexcept {
+  if (p && backends::is_boot_block(p)) backends::boot_free(p);
+  else if (p && boot_is_over()) mallard_table.free(p);
+}
+void* boot_calloc(std::size_t count, std::size_t size) noexcept {
+  return boot_is_over() ? mallard_table.calloc(count, size) : boot_block(16, count * size);
+}
+void* boot_realloc(void* p, std::size_t bytes) noexcept {
+  if (p && !backends::is_boot_block(p) && boot_is_over()) return mallard_table.realloc(p, bytes);
+  void* fresh = boot_malloc(bytes);
+  if (!p || !fresh) return fresh;
+  const std::size_t old = backends::boot_usable_size(p);
+  memcpy(fresh, p, old < bytes ? old : bytes);
+  return fresh;
+}
+void* boot_memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  return boot_is_over() ? mallard_table.memalign(alignment, bytes) : boot_block(alignment, bytes);
+}
+std::size_t boot_usable(void* p) noexcept { return backends::boot_usable_size(p); }
+
+constexpr backends::Functions kBootFunctions = {boot_malloc,  boot_free_any, boot_calloc,
+                                                boot_realloc, boot_memalign, boot_usable};
+
+// --- the choice ---
+
+/// Somebody before us in the link map owns malloc: the executable itself, an earlier preload. Programs call
+/// that one; our operator new must use it too, or new and free would come from two allocators.
+bool follow_owner_in_front() noexcept {
+  const link_map* first = find_definer(first_object(), "malloc");
+  const link_map* own = own_object();
+  if (!first || !own || first == own) return false;
+  backends::Backend backend;
+  FixedText<128> why;
+  if (!backends::use_object(first, &backend, why)) return false;
+  const std::string_view name = view_of(first->l_name);
+  backends::set_text(g_bypass_owner, sizeof g_bypass_owner, name.empty() ? "the executable itself" : name);
+  if (name.empty()) backends::set_text(backend.name, sizeof backend.name, "executable");
+  g_bypassed = true;
+  finish(backend);
+  return true;
+}
+
+bool step_aside_for_sanitizer() noexcept {
+  const link_map* runtime = nullptr;
+  for (const char* mark : {"__asan_init", "__tsan_init", "__msan_init", "__hwasan_init"})
+    if (!runtime) runtime = find_definer(first_object(), mark);
+  if (!runtime) return false;
+  backends::Backend backend;
+  FixedText<128> why;
+  if (!backends::use_object(runtime, &backend, why)) return false;
+  g_stepped_aside = true;
+  finish(backend);
+  return true;
+}
+
+bool choose_next(backends::Backend* to, TextBuffer& why) noexcept {
+  const link_map* own = own_object();
+  const link_map* next = own ? find_definer(own->l_next, "malloc") : nullptr;
+  if (next == libc_object()) return backends::use_system(to);
+  return next && backends::use_object(next, to, why);
+}
+
+bool needs_loading(std::string_view backend) noexcept {
+  return backend.find('/') != std::string_view::npos || backend.substr(0, 8) == "mimalloc";
+}
+
+void choose() noexcept {
+  if (step_aside_for_sanitizer() || follow_owner_in_front()) return;
+  const std::string_view wanted = view_of(options().backend);
+  backends::Backend backend;
+  FixedText<128> why;
+  if (wanted == "system") return finish_on_system();
+  if (wanted == "jemalloc") {
+    if (backends::use_jemalloc(&backend)) return finish(backend);
+    return fall_back("this libmallard.so was built without it", "build with -Djemalloc=enabled, or give its path");
+  }
+  if (wanted == "next") {
+    if (choose_next(&backend, why)) return finish(backend);
+    return fall_back(why.view(), {});
+  }
+  if (needs_loading(wanted)) {
+    g_phase = Phase::kBeforeLoad;
+    install_temporary(kBootFunctions);
+    return;
+  }
+  fall_back("unknown name",
+            "ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a shared "
+            "object that defines malloc");
+}
+
+void load_backend() noexcept {
+  const char* wanted = options().backend;
+  backends::Backend backend;
+  FixedText<1024> why;
+  FixedText<256> hint;
+  const std::string_view name = view_of(wanted);
+  const link_map* own = own_object();
+  const char* own_path = own ? own->l_name : "";
+  bool loaded;
+  if (name.find('/') != std::string_view::npos) {
+    loaded = backends::use_file(wanted, &backend, why, hint);
+  } else if (name == "mimalloc" || name == "mimalloc2" || name == "mimalloc3") {
+    const int major = name.size() > 8 ? name[8] - '0' : 0;
+    loaded = backends::use_mimalloc(major, own_path, &backend, why, hint);
+  } else {
+    return fall_back("unknown name", "mimalloc, mimalloc2 and mimalloc3 are known");
+  }
+  if (loaded) finish(backend);
+  else fall_back(why.view(), hint.view());
+}
+
+void read_environment() noexcept {
+  say::remember_stderr();
+  char** environment = early_environment();
+  if (!environ) environ = environment;  // backends read MALLOC_CONF and MIMALLOC_* with getenv
+  Options read;
+  if (getauxval(AT_SECURE)) {
+    // Set-uid: the environment is an attacker's. Serve from glibc, write nothing.
+    read.mode = Mode::kOff;
+    read.signal = 0;
+    set_options(read);
+    return;
+  }
+  const bool good = read_options(environment, &read);
+  set_options(read);
+  if (!good && read.strict) refuse();
+}
+
+void before_fork() noexcept { record::before_fork(); }
+void after_fork_in_parent() noexcept { record::after_fork_in_parent(); }
+void after_fork_in_child() noexcept {
+  record::after_fork_in_child();
+  report::after_fork_in_child();
+  signals_after_fork_in_child();
+}
+
+__attribute__((constructor)) void start() noexcept {
+  ensure_started();
+  if (g_phase == Phase::kBeforeLoad) load_backend();
+  const bool records = !g_bypassed && !g_stepped_aside && options().mode == Mode::kSample;
+  record::start(records ? options().sample_bytes : 0);
+  report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner)};
+  report::configure(served);
+  signals_start();
+  // Registered before any of the host's handlers: ours run last before the fork and first after it.
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  if (g_stepped_aside) say::sanitizer_present();
+  else if (g_bypassed) say::bypassed(view_of(g_bypass_owner));
+  if (options().verbose)
+    say::backend_chosen(view_of(backend().name), view_of(backend().version), view_of(backend().path));
+}
+
+__attribute__((destructor)) void end() noexcept {
+  if (options().at_exit) report::write_at_exit();
+}
+
+}  // namespace
+
+void ensure_started() noexcept {
+  if (g_phase == Phase::kFinal || g_phase == Phase::kBeforeLoad) return;
+  if (!t_tls_ready) {
+    if (g_phase == Phase::kUntouched) install_temporary(kBootFunctions);
+    g_phase = Phase::kBeforeTls;
+    return;
+  }
+  read_environment();
+  choose();
+}
+
+void* early_malloc(std::size_t bytes) noexcept {
+  ensure_started();
+  return mallard_table.malloc(bytes);
+}
+void early_free(void* p) noexcept {
+  if (!p) return;
+  ensure_started();
+  mallard_table.free(p);
+}
+void* early_calloc(std::size_t count, std::size_t bytes) noexcept {
+  ensure_started();
+  return mallard_table.calloc(count, bytes);
+}
+void* early_realloc(void* p, std::size_t bytes) noexcept {
+  ensure_started();
+  return mallard_table.realloc(p, bytes);
+}
+void* early_memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  ensure_started();
+  return mallard_table.memalign(alignment, bytes);
+}
+std::size_t early_usable_size(void* p) noexcept {
+  ensure_started();
+  return mallard_table.usable_size(p);
+}
+
+}  // namespace mallard::interpose

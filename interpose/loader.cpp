@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// dlclose: code addresses may mean something else afterwards, which the stack walker has to know.
+#include <dlfcn.h>
+
+#include "base/attributes.hpp"
+#include "base/elf_lookup.hpp"
+#include "record/stacks.hpp"
+
+MALLARD_EXPORT int dlclose(void* handle) noexcept {
+  auto* real = mallard::find_function<int(void*)>(mallard::libc_object(), "dlclose");
+  if (!real) return -1;
+  const int result = real(handle);
+  mallard::record::on_module_unloaded();
+  return result;
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "interpose/safe_point.hpp"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "base/elf_lookup.hpp"
+#include "base/os.hpp"
+#include "interpose/dispatch.hpp"
+
+namespace mallard::interpose {
+namespace {
+
+struct Range {
+  std::uintptr_t begin = 0, end = 0;
+  bool holds(std::uintptr_t pc) const noexcept { return pc >= begin && pc < end; }
+};
+
+constexpr int kMaxRanges = 5;
+constinit Range g_unsafe[kMaxRanges];
+constinit int g_count = 0;
+
+void add_object(const link_map* object) noexcept {
+  if (!object || g_count == kMaxRanges) return;
+  Range& r = g_unsafe[g_count];
+  if (text_range(object, &r.begin, &r.end)) ++g_count;
+}
+
+bool is_syscall_instruction(std::uintptr_t at) noexcept {
+  constexpr unsigned char kSyscall[] = {0x0f, 0x05};
+  return memcmp(reinterpret_cast<const void*>(at), kSyscall, sizeof kSyscall) == 0;
+}
+
+/// Calls that block for long and are made with no lock that pthread_create needs. Of the futex operations,
+/// FUTEX_WAIT_BITSET serves condition variables, joins and semaphores; malloc's and the loader's locks use
+/// FUTEX_WAIT.
+bool is_patient_call(long number, long second_argument) noexcept {
+  switch (number) {
+    case SYS_read: case SYS_readv: case SYS_pread64: case SYS_recvfrom: case SYS_recvmsg: case SYS_recvmmsg:
+    case SYS_accept: case SYS_accept4: case SYS_connect: case SYS_write: case SYS_writev: case SYS_sendto:
+    case SYS_sendmsg: case SYS_wait4: case SYS_waitid: case SYS_poll: case SYS_ppoll: case SYS_select:
+    case SYS_pselect6: case SYS_epoll_wait: case SYS_epoll_pwait: case SYS_nanosleep:
+    case SYS_clock_nanosleep: case SYS_restart_syscall: case SYS_flock: case SYS_fsync: case SYS_fdatasync:
+      return true;
+    case SYS_futex:
+      return (second_argument & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void safe_point_init() noexcept {
+  g_count = 0;
+  add_object(libc_object());
+  add_object(own_object());
+  add_object(find_definer(first_object(), "_dl_find_object"));  // the loader
+  add_object(backend().object);
+  if (const unsigned long vdso = getauxval(AT_SYSINFO_EHDR); vdso && g_count < kMaxRanges)
+    g_unsafe[g_count++] = {vdso, vdso + 2 * kPageBytes};  // reading a clock: possibly the allocator's
+}
+
+bool is_safe_point(const ucontext_t* context) noexcept {
+  const greg_t* registers = context->uc_mcontext.gregs;
+  const auto pc = static_cast<std::uintptr_t>(registers[REG_RIP]);
+  const auto rax = static_cast<long>(registers[REG_RAX]);
+  for (int i = 0; i < g_count; ++i) {
+    if (!g_unsafe[i].holds(pc)) continue;
+    // To be restarted: the kernel put the number back into rax and the pc back on the instruction.
+    if (is_syscall_instruction(pc)) return is_patient_call(rax, static_cast<long>(registers[REG_RSI]));
+    // Interrupted for good. Calls that an allocator makes never end with EINTR.
+    return is_syscall_instruction(pc - 2) && rax == -EINTR;
+  }
+  return true;
+}
+
+}  // namespace mallard::interpose

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's view of our signal is kept here; the kernel only ever sees our handler. The handler asks the
+// reporter and runs the host's own. If the reporter thread does not exist yet, it is created from the handler,
+// but only where pthread_create is harmless (safe_point.hpp); elsewhere a timer brings us back 1 ms later.
+#include "interpose/signals.hpp"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include <atomic>
+
+#include "base/elf_lookup.hpp"
+#include "base/lock.hpp"
+#include "base/options.hpp"
+#include "base/os.hpp"
+#include "base/say.hpp"
+#include "interpose/safe_point.hpp"
+#include "report/reporter.hpp"
+
+namespace mallard::interpose {
+namespace {
+
+using SigactionFunction = int(int, const struct sigaction*, struct sigaction*);
+
+constinit SigactionFunction* g_real_sigaction = nullptr;
+constinit bool g_installed = false;
+constinit int g_process_id = 0;
+
+/// What the host wants done, written under the lock with signals blocked, read without it by the handler:
+/// two copies, of which `current` says the valid one, and a version that tells a reader of a rewrite.
+constinit Lock g_host_lock;
+constinit struct sigaction g_host[2] = {};
+constinit std::atomic<std::uint32_t> g_version{0};  // low bit = index of the valid copy
+
+constexpr std::size_t kKernelSignalSetBytes = 8;
+
+/// Blocks every signal of this thread for a scope; raw, because the host may interpose sigprocmask.
+class [[nodiscard]] SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    const std::uint64_t all = ~std::uint64_t{0};
+    os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&saved_), kKernelSignalSetBytes);
+  }
+  ~SignalsBlocked() {
+    os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&saved_), 0, kKernelSignalSetBytes);
+  }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  std::uint64_t saved_ = 0;
+};
+
+struct sigaction host_action() noexcept {
+  struct sigaction copy;
+  std::uint32_t before;
+  do {
+    before = g_version.load(std::memory_order_acquire);
+    copy = g_host[before & 1];
+    std::atomic_thread_fence(std::memory_order_acquire);
+  } while (g_version.load(std::memory_order_relaxed) != before);
+  return copy;
+}
+
+/// Callers hold g_host_lock.
+void set_host_action(const struct sigaction& action) noexcept {
+  const std::uint32_t next = g_version.load(std::memory_order_relaxed) + 1;
+  g_host[next & 1] = action;
+  g_version.store(next, std::memory_order_release);
+}
+
+bool is_function(const struct sigaction& action) noexcept {
+  return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+}
+
+void call_host(int signal, siginfo_t* info, void* context) noexcept {
+  const struct sigaction host = host_action();
+  if (!is_function(host)) return;  // SIG_DFL would end the process: not for a signal that asks for a report
+  if (host.sa_flags & static_cast<int>(SA_RESETHAND)) {
+    SignalsBlocked blocked;
+    LockGuard guard(g_host_lock);
+    struct sigaction reset {};
+    set_host_action(reset);
+  }
+  if (host.sa_flags & SA_SIGINFO) host.sa_sigaction(signal, info, context);
+  else host.sa_handler(signal);
+}
+
+// --- coming back later, when the reporter thread could not be created at once ---
+
+constexpr int kRetryCookie = 0x6d616c6c;  // marks our timer's signals
+constexpr std::uint32_t kMaxRetries = 1500;
+constinit std::atomic<std::uint32_t> g_retries{0};
+
+bool is_retry(const siginfo_t* info) noexcept {
+  return info && info->si_code == SI_TIMER && info->si_value.sival_int == kRetryCookie;
+}
+
+constexpr int kNoTimer = -1;
+constinit std::atomic<int> g_timer{kNoTimer};
+
+void drop_timer() noexcept {
+  const int timer = g_timer.exchange(kNoTimer);
+  if (timer != kNoTimer) os::call(SYS_timer_delete, timer);
+}
+
+void retry_soon(int signal) noexcept {
+  const std::uint32_t tries = g_retries.fetch_add(1);
+  if (tries >= kMaxRetries) {
+    g_retries.store(0);
+    report::forget_requests();
+    say::reporter_not_started("the process was inside libc or the allocator at every attempt");
+    return;
+  }
+  if (g_timer.load() != kNoTimer) return;  // one is on its way
+  struct sigevent event {};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = signal;
+  event.sigev_value.sival_int = kRetryCookie;
+  int timer = kNoTimer;
+  if (os::call(SYS_timer_create, CLOCK_MONOTONIC, os::arg(&event), os::arg(&timer)) < 0) {
+    report::forget_requests();
+    say::reporter_not_started("the kernel gave no timer");
+    return;
+  }
+  int none = kNoTimer;
+  if (!g_timer.compare_exchange_strong(none, timer)) {  // another thread's handler was faster
+    os::call(SYS_timer_delete, timer);
+    return;
+  }
+  struct itimerspec once {};
+  once.it_value.tv_nsec = 1'000'000 + 10'000L * tries;  // drifts, so as not to beat in time with the host
+  os::call(SYS_timer_settime, timer, 0, os::arg(&once), 0);
+}
+
+void on_signal(int signal, siginfo_t* info, void* context) {
+  const int saved = errno;
+  const bool retry = is_retry(info);
+  // A vfork child shares our memory, but is not the process that was asked.
+  if (os::process_id() == g_process_id) {
+    if (retry) drop_timer();
+    else report::request();
+    if (report::needs_thread()) {
+      if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
+      else if (report::start_thread()) g_retries.store(0);
+      else if (!retry) say::reporter_not_started("pthread_create failed");
+    }
+  }
+  if (!retry) call_host(signal, info, context);
+  errno = saved;
+}
+
+/// Our handler with the host's mask and flags, so that its handler runs as it expects.
+bool install() noexcept {
+  const struct sigaction host = host_action();
+  struct sigaction ours {};
+  ours.sa_sigaction = on_signal;
+  ours.sa_flags = SA_SIGINFO;
+  if (is_function(host)) {
+    ours.sa_mask = host.sa_mask;
+    ours.sa_flags |= host.sa_flags & (SA_ONSTACK | SA_RESTART | SA_NODEFER);
+  } else {
+    ours.sa_flags |= SA_ONSTACK | SA_RESTART;
+  }
+  return g_real_sigaction(options().signal, &ours, nullptr) == 0;
+}
+
+bool is_ours(int signal) noexcept {
+  return g_installed && signal == options().signal && os::process_id() == g_process_id;
+}
+
+int host_sigaction(const struct sigaction* action, struct sigaction* old) noexcept {
+  SignalsBlocked blocked;
+  LockGuard guard(g_host_lock);
+  const struct sigaction before = host_action();
+  if (action) {
+    set_host_action(*action);
+    if (!install()) {
+      set_host_action(before);
+      return -1;
+    }
+  }
+  if (old) *old = before;
+  return 0;
+}
+
+int real_sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+  if (!g_real_sigaction) g_real_sigaction = find_function<SigactionFunction>(libc_object(), "sigaction");
+  if (g_real_sigaction) return g_real_sigaction(signal, action, old);
+  errno = ENOSYS;
+  return -1;
+}
+
+int any_sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+  return is_ours(signal) ? host_sigaction(action, old) : real_sigaction(signal, action, old);
+}
+
+using Handler = void (*)(int);
+
+/// signal() and its variants differ in flags only.
+Handler set_handler(int signal, Handler handler, int flags) noexcept {
+  struct sigaction action {}, old{};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  if (!(flags & SA_NODEFER) && signal > 0 && signal < NSIG) sigaddset(&action.sa_mask, signal);
+  return host_sigaction(&action, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+template <typename Function, typename... Arguments>
+auto forward(const char* name, Arguments... arguments) noexcept {
+  auto* real = find_function<Function>(libc_object(), name);
+  return real(arguments...);
+}
+
+}  // namespace
+
+void signals_start() noexcept {
+  g_process_id = os::process_id();
+  if (options().signal == 0) return;
+  struct sigaction inherited {};
+  if (real_sigaction(options().signal, nullptr, &inherited) != 0) return;
+  set_host_action(inherited);
+  safe_point_init();
+  g_installed = install();
+}
+
+void signals_after_fork_in_child() noexcept {
+  g_process_id = os::process_id();
+  g_retries.store(0);
+  g_timer.store(kNoTimer);  // a child inherits no timers
+}
+
+}  // namespace mallard::interpose
+
+using namespace mallard;
+using namespace mallard::interpose;
+
+MALLARD_EXPORT int sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+  return any_sigaction(signal, action, old);
+}
+MALLARD_EXPORT int __sigaction(int signal, const struct sigaction* action, struct sigaction* old) {
+  return any_sigaction(signal, action, old);
+}
+
+MALLARD_EXPORT Handler signal(int number, Handler handler) noexcept {
+  return is_ours(number) ? set_handler(number, handler, SA_RESTART) : forward<Handler(int, Handler)>("signal", number, handler);
+}
+MALLARD_EXPORT Handler bsd_signal(int number, Handler handler) {
+  return is_ours(number) ? set_handler(number, handler, SA_RESTART) : forward<Handler(int, Handler)>("signal", number, handler);
+}
+MALLARD_EXPORT Handler ssignal(int number, Handler handler) noexcept {
+  return is_ours(number) ? set_handler(number, handler, SA_RESTART) : forward<Handler(int, Handler)>("signal", number, handler);
+}
+
+constexpr int kSystemVFlags = static_cast<int>(SA_RESETHAND) | SA_NODEFER;
+MALLARD_EXPORT Handler sysv_signal(int number, Handler handler) noexcept {
+  return is_ours(number) ? set_handler(number, handler, kSystemVFlags)
+                         : forward<Handler(int, Handler)>("__sysv_signal", number, handler);
+}
+MALLARD_EXPORT Handler __sysv_signal(int number, Handler handler) noexcept {
+  return is_ours(number) ? set_handler(number, handler, kSystemVFlags)
+                         : forward<Handler(int, Handler)>("__sysv_signal", number, handler);
+}
+
+MALLARD_EXPORT int sigignore(int number) noexcept {
+  return is_ours(number) ? (set_handler(number, SIG_IGN, 0) == SIG_ERR ? -1 : 0)
+                         : forward<int(int)>("sigignore", number);
+}
+
+/// sigset also changes the signal's mask; SIG_HOLD only blocks.
+MALLARD_EXPORT Handler sigset(int number, Handler handler) noexcept {
+  if (!is_ours(number)) return forward<Handler(int, Handler)>("sigset", number, handler);
+  sigset_t set, old_mask;
+  sigemptyset(&set);
+  sigaddset(&set, number);
+  struct sigaction before {};
+  if (handler == SIG_HOLD) {
+    sigprocmask(SIG_BLOCK, &set, &old_mask);
+    host_sigaction(nullptr, &before);
+  } else {
+    before.sa_handler = set_handler(number, handler, 0);
+    sigprocmask(SIG_UNBLOCK, &set, &old_mask);
+  }
+  return sigismember(&old_mask, number) ? SIG_HOLD : before.sa_handler;
+}

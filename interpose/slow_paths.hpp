@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything off the hot path of an allocation: samples, tracked blocks, boot blocks, errors.
+#pragma once
+
+#include <cstddef>
+
+#include "record/record.hpp"
+
+namespace mallard::interpose {
+
+using record::Caller;
+
+/// glibc's bound: larger requests fail with ENOMEM before any backend sees them.
+inline constexpr std::size_t kMaxRequestBytes = PTRDIFF_MAX;
+
+void* allocate(std::size_t bytes, const Caller& caller) noexcept;
+/// \param alignment any value; rounded up to a power of two as glibc does
+void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept;
+void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept;
+void release(void* p) noexcept;
+std::size_t usable_size(void* p) noexcept;
+
+}  // namespace mallard::interpose

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Numbers that the assembly of the hot exports and the C++ behind it must agree on. */
+#ifndef MALLARD_RECORD_LAYOUT_H
+#define MALLARD_RECORD_LAYOUT_H
+
+/* Every allocation counts as its size plus this many bytes. Small objects that each pin a page would
+   otherwise almost never be drawn (docs/decisions.md has the measurement). */
+#define MALLARD_SAMPLE_BIAS 256
+
+/* The filter of free: one counter per granule of address space, folded. */
+#define MALLARD_FILTER_SHIFT 9
+#define MALLARD_FILTER_SLOTS 0x40000
+#define MALLARD_FILTER_MASK 0x3ffff
+
+#endif

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "record/live_table.hpp"
+
+#include "base/lock.hpp"
+#include "base/os.hpp"
+#include "record/filter.hpp"
+
+constinit std::uint8_t mallard_filter[MALLARD_FILTER_SLOTS] = {};
+
+namespace mallard::record {
+namespace {
+
+using Index = std::uint32_t;  // of a node; 0 = none
+constexpr Index kBucketsPerShard = 1024;
+
+struct Node {
+  LiveBlock block;
+  Index next;
+};
+
+struct alignas(64) Shard {
+  Lock lock;
+  Index free_list = 0;
+  std::uint32_t count = 0;
+};
+
+constinit Shard g_shards[kShards];
+constinit Index* g_buckets = nullptr;  // [shard][bucket]
+constinit Node* g_nodes = nullptr;
+constinit std::atomic<Index> g_used{1};
+
+// Shard and bucket follow from the filter slot, so that one lock covers all users of a slot.
+Index shard_of(std::uint32_t slot) noexcept { return slot % kShards; }
+
+Index& bucket_of(std::uint32_t slot) noexcept {
+  return g_buckets[shard_of(slot) * kBucketsPerShard + slot / kShards % kBucketsPerShard];
+}
+
+Index* link_to(std::uint32_t slot, std::uintptr_t address) noexcept {
+  Index* link = &bucket_of(slot);
+  while (*link && g_nodes[*link].block.address != address) link = &g_nodes[*link].next;
+  return link;
+}
+
+Index take_node(Shard& shard) noexcept {
+  if (Index node = shard.free_list) {
+    shard.free_list = g_nodes[node].next;
+    return node;
+  }
+  Index node = g_used.load(std::memory_order_relaxed);
+  do {
+    if (node >= kMaxLive) return 0;
+  } while (!g_used.compare_exchange_weak(node, node + 1, std::memory_order_relaxed));
+  return node;
+}
+
+}  // namespace
+
+bool live_init() noexcept {
+  g_buckets = static_cast<Index*>(os::reserve(kShards * kBucketsPerShard * sizeof(Index)));
+  g_nodes = static_cast<Node*>(os::reserve(kMaxLive * sizeof(Node)));
+  return g_buckets && g_nodes;
+}
+
+Insert live_insert(const LiveBlock& block) noexcept {
+  const std::uint32_t slot = filter_slot(block.address);
+  Shard& shard = g_shards[shard_of(slot)];
+  LockGuard guard(shard.lock);
+  if (Index old = *link_to(slot, block.address)) {
+    g_nodes[old].block = block;
+    return Insert::kReplaced;
+  }
+  const Index node = take_node(shard);
+  if (!node) return Insert::kFull;
+  Index& head = bucket_of(slot);
+  g_nodes[node].block = block;
+  g_nodes[node].next = head;
+  head = node;
+  ++shard.count;
+  filter_add(slot);
+  return Insert::kNew;
+}
+
+bool live_remove(const void* p, LiveBlock* removed) noexcept {
+  const std::uint32_t slot = filter_slot(address_of(p));
+  Shard& shard = g_shards[shard_of(slot)];
+  LockGuard guard(shard.lock);
+  if (!g_nodes) return false;
+  Index* link = link_to(slot, address_of(p));
+  const Index node = *link;
+  if (!node) return false;
+  *removed = g_nodes[node].block;
+  *link = g_nodes[node].next;
+  g_nodes[node].next = shard.free_list;
+  g_nodes[node].block.address = 0;
+  shard.free_list = node;
+  --shard.count;
+  filter_remove(slot);
+  return true;
+}
+
+std::uint32_t live_count() noexcept {
+  std::uint32_t count = 0;
+  for (const Shard& shard : g_shards) count += __atomic_load_n(&shard.count, __ATOMIC_RELAXED);
+  return count;
+}
+
+std::uint32_t live_copy_shard(std::uint32_t index, LiveBlock* to, std::uint32_t room) noexcept {
+  Shard& shard = g_shards[index];
+  LockGuard guard(shard.lock);
+  std::uint32_t copied = 0;
+  for (Index b = 0; b < kBucketsPerShard; ++b)
+    for (Index n = g_buckets[index * kBucketsPerShard + b]; n && copied < room; n = g_nodes[n].next)
+      to[copied++] = g_nodes[n].block;
+  return shard.count;
+}
+
+std::uint64_t live_own_bytes() noexcept {
+  return kShards * kBucketsPerShard * sizeof(Index) +
+         g_used.load(std::memory_order_relaxed) * sizeof(Node) + sizeof mallard_filter;
+}
+
+void live_before_fork() noexcept {
+  for (Shard& shard : g_shards) shard.lock.lock();
+}
+
+void live_after_fork() noexcept {
+  for (Shard& shard : g_shards) shard.lock.unlock();
+}
+
+}  // namespace mallard::record

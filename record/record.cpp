@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "record/record.hpp"
+
+#include <errno.h>
+
+#include "base/os.hpp"
+
+namespace mallard::record {
+namespace {
+
+using Counter = std::atomic<std::uint64_t>;
+
+struct {
+  Counter sampled{0}, sampled_frees{0}, dropped_full{0}, overflow_sites{0}, missed_frees{0}, reentrant{0},
+      filter_misses{0};
+} constinit g_counters;
+
+constinit std::atomic<bool> g_recording{false};
+constinit std::uint64_t g_started_ns = 0;
+constinit std::uint64_t g_forked_ns = 0;
+
+void bump(Counter& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
+
+class [[nodiscard]] ErrnoGuard {
+ public:
+  ErrnoGuard() noexcept : saved_(errno) {}
+  ~ErrnoGuard() { errno = saved_; }
+  ErrnoGuard(const ErrnoGuard&) = delete;
+  ErrnoGuard& operator=(const ErrnoGuard&) = delete;
+
+ private:
+  int saved_;
+};
+
+void book(const LiveBlock& block) noexcept {
+  switch (live_insert(block)) {
+    case Insert::kNew: break;
+    case Insert::kReplaced: bump(g_counters.missed_frees); break;
+    case Insert::kFull: bump(g_counters.dropped_full); break;
+  }
+}
+
+bool unbook(const void* p, LiveBlock* removed) noexcept {
+  if (MALLARD_UNLIKELY(mallard_thread.inside != 0)) {
+    // A signal handler that interrupted recording: the shard's lock may be ours already.
+    bump(g_counters.reentrant);
+    return false;
+  }
+  InsideGuard inside;
+  ErrnoGuard keep;
+  const bool found = live_remove(p, removed);
+  if (!found) bump(g_counters.filter_misses);
+  return found;
+}
+
+}  // namespace
+
+bool start(std::uint64_t mean_bytes) noexcept {
+  if (mean_bytes == 0 || !sites_init() || !live_init()) {
+    sampler_init(0);
+    return mean_bytes == 0;
+  }
+  stacks_init();
+  g_started_ns = os::monotonic_ns();
+  g_recording.store(true, std::memory_order_release);
+  sampler_init(mean_bytes);
+  return true;
+}
+
+bool is_recording() noexcept { return g_recording.load(std::memory_order_acquire); }
+
+void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) noexcept {
+  if (mallard_thread.inside != 0) return;
+  InsideGuard inside;
+  ErrnoGuard keep;
+  std::uintptr_t pcs[kMaxDepth];
+  const int depth = capture_stack(caller, pcs, kMaxDepth);
+  const SiteId site = intern_site(pcs, depth);
+  if (site == kOverflowSite) bump(g_counters.overflow_sites);
+  const double weight = weight_of(asked_bytes);
+  add_sample(site, asked_bytes, weight);
+  bump(g_counters.sampled);
+  book({address_of(block), asked_bytes, weight, os::monotonic_ns(), site});
+}
+
+bool on_free(const void* block) noexcept {
+  LiveBlock removed;
+  const bool was_sample = unbook(block, &removed);
+  if (was_sample) bump(g_counters.sampled_frees);
+  return was_sample;
+}
+
+bool on_move(const void* block, LiveBlock* saved) noexcept {
+  const bool was_sample = unbook(block, saved);
+  if (was_sample) bump(g_counters.sampled_frees);
+  return was_sample;
+}
+
+void on_move_failed(const LiveBlock& saved) noexcept {
+  if (mallard_thread.inside != 0) return;
+  InsideGuard inside;
+  ErrnoGuard keep;
+  g_counters.sampled_frees.fetch_sub(1, std::memory_order_relaxed);
+  book(saved);
+}
+
+Counters counters() noexcept {
+  const auto get = [](const Counter& c) { return c.load(std::memory_order_relaxed); };
+  return {get(g_counters.sampled),        get(g_counters.sampled_frees), get(g_counters.dropped_full),
+          get(g_counters.overflow_sites), get(g_counters.missed_frees),  get(g_counters.reentrant),
+          get(g_counters.filter_misses)};
+}
+
+std::uint64_t started_ns() noexcept { return g_started_ns; }
+std::uint64_t forked_ns() noexcept { return g_forked_ns; }
+
+std::uint64_t own_bytes() noexcept { return is_recording() ? sites_own_bytes() + live_own_bytes() : 0; }
+
+void before_fork() noexcept {
+  ++mallard_thread.inside;  // other fork handlers may still free samples while we hold the locks
+  stacks_before_fork();
+  sites_before_fork();
+  live_before_fork();
+}
+
+void after_fork_in_parent() noexcept {
+  live_after_fork();
+  sites_after_fork();
+  stacks_after_fork();
+  --mallard_thread.inside;
+}
+
+void after_fork_in_child() noexcept {
+  after_fork_in_parent();
+  g_forked_ns = os::monotonic_ns();
+  reseed_after_fork();
+}
+
+}  // namespace mallard::record

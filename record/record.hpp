@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The books. interpose tells them what the program did; report reads them. Order of booking: allocate, then
+// book; unbook, then free; realloc unbooks first and books the outcome, so that an address which another
+// thread gets at once is never on the books twice.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "record/filter.hpp"
+#include "record/live_table.hpp"
+#include "record/sampler.hpp"
+#include "record/site_table.hpp"
+#include "record/stacks.hpp"
+
+namespace mallard::record {
+
+/// What was lost or odd, since the start of the process. Printed in every report, also when 0.
+struct Counters {
+  std::uint64_t sampled;         ///< samples booked
+  std::uint64_t sampled_frees;   ///< samples unbooked
+  std::uint64_t dropped_full;    ///< samples lost because the live table was full
+  std::uint64_t overflow_sites;  ///< samples booked on the overflow site
+  std::uint64_t missed_frees;    ///< samples whose free was not seen; found when the address came again
+  std::uint64_t reentrant;       ///< frees of samples inside recording itself, unbooked later or never
+  std::uint64_t filter_misses;   ///< frees that the filter sent here although they are no samples
+};
+
+/// Reserves the tables and begins recording. `mean_bytes` 0 = do not record.
+/// \return false if there was no memory: nothing is recorded, the host goes on \context init
+bool start(std::uint64_t mean_bytes) noexcept;
+bool is_recording() noexcept;
+
+/// Books a sampled block that now belongs to the program.
+/// \param asked_bytes  what the program asked for, not the usable size
+/// \context hot (slow path); keeps errno
+void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) noexcept;
+
+/// A block that the filter let through is about to be freed. \return true if it was a sample
+/// \context hot (slow path); keeps errno
+bool on_free(const void* block) noexcept;
+
+/// A block that the filter let through is about to be moved by realloc: takes it off the books.
+/// \return true if it was a sample; *saved then lets on_move_failed put it back
+bool on_move(const void* block, LiveBlock* saved) noexcept;
+void on_move_failed(const LiveBlock& saved) noexcept;
+
+Counters counters() noexcept;
+std::uint64_t started_ns() noexcept;  ///< when recording began, CLOCK_MONOTONIC
+std::uint64_t forked_ns() noexcept;   ///< when this process was forked off a recorded one; 0 = it was not
+std::uint64_t own_bytes() noexcept;   ///< memory that the books touched
+
+/// Around fork: holds every lock, so that the child inherits none in use.
+void before_fork() noexcept;
+void after_fork_in_parent() noexcept;
+void after_fork_in_child() noexcept;
+
+}  // namespace mallard::record

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What recording keeps per thread: zero-initialised initial-exec TLS without a destructor, so that it works
+// before main, in TLS destructors and after exit, and never allocates.
+#pragma once
+
+#include <cstdint>
+
+#include "base/attributes.hpp"
+
+namespace mallard::record {
+
+struct ThreadState {
+  /// Bytes left until the next sample. First member: the hot exports subtract from it. 0 at thread start,
+  /// so that the first call draws a gap instead of sampling.
+  std::uint64_t countdown;
+  std::uint64_t random;  ///< state of the generator; 0 = not seeded
+  std::uint32_t inside;  ///< > 0 while this thread is inside recording: its allocations are not booked
+};
+
+}  // namespace mallard::record
+
+extern "C" {
+/// `__thread`, because thread_local would go through an initialisation wrapper.
+extern __thread mallard::record::ThreadState mallard_thread
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+}
+
+namespace mallard::record {
+
+/// Marks the calling thread as inside recording for a scope.
+class [[nodiscard]] InsideGuard {
+ public:
+  InsideGuard() noexcept { ++mallard_thread.inside; }
+  ~InsideGuard() { --mallard_thread.inside; }
+  InsideGuard(const InsideGuard&) = delete;
+  InsideGuard& operator=(const InsideGuard&) = delete;
+};
+
+}  // namespace mallard::record

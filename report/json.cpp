@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/json.hpp"
+
+#include "base/options.hpp"
+#include "report/format.hpp"
+#include "report/utf8.hpp"
+
+namespace mallard::report {
+namespace {
+
+/// Writes JSON into a sink; keeps track of commas. Nesting is the caller's, braces match by construction.
+class Json {
+ public:
+  explicit Json(Sink& to) noexcept : to_(to) {}
+
+  Json& open(char bracket) noexcept {
+    separate();
+    to_.add(bracket);
+    first_ = true;
+    return *this;
+  }
+  Json& close(char bracket) noexcept {
+    to_.add(bracket);
+    first_ = false;
+    return *this;
+  }
+  Json& key(std::string_view name) noexcept {
+    separate();
+    to_.add('"').add(name).add("\":");
+    after_key_ = true;
+    return *this;
+  }
+  Json& text(std::string_view value) noexcept {
+    separate();
+    to_.add('"');
+    for_each_utf8(value, [this](std::string_view c) { escaped(c); });
+    to_.add('"');
+    return *this;
+  }
+  Json& number(std::uint64_t value) noexcept { return raw(FixedText<32>().add_unsigned(value).view()); }
+  Json& signed_number(std::int64_t value) noexcept { return raw(FixedText<32>().add_signed(value).view()); }
+  Json& hex(std::uint64_t value) noexcept { return text(FixedText<32>().add_hex(value).view()); }
+  Json& flag(bool value) noexcept { return raw(value ? "true" : "false"); }
+  Json& null() noexcept { return raw("null"); }
+  Json& decimal(double value, int decimals) noexcept {
+    FixedText<48> digits;
+    add_decimal(digits, value, decimals);
+    return raw(digits.view());
+  }
+  Json& line() noexcept {
+    to_.add('\n');
+    return *this;
+  }
+
+ private:
+  void separate() noexcept {
+    if (!first_ && !after_key_) to_.add(',');
+    first_ = after_key_ = false;
+  }
+  Json& raw(std::string_view value) noexcept {
+    separate();
+    to_.add(value);
+    return *this;
+  }
+  void escaped(std::string_view c) noexcept {
+    if (c == "\"" || c == "\\") to_.add('\\').add(c);
+    else if (c.size() == 1 && static_cast<unsigned char>(c[0]) < 0x20)
+      to_.add("\\u").add(FixedText<8>().add_unsigned(static_cast<unsigned char>(c[0]), 16, 4).view());
+    else to_.add(c);
+  }
+
+  Sink& to_;
+  bool first_ = true;
+  bool after_key_ = false;
+};
+
+/// name, name_error (half width), name_low, name_high: whole numbers; null where there is no interval.
+void write_estimate(Json& json, std::string_view name, const Estimate& e) noexcept {
+  const auto rounded = [](double value) { return static_cast<std::uint64_t>(value + 0.5); };
+  json.key(name).number(rounded(e.value));
+  FixedText<64> key;
+  const auto suffixed = [&](std::string_view suffix) -> Json& {
+    key.clear();
+    key.add(name).add(suffix);
+    return json.key(key.view());
+  };
+  if (!e.has_interval) {
+    suffixed("_error").null();
+    suffixed("_low").null();
+    suffixed("_high").null();
+    return;
+  }
+  const double up = e.high - e.value, down = e.value - e.low;
+  suffixed("_error").number(rounded(up > down ? up : down));
+  suffixed("_low").number(static_cast<std::uint64_t>(e.low));  // rounded outwards: the interval stays one
+  suffixed("_high").number(static_cast<std::uint64_t>(e.high + 1));
+}
+
+void write_process(Json& json, const Snapshot& s) noexcept {
+  const ProcessFacts& p = s.process;
+  json.key("process").open('{');
+  json.key("pid").signed_number(p.pid).key("parent_pid").signed_number(p.parent_pid);
+  json.key("name").text(p.name).key("executable").text(p.executable).key("command_line").text(p.command_line);
+  json.key("threads").signed_number(p.threads).key("uptime_ns").number(p.uptime_ns);
+  json.key("forked_from_recorded_process").flag(s.inherited).close('}').line();
+}
+
+void write_backend(Json& json, const Allocator& a) noexcept {
+  json.key("backend").open('{');
+  json.key("name").text(view_of(a.backend->name)).key("version").text(a.version);
+  json.key("path").text(view_of(a.backend->path));
+  json.key("requested").text(view_of(options().backend));
+  json.key("served").flag(!a.bypassed && !a.stepped_aside);
+  json.key("bypassed_by");
+  if (a.bypassed) json.text(a.bypass_owner);
+  else if (a.stepped_aside) json.text("a sanitizer");
+  else json.null();
+  json.key("statistics").open('{');
+  for (int i = 0; i < a.statistic_count; ++i)
+    json.key(view_of(a.statistics[i].name)).number(a.statistics[i].bytes);
+  json.close('}').close('}').line();
+}
+
+void write_recording(Json& json, const Snapshot& s) noexcept {
+  const Recording& r = s.recording;
+  json.key("recording").open('{');
+  json.key("mode").text(r.on ? "sample" : "off").key("sample_bytes").number(r.sample_bytes);
+  json.key("since_ns").number(r.since_ns);
+  json.key("samples").number(r.counters.sampled).key("samples_freed").number(r.counters.sampled_frees);
+  json.key("samples_live").number(r.live_samples).key("sites").number(r.sites);
+  json.key("dropped_table_full").number(r.counters.dropped_full);
+  json.key("overflow_sites").number(r.counters.overflow_sites);
+  json.key("missed_frees").number(r.counters.missed_frees);
+  json.key("reentrant_frees").number(r.counters.reentrant);
+  json.key("filter_misses").number(r.counters.filter_misses);
+  json.key("skipped_in_snapshot").number(r.skipped_live);
+  json.key("stacks").open('{');
+  json.key("captured").number(r.stacks.captured).key("by_libunwind").number(r.stacks.by_libunwind);
+  json.key("truncated").number(r.stacks.truncated).key("rules").number(r.stacks.rules);
+  json.key("rules_dropped").number(r.stacks.rules_dropped).close('}');
+  json.key("own_bytes").number(s.own_bytes).close('}').line();
+}
+
+void write_rss(Json& json, const Rss& r) noexcept {
+  json.key("rss").open('{');
+  json.key("known").flag(r.known).key("total_bytes").number(r.total);
+  json.key("anonymous_bytes").number(r.anonymous).key("file_bytes").number(r.file);
+  json.key("shared_memory_bytes").number(r.shared_memory).key("lazily_freed_bytes").number(r.lazily_freed);
+  json.key("huge_page_bytes").number(r.huge_pages).key("locked_bytes").number(r.locked);
+  json.key("swapped_bytes").number(r.swapped).close('}').line();
+}
+
+void write_totals(Json& json, const Snapshot& s) noexcept {
+  json.key("totals").open('{');
+  write_estimate(json, "live_bytes", s.live_bytes);
+  write_estimate(json, "live_count", s.live_count);
+  write_estimate(json, "allocated_bytes", s.allocated_bytes);
+  write_estimate(json, "allocated_count", s.allocated_count);
+  write_estimate(json, "inherited_live_bytes", s.inherited_live_bytes);
+  json.key("heap_resident_bytes").number(s.heap_resident_bytes).close('}').line();
+  json.key("fragmentation_ratio");
+  const Estimate& f = s.fragmentation_ratio;
+  if (f.value > 0) json.decimal(f.value, 4);
+  else json.null();
+  json.key("fragmentation_ratio_low");
+  if (f.has_interval) json.decimal(f.low, 4);
+  else json.null();
+  json.key("fragmentation_ratio_high");
+  if (f.has_interval) json.decimal(f.high, 4);
+  else json.null();
+  json.line();
+}
+
+void write_site(Json& json, const SiteRow& row) noexcept {
+  json.open('{').key("id").number(row.id);
+  write_estimate(json, "live_bytes", row.live_bytes);
+  write_estimate(json, "live_count", row.live_count);
+  write_estimate(json, "allocated_bytes", row.allocated_bytes);
+  write_estimate(json, "allocated_count", row.allocated_count);
+  json.key("samples").number(row.samples).key("live_samples").number(row.live_samples);
+  json.key("largest_bytes").number(row.largest_bytes);
+  json.key("oldest_ns").number(row.oldest_ns).key("youngest_ns").number(row.youngest_ns);
+  json.key("mean_age_ns").number(row.mean_age_ns);
+  json.key("stack").open('[');
+  for (int i = 0; i < row.depth; ++i) {
+    const Frame& f = row.frames[i];
+    json.open('{').key("pc").hex(f.pc).key("module").text(f.module).key("address").hex(f.module_address);
+    json.key("function").text(f.function).key("offset").number(f.function_offset).close('}');
+  }
+  json.close(']').close('}').line();
+}
+
+}  // namespace
+
+void write_json(const Snapshot& s, Sink& to) noexcept {
+  Json json(to);
+  json.open('{').line();
+  json.key("schema_version").signed_number(kSchemaVersion);
+  json.key("mallard_version").text(view_of(kVersion)).key("report_number").signed_number(s.number);
+  json.key("reason").text(s.reason == Reason::kExit ? "exit" : "signal");
+  json.key("taken_at_ns").number(s.process.taken_at_ns).key("duration_ns").number(s.duration_ns).line();
+  write_process(json, s);
+  write_backend(json, s.allocator);
+  write_recording(json, s);
+  write_rss(json, s.rss);
+  write_totals(json, s);
+  json.key("modules").open('[').line();
+  for (int i = 0; i < s.module_count; ++i) {
+    const ModuleRow& m = s.modules[i];
+    json.open('{').key("path").text(m.path).key("build_id").text(m.build_id);
+    json.key("begin").hex(m.begin).key("end").hex(m.end).key("load_bias").hex(m.load_bias).close('}').line();
+  }
+  json.close(']').line();
+  json.key("sites").open('[').line();
+  for (std::uint32_t i = 0; i < s.site_count; ++i) write_site(json, s.sites[i]);
+  json.close(']').close('}').line();
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/reporter.hpp"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include <atomic>
+#include <new>
+
+#include "base/lock.hpp"
+#include "base/os.hpp"
+#include "record/thread_state.hpp"
+#include "report/arena.hpp"
+#include "report/files.hpp"
+#include "report/snapshot.hpp"
+
+namespace mallard::report {
+namespace {
+
+enum class Thread : std::uint8_t { kNone, kStarting, kRunning };
+
+constinit Served g_served;
+constinit std::atomic<Thread> g_thread{Thread::kNone};
+constinit std::atomic<std::uint32_t> g_asked{0};   // futex word
+constinit std::atomic<std::uint32_t> g_served_up_to{0};
+constinit Lock g_writing;  // the reporter thread and an exiting one
+constinit int g_number = 0;
+
+constexpr std::size_t kStackBytes = 512 * 1024;
+
+void write_one(Reason reason) noexcept {
+  record::InsideGuard inside;  // what libc or the backend allocates for us is not the host's
+  LockGuard guard(g_writing);
+  Arena arena;
+  Snapshot snapshot{};
+  if (!take_snapshot(arena, g_served, reason, &snapshot)) return;
+  write_files(snapshot, &g_number);
+}
+
+void* run(void*) noexcept {
+  prctl(PR_SET_NAME, "mallard");
+  for (;;) {
+    const std::uint32_t asked = g_asked.load(std::memory_order_acquire);
+    if (asked == g_served_up_to.load(std::memory_order_relaxed)) {
+      os::call(SYS_futex, os::arg(&g_asked), FUTEX_WAIT_PRIVATE, asked);
+      continue;
+    }
+    g_served_up_to.store(asked, std::memory_order_relaxed);  // everything asked until now is one report
+    write_one(Reason::kSignal);
+  }
+}
+
+}  // namespace
+
+void configure(const Served& served) noexcept { g_served = served; }
+
+void request() noexcept {
+  g_asked.fetch_add(1, std::memory_order_release);
+  if (g_thread.load(std::memory_order_acquire) == Thread::kRunning)
+    os::call(SYS_futex, os::arg(&g_asked), FUTEX_WAKE_PRIVATE, 1);
+}
+
+bool needs_thread() noexcept {
+  return g_thread.load(std::memory_order_acquire) == Thread::kNone && g_asked.load() != g_served_up_to.load();
+}
+
+bool start_thread() noexcept {
+  Thread none = Thread::kNone;
+  if (!g_thread.compare_exchange_strong(none, Thread::kStarting)) return true;
+  record::InsideGuard inside;
+  // The thread inherits a full mask: the host's signals are for the host's threads.
+  std::uint64_t all = ~std::uint64_t{0}, saved = 0;
+  os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&saved), sizeof all);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_t thread;
+  const bool started = pthread_create(&thread, &attributes, run, nullptr) == 0;
+  pthread_attr_destroy(&attributes);
+  if (!started) forget_requests();
+  g_thread.store(started ? Thread::kRunning : Thread::kNone, std::memory_order_release);
+  os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&saved), 0, sizeof saved);
+  return started;
+}
+
+void forget_requests() noexcept { g_served_up_to.store(g_asked.load()); }
+
+void write_at_exit() noexcept { write_one(Reason::kExit); }
+
+void after_fork_in_child() noexcept {
+  new (&g_writing) Lock;  // the parent's reporter may have held it
+  g_thread.store(Thread::kNone);
+  forget_requests();
+  g_number = 0;
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reporter thread: sleeps until a report is asked for, then takes and writes it. It is created by the
+// first request, so that a process which is never asked stays single-threaded if it was.
+#pragma once
+
+#include <string_view>
+
+#include "backends/backend.hpp"
+
+namespace mallard::report {
+
+/// Who answers the program's calls, as lifecycle found out.
+struct Served {
+  const backends::Backend* backend = nullptr;
+  bool bypassed = false;       ///< malloc belongs to an object in front of us
+  bool stepped_aside = false;  ///< to a sanitizer
+  std::string_view bypass_owner;
+};
+
+/// \context init
+void configure(const Served& served) noexcept;
+
+/// Asks for a report. Requests that come while one is waiting coalesce with it.
+/// \context signal handler
+void request() noexcept;
+/// True if a request waits and no thread is there to serve it. \context signal handler
+bool needs_thread() noexcept;
+/// Creates the thread. \return false if pthread_create fails
+/// \context where pthread_create may be called; see interpose/safe_point.hpp
+bool start_thread() noexcept;
+/// Drops waiting requests: the thread cannot be created. \context signal handler
+void forget_requests() noexcept;
+
+/// Writes one report from the calling thread. \context exit
+void write_at_exit() noexcept;
+
+void after_fork_in_child() noexcept;
+
+}  // namespace mallard::report

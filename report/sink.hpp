@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// A buffered writer to a descriptor that remembers its first error.
+#pragma once
+
+#include <string.h>
+
+#include <string_view>
+
+#include "base/os.hpp"
+#include "base/text.hpp"
+
+namespace mallard::report {
+
+class Sink {
+ public:
+  explicit Sink(int fd) noexcept : fd_(fd) {}
+  Sink(const Sink&) = delete;
+  Sink& operator=(const Sink&) = delete;
+
+  Sink& add(std::string_view text) noexcept {
+    while (!text.empty()) {
+      if (size_ == sizeof buffer_) flush();
+      const std::size_t room = sizeof buffer_ - size_;
+      const std::size_t n = text.size() < room ? text.size() : room;
+      memcpy(buffer_ + size_, text.data(), n);
+      size_ += n;
+      text.remove_prefix(n);
+    }
+    return *this;
+  }
+  Sink& add(char c) noexcept { return add(std::string_view(&c, 1)); }
+  Sink& add_spaces(std::size_t n) noexcept {
+    for (; n > 0; --n) add(' ');
+    return *this;
+  }
+
+  /// \return 0, or the first negated errno
+  long flush() noexcept {
+    if (error_ == 0 && size_ > 0) error_ = os::write_all(fd_, buffer_, size_);
+    size_ = 0;
+    return error_;
+  }
+
+ private:
+  int fd_;
+  long error_ = 0;
+  std::size_t size_ = 0;
+  char buffer_[8192];
+};
+
+}  // namespace mallard::report

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads the books, the kernel and the backend, once, into a Snapshot.
+#pragma once
+
+#include "report/arena.hpp"
+#include "report/model.hpp"
+#include "report/reporter.hpp"
+
+namespace mallard::report {
+
+/// Takes a report's data. Does not stop the host; each shard of the live table is read under its lock.
+/// \return false if there is no memory for it (said on stderr)
+/// \context reporter, exit
+bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* out) noexcept;
+
+}  // namespace mallard::report

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/text.hpp"
+
+#include "base/options.hpp"
+#include "report/demangle.hpp"
+#include "report/format.hpp"
+#include "report/utf8.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::uint32_t kTopSites = 20;
+constexpr int kFramesShown = 16;
+constexpr std::size_t kFunctionColumns = 76;
+constexpr std::size_t kLabelColumns = 26;
+
+using Cell = FixedText<256>;
+
+/// Columns that UTF-8 text takes in a terminal: continuation bytes take none.
+std::size_t columns(std::string_view text) noexcept {
+  std::size_t n = 0;
+  for (char c : text) n += (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  return n;
+}
+
+void add_right(Sink& to, std::string_view text, std::size_t width) noexcept {
+  const std::size_t n = columns(text);
+  if (n < width) to.add_spaces(width - n);
+  to.add(text);
+}
+
+/// Bytes from the process that reach a terminal: no control characters, valid UTF-8.
+void add_printable(Sink& to, std::string_view text) noexcept {
+  for_each_utf8(text, [&](std::string_view c) {
+    const bool control = c.size() == 1 && (static_cast<unsigned char>(c[0]) < 0x20 || c[0] == 0x7f);
+    to.add(control ? "?" : c);
+  });
+}
+
+void label(Sink& to, std::string_view name) noexcept {
+  to.add("  ").add(name);
+  if (name.size() + 2 < kLabelColumns) to.add_spaces(kLabelColumns - 2 - name.size());
+}
+
+void byte_line(Sink& to, std::string_view name, std::uint64_t bytes, std::string_view meaning) noexcept {
+  Cell cell;
+  add_bytes(cell, static_cast<double>(bytes));
+  label(to, name);
+  add_right(to, cell.view(), 12);
+  if (!meaning.empty()) to.add("   ").add(meaning);
+  to.add('\n');
+}
+
+void heading(Sink& to, std::string_view text) noexcept { to.add('\n').add(text).add('\n'); }
+
+void write_header(const Snapshot& s, Sink& to) noexcept {
+  Cell cell;
+  cell.add("mallard ").add(view_of(kVersion)).add(" report ").add_signed(s.number).add(", ");
+  add_utc(cell, s.process.taken_at_ns);
+  to.add(cell.view()).add('\n');
+  heading(to, "Process");
+  label(to, "program");
+  add_printable(to, s.process.executable);
+  to.add('\n');
+  label(to, "command line");
+  add_printable(to, s.process.command_line);
+  to.add('\n');
+  cell.clear();
+  cell.add("pid ").add_signed(s.process.pid).add(", parent ").add_signed(s.process.parent_pid).add(", ");
+  cell.add_signed(s.process.threads).add(s.process.threads == 1 ? " thread" : " threads").add(", up ");
+  add_duration(cell, s.process.uptime_ns);
+  label(to, "state");
+  to.add(cell.view()).add('\n');
+}
+
+void write_allocator(const Allocator& a, Sink& to) noexcept {
+  heading(to, "Allocator");
+  label(to, "serves malloc");
+  to.add(view_of(a.backend->name)).add(' ').add(a.version);
+  if (a.backend->path[0]) {
+    to.add(", ");
+    add_printable(to, view_of(a.backend->path));
+  } else if (!a.bypassed) {
+    to.add(", inside libmallard.so");
+  }
+  to.add('\n');
+  if (a.bypassed) {
+    label(to, "BYPASSED");
+    to.add("malloc belongs to ").add(a.bypass_owner).add(", which comes before libmallard.so.\n");
+    label(to, "");
+    to.add("Its calls are not seen: the figures below are the kernel's only.\n");
+    label(to, "next step");
+    to.add("run 'mallard check' on the program; it names the allocator inside it.\n");
+  } else if (a.stepped_aside) {
+    label(to, "STEPPED ASIDE");
+    to.add("a sanitizer owns malloc in this process; nothing is recorded.\n");
+    label(to, "next step");
+    to.add("use a build without -fsanitize.\n");
+  } else if (view_of(options().backend) != view_of(a.backend->name) && view_of(options().backend) != "next" &&
+             view_of(options().backend).substr(0, 8) != "mimalloc" &&
+             view_of(options().backend).find('/') == std::string_view::npos) {
+    label(to, "asked for");
+    add_printable(to, view_of(options().backend));
+    to.add(", which could not be used; the reason was printed on stderr at start\n");
+  }
+  for (int i = 0; i < a.statistic_count; ++i)
+    byte_line(to, view_of(a.statistics[i].name), a.statistics[i].bytes, i == 0 ? "the allocator's own figures" : "");
+  if (a.statistic_count == 0 && !a.bypassed)
+    to.add("  It has no statistics that could be read without holding its locks.\n");
+}
+
+void write_recording(const Snapshot& s, Sink& to) noexcept {
+  const Recording& r = s.recording;
+  heading(to, "Recording");
+  if (!r.on) {
+    label(to, "mode");
+    to.add("off: no call sites\n");
+    return;
+  }
+  Cell cell;
+  cell.add("sample: one sample per ");
+  add_bytes(cell, static_cast<double>(r.sample_bytes));
+  cell.add(" allocated, on average, for ");
+  add_duration(cell, r.since_ns);
+  label(to, "mode");
+  to.add(cell.view()).add('\n');
+  cell.clear();
+  add_grouped(cell, r.counters.sampled);
+  cell.add(" taken, ");
+  add_grouped(cell, r.live_samples);
+  cell.add(" of them live, ");
+  add_grouped(cell, r.sites);
+  cell.add(r.sites == 1 ? " call site" : " call sites");
+  label(to, "samples");
+  to.add(cell.view()).add('\n');
+  cell.clear();
+  add_grouped(cell, r.counters.dropped_full);
+  cell.add(" samples (table full), ");
+  add_grouped(cell, r.counters.overflow_sites);
+  cell.add(" stacks (table full), ");
+  add_grouped(cell, r.counters.missed_frees + r.counters.reentrant);
+  cell.add(" frees, ");
+  add_grouped(cell, r.skipped_live);
+  cell.add(" while reading");
+  label(to, "lost");
+  to.add(cell.view()).add('\n');
+  cell.clear();
+  add_grouped(cell, r.stacks.captured);
+  cell.add(" captured, ");
+  add_grouped(cell, r.stacks.truncated);
+  cell.add(" cut short, ");
+  add_grouped(cell, r.stacks.by_libunwind);
+  cell.add(" by libunwind");
+  label(to, "stacks");
+  to.add(cell.view()).add('\n');
+  byte_line(to, "mallard's own memory", s.own_bytes, "");
+}
+
+void write_memory(const Snapshot& s, Sink& to) noexcept {
+  heading(to, "Resident memory of the process (the kernel's figures)");
+  if (!s.rss.known) {
+    to.add("  /proc/self/smaps_rollup cannot be read: no figures. Next step: mount /proc, or run a kernel from 4.14 on.\n");
+    return;
+  }
+  byte_line(to, "resident (RSS)", s.rss.total, "");
+  byte_line(to, "  anonymous", s.rss.anonymous, "heap, stacks, other private memory");
+  byte_line(to, "  file-backed", s.rss.file, "program, libraries, mapped data files");
+  byte_line(to, "  shared memory", s.rss.shared_memory, "");
+  byte_line(to, "lazily freed", s.rss.lazily_freed, "within anonymous; given back by MADV_FREE, not yet taken");
+  byte_line(to, "huge pages", s.rss.huge_pages, "within anonymous; transparent huge pages");
+  byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
+}
+
+void write_heap(const Snapshot& s, Sink& to) noexcept {
+  heading(to, "Heap");
+  byte_line(to, "heap resident", s.heap_resident_bytes, "anonymous, less lazily freed and mallard's own");
+  if (!s.recording.on) return;
+  Cell cell;
+  add_bytes_with_interval(cell, s.live_bytes);
+  label(to, "live, as requested");
+  to.add(cell.view()).add(" in about ");
+  cell.clear();
+  add_count(cell, s.live_count.value);
+  to.add(cell.view()).add(" blocks\n");
+  if (s.inherited) {
+    cell.clear();
+    add_bytes_with_interval(cell, s.inherited_live_bytes);
+    label(to, "  of it inherited");
+    to.add(cell.view()).add(", allocated by the parent before the fork\n");
+  }
+  cell.clear();
+  add_bytes_with_interval(cell, s.allocated_bytes);
+  label(to, "allocated since start");
+  to.add(cell.view()).add(" in about ");
+  cell.clear();
+  add_count(cell, s.allocated_count.value);
+  to.add(cell.view()).add(" blocks\n");
+  label(to, "fragmentation ratio");
+  const Estimate& f = s.fragmentation_ratio;
+  cell.clear();
+  if (f.value > 0) {
+    add_decimal(cell, f.value, 2);
+    if (f.has_interval) {
+      cell.add(" (95 %: ");
+      add_decimal(cell, f.low, 2);
+      cell.add(" to ");
+      add_decimal(cell, f.high, 2);
+      cell.add(')');
+    }
+    cell.add(" = heap resident / live");
+  } else {
+    cell.add("unknown: no live block was sampled");
+  }
+  to.add(cell.view()).add('\n');
+}
+
+std::string_view base_name(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
+
+void write_frame(const Frame& f, Sink& to) noexcept {
+  to.add("        ");
+  FixedText<kFunctionColumns * 4 + 1> function;
+  if (!f.function.empty()) {
+    char shortened[kFunctionColumns * 4];
+    add_printable(to, shorten_name(f.function, shortened, sizeof shortened, kFunctionColumns));
+  } else if (!f.module.empty()) {
+    function.add('+').add_hex(f.module_address);
+    add_printable(to, base_name(f.module));
+    to.add(function.view());
+  } else {
+    function.add_hex(f.pc).add(" (code outside any loaded file)");
+    to.add(function.view());
+  }
+  if (!f.function.empty() && !f.module.empty()) {
+    to.add("  [");
+    add_printable(to, base_name(f.module));
+    to.add(']');
+  }
+  to.add('\n');
+}
+
+/// Which two columns a table leads with, and in what order it lists the sites.
+struct Ranking {
+  std::string_view title, unit;
+  const Estimate SiteRow::*bytes;
+  const Estimate SiteRow::*count;
+  const Estimate Snapshot::*total;
+  bool by_allocated;
+  bool shows_ages;
+};
+
+void write_site_line(const SiteRow& row, const Ranking& ranking, const Estimate& total, int rank,
+                     Sink& to) noexcept {
+  Cell cell;
+  const Estimate& bytes = row.*ranking.bytes;
+  cell.add('#').add_signed(rank);
+  add_right(to, cell.view(), 5);
+  cell.clear();
+  add_bytes(cell, bytes.value);
+  add_right(to, cell.view(), 12);
+  cell.clear();
+  add_relative_error(cell, bytes);
+  add_right(to, cell.view(), 9);
+  cell.clear();
+  add_decimal(cell, total.value > 0 ? 100 * bytes.value / total.value : 0, 1);
+  cell.add(" %");
+  add_right(to, cell.view(), 9);
+  cell.clear();
+  add_count(cell, (row.*ranking.count).value);
+  add_right(to, cell.view(), 14);
+  cell.clear();
+  add_bytes(cell, static_cast<double>(row.largest_bytes));
+  add_right(to, cell.view(), 12);
+  if (ranking.shows_ages) {
+    cell.clear();
+    add_duration(cell, row.mean_age_ns);
+    add_right(to, cell.view(), 14);
+    cell.clear();
+    add_duration(cell, row.oldest_ns);
+    add_right(to, cell.view(), 14);
+  }
+  to.add('\n');
+}
+
+void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
+  FixedText<96> title;
+  title.add("Call sites by ").add(ranking.title);
+  heading(to, title.view());
+  const Estimate& total = s.*ranking.total;
+  if (total.value <= 0) {
+    to.add("  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
+    Cell cell;
+    add_bytes(cell, static_cast<double>(s.recording.sample_bytes));
+    to.add(cell.view()).add(".\n");
+    return;
+  }
+  add_right(to, "rank", 5);
+  add_right(to, ranking.unit, 12);
+  add_right(to, "error", 9);
+  add_right(to, "share", 9);
+  add_right(to, "blocks", 14);
+  add_right(to, "largest", 12);
+  if (ranking.shows_ages) {
+    add_right(to, "mean age", 14);
+    add_right(to, "oldest", 14);
+  }
+  to.add('\n');
+  std::uint32_t shown = 0;
+  for (std::uint32_t i = 0; i < s.site_count && shown < kTopSites; ++i) {
+    const SiteRow& row = s.sites[ranking.by_allocated ? s.by_allocated[i] : i];
+    if ((row.*ranking.bytes).value <= 0) break;
+    write_site_line(row, ranking, total, static_cast<int>(++shown), to);
+    for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(row.frames[f], to);
+    if (row.depth > kFramesShown) {
+      Cell cell;
+      cell.add("        ... ").add_signed(row.depth - kFramesShown).add(" more frames in the JSON report\n");
+      to.add(cell.view());
+    }
+    if (row.depth == 0) to.add("        (stacks that found the site table full)\n");
+  }
+}
+
+constexpr Ranking kByLive = {"live bytes (requested by the program and not freed)", "live",
+                             &SiteRow::live_bytes, &SiteRow::live_count, &Snapshot::live_bytes, false, true};
+constexpr Ranking kByAllocated = {"allocated bytes (since the start, freed or not)", "allocated",
+                                  &SiteRow::allocated_bytes, &SiteRow::allocated_count,
+                                  &Snapshot::allocated_bytes, true, false};
+
+void write_footer(const Snapshot& s, Sink& to) noexcept {
+  Cell cell;
+  heading(to, "About these figures");
+  if (s.recording.on)
+    to.add("  error: half of the 95 % confidence interval; ±? where a site has too few samples for one.\n"
+           "  A site that is missing here has, with 95 % confidence, at most three sampling intervals live.\n");
+  cell.add("  The report was taken in ");
+  add_duration(cell, s.duration_ns);
+  cell.add(" while the program ran on.\n");
+  to.add(cell.view());
+}
+
+}  // namespace
+
+void write_text(const Snapshot& s, Sink& to) noexcept {
+  write_header(s, to);
+  write_allocator(s.allocator, to);
+  write_memory(s, to);
+  write_heap(s, to);
+  write_recording(s, to);
+  if (s.recording.on) {
+    write_sites(s, kByLive, to);
+    write_sites(s, kByAllocated, to);
+  }
+  write_footer(s, to);
+}
+
+}  // namespace mallard::report
