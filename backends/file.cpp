@@ -78,7 +78,7 @@ bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint)
 bool use_mimalloc(int major, const char* own_path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept {
   const std::string_view own = view_of(own_path);
   const std::size_t slash = own.rfind('/');
-  const std::string_view directory = slash == std::string_view::npos ? "." : own.substr(0, slash);
+  const std::string_view directory = slash == std::string_view::npos ? "." : part_of(own, 0, slash);
   for (const Candidate& c : kMimallocs) {
     if (major != 0 && c.major != major) continue;
     FixedText<1024> path;

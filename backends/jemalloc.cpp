@@ -23,7 +23,8 @@ void mallard_je_malloc_stats_print(void (*)(void*, const char*), void*, const ch
 __attribute__((visibility("hidden"))) double mallard_libm_exp(double x) { return mallard::math::exp(x); }
 __attribute__((visibility("hidden"))) double mallard_libm_log(double x) { return mallard::math::log(x); }
 __attribute__((visibility("hidden"))) double mallard_libm_round(double x) {
-  return x < 0 ? -__builtin_floor(-x + 0.5) : __builtin_floor(x + 0.5);
+  if (!(x > -0x1p52 && x < 0x1p52)) return x;  // a whole number already, or no number
+  return static_cast<double>(static_cast<long>(x < 0 ? x - 0.5 : x + 0.5));
 }
 }
 

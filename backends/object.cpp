@@ -159,11 +159,6 @@ bool identify(const link_map* object, Backend* out) noexcept {
   return true;
 }
 
-std::string_view file_name(std::string_view path) noexcept {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
-}
-
 }  // namespace
 
 bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept {
@@ -200,7 +195,7 @@ bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept 
   out->extras.mallinfo2 = find_function<struct mallinfo2()>(object, "mallinfo2");
   out->extras.malloc_info = find_function<int(int, FILE*)>(object, "malloc_info");
   if (!identify(object, out)) {
-    set_text(out->name, sizeof out->name, file_name(view_of(object->l_name)));
+    set_text(out->name, sizeof out->name, file_name_of(view_of(object->l_name)));
     set_text(out->version, sizeof out->version, "unknown");
   }
   return true;

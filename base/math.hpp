@@ -31,7 +31,7 @@ inline double log(double x) noexcept {
 inline double exp(double x) noexcept {
   if (x < -700) return 0;
   if (x > 700) x = 700;
-  const double n = __builtin_floor(x / kLn2 + 0.5);
+  const auto n = static_cast<double>(static_cast<long>(x / kLn2 + (x < 0 ? -0.5 : 0.5)));
   const double r = x - n * kLn2;  // |r| <= 0.3466
   double sum = 1;
   for (int k = 16; k >= 1; --k) sum = 1 + sum * r / k;

@@ -91,14 +91,14 @@ int parse_signal(std::string_view text) noexcept {
     return parse_bytes(text, &number) && is_catchable(static_cast<int>(number & 0xff)) && number <= kRtMax
                ? static_cast<int>(number)
                : -1;
-  if (text.size() > 3 && equal_ignoring_case(text.substr(0, 3), "SIG")) text.remove_prefix(3);
+  if (text.size() > 3 && equal_ignoring_case(part_of(text, 0, 3), "SIG")) text.remove_prefix(3);
   for (const SignalName& s : kSignals)
     if (equal_ignoring_case(text, s.name)) return s.number;
-  const bool from_min = text.size() >= 5 && equal_ignoring_case(text.substr(0, 5), "RTMIN");
-  if (!from_min && !(text.size() >= 5 && equal_ignoring_case(text.substr(0, 5), "RTMAX"))) return -1;
+  const bool from_min = text.size() >= 5 && equal_ignoring_case(part_of(text, 0, 5), "RTMIN");
+  if (!from_min && !(text.size() >= 5 && equal_ignoring_case(part_of(text, 0, 5), "RTMAX"))) return -1;
   const int base = from_min ? kRtMin : kRtMax;
   if (text.size() == 5) return base;
-  if (text[5] != (from_min ? '+' : '-') || !parse_bytes(text.substr(6), &number) ||
+  if (text[5] != (from_min ? '+' : '-') || !parse_bytes(part_of(text, 6), &number) ||
       number > static_cast<std::uint64_t>(kRtMax - kRtMin))
     return -1;
   return from_min ? base + static_cast<int>(number) : base - static_cast<int>(number);

@@ -77,6 +77,18 @@ inline std::string_view view_of(const char* s) noexcept {
   return s ? std::string_view(s) : std::string_view();
 }
 
+/// substr without its throwing check, which would need libstdc++.
+constexpr std::string_view part_of(std::string_view s, std::size_t from,
+                                   std::size_t length = std::string_view::npos) noexcept {
+  if (from > s.size()) from = s.size();
+  return {s.data() + from, length < s.size() - from ? length : s.size() - from};
+}
+
+/// What follows the last '/' of a path.
+constexpr std::string_view file_name_of(std::string_view path) noexcept {
+  return part_of(path, path.rfind('/') + 1);
+}
+
 /// Reads a decimal number, optionally followed by K, M, G or T (powers of 1024).
 /// \return false if `s` is anything else or does not fit
 inline bool parse_bytes(std::string_view s, std::uint64_t* out) noexcept {

@@ -155,7 +155,7 @@ bool choose_next(backends::Backend* to, TextBuffer& why) noexcept {
 }
 
 bool needs_loading(std::string_view backend) noexcept {
-  return backend.find('/') != std::string_view::npos || backend.substr(0, 8) == "mimalloc";
+  return backend.find('/') != std::string_view::npos || part_of(backend, 0, 8) == "mimalloc";
 }
 
 void choose() noexcept {

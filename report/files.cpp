@@ -67,11 +67,6 @@ long create_numbered(std::string_view pattern, const ProcessFacts& process, int 
   return -EEXIST;
 }
 
-std::string_view file_part(std::string_view path) noexcept {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
-}
-
 /// Fills both files. \return 0 or a negated errno
 long fill(const Snapshot& snapshot, const Pair& files) noexcept {
   long error;
@@ -125,7 +120,7 @@ bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int n
 
 bool write_files(Snapshot& snapshot, int* last_number) noexcept {
   const std::string_view wanted = view_of(options().report);
-  const std::string_view name = file_part(wanted);
+  const std::string_view name = file_name_of(wanted);
   Path in_temporary, in_tmp;
   in_temporary.add(view_of(options().temporary_directory)).add('/').add(name);
   in_tmp.add("/tmp/").add(name);

@@ -72,7 +72,7 @@ ProcessFacts read_process_facts(Arena& arena) noexcept {
   char text[4096];
   const long length = os::call(SYS_readlink, os::arg("/proc/self/exe"), os::arg(text), sizeof text);
   if (length > 0) facts.executable = kept(arena, {text, static_cast<std::size_t>(length)});
-  facts.name = facts.executable.substr(facts.executable.rfind('/') + 1);
+  facts.name = file_name_of(facts.executable);
   long n = os::read_file("/proc/self/cmdline", text, 513);
   if (n > 0) {
     while (n > 0 && text[n - 1] == '\0') --n;

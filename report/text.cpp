@@ -97,7 +97,7 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     label(to, "next step");
     to.add("use a build without -fsanitize.\n");
   } else if (view_of(options().backend) != view_of(a.backend->name) && view_of(options().backend) != "next" &&
-             view_of(options().backend).substr(0, 8) != "mimalloc" &&
+             part_of(view_of(options().backend), 0, 8) != "mimalloc" &&
              view_of(options().backend).find('/') == std::string_view::npos) {
     label(to, "asked for");
     add_printable(to, view_of(options().backend));
@@ -214,8 +214,6 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   to.add(cell.view()).add('\n');
 }
 
-std::string_view base_name(std::string_view path) noexcept { return path.substr(path.rfind('/') + 1); }
-
 void write_frame(const Frame& f, Sink& to) noexcept {
   to.add("        ");
   FixedText<kFunctionColumns * 4 + 1> function;
@@ -224,7 +222,7 @@ void write_frame(const Frame& f, Sink& to) noexcept {
     add_printable(to, shorten_name(f.function, shortened, sizeof shortened, kFunctionColumns));
   } else if (!f.module.empty()) {
     function.add('+').add_hex(f.module_address);
-    add_printable(to, base_name(f.module));
+    add_printable(to, file_name_of(f.module));
     to.add(function.view());
   } else {
     function.add_hex(f.pc).add(" (code outside any loaded file)");
@@ -232,7 +230,7 @@ void write_frame(const Frame& f, Sink& to) noexcept {
   }
   if (!f.function.empty() && !f.module.empty()) {
     to.add("  [");
-    add_printable(to, base_name(f.module));
+    add_printable(to, file_name_of(f.module));
     to.add(']');
   }
   to.add('\n');

@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "base/text.hpp"
+
 namespace mallard::report {
 
 /// Calls `take` with each character of `text`, as its bytes; a byte that is no UTF-8 becomes U+FFFD.
@@ -22,7 +24,7 @@ void for_each_utf8(std::string_view text, Take take) noexcept {
              !(lead == 0xf0 && second < 0x90) && !(lead == 0xf4 && second >= 0x90);
     }
     if (good) {
-      take(text.substr(0, length));
+      take(part_of(text, 0, length));
     } else {
       take(std::string_view("\xef\xbf\xbd"));
       length = 1;
