@@ -1,0 +1,197 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# What the scripts share: messages, cleaning up, installing packages, building. Sourced, never run.
+# Needs bash, coreutils, grep and sed only, until install_packages has brought the rest.
+
+set -euo pipefail
+
+MALLARD_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+BUILD_DIR=$MALLARD_ROOT/build
+NO_INSTALL=${NO_INSTALL:-0}
+export LC_ALL=C.UTF-8
+
+# ---- packages -------------------------------------------------------------------------------------------
+# 'command@package': not installed where the command is on PATH already, whoever brought it.
+# shellcheck disable=SC2034
+{
+  BUILD_PACKAGES=(
+    g++@g++ gcc@gcc meson@meson ninja@ninja-build pkg-config@pkg-config objcopy@binutils python3@python3
+    libjemalloc-dev libunwind-dev libiberty-dev libelf-dev libcli11-dev libfmt-dev catch2
+  )
+  DEMO_PACKAGES=(redis-server redis-tools libmimalloc2.0)
+  TEST_PACKAGES=(
+    redis-server redis-tools slapd ldap-utils postgresql postgresql-contrib sqlite3@sqlite3 git@git
+    node@nodejs ps@procps libtcmalloc-minimal4 libmimalloc2.0
+  )
+}
+
+# ---- messages -------------------------------------------------------------------------------------------
+say() { printf 'mallard: %s\n' "$*"; }
+error() { printf 'mallard: error: %s\n' "$*" >&2; }
+hint() { printf 'mallard: hint: %s\n' "$*" >&2; }
+
+# die MESSAGE [HINT]
+die() {
+  error "$1"
+  if [[ -n ${2:-} ]]; then hint "$2"; fi
+  exit 1
+}
+
+# usage_error MESSAGE
+usage_error() {
+  error "$1"
+  hint "$(basename "$0") --help lists the options"
+  exit 2
+}
+
+# ---- cleaning up ----------------------------------------------------------------------------------------
+EXIT_COMMANDS=()
+
+# on_exit COMMAND...: runs it when the script ends, however it ends; last registered, first run.
+on_exit() { EXIT_COMMANDS+=("$(printf '%q ' "$@")"); }
+
+run_exit_commands() {
+  local status=$? i
+  trap '' HUP INT TERM
+  set +e
+  for ((i = ${#EXIT_COMMANDS[@]} - 1; i >= 0; i--)); do
+    eval "${EXIT_COMMANDS[i]}"
+  done
+  exit "$status"
+}
+trap run_exit_commands EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# make_temp_dir VARIABLE: a private directory that vanishes with the script.
+make_temp_dir() {
+  local made
+  made=$(mktemp -d "${TMPDIR:-/tmp}/mallard.XXXXXX")
+  on_exit rm -rf "$made"
+  printf -v "$1" '%s' "$made"
+}
+
+# ---- installing -----------------------------------------------------------------------------------------
+is_installed() {
+  local status
+  status=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) && [[ $status == installed ]]
+}
+
+# missing_packages SPEC...: prints the packages that are not there, each once, one per line.
+missing_packages() {
+  local spec package
+  local -A seen=()
+  for spec in "$@"; do
+    package=${spec#*@}
+    [[ -z ${seen[$package]:-} ]] || continue
+    seen[$package]=1
+    if [[ $spec == *@* ]] && command -v "${spec%%@*}" >/dev/null; then continue; fi
+    if [[ $spec != *@* ]] && ! command -v dpkg-query >/dev/null; then continue; fi # cannot be told here
+    is_installed "$package" || printf '%s\n' "$package"
+  done
+}
+
+POLICY_FILE=/usr/sbin/policy-rc.d
+POLICY_MARK='# temporary, by the scripts of mallard'
+
+# While packages are configured, their services must not start: there may be no init system, and nobody asked
+# for a server. A policy of the machine's own stays.
+forbid_services() {
+  on_exit allow_services
+  if (set -o noclobber && printf '#!/bin/sh\n%s\nexit 101\n' "$POLICY_MARK" >"$POLICY_FILE") 2>/dev/null; then
+    chmod 755 "$POLICY_FILE"
+  fi
+}
+
+allow_services() {
+  if grep -qsF "$POLICY_MARK" "$POLICY_FILE"; then rm -f "$POLICY_FILE"; fi
+}
+
+# run_apt LOG ARGUMENT...
+run_apt() {
+  local log=$1
+  shift
+  DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true apt-get -qq -y \
+    -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+    "$@" </dev/null >>"$log" 2>&1
+}
+
+# install_packages SPEC...: installs what is missing. Returns 2, after naming what is missing in one line,
+# where it must not or cannot install.
+install_packages() {
+  local -a missing
+  local by_hand log attempt
+  mapfile -t missing < <(missing_packages "$@")
+  if ((${#missing[@]} == 0)); then return 0; fi
+  if ! command -v apt-get >/dev/null; then
+    error "missing, and there is no apt-get to install them: ${missing[*]}"
+    hint "install what corresponds to these Debian packages, then use --no-install"
+    return 2
+  fi
+  by_hand="apt-get install --no-install-recommends ${missing[*]}"
+  if [[ $NO_INSTALL == 1 ]]; then
+    error "missing packages: ${missing[*]}"
+    hint "as root: $by_hand"
+    return 2
+  fi
+  if ((EUID != 0)); then
+    error "installing needs root; missing packages: ${missing[*]}"
+    hint "as root: $by_hand"
+    return 2
+  fi
+
+  say "installing with apt-get, services not started: ${missing[*]}"
+  make_temp_dir log
+  log+=/apt.log
+  forbid_services
+  # Dry run first: it tells cheaply whether the package lists are there and know all names.
+  if ! run_apt "$log" --simulate install --no-install-recommends "${missing[@]}"; then
+    say "updating the package lists"
+    run_apt "$log" update || true
+  fi
+  for attempt in 1 2 3; do
+    if run_apt "$log" install --no-install-recommends "${missing[@]}"; then
+      allow_services
+      say "installed ${#missing[@]} packages and what they need"
+      return 0
+    fi
+    if ((attempt < 3)); then
+      say "apt-get failed; trying again with fresh package lists"
+      sleep $((attempt * 3))
+      run_apt "$log" --fix-broken install || true
+      run_apt "$log" update || true
+    fi
+  done
+  allow_services
+  tail -n 20 "$log" | sed 's/^/  apt-get: /' >&2
+  error "these packages could not be installed: ${missing[*]}"
+  hint "as root: apt-get update && $by_hand"
+  return 1
+}
+
+# ---- building -------------------------------------------------------------------------------------------
+# configure_build [MESON-OPTION...]: makes build/ ready for ninja; the options count for a new build only.
+configure_build() {
+  if [[ -f $BUILD_DIR/meson-info/meson-info.json ]] &&
+    ! grep -qF "\"source\": \"$MALLARD_ROOT\"" "$BUILD_DIR/meson-info/meson-info.json"; then
+    say "build/ was configured for another directory; configuring it anew"
+    rm -rf "$BUILD_DIR"
+  fi
+  if [[ -f $BUILD_DIR/build.ninja ]]; then return 0; fi
+  say "configuring build/"
+  # Left by a configuration that failed or was interrupted.
+  rm -rf "$BUILD_DIR/meson-private" "$BUILD_DIR/meson-info"
+  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release "$@")
+}
+
+# quietly COMMAND...: shows the command's output only if it fails.
+quietly() {
+  local log status=0
+  log=$(mktemp "${TMPDIR:-/tmp}/mallard.XXXXXX")
+  "$@" </dev/null >"$log" 2>&1 || status=$?
+  if ((status != 0)); then tail -n 60 "$log" >&2; fi
+  rm -f "$log"
+  return "$status"
+}
