@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "record/rules.hpp"
+
+namespace mallard::record {
+
+static_assert(PackedRule({RuleKind::kFromFrameSlot, true, -8, -16}, 65535).rule().cfa_offset == -8);
+static_assert(PackedRule({RuleKind::kFromSp, true, 1 << 20, -16}, 7).rule().frame_offset == -16);
+static_assert(PackedRule({RuleKind::kFromSp, true, 12, 0}, 7).rule().kind == RuleKind::kLibunwind);
+
+bool RuleTable::put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept {
+  for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
+    Entry& entry = entries_[i % kEntries];
+    std::uintptr_t present = entry.code.load(std::memory_order_acquire);
+    if (present == 0 && entry.code.compare_exchange_strong(present, code)) present = code;
+    if (present != code) continue;
+    // Two threads may store for one address; a rule of an older generation is merely asked for again.
+    entry.rule.store(PackedRule(rule, generation).bits(), std::memory_order_release);
+    return true;
+  }
+  return false;
+}
+
+void RuleTable::expire_all() noexcept {
+  std::uint16_t now = generation_.load(std::memory_order_relaxed), next;
+  do next = static_cast<std::uint16_t>(now + 1);
+  while (!generation_.compare_exchange_weak(now, next, std::memory_order_acq_rel));
+}
+
+}  // namespace mallard::record

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What unwinding means at one code address, in 8 bytes, and the table of all such rules that are known.
+// The table is shared by all threads, append-only and bounded; lookups take no lock.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace mallard::record {
+
+enum class RuleKind : std::uint8_t {
+  kUnset,          ///< never stored
+  kFromSp,         ///< CFA = sp + cfa_offset
+  kFromFrame,      ///< CFA = rbp + cfa_offset
+  kFromFrameSlot,  ///< CFA = *(rbp + cfa_offset): functions that realign their stack
+  kSignal,         ///< the kernel's signal frame begins at sp
+  kEnd,            ///< root of the thread
+  kNoInfo,         ///< no unwind information: try the chain of frame pointers
+  kLibunwind,      ///< none of these: only libunwind can tell
+};
+
+/// CFA: the stack pointer of the caller. Its return address lies at CFA - 8 under every rule.
+struct Rule {
+  RuleKind kind = RuleKind::kUnset;
+  bool saves_frame = false;      ///< whether the function saved its caller's rbp
+  std::int32_t cfa_offset = 0;   ///< bytes
+  std::int32_t frame_offset = 0; ///< where rbp was saved: from the CFA, for kFromFrameSlot from rbp
+};
+
+/// One machine word: kind 4 | saves_frame 1 | cfa words 23 | frame words 20 | generation 16.
+class PackedRule {
+ public:
+  constexpr PackedRule() noexcept = default;
+  constexpr explicit PackedRule(std::uint64_t bits) noexcept : bits_(bits) {}
+  /// An offset that does not fit, or is no multiple of a word, makes it a kLibunwind rule.
+  constexpr PackedRule(Rule rule, std::uint16_t generation) noexcept {
+    if (!fits(rule.cfa_offset, kCfaBits) || !fits(rule.frame_offset, kFrameBits))
+      rule = {RuleKind::kLibunwind};
+    bits_ = static_cast<std::uint64_t>(rule.kind) | std::uint64_t{rule.saves_frame} << 4 |
+            field(rule.cfa_offset, kCfaBits) << 5 | field(rule.frame_offset, kFrameBits) << 28 |
+            std::uint64_t{generation} << 48;
+  }
+
+  constexpr std::uint64_t bits() const noexcept { return bits_; }
+  constexpr std::uint16_t generation() const noexcept {
+    return static_cast<std::uint16_t>(bits_ >> 48);
+  }
+  constexpr Rule rule() const noexcept {
+    return {static_cast<RuleKind>(bits_ & 15), (bits_ >> 4 & 1) != 0,
+            static_cast<std::int32_t>(static_cast<std::int64_t>(bits_ << 36) >> 41) * 8,
+            static_cast<std::int32_t>(static_cast<std::int64_t>(bits_ << 16) >> 44) * 8};
+  }
+
+ private:
+  static constexpr int kCfaBits = 23, kFrameBits = 20;
+  static constexpr bool fits(std::int32_t bytes, int bits) noexcept {
+    const std::int32_t limit = 1 << (bits - 1);
+    return bytes % 8 == 0 && bytes / 8 >= -limit && bytes / 8 < limit;
+  }
+  static constexpr std::uint64_t field(std::int32_t bytes, int bits) noexcept {
+    return static_cast<std::uint64_t>(bytes / 8) & ((std::uint64_t{1} << bits) - 1);
+  }
+
+  std::uint64_t bits_ = 0;
+};
+
+class RuleTable {
+ public:
+  constexpr RuleTable() noexcept = default;
+
+  /// \param code  an address within the instruction in question: for a return address, the byte before
+  /// \return false if no rule of the current generation is known \context hot
+  bool find(std::uintptr_t code, std::uint16_t generation, Rule* out) const noexcept {
+    for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
+      const Entry& entry = entries_[i % kEntries];
+      const std::uintptr_t present = entry.code.load(std::memory_order_acquire);
+      if (present == code) {
+        const PackedRule packed(entry.rule.load(std::memory_order_acquire));
+        *out = packed.rule();
+        return packed.generation() == generation && out->kind != RuleKind::kUnset;
+      }
+      if (present == 0) return false;
+    }
+    return false;
+  }
+
+  /// \return false if there is no room near the address's place \context hot (slow path)
+  bool put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept;
+
+  /// Of rules that hold now. \context hot
+  std::uint16_t generation() const noexcept {
+    return generation_.load(std::memory_order_acquire);  // pairs with expire_all()
+  }
+  /// From now on every rule is asked for anew, once. \context any thread
+  void expire_all() noexcept;
+
+ private:
+  struct Entry {
+    std::atomic<std::uintptr_t> code{0};  // set once, never changed
+    std::atomic<std::uint64_t> rule{0};   // a PackedRule; kUnset until the first is stored
+  };
+  static constexpr int kEntryBits = 16, kProbes = 32;
+  static constexpr std::size_t kEntries = std::size_t{1} << kEntryBits;
+  static std::size_t slot_of(std::uintptr_t code) noexcept {
+    return static_cast<std::size_t>((code * 0x9e3779b97f4a7c15u) >> (64 - kEntryBits));
+  }
+
+  Entry entries_[kEntries];  // 1 MiB, of which the kernel commits what is used
+  std::atomic<std::uint16_t> generation_{0};
+};
+
+}  // namespace mallard::record

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which memory an unwinder may read plainly, and how it reads everything else without ever faulting.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "base/attributes.hpp"
+
+namespace mallard::record {
+
+/// A loaded object, as far as unwinding needs it.
+struct Module {
+  std::uintptr_t start, end;  ///< of its mapping
+  std::uintptr_t table;       ///< its PT_GNU_EH_FRAME segment; 0 if it has none
+};
+
+/// Prepares find_module() where libc has no _dl_find_object. \context init
+void modules_init() noexcept;
+/// Takes no lock: _dl_find_object, or a snapshot taken at init. \context hot
+bool find_module(std::uintptr_t code, Module* out) noexcept;
+
+/// Top of the calling thread's own stack if `sp` lies on it, else 0: on a signal or coroutine stack.
+/// Reads /proc/self/maps the first time. \context hot (slow path)
+std::uintptr_t own_stack_top(std::uintptr_t sp) noexcept;
+
+/// Reads words of a stack. The own stack above `sp` is read plainly, since it stays mapped while its
+/// thread runs; all else through the kernel, in blocks.
+class StackReader {
+ public:
+  explicit StackReader(std::uintptr_t sp) noexcept : sp_(sp) {
+    const std::uintptr_t top = own_stack_top(sp);
+    if (top > sp + sizeof(std::uintptr_t)) bytes_ = top - sp - (sizeof(std::uintptr_t) - 1);
+  }
+
+  bool own(std::uintptr_t address) const noexcept { return address - sp_ < bytes_; }
+
+  bool read(std::uintptr_t address, std::uintptr_t* word) noexcept {
+    if (MALLARD_LIKELY(own(address))) {
+      std::memcpy(word, reinterpret_cast<const void*>(address), sizeof *word);
+      return true;
+    }
+    return read_checked(address, word);
+  }
+
+ private:
+  static constexpr std::size_t kBlock = 128;  // small: it lives on the host's stack
+  bool read_checked(std::uintptr_t address, std::uintptr_t* word) noexcept;
+
+  std::uintptr_t sp_, bytes_ = 0;
+  std::uintptr_t block_at_ = 1;  // no block
+  char block_[kBlock];
+};
+
+}  // namespace mallard::record

@@ -1,0 +1,534 @@
+// SPDX-License-Identifier: Apache-2.0
+// Call stacks in every situation in which a program may allocate: what is captured must equal what
+// libunwind says when it walks the whole stack, and what the test knows; and nothing may hang or fault.
+#include "record/stacks.hpp"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "record/unwinder.hpp"
+#include "tests/unit/catch.hpp"
+
+using namespace mallard::record;
+
+#define NOINLINE __attribute__((noinline, noclone))
+
+namespace {
+
+volatile int g_sink;
+void after_call() { g_sink = g_sink + 1; }  // keeps calls from becoming jumps
+void after_loop(volatile int* i) { *i = *i + 1; }
+
+struct Stack {
+  int n = 0;
+  std::uintptr_t pcs[kMaxDepth];
+
+  bool has(const void* function) const {
+    for (int i = 0; i < n; ++i)
+      if (in(i, function)) return true;
+    return false;
+  }
+  /// Whether frame `i` returns into `function`, taken to be less than 512 bytes long.
+  bool in(int i, const void* function) const {
+    return i < n && pcs[i] - reinterpret_cast<std::uintptr_t>(function) < 512;
+  }
+  bool operator==(const Stack& other) const {
+    return n == other.n && std::equal(pcs, pcs + n, other.pcs);
+  }
+};
+
+struct Pair {
+  Stack captured, unwound;
+  bool operator()() const { return captured == unwound; }
+};
+
+void init() {
+  static const bool done = (stacks_init(), true);
+  (void)done;
+}
+
+// The two walks start at one call, as malloc would.
+NOINLINE void take(Pair* pair) {
+  const Caller caller = MALLARD_CALLER();
+  pair->captured.n = capture_stack(caller, pair->captured.pcs, kMaxDepth);
+  StackReader reader(caller.return_slot);
+  bool truncated;
+  pair->unwound.n = unwind_fully(caller, reader, pair->unwound.pcs, kMaxDepth, &truncated);
+  after_call();
+}
+NOINLINE int capture(Stack* stack, int max = kMaxDepth) {
+  stack->n = capture_stack(MALLARD_CALLER(), stack->pcs, max);
+  after_call();
+  return stack->n;
+}
+
+__attribute__((optimize("omit-frame-pointer"))) NOINLINE void without_frame_pointer(Pair* p) {
+  take(p);
+  after_call();
+}
+__attribute__((optimize("no-omit-frame-pointer"))) NOINLINE void with_frame_pointer(Pair* p) {
+  without_frame_pointer(p);
+  after_call();
+}
+// The call is the last instruction: what follows it belongs to another function.
+[[noreturn]] NOINLINE void never_returns(Pair* p, jmp_buf* back) {
+  without_frame_pointer(p);
+  longjmp(*back, 1);
+}
+[[noreturn]] NOINLINE void ends_in_a_call(Pair* p, jmp_buf* back) {
+  volatile char space[300];
+  space[0] = 1;
+  g_sink = space[0];
+  never_returns(p, back);
+}
+NOINLINE void with_alloca(Pair* p, int n) {
+  volatile char* space = static_cast<char*>(__builtin_alloca(static_cast<std::size_t>(n)));
+  space[0] = 1;
+  with_frame_pointer(p);
+  after_call();
+}
+NOINLINE void realigned(Pair* p) {
+  alignas(128) volatile char space[256];
+  space[0] = 1;
+  g_sink = space[0];
+  with_alloca(p, 1000);
+  after_call();
+}
+NOINLINE void realigned_with_alloca(Pair* p, int n) {
+  alignas(64) volatile char space[128];
+  volatile char* more = static_cast<char*>(__builtin_alloca(static_cast<std::size_t>(n)));
+  space[0] = 1;
+  more[0] = space[0];
+  realigned(p);
+  after_call();
+}
+
+/// Runs `f` in a child that must end well within some seconds. \return its wait status
+template <typename F>
+int in_child(F f, unsigned seconds = 10) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    alarm(seconds);
+    _exit(f() ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(pid, &status, 0);
+  return status;
+}
+
+struct Thread {
+  template <typename F>
+  explicit Thread(F f, std::size_t stack_bytes = 0) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    if (stack_bytes) pthread_attr_setstacksize(&attributes, stack_bytes);
+    created = pthread_create(
+                  &id, &attributes,
+                  [](void* p) -> void* {
+                    F body = *static_cast<F*>(p);
+                    body();
+                    return nullptr;
+                  },
+                  new F(f)) == 0;
+  }
+  ~Thread() {
+    if (created) pthread_join(id, nullptr);
+  }
+  pthread_t id{};
+  bool created;
+};
+
+void wait_for(const std::atomic<bool>& flag) {
+  while (!flag.load()) usleep(100);
+}
+
+}  // namespace
+
+TEST_CASE("stacks: nested functions of every kind") {
+  init();
+  Pair pair;
+  for (int i = 0; i < 3; ++i) {
+    realigned_with_alloca(&pair, 200 + i);
+    CHECK(pair());
+    CHECK(pair.captured.n > 8);
+    CHECK(pair.captured.in(0, reinterpret_cast<void*>(without_frame_pointer)));
+    CHECK(pair.captured.in(1, reinterpret_cast<void*>(with_frame_pointer)));
+    CHECK(pair.captured.in(2, reinterpret_cast<void*>(with_alloca)));
+    CHECK(pair.captured.in(3, reinterpret_cast<void*>(realigned)));
+    CHECK(pair.captured.in(4, reinterpret_cast<void*>(realigned_with_alloca)));
+  }
+  CHECK(stack_stats().rules > 4);
+  CHECK(stack_stats().rules_dropped == 0);
+}
+
+TEST_CASE("stacks: a function that ends in a call") {
+  init();
+  static Pair pair;
+  jmp_buf back;
+  if (setjmp(back) == 0) ends_in_a_call(&pair, &back);
+  CHECK(pair());
+  CHECK(pair.captured.in(1, reinterpret_cast<void*>(never_returns)));
+  CHECK(pair.captured.in(2, reinterpret_cast<void*>(ends_in_a_call)));
+  CHECK(pair.captured.n > 5);
+}
+
+TEST_CASE("stacks: through libc's own frames, a callback and a thread's root") {
+  init();
+  static Pair pair;
+  int numbers[2] = {2, 1};
+  qsort(numbers, 2, sizeof numbers[0], [](const void*, const void*) {
+    take(&pair);
+    return 0;
+  });
+  CHECK(pair());
+  { Thread t([] { with_alloca(&pair, 40); }); }
+  CHECK(pair());
+  CHECK(pair.captured.n >= 6);
+}
+
+TEST_CASE("stacks: max is kept, deep recursion loses its root end") {
+  init();
+  struct Recursion {
+    static NOINLINE void down(int depth, Pair* p) {
+      if (depth) down(depth - 1, p);
+      else take(p);
+      after_call();
+    }
+  };
+  static Pair pair;
+  const std::uint64_t before = stack_stats().truncated;
+  Thread t([] { Recursion::down(100'000, &pair); }, std::size_t{64} << 20);
+  pthread_join(t.id, nullptr);
+  t.created = false;
+  CHECK(pair());
+  CHECK(pair.captured.n == kMaxDepth);
+  CHECK(pair.captured.in(kMaxDepth - 1, reinterpret_cast<void*>(Recursion::down)));
+  CHECK(stack_stats().truncated > before);
+  Stack three;
+  CHECK(capture(&three, 3) == 3);
+  CHECK(capture(&three, 1) == 1);
+}
+
+namespace {
+Pair g_signal_pair;
+void on_signal(int) {
+  take(&g_signal_pair);
+  after_call();
+}
+NOINLINE void raises() {
+  kill(getpid(), SIGUSR1);  // delivered to this thread, the only one that does not block it
+  after_call();
+}
+}  // namespace
+
+TEST_CASE("stacks: signal handlers, on the stack and on one of their own") {
+  init();
+  static char own[65536];
+  const bool alternate = GENERATE(false, true);
+  stack_t stack{};
+  stack.ss_sp = own;
+  stack.ss_size = sizeof own;
+  REQUIRE(sigaltstack(&stack, nullptr) == 0);
+  struct sigaction action{}, old{};
+  action.sa_handler = on_signal;
+  action.sa_flags = alternate ? SA_ONSTACK : 0;
+  sigaction(SIGUSR1, &action, &old);
+  g_signal_pair = {};
+  raises();
+  sigaction(SIGUSR1, &old, nullptr);
+  stack.ss_flags = SS_DISABLE;
+  sigaltstack(&stack, nullptr);
+  CHECK(g_signal_pair());
+  // on_signal, the kernel's frame, kill, raises, this test
+  CHECK(g_signal_pair.captured.in(0, reinterpret_cast<void*>(on_signal)));
+  CHECK(g_signal_pair.captured.has(reinterpret_cast<void*>(raises)));
+  CHECK(g_signal_pair.captured.n > 8);
+}
+
+TEST_CASE("stacks: handlers that interrupt captures never wait for them") {
+  init();
+  const int status = in_child(
+      [] {
+        static std::atomic<long> hits{0};
+        struct sigaction action{};
+        action.sa_handler = [](int) {
+          const int saved = errno;
+          Stack s;
+          if (capture(&s) >= 1) ++hits;
+          errno = saved;
+        };
+        sigaction(SIGPROF, &action, nullptr);
+        const itimerval interval{{0, 100}, {0, 100}};
+        setitimer(ITIMER_PROF, &interval, nullptr);
+        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
+        Stack s;
+        Pair pair;
+        while (std::chrono::steady_clock::now() < end) {
+          on_module_unloaded();  // every rule is compiled anew
+          capture(&s);
+          take(&pair);
+        }
+        return hits > 20;
+      });
+  CHECK(status == 0);
+}
+
+namespace {
+Pair g_coroutine_pair;
+NOINLINE void coroutine() {
+  with_alloca(&g_coroutine_pair, 64);
+  after_call();
+}
+}  // namespace
+
+TEST_CASE("stacks: coroutines on allocated stacks") {
+  init();
+  static ucontext_t main_context, context;
+  std::vector<char> stack(65536);
+  for (int i = 0; i < 20; ++i) {
+    getcontext(&context);
+    context.uc_stack.ss_sp = stack.data();
+    context.uc_stack.ss_size = stack.size();
+    context.uc_link = &main_context;
+    makecontext(&context, coroutine, 0);
+    swapcontext(&main_context, &context);
+    REQUIRE(g_coroutine_pair());
+    REQUIRE(g_coroutine_pair.captured.in(3, reinterpret_cast<void*>(coroutine)));
+    REQUIRE(g_coroutine_pair.captured.n >= 4);
+  }
+}
+
+namespace {
+// Overwrites its own return address (1) or saved rbp (0) while the stack is taken.
+__attribute__((optimize("no-omit-frame-pointer"))) NOINLINE void with_damage(int word, std::uintptr_t value,
+                                                                             Pair* pair) {
+  auto* frame = static_cast<volatile std::uintptr_t*>(__builtin_frame_address(0));
+  const std::uintptr_t kept = frame[word];
+  frame[word] = value;
+  take(pair);
+  frame[word] = kept;
+}
+}  // namespace
+
+TEST_CASE("stacks: damaged frames end a stack, never the program") {
+  init();
+  void* unreadable = mmap(nullptr, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const std::uintptr_t heap = reinterpret_cast<std::uintptr_t>(malloc(100));
+  int local = 0;
+  const auto stack = reinterpret_cast<std::uintptr_t>(&local);
+  for (const std::uintptr_t value :
+       {std::uintptr_t{0x4141414141414141}, std::uintptr_t{0x123456}, std::uintptr_t{0}, heap, heap + 1,
+        reinterpret_cast<std::uintptr_t>(unreadable), stack - 64, stack + 3, stack + (8 << 20),
+        ~std::uintptr_t{0}, ~std::uintptr_t{7}, reinterpret_cast<std::uintptr_t>(&fork) + 1})
+    for (const int word : {0, 1}) {
+      const int status = in_child([&] {
+        Pair pair;
+        with_damage(word, value, &pair);
+        return pair.captured.n >= 1 && pair.unwound.n >= 1;
+      });
+      CHECK(status == 0);
+    }
+}
+
+TEST_CASE("stacks: generated code without unwind information") {
+  init();
+  // push rbp; mov rbp, rsp; mov rax, rsi; call rax; pop rbp; ret
+  const unsigned char with_frame[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf0, 0xff, 0xd0, 0x5d, 0xc3};
+  void* code = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(code != MAP_FAILED);
+  std::memcpy(code, with_frame, sizeof with_frame);
+  Pair pair;
+  std::uint64_t rules = 0;
+  for (volatile int i = 0; i < 2; after_loop(&i)) {  // volatile: one call, not two
+    rules = stack_stats().rules;
+    reinterpret_cast<void (*)(Pair*, void (*)(Pair*))>(code)(&pair, without_frame_pointer);
+  }
+  CHECK(pair());
+  CHECK(pair.captured.in(1, code));
+  CHECK(pair.captured.n > 4);
+  CHECK(stack_stats().rules == rules);  // generated code may change: nothing is kept of it
+  munmap(code, 4096);
+}
+
+TEST_CASE("stacks: threads of 16 KiB") {
+  init();
+  on_module_unloaded();
+  static Pair pair;
+  static bool ran;
+  ran = false;
+  const int status = in_child([] {
+    {
+      Thread t([] { ran = (with_frame_pointer(&pair), true); }, 16384);
+      if (!t.created) return false;
+    }
+    return ran && pair();
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("stacks: fork while other threads unwind") {
+  init();
+  static std::atomic<bool> stop;
+  stop = false;
+  const auto work = [] {
+    Pair pair;
+    while (!stop) {
+      on_module_unloaded();
+      with_frame_pointer(&pair);
+    }
+  };
+  int failed = 0;
+  {
+    Thread a(work), b(work);
+    for (int i = 0; i < 300; ++i) {
+      stacks_before_fork();
+      const pid_t pid = fork();
+      stacks_after_fork();
+      if (pid == 0) {
+        alarm(5);
+        Pair pair;
+        on_module_unloaded();
+        with_frame_pointer(&pair);
+        _exit(pair() ? 0 : 1);
+      }
+      int status = -1;
+      waitpid(pid, &status, 0);
+      failed += status != 0;
+    }
+    stop = true;
+  }
+  CHECK(failed == 0);
+}
+
+TEST_CASE("stacks: while another thread holds the loader's lock") {
+  init();
+  const int status = in_child([] {
+    static std::atomic<bool> held, taken;
+    static Pair pair;
+    Thread holder([] {
+      dl_iterate_phdr(
+          [](dl_phdr_info*, std::size_t, void*) {
+            held = true;
+            wait_for(taken);
+            return 1;
+          },
+          nullptr);
+    });
+    wait_for(held);
+    on_module_unloaded();
+    with_alloca(&pair, 10);
+    taken = true;
+    return pair();
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("stacks: without any descriptor") {
+  init();
+  const int status = in_child([] {
+    for (int fd = 0; fd < 1024; ++fd) close(fd);
+    const rlimit none{0, 0};
+    setrlimit(RLIMIT_NOFILE, &none);
+    static Pair pair;
+    Thread t([] {
+      on_module_unloaded();
+      errno = 77;
+      with_alloca(&pair, 10);
+      if (errno != 77) pair.captured.n = 0;
+    });
+    pthread_join(t.id, nullptr);
+    t.created = false;
+    return pair() && pair.captured.n >= 5;
+  });
+  CHECK(status == 0);
+}
+
+#ifdef STACK_LIB_SMALL
+namespace {
+void* load(const char* path, void (**call)(void (*)(void*), void*)) {
+  void* library = dlopen(path, RTLD_NOW);
+  INFO((library ? "" : dlerror()));
+  REQUIRE(library);
+  *call = reinterpret_cast<void (*)(void (*)(void*), void*)>(dlsym(library, "stack_lib_call"));
+  REQUIRE(*call);
+  return library;
+}
+}  // namespace
+
+TEST_CASE("stacks: rules of an unloaded object are not used for its successor") {
+  init();
+  void (*first)(void (*)(void*), void*);
+  void (*second)(void (*)(void*), void*);
+  Pair pair;
+  const auto f = [](void* p) {
+    take(static_cast<Pair*>(p));
+    after_call();
+  };
+  void* library = load(STACK_LIB_SMALL, &first);
+  first(f, &pair);
+  CHECK(pair());
+  CHECK(pair.captured.has(reinterpret_cast<void*>(first)));
+  dlclose(library);
+  on_module_unloaded();
+  library = load(STACK_LIB_LARGE, &second);
+  second(f, &pair);
+  CHECK(second == first);  // else the test shows nothing
+  CHECK(pair());
+  CHECK(pair.captured.has(reinterpret_cast<void*>(second)));
+  dlclose(library);
+  on_module_unloaded();
+}
+#endif
+
+TEST_CASE("stacks: what a capture costs", "[.bench]") {
+  init();
+  struct Frames {
+    static NOINLINE void down(int depth, void (*f)()) {
+      if (depth) down(depth - 1, f);
+      else f();
+      after_call();
+    }
+  };
+  Frames::down(11, [] {
+    using clock = std::chrono::steady_clock;
+    Stack s;
+    constexpr int kWarm = 1'000'000, kCold = 2'000;
+    auto start = clock::now();
+    for (int i = 0; i < kWarm; ++i) capture(&s);
+    auto ns = std::chrono::duration<double, std::nano>(clock::now() - start).count();
+    std::printf("warm: %.0f ns per capture of %d frames\n", ns / kWarm, s.n);
+    const std::uint64_t rules = stack_stats().rules;
+    start = clock::now();
+    for (int i = 0; i < kCold; ++i) {
+      on_module_unloaded();
+      capture(&s);
+    }
+    ns = std::chrono::duration<double, std::nano>(clock::now() - start).count();
+    std::printf("cold: %.2f us per new address\n",
+                ns / 1000 / static_cast<double>(stack_stats().rules - rules));
+    static Pair pair;
+    start = clock::now();
+    for (int i = 0; i < kCold; ++i) take(&pair);
+    ns = std::chrono::duration<double, std::nano>(clock::now() - start).count();
+    std::printf("libunwind: %.2f us per full unwind\n", ns / 1000 / kCold);
+  });
+}
