@@ -2,6 +2,7 @@
 #include "report/kernel.hpp"
 
 #include <string.h>
+#include <sys/auxv.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,7 +73,9 @@ ProcessFacts read_process_facts(Arena& arena) noexcept {
   char text[4096];
   const long length = os::call(SYS_readlink, os::arg("/proc/self/exe"), os::arg(text), sizeof text);
   if (length > 0) facts.executable = kept(arena, {text, static_cast<std::size_t>(length)});
-  facts.name = file_name_of(facts.executable);
+  // The name under which it was started: /proc/self/exe would show redis-server as the file it links to.
+  const auto* started_as = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+  facts.name = file_name_of(started_as ? view_of(started_as) : facts.executable);
   long n = os::read_file("/proc/self/cmdline", text, 513);
   if (n > 0) {
     while (n > 0 && text[n - 1] == '\0') --n;

@@ -20,7 +20,7 @@ enum class Reason : std::uint8_t { kSignal, kExit };
 struct ProcessFacts {
   int pid, parent_pid, threads;
   std::string_view executable;    ///< path; "(unknown)" if the kernel does not tell
-  std::string_view name;          ///< its last part
+  std::string_view name;          ///< last part of the path under which it was started
   std::string_view command_line;  ///< arguments joined by spaces, cut at 512 bytes
   std::uint64_t uptime_ns;        ///< since exec or fork
   std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
