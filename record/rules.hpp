@@ -23,9 +23,9 @@ enum class RuleKind : std::uint8_t {
 /// CFA: the stack pointer of the caller. Its return address lies at CFA - 8 under every rule.
 struct Rule {
   RuleKind kind = RuleKind::kUnset;
-  bool saves_frame = false;      ///< whether the function saved its caller's rbp
-  std::int32_t cfa_offset = 0;   ///< bytes
-  std::int32_t frame_offset = 0; ///< where rbp was saved: from the CFA, for kFromFrameSlot from rbp
+  bool saves_frame = false;       ///< whether the function saved its caller's rbp
+  std::int32_t cfa_offset = 0;    ///< bytes
+  std::int32_t frame_offset = 0;  ///< where rbp was saved: from the CFA, for kFromFrameSlot from rbp
 };
 
 /// One machine word: kind 4 | saves_frame 1 | cfa words 23 | frame words 20 | generation 16.
@@ -43,9 +43,7 @@ class PackedRule {
   }
 
   constexpr std::uint64_t bits() const noexcept { return bits_; }
-  constexpr std::uint16_t generation() const noexcept {
-    return static_cast<std::uint16_t>(bits_ >> 48);
-  }
+  constexpr std::uint16_t generation() const noexcept { return static_cast<std::uint16_t>(bits_ >> 48); }
   constexpr Rule rule() const noexcept {
     return {static_cast<RuleKind>(bits_ & 15), (bits_ >> 4 & 1) != 0,
             static_cast<std::int32_t>(static_cast<std::int64_t>(bits_ << 36) >> 41) * 8,

@@ -17,9 +17,7 @@ struct Counters {
 };
 constinit Counters counters;
 
-void count(std::atomic<std::uint64_t>& counter) noexcept {
-  counter.fetch_add(1, std::memory_order_relaxed);
-}
+void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
 /// \return false if it is unknown and cannot be asked for now
 bool rule_at(std::uintptr_t code, std::uint16_t generation, Rule* rule) noexcept {
@@ -41,7 +39,9 @@ class Walk {
   enum class Result { kDone, kCut, kLibunwind };
 
   Walk(const Caller& caller, StackReader& stack) noexcept
-      : stack_(stack), pc_(caller.pc), sp_(caller.return_slot + sizeof(std::uintptr_t)),
+      : stack_(stack),
+        pc_(caller.pc),
+        sp_(caller.return_slot + sizeof(std::uintptr_t)),
         frame_(caller.frame) {}
 
   Result run(std::uintptr_t* pcs, int max, int* n) noexcept {
@@ -95,8 +95,7 @@ class Walk {
   bool step_over_signal() noexcept {
     constexpr std::uintptr_t kFrame = 120, kSp = 160, kPc = 168;
     std::uintptr_t sp;
-    if (!stack_.read(sp_ + kPc, &pc_) || !stack_.read(sp_ + kFrame, &frame_) ||
-        !stack_.read(sp_ + kSp, &sp))
+    if (!stack_.read(sp_ + kPc, &pc_) || !stack_.read(sp_ + kFrame, &frame_) || !stack_.read(sp_ + kSp, &sp))
       return false;
     sp_ = sp;
     exact_ = true;

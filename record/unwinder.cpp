@@ -11,8 +11,8 @@
 
 // Not in libunwind's headers, but exported for callers like us (its ptrace accessors use the first).
 extern "C" {
-int _Ux86_64_dwarf_search_unwind_table(unw_addr_space_t, unw_word_t, unw_dyn_info_t*, unw_proc_info_t*,
-                                       int, void*);
+int _Ux86_64_dwarf_search_unwind_table(unw_addr_space_t, unw_word_t, unw_dyn_info_t*, unw_proc_info_t*, int,
+                                       void*);
 int _Ux86_64_dwarf_init();
 }
 
@@ -21,9 +21,7 @@ namespace {
 
 // Made-up registers are not canonical, so that no real address looks like one: a tag in the top 16 bits,
 // and an offset around the middle of the rest. What lies in made-up memory tells where it was read from.
-constexpr std::uintptr_t made_up(std::uintptr_t tag) noexcept {
-  return tag << 48 | std::uintptr_t{1} << 47;
-}
+constexpr std::uintptr_t made_up(std::uintptr_t tag) noexcept { return tag << 48 | std::uintptr_t{1} << 47; }
 constexpr std::uintptr_t kMadeUpSp = made_up(0x1000), kMadeUpFrame = made_up(0x2000);
 constexpr std::uintptr_t kContentsOf = std::uintptr_t{0x0100} << 48;
 
@@ -67,12 +65,12 @@ class Session {
 
 /// One unwind: what the accessors answer from. Guarded by `lock`, as is everything of libunwind.
 struct Target {
-  StackReader* stack;          ///< nullptr: made-up memory only
+  StackReader* stack;  ///< nullptr: made-up memory only
   std::uintptr_t registers[17];
-  std::uint32_t known;         ///< bit per register
-  Module module;               ///< the last one found
-  std::uintptr_t start, end;   ///< a readable segment of it
-  bool has_info;               ///< whether unwind information was found
+  std::uint32_t known;        ///< bit per register
+  Module module;              ///< the last one found
+  std::uintptr_t start, end;  ///< a readable segment of it
+  bool has_info;              ///< whether unwind information was found
 };
 constinit Target target{};
 constinit unw_cursor_t cursor{};  // 1 KiB, which a thread's stack may not have
@@ -111,8 +109,7 @@ bool read_word(std::uintptr_t address, std::uintptr_t* word) noexcept {
     return target.stack ? target.stack->read(address, word)
                         : os::copy_if_readable(word, address, sizeof *word);
   // libunwind reads aligned words around what it wants; the last one may hang over the end.
-  if (target.end - address < sizeof *word)
-    return os::copy_if_readable(word, address, sizeof *word);
+  if (target.end - address < sizeof *word) return os::copy_if_readable(word, address, sizeof *word);
   std::memcpy(word, reinterpret_cast<const void*>(address), sizeof *word);
   return true;
 }
@@ -179,8 +176,8 @@ std::uintptr_t get(int reg, bool* ok) noexcept {
 /// `mov $15, %rax; syscall`, to which the kernel makes every signal handler return.
 bool is_signal_return(std::uintptr_t pc) noexcept {
   std::uintptr_t words[2];
-  return read_word(pc, &words[0]) && read_word(pc + 8, &words[1]) &&
-         words[0] == 0x0f0000000fc0c748 && (words[1] & 0xff) == 0x05;
+  return read_word(pc, &words[0]) && read_word(pc + 8, &words[1]) && words[0] == 0x0f0000000fc0c748 &&
+         (words[1] & 0xff) == 0x05;
 }
 
 Rule rule_from_step() noexcept {

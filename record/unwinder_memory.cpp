@@ -16,8 +16,8 @@ struct mallard_dl_find_object {
   void* eh_frame;
   unsigned long long reserved[7];
 };
-extern "C" __attribute__((weak)) int mallard_find_object(
-    void*, mallard_dl_find_object*) noexcept __asm__("_dl_find_object");
+extern "C" __attribute__((weak)) int mallard_find_object(void*, mallard_dl_find_object*) noexcept
+    __asm__("_dl_find_object");
 
 namespace mallard::record {
 namespace {

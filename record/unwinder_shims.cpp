@@ -2,8 +2,6 @@
 // What the embedded part of libunwind asks of the world. meson.build leaves out those members that deal
 // with the local process (files, pipes, signal masks, locks, thread caches) and renames the imports of
 // the rest to these hidden functions; unwinder.cpp holds its lock around all of them.
-#include <libunwind-x86_64.h>
-
 #include <cstddef>
 #include <cstdint>
 
@@ -62,14 +60,11 @@ long mallard_unwind_refused() { return -1; }
 
 int mallard_unwind_no_dynamic_info() { return -10; }  // -UNW_ENOINFO
 
-int mallard_unwind_is_signal_frame(void* cursor) {
-  return mallard::record::unwinder_at_signal_frame(cursor);
-}
+int mallard_unwind_is_signal_frame(void* cursor) { return mallard::record::unwinder_at_signal_frame(cursor); }
 
 // Set up as if by libunwind's own initialisation, whose members are left out.
 extern const unsigned char mallard_unwind_registers[17];
-const unsigned char mallard_unwind_registers[17] = {0, 1, 2,  3,  4,  5,  6,  7, 8,
-                                                    9, 10, 11, 12, 13, 14, 15, 16};
+const unsigned char mallard_unwind_registers[17] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 extern const long mallard_unwind_initialised;
 const long mallard_unwind_initialised = 1;
 extern void* const mallard_unwind_local_space;

@@ -51,9 +51,7 @@ struct Stack {
   bool in(int i, const void* function) const {
     return i < n && pcs[i] - reinterpret_cast<std::uintptr_t>(function) < 512;
   }
-  bool operator==(const Stack& other) const {
-    return n == other.n && std::equal(pcs, pcs + n, other.pcs);
-  }
+  bool operator==(const Stack& other) const { return n == other.n && std::equal(pcs, pcs + n, other.pcs); }
 };
 
 struct Pair {
@@ -200,7 +198,9 @@ TEST_CASE("stacks: through libc's own frames, a callback and a thread's root") {
     return 0;
   });
   CHECK(pair());
-  { Thread t([] { with_alloca(&pair, 40); }); }
+  {
+    Thread t([] { with_alloca(&pair, 40); });
+  }
   CHECK(pair());
   CHECK(pair.captured.n >= 6);
 }
@@ -248,7 +248,8 @@ TEST_CASE("stacks: signal handlers, on the stack and on one of their own") {
   stack.ss_sp = own;
   stack.ss_size = sizeof own;
   REQUIRE(sigaltstack(&stack, nullptr) == 0);
-  struct sigaction action{}, old{};
+  struct sigaction action {
+  }, old{};
   action.sa_handler = on_signal;
   action.sa_flags = alternate ? SA_ONSTACK : 0;
   sigaction(SIGUSR1, &action, &old);
@@ -266,29 +267,28 @@ TEST_CASE("stacks: signal handlers, on the stack and on one of their own") {
 
 TEST_CASE("stacks: handlers that interrupt captures never wait for them") {
   init();
-  const int status = in_child(
-      [] {
-        static std::atomic<long> hits{0};
-        struct sigaction action{};
-        action.sa_handler = [](int) {
-          const int saved = errno;
-          Stack s;
-          if (capture(&s) >= 1) ++hits;
-          errno = saved;
-        };
-        sigaction(SIGPROF, &action, nullptr);
-        const itimerval interval{{0, 100}, {0, 100}};
-        setitimer(ITIMER_PROF, &interval, nullptr);
-        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
-        Stack s;
-        Pair pair;
-        while (std::chrono::steady_clock::now() < end) {
-          on_module_unloaded();  // every rule is compiled anew
-          capture(&s);
-          take(&pair);
-        }
-        return hits > 20;
-      });
+  const int status = in_child([] {
+    static std::atomic<long> hits{0};
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+      const int saved = errno;
+      Stack s;
+      if (capture(&s) >= 1) ++hits;
+      errno = saved;
+    };
+    sigaction(SIGPROF, &action, nullptr);
+    const itimerval interval{{0, 100}, {0, 100}};
+    setitimer(ITIMER_PROF, &interval, nullptr);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
+    Stack s;
+    Pair pair;
+    while (std::chrono::steady_clock::now() < end) {
+      on_module_unloaded();  // every rule is compiled anew
+      capture(&s);
+      take(&pair);
+    }
+    return hits > 20;
+  });
   CHECK(status == 0);
 }
 
