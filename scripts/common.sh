@@ -130,7 +130,7 @@ install_packages() {
     hint "install what corresponds to these Debian packages, then use --no-install"
     return 2
   fi
-  by_hand="apt-get install --no-install-recommends ${missing[*]}"
+  by_hand="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   if [[ $NO_INSTALL == 1 ]]; then
     error "missing packages: ${missing[*]}"
     hint "as root: $by_hand"
@@ -154,7 +154,7 @@ install_packages() {
   for attempt in 1 2 3; do
     if run_apt "$log" install --no-install-recommends "${missing[@]}"; then
       allow_services
-      say "installed ${#missing[@]} packages and what they need"
+      say "installed"
       return 0
     fi
     if ((attempt < 3)); then
@@ -167,12 +167,12 @@ install_packages() {
   allow_services
   tail -n 20 "$log" | sed 's/^/  apt-get: /' >&2
   error "these packages could not be installed: ${missing[*]}"
-  hint "as root: apt-get update && $by_hand"
+  hint "as root: $by_hand"
   return 1
 }
 
 # ---- building -------------------------------------------------------------------------------------------
-# configure_build [MESON-OPTION...]: makes build/ ready for ninja; the options count for a new build only.
+# Makes build/ ready for ninja.
 configure_build() {
   if [[ -f $BUILD_DIR/meson-info/meson-info.json ]] &&
     ! grep -qF "\"source\": \"$MALLARD_ROOT\"" "$BUILD_DIR/meson-info/meson-info.json"; then
@@ -183,7 +183,7 @@ configure_build() {
   say "configuring build/"
   # Left by a configuration that failed or was interrupted.
   rm -rf "$BUILD_DIR/meson-private" "$BUILD_DIR/meson-info"
-  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release "$@")
+  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release)
 }
 
 # quietly COMMAND...: shows the command's output only if it fails.
