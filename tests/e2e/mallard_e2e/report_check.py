@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a report says what docs/report-format.md promises, and whether it can be true."""
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from .backends import Backend
+from .framework import Failure
+from .report_schema import SCHEMA, check_shape
+
+FIGURES = ("live_bytes", "live_count", "allocated_bytes", "allocated_count")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the test knows about the process; None, '' and 0 mean: not checked."""
+    pid: int | None = None
+    backend: Backend | None = None
+    executable: str = ""
+    rss_bytes: int = 0
+    min_sites: int = 0
+    served: bool = True
+    reason: str = ""
+
+
+def check_report(data: dict[str, Any], text: str, expected: Expected) -> None:
+    """Raises Failure with everything that is wrong."""
+    wrong = check_shape(data, SCHEMA, "report")
+    if not wrong:
+        wrong = [*_identity(data, expected), *_rss(data, expected), *_sites(data, expected),
+                 *_totals(data), *_modules(data), *_text(data, text)]
+    if wrong:
+        raise Failure(f"{len(wrong)} faults in the report: " + "; ".join(wrong[:6]))
+
+
+def _identity(data: dict[str, Any], expected: Expected) -> list[str]:
+    wrong = []
+    process, backend = data["process"], data["backend"]
+    if data["schema_version"] != 1:
+        wrong.append(f"schema_version is {data['schema_version']}")
+    if data["reason"] not in ("signal", "exit") or (expected.reason and data["reason"] != expected.reason):
+        wrong.append(f"reason is '{data['reason']}' instead of '{expected.reason or 'signal or exit'}'")
+    if expected.pid is not None and process["pid"] != expected.pid:
+        wrong.append(f"process.pid is {process['pid']} instead of {expected.pid}")
+    if process["threads"] < 1:
+        wrong.append("process.threads is 0")
+    if expected.executable and not _same_file(process["executable"], expected.executable):
+        wrong.append(f"process.executable is {process['executable']} instead of {expected.executable}")
+    if os.path.basename(process["executable"]) != process["name"]:
+        wrong.append(f"process.name '{process['name']}' is not the last part of {process['executable']}")
+    if backend["served"] != expected.served:
+        wrong.append(f"backend.served is {backend['served']}; bypassed_by is {backend['bypassed_by']}")
+    if expected.backend is not None and expected.served:
+        for key, pattern in (("name", expected.backend.served), ("version", expected.backend.version)):
+            if not re.search(pattern, backend[key], re.IGNORECASE):
+                wrong.append(f"backend.{key} is '{backend[key]}', which does not match '{pattern}'")
+        if backend["requested"] != expected.backend.value:
+            wrong.append(f"backend.requested is '{backend['requested']}'")
+    return wrong
+
+
+def _same_file(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _rss(data: dict[str, Any], expected: Expected) -> list[str]:
+    wrong = []
+    rss = data["rss"]
+    total, anonymous = rss["total_bytes"], rss["anonymous_bytes"]
+    if not rss["known"] or total <= 0:
+        return [f"rss is unknown: {rss}"]
+    if expected.rss_bytes and abs(total - expected.rss_bytes) > 24 * MIB + 0.3 * expected.rss_bytes:
+        wrong.append(f"rss.total_bytes is {total}, /proc said {expected.rss_bytes} before")
+    parts = anonymous + rss["file_bytes"] + rss["shared_memory_bytes"]
+    if abs(parts - total) > 0.02 * total + 2 * MIB:
+        wrong.append(f"anonymous + file + shared memory is {parts}, total_bytes is {total}")
+    for name in ("lazily_freed_bytes", "huge_page_bytes"):
+        if rss[name] > anonymous:
+            wrong.append(f"rss.{name} is {rss[name]}, more than anonymous_bytes {anonymous}")
+    if data["totals"]["heap_resident_bytes"] > anonymous:
+        wrong.append(f"heap_resident_bytes is more than anonymous_bytes {anonymous}")
+    if data["recording"]["own_bytes"] > 256 * MIB:
+        wrong.append(f"mallard's own memory is {data['recording']['own_bytes']} bytes")
+    low, ratio, high = (data["fragmentation_ratio" + end] for end in ("_low", "", "_high"))
+    if ratio is not None and not 0 <= ratio < 1e9:
+        wrong.append(f"fragmentation_ratio is {ratio}")
+    if low is not None and not (ratio is not None and high is not None and low <= ratio <= high):
+        wrong.append(f"fragmentation_ratio: not {low} <= {ratio} <= {high}")
+    return wrong
+
+
+def _interval(row: dict[str, Any], figure: str, where: str) -> list[str]:
+    value, error, low, high = (row[figure + end] for end in ("", "_error", "_low", "_high"))
+    if (low is None) != (high is None) or (low is None) != (error is None):
+        return [f"{where}: {figure} has half an interval: {low}, {high}, {error}"]
+    if low is not None and not 0 <= low <= value <= high:
+        return [f"{where}: {figure}: not 0 <= {low} <= {value} <= {high}"]
+    return []
+
+
+def _sites(data: dict[str, Any], expected: Expected) -> list[str]:
+    wrong = []
+    sites = data["sites"]
+    if len(sites) < expected.min_sites:
+        wrong.append(f"{len(sites)} sites instead of at least {expected.min_sites}")
+    if len({site["id"] for site in sites}) != len(sites):
+        wrong.append("two sites have the same id")
+    if [site["live_bytes"] for site in sites] != sorted((s["live_bytes"] for s in sites), reverse=True):
+        wrong.append("sites are not in the order of their live bytes")
+    named = 0
+    for site in sites:
+        where = f"site {site['id']}"
+        for figure in FIGURES:
+            wrong += _interval(site, figure, where)
+        if not site["stack"] and not data["recording"]["overflow_sites"]:
+            wrong.append(f"{where} has no stack")
+        named += any(frame["function"] for frame in site["stack"])
+        if site["live_samples"] > site["samples"] and not data["process"]["forked_from_recorded_process"]:
+            wrong.append(f"{where}: {site['live_samples']} live of {site['samples']} samples")
+        if site["live_samples"] and not site["youngest_ns"] <= site["mean_age_ns"] <= site["oldest_ns"]:
+            wrong.append(f"{where}: mean age {site['mean_age_ns']} is not between youngest and oldest")
+        if site["oldest_ns"] > data["recording"]["since_ns"] + 10**9 and \
+                not data["process"]["forked_from_recorded_process"]:
+            wrong.append(f"{where}: a block is older ({site['oldest_ns']} ns) than the recording")
+    if expected.min_sites and not named:
+        wrong.append("no frame of any site has a function name")
+    return wrong
+
+
+def _totals(data: dict[str, Any]) -> list[str]:
+    wrong = []
+    for figure in FIGURES:
+        wrong += _interval(data["totals"], figure, "totals")
+        total, parts = data["totals"][figure], sum(site[figure] for site in data["sites"])
+        # Every site is rounded; sites may move on between two looks at the books.
+        if abs(total - parts) > len(data["sites"]) + 1 + 0.02 * total:
+            wrong.append(f"totals.{figure} is {total}, the sites add up to {parts}")
+    return wrong
+
+
+def _modules(data: dict[str, Any]) -> list[str]:
+    wrong = []
+    ranges = [(int(m["begin"], 16), int(m["end"], 16), m["path"]) for m in data["modules"]]
+    if not any("libmallard" in path for _, _, path in ranges):
+        wrong.append("libmallard.so is not among the modules")
+    wrong += [f"module {path} ends before it begins" for begin, end, path in ranges if end <= begin]
+    for site in data["sites"]:
+        for frame in site["stack"]:
+            pc = int(frame["pc"], 16)
+            if frame["module"] and not any(begin <= pc <= end and path == frame["module"]
+                                           for begin, end, path in ranges):
+                wrong.append(f"pc {frame['pc']} is not inside its module {frame['module']}")
+    return wrong[:4]
+
+
+def _text(data: dict[str, Any], text: str) -> list[str]:
+    wrong = []
+    if len(text) < 500:
+        wrong.append(f"the text report has {len(text)} characters")
+    for what, needle in (("the backend", data["backend"]["name"]), ("its version", data["backend"]["version"]),
+                         ("the pid", f"pid {data['process']['pid']}"),
+                         ("the executable", data["process"]["name"])):
+        if needle not in text:
+            wrong.append(f"the text report does not name {what} ({needle})")
+    if not re.search(r"\d[\d.,]* ?(B|KiB|MiB|GiB|kB|MB|GB)\b", text):
+        wrong.append("the text report shows no size with a unit")
+    if re.search(r"(?<![\w:.~])-?(nan|inf)(?![\w:.])|\(null\)", text):
+        wrong.append("the text report contains nan, inf or (null)")
+    if data["recording"]["mode"] == "sample" and "Call sites by live bytes" not in text:
+        wrong.append("the text report has no table of call sites")
+    shown = [site for site in data["sites"][:1] if site["live_bytes"] > 0]
+    for frame in [frame for site in shown for frame in site["stack"][:1]]:
+        if re.fullmatch(r"\w{1,60}", frame["function"]) and frame["function"] not in text:
+            wrong.append(f"the text report does not show the first site ({frame['function']})")
+    return wrong

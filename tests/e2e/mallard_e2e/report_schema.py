@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fields of the JSON report and their types, as in docs/report-format.md, and the shape check.
+
+A schema is a dict: field -> kind. A kind is one of the words below, a dict (an object), or a list of
+one kind (an array). A kind that ends in '?' may be null. Fields that later versions add are allowed.
+"""
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+Schema = dict[str, Any]
+
+FRAME: Schema = {"pc": "hex", "module": "string", "address": "hex", "function": "string", "offset": "count"}
+
+
+def estimate(name: str) -> Schema:
+    """An estimated figure and its 95 % interval, which is null where there are too few samples."""
+    return {name: "size", f"{name}_error": "size?", f"{name}_low": "size?", f"{name}_high": "size?"}
+
+
+FOUR_FIGURES: Schema = {**estimate("live_bytes"), **estimate("live_count"),
+                        **estimate("allocated_bytes"), **estimate("allocated_count")}
+
+SITE: Schema = {
+    "id": "count", **FOUR_FIGURES, "samples": "count", "live_samples": "count", "largest_bytes": "size",
+    "oldest_ns": "count", "youngest_ns": "count", "mean_age_ns": "count", "stack": [FRAME],
+}
+
+SCHEMA: Schema = {
+    "schema_version": "count", "mallard_version": "text", "report_number": "count", "reason": "text",
+    "taken_at_ns": "count", "duration_ns": "count",
+    "process": {
+        "pid": "count", "parent_pid": "count", "name": "text", "executable": "text",
+        "command_line": "string", "threads": "count", "uptime_ns": "count",
+        "forked_from_recorded_process": "flag",
+    },
+    "backend": {
+        "name": "text", "version": "text", "path": "string", "requested": "text", "served": "flag",
+        "bypassed_by": "text?", "statistics": {},
+    },
+    "recording": {
+        "mode": "text", "sample_bytes": "size", "since_ns": "count", "samples": "count",
+        "samples_freed": "count", "samples_live": "count", "sites": "count", "dropped_table_full": "count",
+        "overflow_sites": "count", "missed_frees": "count", "reentrant_frees": "count",
+        "filter_misses": "count", "skipped_in_snapshot": "count",
+        "stacks": {"captured": "count", "by_libunwind": "count", "truncated": "count", "rules": "count",
+                   "rules_dropped": "count"},
+        "own_bytes": "size",
+    },
+    "rss": {
+        "known": "flag", "total_bytes": "size", "anonymous_bytes": "size", "file_bytes": "size",
+        "shared_memory_bytes": "size", "lazily_freed_bytes": "size", "huge_page_bytes": "size",
+        "locked_bytes": "size", "swapped_bytes": "size",
+    },
+    "totals": {**FOUR_FIGURES, **estimate("inherited_live_bytes"), "heap_resident_bytes": "size"},
+    "fragmentation_ratio": "number?", "fragmentation_ratio_low": "number?",
+    "fragmentation_ratio_high": "number?",
+    "modules": [{"path": "string", "build_id": "string", "begin": "hex", "end": "hex", "load_bias": "hex"}],
+    "sites": [SITE],
+}
+
+HEX = re.compile(r"0x[0-9a-f]+\Z")
+
+
+def field_names(schema: Any = None) -> set[str]:
+    """Every field name of the schema, at any depth."""
+    if isinstance(schema, list):
+        return field_names(schema[0])
+    if schema is None:
+        return field_names(SCHEMA)
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema).union(*(field_names(kind) for kind in schema.values() if not isinstance(kind, str)))
+
+
+def check_shape(value: Any, kind: Any, where: str) -> list[str]:
+    """Every departure of `value` from `kind`, as text."""
+    if isinstance(kind, dict):
+        return _check_object(value, kind, where)
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            return [f"{where} is {_type(value)} instead of an array"]
+        return [fault for number, item in enumerate(value)
+                for fault in check_shape(item, kind[0], f"{where}[{number}]")]
+    if kind.endswith("?"):
+        return [] if value is None else check_shape(value, kind[:-1], where)
+    return [] if _is(kind, value) else [f"{where} is {_shown(value)}, which is no {kind}"]
+
+
+def _check_object(value: Any, schema: Schema, where: str) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{where} is {_type(value)} instead of an object"]
+    faults = []
+    for name, kind in schema.items():
+        if name in value:
+            faults += check_shape(value[name], kind, f"{where}.{name}")
+        else:
+            faults.append(f"{where}.{name} is missing")
+    for name in value.keys() - schema.keys():
+        faults += _check_unknown(name, value[name], f"{where}.{name}")
+    return faults
+
+
+def _check_unknown(name: str, value: Any, where: str) -> list[str]:
+    """Fields without an entry still obey the rules of their names: sizes are non-negative numbers."""
+    if name.endswith(("_bytes", "_count", "_ns")) and value is not None and not _is("size", value):
+        return [f"{where} is {_shown(value)}, which is no size"]
+    return []
+
+
+def _is(kind: str, value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    match kind:
+        case "text":
+            return isinstance(value, str) and value != ""
+        case "string":
+            return isinstance(value, str)
+        case "flag":
+            return isinstance(value, bool)
+        case "count":
+            return isinstance(value, int) and number and value >= 0
+        case "size" | "number":
+            return number and math.isfinite(value) and 0 <= value < 2**63
+        case "hex":
+            return isinstance(value, str) and HEX.match(value) is not None
+    raise ValueError(f"unknown kind {kind}")
+
+
+def _type(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."

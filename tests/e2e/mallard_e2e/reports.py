@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asking a process for a report, and waiting for it."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import processes
+from .framework import Failure, Test, wait_until
+from .report_check import Expected, check_report
+
+ANY_TIME_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Report:
+    json_path: Path
+    data: dict[str, Any]
+    text: str
+
+
+def report_files(directory: Path) -> list[Path]:
+    """All JSON reports of a directory, oldest number first."""
+    return sorted(directory.glob("*.json"))
+
+
+def reports_of(directory: Path, pid: int) -> list[Path]:
+    """Reports that this process wrote, by the pid in the default pattern of the tests."""
+    return [path for path in report_files(directory) if f".{pid}." in path.name]
+
+
+def load(path: Path) -> Report | None:
+    """The report, or None while it is still being written."""
+    try:
+        data = json.loads(path.read_bytes().decode("utf-8"))
+        text = path.with_suffix(".txt").read_bytes().decode("utf-8", errors="replace")
+    except (OSError, ValueError):
+        return None
+    return Report(path, data, text) if isinstance(data, dict) and text else None
+
+
+def wait_for_handler(pid: int, signal_number: int, seconds: float = 20) -> None:
+    """Until the process catches the signal; sent earlier it would end it."""
+    wait_until(lambda: processes.catches(pid, signal_number), seconds,
+               f"process {pid} ({processes.executable_of(pid) or 'gone'}) to catch signal {signal_number}")
+
+
+def ask(pid: int, directory: Path, signal_number: int = signal.SIGUSR2,
+        seconds: float = ANY_TIME_SECONDS) -> tuple[Report, int]:
+    """Sends the signal, waits for the new report. Also gives the RSS at the time of the signal."""
+    wait_for_handler(pid, signal_number)
+    before = set(reports_of(directory, pid))
+    rss = processes.rss_bytes(pid)
+    os.kill(pid, signal_number)
+    return wait_for_new(pid, directory, before, seconds), rss
+
+
+def wait_for_new(pid: int, directory: Path, before: set[Path], seconds: float = ANY_TIME_SECONDS) -> Report:
+    deadline = time.monotonic() + seconds
+    while True:
+        fresh = [path for path in reports_of(directory, pid) if path not in before]
+        for path in fresh:
+            if (report := load(path)) is not None:
+                time.sleep(0.02)  # the text may be the second file of the two
+                return load(path) or report
+        if time.monotonic() > deadline:
+            state = processes.state_of(pid)
+            alive = f"is alive (state {state})" if state not in ("", "Z") else "has ended"
+            unfinished = f"; unfinished files: {[path.name for path in fresh]}" if fresh else ""
+            raise Failure(f"no report of pid {pid} within {seconds:g} s; the process {alive}{unfinished}")
+        time.sleep(0.01)
+
+
+def ask_and_check(t: Test, process: subprocess.Popen[bytes] | int, signal_number: int = signal.SIGUSR2,
+                  directory: Path | None = None, min_sites: int = 1, said_on_stderr: bool = True) -> Report:
+    """The whole step of a program test: signal, report, valid JSON and text, right backend."""
+    pid = process if isinstance(process, int) else process.pid
+    report, rss = ask(pid, directory or t.dir, signal_number)
+    check_report(report.data, report.text, Expected(
+        pid=pid, backend=t.backend, executable=processes.executable_of(pid), rss_bytes=rss,
+        min_sites=min_sites))
+    check_files(report.json_path)
+    if said_on_stderr and not isinstance(process, int):
+        stem = str(report.json_path)[:-len(".json")]
+        line = f"mallard: wrote {stem}.txt (and .json)"
+        wait_until(lambda: line in t.output_of(process, "stderr"), 3, f"'{line}' on stderr")
+    return report
+
+
+def check_written(t: Test, path: Path, pid: int | None = None, min_sites: int = 0) -> Report:
+    """A report that is already there, of a process that may have ended."""
+    report = load(path)
+    if report is None:
+        raise Failure(f"{path} or its text is missing, empty or no JSON")
+    check_report(report.data, report.text, Expected(pid=pid, backend=t.backend, min_sites=min_sites))
+    check_files(path)
+    return report
+
+
+def check_files(json_path: Path) -> None:
+    for path in (json_path, json_path.with_suffix(".txt")):
+        mode = path.stat().st_mode & 0o7777
+        if path.is_symlink() or mode != 0o600:
+            raise Failure(f"{path.name} has mode {mode:04o} instead of 0600")

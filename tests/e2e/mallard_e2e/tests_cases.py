@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs each tests/e2e/cases/*.{c,cpp} that carries its expectation in its head, one directive a line:
+
+    // BACKENDS: all | system jemalloc ...   makes the file a test (files without it are helpers)
+    // LINK: helper.c                        a shared library that the program is linked with
+    // BUILD: helper.cpp                     a shared library that the program opens itself
+    // FLAGS: -lm                            for the compiler
+    // ENV: NAME=value                       for the run; repeatable
+    // EXIT: 0                               exit status
+    // STDOUT: regex   // STDERR: regex   // STDERR_NOT: regex
+    // REPORTS: 2                            number of reports, each of which is validated
+    // SECONDS: 60                           time limit
+"""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .compiler import build_case
+from .framework import ALL, CASES_DIR, Failure, Test, test
+from .reports import check_written, report_files
+
+DIRECTIVE = re.compile(r"^// ([A-Z_]+): (.*)$", re.MULTILINE)
+
+
+def directives(path: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in DIRECTIVE.findall(path.read_text()):
+        found.setdefault(name, []).append(value.strip())
+    return found
+
+
+def build(t: Test, path: Path, asked: dict[str, list[str]]) -> Path:
+    for helper in asked.get("BUILD", []):
+        build_case(t, helper, shared=True)
+    links = tuple(build_case(t, helper, shared=True) for helper in asked.get("LINK", []))
+    flags = " ".join(asked.get("FLAGS", [])).split()
+    return build_case(t, path.name, *flags, links=links)
+
+
+def run_case(t: Test, path: Path, asked: dict[str, list[str]]) -> None:
+    program = build(t, path, asked)
+    env = t.preload_env(E2E_DIR=str(t.dir), E2E_LIBRARY=str(t.library),
+                        **dict(pair.split("=", 1) for pair in asked.get("ENV", [])))
+    expected_exit = int(asked.get("EXIT", ["0"])[0])
+    done = t.run([program], env, seconds=float(asked.get("SECONDS", ["30"])[0]), expect=expected_exit,
+                 label=path.stem)
+    for pattern in asked.get("STDOUT", [r"^ok\n"]):
+        t.check(re.search(pattern, done.stdout, re.MULTILINE), f"stdout does not match {pattern!r}: "
+                f"{done.stdout[-200:]!r}")
+    for pattern in asked.get("STDERR", []):
+        t.check(re.search(pattern, done.stderr, re.MULTILINE), f"stderr does not match {pattern!r}: "
+                f"{done.stderr[-200:]!r}")
+    for pattern in [*asked.get("STDERR_NOT", []), r"mallard: error"]:
+        t.check(not re.search(pattern, done.stderr), f"stderr matches {pattern!r}: {done.stderr[-300:]!r}")
+    t.notes += re.findall(r"^note: (.*)$", done.stderr, re.MULTILINE)
+    if "REPORTS" in asked:
+        files = report_files(t.dir)
+        t.equal(len(files), int(asked["REPORTS"][0]), "number of reports")
+        for file in files:
+            check_written(t, file, pid=done.pid)
+
+
+def declare(path: Path) -> None:
+    asked = directives(path)
+    if "BACKENDS" not in asked:
+        return
+    wanted = asked["BACKENDS"][0].split()
+    unknown = set(wanted) - {"all", *ALL}
+    if unknown:
+        raise Failure(f"{path.name}: unknown backends {unknown}")
+    prefix = "interposition" if path.stem.startswith("fn_") else "case"
+    limit = float(asked.get("SECONDS", ["30"])[0]) + 10
+    test(f"{prefix}.{path.stem.removeprefix('fn_')}", ALL if "all" in wanted else wanted, limit)(
+        lambda t: run_case(t, path, asked))
+
+
+for source in sorted([*CASES_DIR.glob("*.c"), *CASES_DIR.glob("*.cpp")]):
+    declare(source)
