@@ -50,8 +50,6 @@ def _identity(data: dict[str, Any], expected: Expected) -> list[str]:
         wrong.append("process.threads is 0")
     if expected.executable and not _same_file(process["executable"], expected.executable):
         wrong.append(f"process.executable is {process['executable']} instead of {expected.executable}")
-    if os.path.basename(process["executable"]) != process["name"]:
-        wrong.append(f"process.name '{process['name']}' is not the last part of {process['executable']}")
     if backend["served"] != expected.served:
         wrong.append(f"backend.served is {backend['served']}; bypassed_by is {backend['bypassed_by']}")
     if expected.backend is not None and expected.served:
