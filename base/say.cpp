@@ -52,8 +52,11 @@ void remember_stderr() noexcept {
 void bad_option(const char* variable, const char* value, const char* expected,
                 const char* instead) noexcept {
   Line line;
-  line.add("mallard: error: ").add(variable).add("='").add(value).add("' is not ").add(expected);
-  line.add("; ").add(instead).add(" is used");
+  constexpr std::size_t kShown = 100;
+  const std::string_view given = view_of(value);
+  line.add("mallard: error: ").add(view_of(variable)).add("='").add(part_of(given, 0, kShown));
+  line.add(given.size() > kShown ? "...' is not " : "' is not ").add(view_of(expected));
+  line.add("; ").add(view_of(instead)).add(" is used");
   emit_error(line, {});
 }
 

@@ -245,7 +245,7 @@ __attribute__((constructor)) void start() noexcept {
 }
 
 __attribute__((destructor)) void end() noexcept {
-  if (options().at_exit) report::write_at_exit();
+  report::at_exit(options().at_exit);
 }
 
 }  // namespace

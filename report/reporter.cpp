@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include <atomic>
 #include <new>
@@ -30,9 +31,9 @@ constinit int g_number = 0;
 
 constexpr std::size_t kStackBytes = 512 * 1024;
 
+/// Callers hold g_writing.
 void write_one(Reason reason) noexcept {
   record::InsideGuard inside;  // what libc or the backend allocates for us is not the host's
-  LockGuard guard(g_writing);
   Arena arena;
   Snapshot snapshot{};
   if (!take_snapshot(arena, g_served, reason, &snapshot)) return;
@@ -47,6 +48,7 @@ void* run(void*) noexcept {
       os::call(SYS_futex, os::arg(&g_asked), FUTEX_WAIT_PRIVATE, asked);
       continue;
     }
+    LockGuard guard(g_writing);
     g_served_up_to.store(asked, std::memory_order_relaxed);  // everything asked until now is one report
     write_one(Reason::kSignal);
   }
@@ -88,7 +90,18 @@ bool start_thread() noexcept {
 
 void forget_requests() noexcept { g_served_up_to.store(g_asked.load()); }
 
-void write_at_exit() noexcept { write_one(Reason::kExit); }
+void at_exit(bool report_wanted) noexcept {
+  // A report that is being written would be cut off by the end of the process. Bounded, because exit may have
+  // been called from a signal handler that interrupted this very function.
+  constexpr int kMaxWaitMs = 5000;
+  for (int ms = 0; !g_writing.try_lock(); ++ms) {
+    if (ms == kMaxWaitMs) return;
+    const timespec one_ms{0, 1'000'000};
+    os::call(SYS_nanosleep, os::arg(&one_ms));
+  }
+  if (report_wanted) write_one(Reason::kExit);
+  g_writing.unlock();
+}
 
 void after_fork_in_child() noexcept {
   new (&g_writing) Lock;  // the parent's reporter may have held it

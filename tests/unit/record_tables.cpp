@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sampler, the site table and the live table. They are process-wide: every test uses addresses and stacks
+// of its own. Also built with ThreadSanitizer and AddressSanitizer.
+#include <atomic>
+#include <cmath>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "record/filter.hpp"
+#include "record/live_table.hpp"
+#include "record/sampler.hpp"
+#include "record/site_table.hpp"
+#include "tests/unit/catch.hpp"
+
+using namespace mallard::record;
+
+static void prepare() {
+  static const bool ready = sites_init() && live_init();
+  REQUIRE(ready);
+}
+
+TEST_CASE("sampler: each size is drawn with its stated probability") {
+  constexpr std::uint64_t kMean = 16384;
+  sampler_init(kMean);
+  for (std::uint64_t size : {0u, 16u, 1000u, 16384u, 100000u}) {
+    const int tries = 200000;
+    int drawn = 0;
+    for (int i = 0; i < tries; ++i)
+      if (count(size)) drawn += decide(size);
+    const double p = 1 / weight_of(size), expected = tries * p;
+    const double deviation = std::sqrt(tries * p * (1 - p));
+    CAPTURE(size, drawn, expected);
+    REQUIRE(std::fabs(drawn - expected) <= 4.5 * deviation + 1);
+  }
+}
+
+TEST_CASE("sampler: a thread's first allocation is no more likely than any other") {
+  constexpr std::uint64_t kMean = 16384;
+  sampler_init(kMean);
+  std::atomic<int> drawn{0};
+  constexpr int kThreads = 2000;
+  for (int i = 0; i < kThreads; ++i)
+    std::thread([&] { drawn += count(100) && decide(100); }).join();
+  const double p = 1 / weight_of(100), expected = kThreads * p;  // about 43
+  CAPTURE(drawn.load(), expected);
+  REQUIRE(std::fabs(drawn - expected) <= 4.5 * std::sqrt(expected));
+}
+
+TEST_CASE("sampler: impossible sizes do not stop sampling") {
+  sampler_init(16384);
+  for (std::uint64_t size : {~0ull, ~0ull - 100, 1ull << 63}) {
+    if (count(size)) decide(size);
+    int drawn = 0;
+    for (int i = 0; i < 1000; ++i) drawn += count(16384) && decide(16384);
+    REQUIRE(drawn > 400);
+  }
+}
+
+TEST_CASE("sampler: weights are at least one and fall with size") {
+  sampler_init(524288);
+  double last = weight_of(0);
+  REQUIRE(std::fabs(last - 2048.5) < 0.1);  // 1 / (1 - exp(-256 / 524288))
+  for (std::uint64_t size = 1; size < (1ull << 40); size *= 3) {
+    REQUIRE(weight_of(size) <= last);
+    last = weight_of(size);
+    REQUIRE(last >= 1);
+  }
+  REQUIRE(last == 1);
+}
+
+TEST_CASE("site table: equal stacks share one id, others do not") {
+  prepare();
+  const std::uintptr_t a[] = {0x1000, 0x2000, 0x3000}, b[] = {0x1000, 0x2000, 0x3001};
+  const SiteId first = intern_site(a, 3);
+  REQUIRE(first != kOverflowSite);
+  REQUIRE(intern_site(a, 3) == first);
+  REQUIRE(intern_site(b, 3) != first);
+  REQUIRE(intern_site(a, 2) != first);
+  const Site& s = site(first);
+  REQUIRE(s.depth == 3);
+  REQUIRE(site_pcs(s)[2] == 0x3000);
+}
+
+TEST_CASE("site table: sums and their variance") {
+  prepare();
+  const std::uintptr_t pcs[] = {0x77001};
+  const SiteId id = intern_site(pcs, 1);
+  add_sample(id, 100, 10);
+  add_sample(id, 50, 2);
+  const Site& s = site(id);
+  REQUIRE(s.allocated_bytes.load() == 1100);
+  REQUIRE(s.allocated_count.load() == 12);
+  REQUIRE(s.allocated_bytes_variance.load() == 10. * 9 * 100 * 100 + 2. * 1 * 50 * 50);
+  REQUIRE(s.largest_bytes.load() == 100);
+  REQUIRE(s.samples.load() == 2);
+}
+
+TEST_CASE("site table: threads that insert the same stacks agree on the ids") {
+  prepare();
+  constexpr int kStacks = 4000;
+  std::vector<SiteId> ids[3];
+  std::vector<std::thread> threads;
+  for (auto& mine : ids)
+    threads.emplace_back([&mine] {
+      for (std::uintptr_t i = 0; i < kStacks; ++i) {
+        const std::uintptr_t pcs[] = {0x5550000 + i, i, i * 3};
+        mine.push_back(intern_site(pcs, 3));
+        add_sample(mine.back(), 8, 2);
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  REQUIRE(ids[0] == ids[1]);
+  REQUIRE(ids[0] == ids[2]);
+  REQUIRE(std::set<SiteId>(ids[0].begin(), ids[0].end()).size() == kStacks);
+  REQUIRE(site(ids[0][7]).samples.load() == 3);
+}
+
+static LiveBlock block_at(std::uintptr_t address, std::uint64_t size) { return {address, size, 2, 1, SiteId{1}}; }
+static void* pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+TEST_CASE("live table: what goes in comes out once") {
+  prepare();
+  LiveBlock out{};
+  REQUIRE_FALSE(live_remove(pointer(0xabc000), &out));
+  REQUIRE(live_insert(block_at(0xabc000, 77)) == Insert::kNew);
+  REQUIRE(may_be_tracked(pointer(0xabc000)));
+  REQUIRE(live_insert(block_at(0xabc010, 78)) == Insert::kNew);  // same granule
+  REQUIRE(live_remove(pointer(0xabc000), &out));
+  REQUIRE(out.asked_bytes == 77);
+  REQUIRE(may_be_tracked(pointer(0xabc010)));  // the neighbour still counts
+  REQUIRE_FALSE(live_remove(pointer(0xabc000), &out));
+  REQUIRE(live_remove(pointer(0xabc010), &out));
+  REQUIRE_FALSE(may_be_tracked(pointer(0xabc010)));
+}
+
+TEST_CASE("live table: a missed free is found when the address comes again") {
+  prepare();
+  REQUIRE(live_insert(block_at(0xdef000, 1)) == Insert::kNew);
+  REQUIRE(live_insert(block_at(0xdef000, 2)) == Insert::kReplaced);
+  LiveBlock out{};
+  REQUIRE(live_remove(pointer(0xdef000), &out));
+  REQUIRE(out.asked_bytes == 2);
+  REQUIRE_FALSE(may_be_tracked(pointer(0xdef000)));
+}
+
+TEST_CASE("live table: more samples in a granule than its counter holds are never missed") {
+  prepare();
+  constexpr std::uintptr_t kSpan = std::uintptr_t{MALLARD_FILTER_SLOTS} << MALLARD_FILTER_SHIFT;
+  constexpr std::uintptr_t kFirst = 0x7f0000000000;  // all in one slot, by folding
+  for (std::uintptr_t i = 0; i < 300; ++i) REQUIRE(live_insert(block_at(kFirst + i * kSpan, i)) == Insert::kNew);
+  LiveBlock out{};
+  for (std::uintptr_t i = 0; i < 300; ++i) {
+    REQUIRE(may_be_tracked(pointer(kFirst + i * kSpan)));
+    REQUIRE(live_remove(pointer(kFirst + i * kSpan), &out));
+    REQUIRE(out.asked_bytes == i);
+  }
+}
+
+TEST_CASE("live table: threads on their own addresses lose nothing") {
+  prepare();
+  const std::uint32_t before = live_count();
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (std::uintptr_t t = 0; t < 4; ++t)
+    threads.emplace_back([t, &wrong] {
+      const std::uintptr_t base = 0x100000000 + t * 64;  // granules are shared between the threads
+      for (int round = 0; round < 20; ++round) {
+        for (std::uintptr_t i = 0; i < 500; ++i) wrong += live_insert(block_at(base + i * 256, i)) != Insert::kNew;
+        LiveBlock out{};
+        for (std::uintptr_t i = 0; i < 500; ++i)
+          wrong += !live_remove(pointer(base + i * 256), &out) || out.asked_bytes != i;
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  REQUIRE(wrong == 0);
+  REQUIRE(live_count() == before);
+}
+
+TEST_CASE("live table: the reader sees each block of a steady table once") {
+  prepare();
+  for (std::uintptr_t i = 0; i < 1000; ++i) REQUIRE(live_insert(block_at(0x40000000 + i * 48, i)) == Insert::kNew);
+  std::vector<LiveBlock> copy(live_count());
+  std::uint32_t n = 0;
+  for (std::uint32_t shard = 0; shard < kShards; ++shard)
+    n += live_copy_shard(shard, copy.data() + n, static_cast<std::uint32_t>(copy.size()) - n);
+  REQUIRE(n == copy.size());
+  std::set<std::uintptr_t> seen;
+  for (const LiveBlock& b : copy) seen.insert(b.address);
+  REQUIRE(seen.size() == copy.size());
+  REQUIRE(seen.count(0x40000000 + 999 * 48) == 1);
+  LiveBlock out{};
+  for (std::uintptr_t i = 0; i < 1000; ++i) REQUIRE(live_remove(pointer(0x40000000 + i * 48), &out));
+}
