@@ -109,9 +109,11 @@ def git_clone(t: Test) -> None:
         return git_facts(t, t.tmp / "plain")
 
     expected = t.baseline("git-facts", plain)
-    env = git_env(t.preload_env(ALLOC_SAMPLE_BYTES="65536"))
+    env = git_env(t.preload_env(ALLOC_SAMPLE_BYTES="4096"))
     clone = t.start([t.program("git"), "-c", "safe.directory=*", "clone", "-q", "--no-local",
                      f"file://{source}", t.tmp / "clone"], env, label="clone")
+    wait_until(lambda: (t.tmp / "clone" / ".git" / "objects").exists() or clone.poll() is not None, 20,
+               "the clone to begin")
     ask_and_check(t, clone)
     t.finish(clone)
     t.equal(git_facts(t, t.tmp / "clone"), expected, "log, status and tree of the clone")
