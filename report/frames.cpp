@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/frames.hpp"
+
+#include <string.h>
+
+#include "report/demangle.hpp"
+#include "report/modules.hpp"
+#include "report/symbols.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::size_t kMaxFunctionBytes = 4096;
+
+/// Every return address of every row.
+std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count) noexcept {
+  std::size_t total = 0;
+  for (std::uint32_t i = 0; i < count; ++i) total += static_cast<std::size_t>(rows[i].depth);
+  auto* symbols = arena.array<Symbol>(total);
+  if (!symbols) return {};
+  std::size_t n = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const record::Site& site = record::site(record::SiteId{rows[i].id});
+    for (int f = 0; f < rows[i].depth; ++f) symbols[n++].pc = record::site_pcs(site)[f];
+  }
+  return {symbols, n};
+}
+
+/// Replaces mangled names by demangled ones, once per address.
+void demangle_all(Arena& arena, std::span<Symbol> symbols) noexcept {
+  Demangler demangler;
+  char* to = arena.array<char>(kMaxFunctionBytes);
+  if (!to) return;
+  for (Symbol& s : symbols) {
+    if (s.name.empty()) continue;
+    const std::string_view name = demangler.demangle(s.name, to, kMaxFunctionBytes);
+    if (name.data() == s.name.data()) continue;
+    char* copy = arena.array<char>(name.size());
+    if (!copy) return;
+    memcpy(copy, name.data(), name.size());
+    s.name = {copy, name.size()};
+  }
+}
+
+Frame frame_of(const Symbol& s, std::span<const Module> modules) noexcept {
+  Frame frame{};
+  frame.pc = s.pc;
+  frame.module_address = s.address;
+  frame.function = s.name;
+  frame.function_offset = s.name.empty() ? 0 : s.offset;
+  if (s.module >= 0) {
+    const Module& m = modules[static_cast<std::size_t>(s.module)];
+    if (m.kind != ModuleKind::kAnonymous) frame.module = m.path;
+  }
+  return frame;
+}
+
+bool copy_modules(Arena& arena, std::span<const Module> modules, Snapshot* out) noexcept {
+  auto* rows = arena.array<ModuleRow>(modules.size());
+  if (!rows) return false;
+  int n = 0;
+  for (const Module& m : modules)
+    if (m.kind != ModuleKind::kAnonymous) rows[n++] = {m.path, m.build_id, m.begin, m.end, m.load_bias};
+  out->modules = rows;
+  out->module_count = n;
+  return true;
+}
+
+}  // namespace
+
+bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
+  Modules modules;
+  modules.read(arena);  // what could not be read stays without names
+  if (!copy_modules(arena, modules.all(), out)) return false;
+  const std::span<Symbol> distinct = symbolize(arena, modules, collect(arena, rows, out->site_count));
+  demangle_all(arena, distinct);
+  for (std::uint32_t i = 0; i < out->site_count; ++i) {
+    SiteRow& row = rows[i];
+    auto* frames = arena.array<Frame>(static_cast<std::size_t>(row.depth));
+    if (!frames) return false;
+    const record::Site& site = record::site(record::SiteId{row.id});
+    for (int f = 0; f < row.depth; ++f) {
+      const std::uintptr_t pc = record::site_pcs(site)[f];
+      const Symbol* symbol = find_symbol_of(distinct, pc);
+      frames[f] = symbol ? frame_of(*symbol, modules.all()) : Frame{pc, {}, pc, {}, 0};
+    }
+    row.frames = frames;
+  }
+  return true;
+}
+
+}  // namespace mallard::report
