@@ -186,12 +186,14 @@ configure_build() {
   (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release)
 }
 
-# quietly COMMAND...: shows the command's output only if it fails.
+# quietly COMMAND...: shows the end of the command's output if it fails, without ninja's progress.
 quietly() {
   local log status=0
   log=$(mktemp "${TMPDIR:-/tmp}/mallard.XXXXXX")
   "$@" </dev/null >"$log" 2>&1 || status=$?
-  if ((status != 0)); then tail -n 60 "$log" >&2; fi
+  if ((status != 0)); then
+    { grep -v '^\[[0-9]*/[0-9]*\] [A-Z]' "$log" || true; } | tail -n 60 >&2
+  fi
   rm -f "$log"
   return "$status"
 }
