@@ -8,15 +8,15 @@ int main(void) {
   void (*release)(void*, size_t) = (void (*)(void*, size_t))dlsym(RTLD_DEFAULT, "free_sized");
   CHECK(release, "no free_sized");
   if (!release) return check_done();
-  errno = 5;
   release(NULL, 10);
   for (int round = 0; round < 20; round++) {
     for (int i = 0; i < kSizeCount; i++) {
       void* block = malloc(kSizes[i]);
       if (kSizes[i] < 70000) fill(block, kSizes[i], 1);
+      errno = 5;
       release(block, kSizes[i]);
+      CHECK(errno == 5, "errno is %d after %zu bytes", errno, kSizes[i]);
     }
   }
-  CHECK(errno == 5, "errno is %d", errno);
   return check_done();
 }

@@ -17,14 +17,14 @@ __attribute__((unused)) static void pause_ms(int milliseconds) {
   }
 }
 
-// A JSON report is complete when its last character but the newline is a brace.
+// A JSON report is complete when it ends in these four characters, which no other part of it has.
 static int is_complete(const char* folder, const char* name) {
-  char path[4096], tail[2] = {0, 0};
+  char path[4096], tail[4] = "";
   snprintf(path, sizeof path, "%s/%s", folder, name);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   off_t size = lseek(fd, 0, SEEK_END);
-  int complete = size > 2 && pread(fd, tail, 2, size - 2) == 2 && (tail[0] == '}' || tail[1] == '}');
+  int complete = size > 4 && pread(fd, tail, 4, size - 4) == 4 && memcmp(tail, "\n]}\n", 4) == 0;
   close(fd);
   return complete;
 }

@@ -11,23 +11,25 @@
 enum { kBlocks = 1500000 };
 static unsigned char** g_blocks;
 
-// A binary tree of calls: 2^16 different stacks.
-static __attribute__((noinline, noclone)) unsigned char* left(unsigned path, int depth);
-static __attribute__((noinline, noclone)) unsigned char* right(unsigned path, int depth) {
-  unsigned char* block = depth == 0 ? malloc(8) : (path & 1 ? left(path >> 1, depth - 1) : right(path >> 1, depth - 1));
-  __asm__ volatile("" : "+r"(block));
-  return block;
-}
-static unsigned char* left(unsigned path, int depth) {
-  unsigned char* block = depth == 0 ? malloc(9) : (path & 1 ? left(path >> 1, depth - 1) : right(path >> 1, depth - 1));
-  __asm__ volatile("" : "+r"(block));
+// Sixteen places that call the next level: five levels are a million different stacks.
+static __attribute__((noinline, noclone)) unsigned char* step(unsigned path, int depth) {
+  unsigned char* block = NULL;
+#define PLACE(n)                                                   \
+  case n:                                                          \
+    block = depth == 0 ? malloc(8) : step(path >> 4, depth - 1);   \
+    __asm__ volatile("# place " #n : "+r"(block));                 \
+    break;
+  switch (path & 15) {
+    PLACE(0) PLACE(1) PLACE(2) PLACE(3) PLACE(4) PLACE(5) PLACE(6) PLACE(7)
+    PLACE(8) PLACE(9) PLACE(10) PLACE(11) PLACE(12) PLACE(13) PLACE(14) PLACE(15)
+  }
   return block;
 }
 
 int main(void) {
   g_blocks = malloc(kBlocks * sizeof *g_blocks);
   for (unsigned i = 0; i < kBlocks; i++) {
-    g_blocks[i] = i < 200000 ? right(i * 2654435761u >> 8, 16) : malloc(8);
+    g_blocks[i] = i < 200000 ? step(i * 2654435761u >> 4, 4) : malloc(8);
     g_blocks[i][0] = (unsigned char)i;
   }
   raise(SIGUSR2);
