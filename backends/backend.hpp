@@ -50,6 +50,9 @@ struct Backend {
   Extras extras{};
   /// Writes the allocator's own figures. \return how many \context reporter
   int (*statistics)(Statistic* to) = nullptr;
+  /// The version, from an allocator that must not be asked before it is in use; nullptr = `version` has it.
+  /// \context reporter
+  const char* (*ask_version)() = nullptr;
   bool misaligns = false;  ///< known to return misaligned blocks; repaired
 };
 
@@ -60,6 +63,9 @@ bool use_jemalloc(Backend* out) noexcept;
 /// The allocator that a loaded object defines: all functions from that one object.
 /// \return false, with a reason in `why`, if it lacks one that every backend must have
 bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept;
+/// Where `owner`, in front of us in the link map, owns malloc: each function from whoever would serve it if
+/// `own` were not there. \return false if malloc and free cannot be found so
+bool use_natural_owners(const link_map* owner, const link_map* own, Backend* out) noexcept;
 /// Loads a shared object by path or soname and uses the allocator that it defines.
 /// \context init: runs constructors; calls malloc (the boot arena serves it)
 bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept;

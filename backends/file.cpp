@@ -31,6 +31,7 @@ bool is_loadable(const char* path, TextBuffer& why, TextBuffer& hint) noexcept {
   os::close(static_cast<int>(fd));
   if (got < 0) {
     why.add(say::error_text(got));
+    hint.add("give the .so file of an allocator, such as libtcmalloc_minimal.so.4");
     return false;
   }
   if (got < static_cast<long>(sizeof header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
@@ -71,8 +72,7 @@ bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint)
   }
   if (use_object(static_cast<const link_map*>(handle), out, why)) return true;
   hint.add("give the shared object of an allocator that overrides malloc");
-  dlclose(handle);
-  return false;
+  return false;  // it stays loaded: its constructors may have left handlers behind
 }
 
 bool use_mimalloc(int major, const char* own_path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept {

@@ -111,6 +111,12 @@ int jemalloc_statistics(Statistic* to) noexcept {
   return n;
 }
 
+const char* jemalloc_version() noexcept {
+  const char* text = nullptr;
+  std::size_t size = sizeof text;
+  return g_raw.mallctl("version", &text, &size, nullptr, 0) == 0 ? text : "unknown";
+}
+
 int jemalloc_trim(std::size_t) noexcept {
   return g_raw.mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0) == 0;
 }
@@ -148,8 +154,8 @@ bool identify(const link_map* object, Backend* out) noexcept {
   } else if ((g_raw.mallctl = find_function<int(const char*, void*, std::size_t*, void*, std::size_t)>(
                   object, "mallctl"))) {
     set_text(out->name, sizeof out->name, "jemalloc");
-    // Its version string is a control, which would initialise it before the environment is set: on demand.
-    version.add("(see the file's name)");
+    version.add("unknown");
+    out->ask_version = jemalloc_version;  // a control: it would be initialised before its environment is set
     out->statistics = jemalloc_statistics;
     out->extras.trim = jemalloc_trim;
   } else {
@@ -161,32 +167,34 @@ bool identify(const link_map* object, Backend* out) noexcept {
 
 }  // namespace
 
-bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept {
-  *out = Backend{};
+namespace {
+
+/// Fills g_raw from what `find` gives for each name. \return the name of a function that is missing, or nullptr
+template <typename Find>
+const char* fill_raw(Find find) noexcept {
   g_raw = {};
   Functions& f = g_raw.functions;
-  f.malloc = find_function<void*(std::size_t)>(object, "malloc");
-  f.free = find_function<void(void*)>(object, "free");
-  f.calloc = find_function<void*(std::size_t, std::size_t)>(object, "calloc");
-  f.realloc = find_function<void*(void*, std::size_t)>(object, "realloc");
-  f.memalign = find_function<void*(std::size_t, std::size_t)>(object, "memalign");
-  f.usable_size = find_function<std::size_t(void*)>(object, "malloc_usable_size");
-  g_raw.aligned_alloc = find_function<void*(std::size_t, std::size_t)>(object, "aligned_alloc");
-  g_raw.posix_memalign = find_function<int(void**, std::size_t, std::size_t)>(object, "posix_memalign");
-  const char* missing = !f.malloc     ? "malloc"
-                        : !f.free     ? "free"
-                        : !f.calloc   ? "calloc"
-                        : !f.realloc  ? "realloc"
-                        : !f.memalign && !g_raw.aligned_alloc && !g_raw.posix_memalign
-                            ? "memalign, posix_memalign or aligned_alloc"
-                            : nullptr;
-  if (missing) {
-    why.add("it does not define ").add(view_of(missing));
-    return false;
-  }
-  out->functions = f;
+  find("malloc", f.malloc);
+  find("free", f.free);
+  find("calloc", f.calloc);
+  find("realloc", f.realloc);
+  find("memalign", f.memalign);
+  find("malloc_usable_size", f.usable_size);
+  find("aligned_alloc", g_raw.aligned_alloc);
+  find("posix_memalign", g_raw.posix_memalign);
+  return !f.malloc    ? "malloc"
+         : !f.free    ? "free"
+         : !f.calloc  ? "calloc"
+         : !f.realloc ? "realloc"
+         : !f.memalign && !g_raw.aligned_alloc && !g_raw.posix_memalign
+             ? "memalign, posix_memalign or aligned_alloc"
+             : nullptr;
+}
+
+void describe(const link_map* object, Backend* out) noexcept {
+  out->functions = g_raw.functions;
   out->functions.memalign = checked_memalign;
-  if (!f.usable_size) out->functions.usable_size = no_usable_size;
+  if (!out->functions.usable_size) out->functions.usable_size = no_usable_size;
   out->object = object;
   set_text(out->path, sizeof out->path, view_of(object->l_name));
   out->extras.trim = find_function<int(std::size_t)>(object, "malloc_trim");
@@ -198,6 +206,32 @@ bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept 
     set_text(out->name, sizeof out->name, file_name_of(view_of(object->l_name)));
     set_text(out->version, sizeof out->version, "unknown");
   }
+}
+
+}  // namespace
+
+bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept {
+  *out = Backend{};
+  const char* missing = fill_raw([object]<typename F>(const char* name, F*& to) noexcept {
+    to = find_function<F>(object, name);
+  });
+  if (missing) {
+    why.add("it does not define ").add(view_of(missing));
+    return false;
+  }
+  describe(object, out);
+  return true;
+}
+
+bool use_natural_owners(const link_map* owner, const link_map* own, Backend* out) noexcept {
+  *out = Backend{};
+  const char* missing = fill_raw([own]<typename F>(const char* name, F*& to) noexcept {
+    link_map* definer = find_definer(first_object(), name);
+    if (definer == own) definer = find_definer(own->l_next, name);
+    to = find_function<F>(definer, name);
+  });
+  if (missing) return false;
+  describe(owner, out);
   return true;
 }
 

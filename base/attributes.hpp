@@ -10,15 +10,6 @@
 #define MALLARD_COLD __attribute__((noinline, cold))
 #define MALLARD_NOINLINE __attribute__((noinline))
 #define MALLARD_EXPORT extern "C" __attribute__((visibility("default")))
-/// Marks functions that malloc or free may reach. A clang that knows function effects checks it.
-#if defined(__clang__) && defined(__has_cpp_attribute)
-#if __has_cpp_attribute(clang::nonblocking)
-#define MALLARD_HOT [[clang::nonblocking]]
-#endif
-#endif
-#ifndef MALLARD_HOT
-#define MALLARD_HOT
-#endif
 
 namespace mallard {
 

@@ -47,9 +47,17 @@
     patch_site 702b, \slot
 .endm
 
-/* Subtracts size + bias (in rax) from the thread's countdown; a borrow means that a sample is due.
-   A size near 2^64 borrows too, so that impossible requests always reach C++. Clobbers rdx. */
-.macro count slow
+/* Subtracts size + bias from the thread's countdown; a borrow means that a sample is due. A size near 2^64
+   carries or borrows too, so that impossible requests always reach C++. Clobbers rax, rdx. */
+.macro count size slow
+    movl $MALLARD_SAMPLE_BIAS, %eax
+    addq \size, %rax
+    jc \slow
+    count_biased \slow
+.endm
+
+/* The same for size + bias in rax. */
+.macro count_biased slow
     movq mallard_thread@gottpoff(%rip), %rdx
     subq %rax, %fs:(%rdx)
     jb \slow
@@ -73,8 +81,7 @@ mallard_exports_begin:
 
 function malloc
 export __libc_malloc
-    leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
-    count mallard_malloc_slow
+    count %rdi, mallard_malloc_slow
     jump_to_backend SLOT_MALLOC
 end_function malloc
     .size __libc_malloc, . - __libc_malloc
@@ -108,7 +115,7 @@ export __libc_calloc
     jo mallard_calloc_overflow
     addq $MALLARD_SAMPLE_BIAS, %rax
     jc mallard_calloc_overflow
-    count mallard_calloc_slow
+    count_biased mallard_calloc_slow
     jump_to_backend SLOT_CALLOC
 end_function calloc
     .size __libc_calloc, . - __libc_calloc
@@ -117,8 +124,7 @@ function realloc
 export __libc_realloc
     testq %rsi, %rsi
     je mallard_realloc_zero
-    leaq MALLARD_SAMPLE_BIAS(%rsi), %rax
-    count mallard_realloc_slow
+    count %rsi, mallard_realloc_slow
     leave_if_tracked %rdi, mallard_realloc_tracked
     jump_to_backend SLOT_REALLOC
 end_function realloc
@@ -127,8 +133,7 @@ end_function realloc
 /* A call instead of a jump, because a null result must become std::bad_alloc. */
 function _Znwm
 export _Znam
-    leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
-    count mallard_new_slow
+    count %rdi, mallard_new_slow
     pushq %rdi
     .cfi_adjust_cfa_offset 8
     call_backend SLOT_MALLOC

@@ -124,8 +124,7 @@ bool follow_owner_in_front() noexcept {
   const link_map* own = own_object();
   if (!first || !own || first == own) return false;
   backends::Backend backend;
-  FixedText<128> why;
-  if (!backends::use_object(first, &backend, why)) return false;
+  if (!backends::use_natural_owners(first, own, &backend)) return false;
   const std::string_view name = view_of(first->l_name);
   backends::set_text(g_bypass_owner, sizeof g_bypass_owner, name.empty() ? "the executable itself" : name);
   if (name.empty()) backends::set_text(backend.name, sizeof backend.name, "executable");
@@ -154,8 +153,11 @@ bool choose_next(backends::Backend* to, TextBuffer& why) noexcept {
   return next && backends::use_object(next, to, why);
 }
 
-bool needs_loading(std::string_view backend) noexcept {
-  return backend.find('/') != std::string_view::npos || part_of(backend, 0, 8) == "mimalloc";
+bool is_path(std::string_view backend) noexcept { return backend.find('/') != std::string_view::npos; }
+
+/// 0 = the newest, 2 or 3 = that one, -1 = not mimalloc
+int mimalloc_major(std::string_view backend) noexcept {
+  return backend == "mimalloc" ? 0 : backend == "mimalloc2" ? 2 : backend == "mimalloc3" ? 3 : -1;
 }
 
 void choose() noexcept {
@@ -172,7 +174,7 @@ void choose() noexcept {
     if (choose_next(&backend, why)) return finish(backend);
     return fall_back(why.view(), {});
   }
-  if (needs_loading(wanted)) {
+  if (is_path(wanted) || mimalloc_major(wanted) >= 0) {
     g_phase = Phase::kBeforeLoad;
     install_temporary(kBootFunctions);
     return;
@@ -187,18 +189,11 @@ void load_backend() noexcept {
   backends::Backend backend;
   FixedText<1024> why;
   FixedText<256> hint;
-  const std::string_view name = view_of(wanted);
   const link_map* own = own_object();
-  const char* own_path = own ? own->l_name : "";
-  bool loaded;
-  if (name.find('/') != std::string_view::npos) {
-    loaded = backends::use_file(wanted, &backend, why, hint);
-  } else if (name == "mimalloc" || name == "mimalloc2" || name == "mimalloc3") {
-    const int major = name.size() > 8 ? name[8] - '0' : 0;
-    loaded = backends::use_mimalloc(major, own_path, &backend, why, hint);
-  } else {
-    return fall_back("unknown name", "mimalloc, mimalloc2 and mimalloc3 are known");
-  }
+  const bool loaded =
+      is_path(view_of(wanted))
+          ? backends::use_file(wanted, &backend, why, hint)
+          : backends::use_mimalloc(mimalloc_major(view_of(wanted)), own ? own->l_name : "", &backend, why, hint);
   if (loaded) finish(backend);
   else fall_back(why.view(), hint.view());
 }

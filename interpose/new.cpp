@@ -74,8 +74,12 @@ extern "C" {
 /// Where the hot operator new leaves to when a sample is due.
 __attribute__((visibility("hidden"))) void* mallard_new_slow(std::size_t bytes) {
   const Caller caller = MALLARD_CALLER();
+  if (bytes > kMaxRequestBytes) {
+    record::restart_countdown();
+    return retried(kPlain, bytes, caller);
+  }
   const bool sampled = record::decide(bytes);
-  void* p = bytes <= kMaxRequestBytes ? mallard_table.malloc(bytes) : nullptr;
+  void* p = mallard_table.malloc(bytes);
   if (!p) return retried(kPlain, bytes, caller);
   if (sampled) record::on_alloc(p, bytes, caller);
   return p;

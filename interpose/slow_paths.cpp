@@ -18,6 +18,12 @@ void* fail(int error) noexcept {
   return nullptr;
 }
 
+/// The export may have charged the countdown, wrapped, for a request that nobody can serve: draw a new gap.
+void* fail_huge() noexcept {
+  record::restart_countdown();
+  return fail(ENOMEM);
+}
+
 void* booked(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
   if (sampled && MALLARD_LIKELY(p != nullptr)) record::on_alloc(p, bytes, caller);
   return p;
@@ -34,7 +40,6 @@ void* move_boot_block(void* p, std::size_t bytes) noexcept {
 
 /// The countdown has been charged already; `sampled` is its verdict.
 void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
-  if (bytes > kMaxRequestBytes) return fail(ENOMEM);
   if (p && backends::is_boot_block(p)) return booked(move_boot_block(p, bytes), bytes, sampled, caller);
   record::LiveBlock saved;
   const bool was_sample = p && record::may_be_tracked(p) && record::on_move(p, &saved);
@@ -46,20 +51,21 @@ void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller&
 }  // namespace
 
 void* allocate(std::size_t bytes, const Caller& caller) noexcept {
-  const bool sampled = MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
   if (MALLARD_UNLIKELY(bytes > kMaxRequestBytes)) return fail(ENOMEM);
+  const bool sampled = MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
   return booked(mallard_table.malloc(bytes), bytes, sampled, caller);
 }
 
 void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept {
-  constexpr std::size_t kMallocAlignment = 16;
+  constexpr std::size_t kMallocAlignment = 8;  // what every backend's smallest size class has
   constexpr std::size_t kMaxAlignment = std::size_t{1} << 63;
   if (alignment <= kMallocAlignment) return allocate(bytes, caller);
   if (alignment > kMaxAlignment) return fail(EINVAL);
-  alignment = std::bit_ceil(alignment);
+  alignment = alignment <= 16 ? 16 : std::bit_ceil(alignment);
   if (bytes > kMaxRequestBytes || alignment > kMaxRequestBytes - bytes) return fail(ENOMEM);
   const bool sampled = MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
-  return booked(mallard_table.memalign(alignment, bytes), bytes, sampled, caller);
+  // Asked for 0 aligned bytes, jemalloc forgets the alignment.
+  return booked(mallard_table.memalign(alignment, bytes ? bytes : 1), bytes, sampled, caller);
 }
 
 void release(void* p) noexcept {
@@ -77,6 +83,7 @@ void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept {
     release(p);
     return nullptr;
   }
+  if (bytes > kMaxRequestBytes) return fail(ENOMEM);
   const bool sampled = record::count(bytes) && record::decide(bytes);
   return reallocate_counted(p, bytes, sampled, caller);
 }
@@ -99,16 +106,16 @@ extern "C" {
 
 __attribute__((visibility("hidden"))) void* mallard_malloc_slow(std::size_t bytes) {
   const Caller caller = MALLARD_CALLER();
+  if (bytes > kMaxRequestBytes) return fail_huge();
   const bool sampled = record::decide(bytes);
-  if (bytes > kMaxRequestBytes) return fail(ENOMEM);
   return booked(mallard_table.malloc(bytes), bytes, sampled, caller);
 }
 
 __attribute__((visibility("hidden"))) void* mallard_calloc_slow(std::size_t count, std::size_t size) {
   const Caller caller = MALLARD_CALLER();
   const std::size_t bytes = count * size;  // checked by the export
+  if (bytes > kMaxRequestBytes) return fail_huge();
   const bool sampled = record::decide(bytes);
-  if (bytes > kMaxRequestBytes) return fail(ENOMEM);
   return booked(mallard_table.calloc(count, size), bytes, sampled, caller);
 }
 
@@ -125,6 +132,7 @@ __attribute__((visibility("hidden"))) void* mallard_realloc_zero(void* p, std::s
 
 __attribute__((visibility("hidden"))) void* mallard_realloc_slow(void* p, std::size_t bytes) {
   const Caller caller = MALLARD_CALLER();
+  if (bytes > kMaxRequestBytes) return fail_huge();
   return reallocate_counted(p, bytes, record::decide(bytes), caller);
 }
 

@@ -62,6 +62,12 @@ bool decide(std::uint64_t size) noexcept {
   return t.inside == 0;
 }
 
+void restart_countdown() noexcept {
+  ThreadState& t = mallard_thread;
+  if (g_state == State::kOff) t.countdown = kNever;
+  else t.countdown = g_state == State::kOn && t.random != 0 ? next_gap(t) : 0;
+}
+
 double weight_of(std::uint64_t size) noexcept {
   return 1 / math::one_minus_exp(static_cast<double>(size + kBiasBytes) /
                                  static_cast<double>(g_mean_bytes));

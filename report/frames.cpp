@@ -74,15 +74,18 @@ bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
   if (!copy_modules(arena, modules.all(), out)) return false;
   const std::span<Symbol> distinct = symbolize(arena, modules, collect(arena, rows, out->site_count));
   demangle_all(arena, distinct);
+  auto* shared = arena.array<Frame>(distinct.size() + 1);
+  if (!shared) return false;
+  for (std::size_t i = 0; i < distinct.size(); ++i) shared[i] = frame_of(distinct[i], modules.all());
+  Frame& unknown = shared[distinct.size()];  // only if memory for the addresses themselves was out
   for (std::uint32_t i = 0; i < out->site_count; ++i) {
     SiteRow& row = rows[i];
-    auto* frames = arena.array<Frame>(static_cast<std::size_t>(row.depth));
+    auto** frames = arena.array<const Frame*>(static_cast<std::size_t>(row.depth));
     if (!frames) return false;
     const record::Site& site = record::site(record::SiteId{row.id});
     for (int f = 0; f < row.depth; ++f) {
-      const std::uintptr_t pc = record::site_pcs(site)[f];
-      const Symbol* symbol = find_symbol_of(distinct, pc);
-      frames[f] = symbol ? frame_of(*symbol, modules.all()) : Frame{pc, {}, pc, {}, 0};
+      const Symbol* symbol = find_symbol_of(distinct, record::site_pcs(site)[f]);
+      frames[f] = symbol ? &shared[symbol - distinct.data()] : &unknown;
     }
     row.frames = frames;
   }

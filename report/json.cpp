@@ -183,7 +183,7 @@ void write_site(Json& json, const SiteRow& row) noexcept {
   json.key("mean_age_ns").number(row.mean_age_ns);
   json.key("stack").open('[');
   for (int i = 0; i < row.depth; ++i) {
-    const Frame& f = row.frames[i];
+    const Frame& f = *row.frames[i];
     json.open('{').key("pc").hex(f.pc).key("module").text(f.module).key("address").hex(f.module_address);
     json.key("function").text(f.function).key("offset").number(f.function_offset).close('}');
   }

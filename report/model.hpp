@@ -50,7 +50,7 @@ struct Recording {
   std::uint64_t skipped_live;  ///< live samples that came while the snapshot was taken
 };
 
-/// One frame of a stack, symbolized as far as the process itself can.
+/// A return address, symbolized as far as the process itself can. One per address, shared by the stacks.
 struct Frame {
   std::uintptr_t pc;
   std::string_view module;         ///< path of the object; empty = unknown (JIT, unloaded)
@@ -61,7 +61,7 @@ struct Frame {
 
 struct SiteRow {
   std::uint32_t id;
-  const Frame* frames;  ///< leaf first
+  const Frame* const* frames;  ///< leaf first
   int depth;
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;
   std::uint64_t samples, live_samples, largest_bytes;

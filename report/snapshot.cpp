@@ -42,8 +42,9 @@ void add_live_block(SiteRow& row, const record::LiveBlock& block, std::uint64_t 
   ++row.live_samples;
   // A running mean by weight: live_count.value is the weight so far, this block's included.
   const double mean = static_cast<double>(row.mean_age_ns);
-  row.mean_age_ns = static_cast<std::uint64_t>(
-      mean + (static_cast<double>(age) - mean) * block.weight / row.live_count.value);
+  row.mean_age_ns = std::clamp(static_cast<std::uint64_t>(
+      mean + (static_cast<double>(age) - mean) * block.weight / row.live_count.value),
+      row.youngest_ns, row.oldest_ns);
 }
 
 void add_to(Estimate& total, const Estimate& part) noexcept {
@@ -126,9 +127,15 @@ Allocator read_allocator(const Served& served) noexcept {
   a.bypass_owner = served.bypass_owner;
   a.version = view_of(served.backend->version);
   // An allocator that does not serve may not even be initialised.
-  if (served.backend->statistics && !a.bypassed && !a.stepped_aside)
-    a.statistic_count = served.backend->statistics(a.statistics);
+  if (a.bypassed || a.stepped_aside) return a;
+  if (served.backend->ask_version) a.version = view_of(served.backend->ask_version());
+  if (served.backend->statistics) a.statistic_count = served.backend->statistics(a.statistics);
   return a;
+}
+
+bool out_of_memory(const Snapshot& snapshot) noexcept {
+  say::report_failed(snapshot.process.name, "out of memory");
+  return false;
 }
 
 void relate(Snapshot* out, const Arena& arena) noexcept {
@@ -156,18 +163,17 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   out->process = read_process_facts(arena);
   out->allocator = read_allocator(served);
   out->recording.on = record::is_recording();
+  SiteRow* rows = nullptr;
   if (out->recording.on) {
     out->recording.sample_bytes = record::sampler_mean_bytes();
     out->recording.since_ns = began - record::started_ns();
     out->recording.counters = record::counters();
     out->recording.stacks = record::stack_stats();
-    SiteRow* rows = read_books(arena, out);
-    if (!rows || !order_sites(arena, rows, out) || !add_frames(arena, rows, out)) {
-      say::report_failed(out->process.name, "out of memory");
-      return false;
-    }
+    rows = read_books(arena, out);
+    if (!rows || !order_sites(arena, rows, out)) return out_of_memory(*out);
     out->recording.sites = out->site_count;
   }
+  if (!add_frames(arena, rows, out)) return out_of_memory(*out);
   relate(out, arena);
   out->duration_ns = os::monotonic_ns() - began;
   return true;

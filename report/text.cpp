@@ -60,6 +60,8 @@ void write_header(const Snapshot& s, Sink& to) noexcept {
   to.add(cell.view()).add('\n');
   heading(to, "Process");
   label(to, "program");
+  add_printable(to, s.process.name);
+  to.add(", ");
   add_printable(to, s.process.executable);
   to.add('\n');
   label(to, "command line");
@@ -214,7 +216,12 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   to.add(cell.view()).add('\n');
 }
 
-void write_frame(const Frame& f, Sink& to) noexcept {
+/// The executable goes by the name under which it was started: its file may have another one.
+void add_module(const Frame& f, const ProcessFacts& process, Sink& to) noexcept {
+  add_printable(to, f.module == process.executable ? process.name : file_name_of(f.module));
+}
+
+void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept {
   to.add("        ");
   FixedText<kFunctionColumns * 4 + 1> function;
   if (!f.function.empty()) {
@@ -222,7 +229,7 @@ void write_frame(const Frame& f, Sink& to) noexcept {
     add_printable(to, shorten_name(f.function, shortened, sizeof shortened, kFunctionColumns));
   } else if (!f.module.empty()) {
     function.add('+').add_hex(f.module_address);
-    add_printable(to, file_name_of(f.module));
+    add_module(f, process, to);
     to.add(function.view());
   } else {
     function.add_hex(f.pc).add(" (code outside any loaded file)");
@@ -230,7 +237,7 @@ void write_frame(const Frame& f, Sink& to) noexcept {
   }
   if (!f.function.empty() && !f.module.empty()) {
     to.add("  [");
-    add_printable(to, file_name_of(f.module));
+    add_module(f, process, to);
     to.add(']');
   }
   to.add('\n');
@@ -307,7 +314,7 @@ void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
     const SiteRow& row = s.sites[ranking.by_allocated ? s.by_allocated[i] : i];
     if ((row.*ranking.bytes).value <= 0) break;
     write_site_line(row, ranking, total, static_cast<int>(++shown), to);
-    for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(row.frames[f], to);
+    for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(*row.frames[f], s.process, to);
     if (row.depth > kFramesShown) {
       Cell cell;
       cell.add("        ... ").add_signed(row.depth - kFramesShown).add(" more frames in the JSON report\n");
