@@ -134,36 +134,49 @@ def print_table(tally: Tally, z_values: dict[tuple[str, str], float]) -> None:
         print(f"{key[0]:28} {key[1]:16} {count:9} {share} {sum(errors) / len(errors):14.1f} {z_values[key]:7.2f}")
 
 
-def judge(t: Test, tally: Tally) -> None:
+def judge(tally: Tally, runs: int) -> tuple[str, list[str]]:
+    """A sentence with the figures, and what is wrong with them."""
     z_values = tally.z_values()
     print_table(tally, z_values)
     intervals = sum(tally.intervals.values())
     overall = tally.coverage()
-    per_figure = {figure: tally.coverage(figure) for figure in FIGURES}
-    worst_key = max(z_values, key=lambda key: abs(z_values[key]))
-    shares = ", ".join(f"{figure} {100 * share:.1f} %" for figure, share in per_figure.items())
-    t.notes.append(f"{100 * overall:.2f} % of {intervals} intervals contain the truth ({shares}; truth below "
-                   f"{tally.below}, above {tally.above}); largest mean error {z_values[worst_key]:+.1f} standard "
-                   f"errors ({worst_key[0]}, {worst_key[1]})")
-    t.check(intervals >= 10 * RUNS, f"only {intervals} intervals: {t.notes[-1]}")
-    t.check(overall >= LEAST_COVERAGE, t.notes[-1])
-    for figure, share in per_figure.items():
-        t.check(share >= LEAST_COVERAGE_PER_FIGURE, f"{figure}: {t.notes[-1]}")
-    for figure in FIGURES:
-        z = z_values[("all sites", figure)]
-        t.check(abs(z) <= BIAS_LIMIT_ONE, f"{figure} of all sites is biased by {z:+.1f} standard errors; "
-                                          f"{t.notes[-1]}")
-    t.check(abs(z_values[worst_key]) <= BIAS_LIMIT_MANY, f"biased: {t.notes[-1]}")
+    worst = max(z_values, key=lambda key: abs(z_values[key]))
+    shares = ", ".join(f"{figure} {100 * tally.coverage(figure):.1f} %" for figure in FIGURES)
+    sentence = (f"{100 * overall:.2f} % of {intervals} intervals of {runs} runs contain the truth ({shares}; truth "
+                f"below {tally.below}, above {tally.above}); largest mean error {z_values[worst]:+.1f} standard "
+                f"errors ({worst[0]}, {worst[1]})")
+    wrong = []
+    if intervals < 10 * runs:
+        wrong.append("too few intervals")
+    if not overall >= LEAST_COVERAGE:
+        wrong.append(f"coverage is below {LEAST_COVERAGE}")
+    wrong += [f"coverage of {figure} is below {LEAST_COVERAGE_PER_FIGURE}" for figure in FIGURES
+              if not tally.coverage(figure) >= LEAST_COVERAGE_PER_FIGURE]
+    wrong += [f"{figure} of all sites is biased by {z_values['all sites', figure]:+.1f} standard errors"
+              for figure in FIGURES if not abs(z_values["all sites", figure]) <= BIAS_LIMIT_ONE]
+    if not abs(z_values[worst]) <= BIAS_LIMIT_MANY:
+        wrong.append(f"{worst[1]} of {worst[0]} is biased by {z_values[worst]:+.1f} standard errors")
+    return sentence, wrong
 
 
 @test("ground_truth.coverage_and_bias", timeout=280)
 def coverage_and_bias(t: Test) -> None:
+    """Three standard errors are exceeded by chance about once in a hundred tests: what looks wrong after 200
+    runs is judged again, together with 400 more."""
     program = build_case(t, "ground_truth.cpp")
     tally = Tally()
-    with ThreadPoolExecutor(2) as pool:
-        for truth, data in pool.map(lambda seed: one_run(t, program, seed, t.backend.value), range(1, RUNS + 1)):
-            tally.add(truth, data)
-    judge(t, tally)
+    done = 0
+    for runs in (RUNS, 3 * RUNS):
+        seeds = range(done + 1, runs + 1)
+        with ThreadPoolExecutor(2) as pool:
+            for truth, data in pool.map(lambda seed: one_run(t, program, seed, t.backend.value), seeds):
+                tally.add(truth, data)
+        done = runs
+        sentence, wrong = judge(tally, runs)
+        if not wrong:
+            break
+    t.notes.append(sentence)
+    t.check(not wrong, f"{'; '.join(wrong)}; {sentence}")
 
 
 @test("ground_truth.exact_when_everything_is_sampled")

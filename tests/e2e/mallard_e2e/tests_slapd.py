@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 import signal
-import socket
 import subprocess
 import time
 import urllib.parse
 from pathlib import Path
 
 from .framework import ALL, Test, test, wait_until
+from .processes import listens
 from .reports import ask_and_check, wait_for_handler, wait_for_new
 
 ENTRIES = 20_000
@@ -70,14 +70,9 @@ def serve(t: Test, folder: Path, config: Path, env: dict[str, str], label: str
           ) -> tuple[subprocess.Popen[bytes], str]:
     url = "ldapi://" + urllib.parse.quote(str(folder / "ldapi"), safe="")
     server = t.start([t.program("slapd"), "-d", "0", "-f", config, "-h", url], env, label=label)
-    wait_until(lambda: answers(folder / "ldapi") or server.poll() is not None, 20, "the socket of slapd")
+    wait_until(lambda: listens(folder / "ldapi") or server.poll() is not None, 20, "the socket of slapd")
     t.check(server.poll() is None, f"slapd did not start: {t.output_of(server, 'stderr')[-300:]}")
     return server, url
-
-
-def answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
 
 
 def search(t: Test, url: str, text: str) -> list[object]:

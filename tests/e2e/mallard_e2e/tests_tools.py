@@ -176,8 +176,9 @@ echo ready
 read -r line
 for i in $(seq 1 150); do /bin/true && total=$((total + 1)); done
 for i in $(seq 1 50); do total=$((total + $(printf '%s\\n' a b c | wc -l))); done
-for i in $(seq 1 10); do (sleep 0.01; exit $((i % 3))) & done
-for job in $(jobs -p); do wait "$job"; total=$((total + $?)); done
+children=()
+for i in $(seq 1 10); do (sleep 0.01; exit $((i % 3))) & children+=($!); done
+for child in "${children[@]}"; do wait "$child"; total=$((total + $?)); done
 echo "checksum $total ${#text} $(printf '%s' "$text" | cksum)"
 '''
 
