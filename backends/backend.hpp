@@ -42,9 +42,9 @@ struct Statistic {
 inline constexpr int kMaxStatistics = 8;
 
 struct Backend {
-  char name[32] = "";      ///< system, jemalloc, mimalloc, tcmalloc, or the file name of an unknown one
-  char version[64] = "";   ///< as the allocator itself says it; "unknown" if it does not
-  char path[512] = "";     ///< the object that holds it; empty = inside libmallard.so
+  char name[32] = "";     ///< system, jemalloc, mimalloc, tcmalloc, or the file name of an unknown one
+  char version[64] = "";  ///< as the allocator itself says it; "unknown" if it does not
+  char path[512] = "";    ///< the object that holds it; empty = inside libmallard.so
   const link_map* object = nullptr;  ///< the same, loaded; nullptr = inside libmallard.so
   Functions functions{};
   Extras extras{};
@@ -70,8 +70,7 @@ bool use_natural_owners(const link_map* owner, const link_map* own, Backend* out
 /// \context init: runs constructors; calls malloc (the boot arena serves it)
 bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept;
 /// Finds a mimalloc: `major` 2 or 3, or 0 for the newest.
-bool use_mimalloc(int major, const char* own_path, Backend* out, TextBuffer& why,
-                  TextBuffer& hint) noexcept;
+bool use_mimalloc(int major, const char* own_path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept;
 
 void set_text(char* to, std::size_t bytes, std::string_view text) noexcept;
 

@@ -21,7 +21,7 @@ inline bool is_boot_block(const void* p) noexcept { return address_of(p) - boot_
 void* boot_allocate(std::size_t alignment, std::size_t bytes) noexcept;
 std::size_t boot_usable_size(const void* p) noexcept;
 void boot_free(void* p) noexcept;
-std::uint64_t boot_blocks() noexcept;      ///< handed out so far
+std::uint64_t boot_blocks() noexcept;  ///< handed out so far
 std::uint64_t boot_used_bytes() noexcept;
 
 }  // namespace mallard::backends

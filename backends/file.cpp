@@ -22,8 +22,9 @@ bool is_loadable(const char* path, TextBuffer& why, TextBuffer& hint) noexcept {
   const long fd = os::open(path, O_RDONLY);
   if (fd < 0) {
     why.add(say::error_text(fd));
-    hint.add("ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a "
-             "shared object that defines malloc");
+    hint.add(
+        "ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a "
+        "shared object that defines malloc");
     return false;
   }
   ElfW(Ehdr) header{};
@@ -66,8 +67,9 @@ bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint)
     const std::string_view error = view_of(dlerror());
     why.add(error);
     if (contains(error, "static TLS"))
-      hint.add("it needs more static TLS than the loader keeps free: set "
-               "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096, or use ALLOC_BACKEND=jemalloc");
+      hint.add(
+          "it needs more static TLS than the loader keeps free: set "
+          "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096, or use ALLOC_BACKEND=jemalloc");
     return false;
   }
   if (use_object(static_cast<const link_map*>(handle), out, why)) return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// jemalloc linked into libmallard.so: the distribution's PIC archive with every global renamed to mallard_je_*
-// and hidden, its constructor removed so that it costs nothing when another backend serves.
+// jemalloc linked into libmallard.so: the distribution's PIC archive with every global renamed to
+// mallard_je_* and hidden, its constructor removed so that it costs nothing when another backend serves.
 #include "backends/backend.hpp"
 
 #ifdef MALLARD_HAVE_JEMALLOC

@@ -99,7 +99,8 @@ int jemalloc_statistics(Statistic* to) noexcept {
   std::uint64_t epoch = 1;
   std::size_t size = sizeof epoch;
   g_raw.mallctl("epoch", &epoch, &size, &epoch, size);
-  static constexpr const char* kNames[] = {"allocated", "active", "metadata", "resident", "mapped", "retained"};
+  static constexpr const char* kNames[] = {"allocated", "active", "metadata",
+                                           "resident",  "mapped", "retained"};
   int n = 0;
   for (const char* name : kNames) {
     FixedText<32> control;
@@ -135,13 +136,13 @@ bool identify(const link_map* object, Backend* out) noexcept {
     set_text(out->name, sizeof out->name, "mimalloc");
     add_mimalloc_version(version, mi_version());
     out->misaligns = version.view() == "2.0.9";
-    g_raw.process_info = find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
-                                            std::size_t*, std::size_t*, std::size_t*)>(object, "mi_process_info");
+    g_raw.process_info =
+        find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
+                           std::size_t*, std::size_t*)>(object, "mi_process_info");
     if (g_raw.process_info) out->statistics = mimalloc_statistics;
     g_raw.collect = find_function<void(bool)>(object, "mi_collect");
     if (g_raw.collect) out->extras.trim = mimalloc_trim;
-  } else if (auto* tc_version =
-                 find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
+  } else if (auto* tc_version = find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
     int major = 0, minor = 0;
     const char* patch = nullptr;
     set_text(out->name, sizeof out->name, "tcmalloc");
@@ -169,7 +170,8 @@ bool identify(const link_map* object, Backend* out) noexcept {
 
 namespace {
 
-/// Fills g_raw from what `find` gives for each name. \return the name of a function that is missing, or nullptr
+/// Fills g_raw from what `find` gives for each name. \return the name of a function that is missing, or
+/// nullptr
 template <typename Find>
 const char* fill_raw(Find find) noexcept {
   g_raw = {};
@@ -212,9 +214,8 @@ void describe(const link_map* object, Backend* out) noexcept {
 
 bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept {
   *out = Backend{};
-  const char* missing = fill_raw([object]<typename F>(const char* name, F*& to) noexcept {
-    to = find_function<F>(object, name);
-  });
+  const char* missing = fill_raw(
+      [object]<typename F>(const char* name, F*& to) noexcept { to = find_function<F>(object, name); });
   if (missing) {
     why.add("it does not define ").add(view_of(missing));
     return false;

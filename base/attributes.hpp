@@ -19,8 +19,6 @@ constexpr std::uintptr_t align_up(std::uintptr_t value, std::uintptr_t alignment
   return (value + alignment - 1) & ~(alignment - 1);
 }
 
-inline std::uintptr_t address_of(const void* p) noexcept {
-  return reinterpret_cast<std::uintptr_t>(p);
-}
+inline std::uintptr_t address_of(const void* p) noexcept { return reinterpret_cast<std::uintptr_t>(p); }
 
 }  // namespace mallard

@@ -13,7 +13,7 @@ namespace {
 
 struct DynamicTables {
   const char* strings = nullptr;
-  const ElfW(Sym)* symbols = nullptr;
+  const ElfW(Sym) * symbols = nullptr;
   const std::uint32_t* gnu_hash = nullptr;
   const std::uint32_t* sysv_hash = nullptr;
   const std::uint16_t* versions = nullptr;
@@ -26,12 +26,23 @@ DynamicTables read_tables(const link_map* object) noexcept {
     ElfW(Addr) at = d->d_un.d_ptr;
     if (at < object->l_addr) at += object->l_addr;  // the loader relocates these, but not the vDSO's
     switch (d->d_tag) {
-      case DT_STRTAB: t.strings = reinterpret_cast<const char*>(at); break;
-      case DT_SYMTAB: t.symbols = reinterpret_cast<const ElfW(Sym)*>(at); break;
-      case DT_GNU_HASH: t.gnu_hash = reinterpret_cast<const std::uint32_t*>(at); break;
-      case DT_HASH: t.sysv_hash = reinterpret_cast<const std::uint32_t*>(at); break;
-      case DT_VERSYM: t.versions = reinterpret_cast<const std::uint16_t*>(at); break;
-      default: break;
+      case DT_STRTAB:
+        t.strings = reinterpret_cast<const char*>(at);
+        break;
+      case DT_SYMTAB:
+        t.symbols = reinterpret_cast<const ElfW(Sym)*>(at);
+        break;
+      case DT_GNU_HASH:
+        t.gnu_hash = reinterpret_cast<const std::uint32_t*>(at);
+        break;
+      case DT_HASH:
+        t.sysv_hash = reinterpret_cast<const std::uint32_t*>(at);
+        break;
+      case DT_VERSYM:
+        t.versions = reinterpret_cast<const std::uint16_t*>(at);
+        break;
+      default:
+        break;
     }
   }
   return t;
@@ -45,7 +56,7 @@ bool defines(const DynamicTables& t, std::uint32_t index, std::string_view name)
 }
 
 /// The GNU hash table: header, Bloom filter, buckets, chains (System V ABI, GNU extension).
-const ElfW(Sym)* find_gnu(const DynamicTables& t, std::string_view name) noexcept {
+const ElfW(Sym) * find_gnu(const DynamicTables& t, std::string_view name) noexcept {
   std::uint32_t hash = 5381;
   for (char c : name) hash = hash * 33 + static_cast<unsigned char>(c);
   const std::uint32_t bucket_count = t.gnu_hash[0], first_hashed = t.gnu_hash[1];
@@ -65,7 +76,7 @@ const ElfW(Sym)* find_gnu(const DynamicTables& t, std::string_view name) noexcep
   }
 }
 
-const ElfW(Sym)* find_sysv(const DynamicTables& t, std::string_view name) noexcept {
+const ElfW(Sym) * find_sysv(const DynamicTables& t, std::string_view name) noexcept {
   const std::uint32_t count = t.sysv_hash[1];
   for (std::uint32_t i = 1; i < count; ++i)
     if (defines(t, i, name)) return &t.symbols[i];
@@ -83,8 +94,7 @@ void* find_symbol(const link_map* object, const char* name) noexcept {
                                      : nullptr;
   if (!s) return nullptr;
   auto* address = reinterpret_cast<void*>(object->l_addr + s->st_value);
-  if (ELF64_ST_TYPE(s->st_info) == STT_GNU_IFUNC)
-    address = reinterpret_cast<void* (*)()>(address)();
+  if (ELF64_ST_TYPE(s->st_info) == STT_GNU_IFUNC) address = reinterpret_cast<void* (*)()>(address)();
   return address;
 }
 

@@ -17,11 +17,10 @@ struct SignalName {
 };
 
 constexpr SignalName kSignals[] = {
-    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT},     {"USR1", SIGUSR1},
-    {"USR2", SIGUSR2}, {"PIPE", SIGPIPE},     {"ALRM", SIGALRM},     {"TERM", SIGTERM},
-    {"CHLD", SIGCHLD}, {"CONT", SIGCONT},     {"TSTP", SIGTSTP},     {"TTIN", SIGTTIN},
-    {"TTOU", SIGTTOU}, {"URG", SIGURG},       {"XCPU", SIGXCPU},     {"XFSZ", SIGXFSZ},
-    {"PROF", SIGPROF}, {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH},   {"IO", SIGIO},
+    {"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},     {"USR1", SIGUSR1},   {"USR2", SIGUSR2},
+    {"PIPE", SIGPIPE}, {"ALRM", SIGALRM}, {"TERM", SIGTERM},     {"CHLD", SIGCHLD},   {"CONT", SIGCONT},
+    {"TSTP", SIGTSTP}, {"TTIN", SIGTTIN}, {"TTOU", SIGTTOU},     {"URG", SIGURG},     {"XCPU", SIGXCPU},
+    {"XFSZ", SIGXFSZ}, {"PROF", SIGPROF}, {"VTALRM", SIGVTALRM}, {"WINCH", SIGWINCH}, {"IO", SIGIO},
     {"PWR", SIGPWR},
 };
 
@@ -130,11 +129,11 @@ const char* find_variable(char* const* environment, std::string_view name) noexc
 
 bool read_options(char* const* environment, Options* out) noexcept {
   bool all_good = true;
-#define OPTION(field, kind, variable, preset, help)                               \
-  if (const char* value = find_variable(environment, variable); value && *value)  \
-    if (!parse(view_of(value), out->field)) {                                     \
-      say::bad_option(variable, value, expectation(out->field), preset);          \
-      all_good = false;                                                           \
+#define OPTION(field, kind, variable, preset, help)                              \
+  if (const char* value = find_variable(environment, variable); value && *value) \
+    if (!parse(view_of(value), out->field)) {                                    \
+      say::bad_option(variable, value, expectation(out->field), preset);         \
+      all_good = false;                                                          \
     }
 #include "base/options.def"
 #undef OPTION

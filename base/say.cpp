@@ -49,8 +49,7 @@ void remember_stderr() noexcept {
   g_remembered = true;
 }
 
-void bad_option(const char* variable, const char* value, const char* expected,
-                const char* instead) noexcept {
+void bad_option(const char* variable, const char* value, const char* expected, const char* instead) noexcept {
   Line line;
   constexpr std::size_t kShown = 100;
   const std::string_view given = view_of(value);
@@ -147,25 +146,44 @@ void reporter_not_started(std::string_view why) noexcept {
 
 std::string_view error_text(long negated_errno) noexcept {
   switch (-negated_errno) {
-    case EACCES: return "permission denied";
-    case EPERM: return "operation not permitted";
-    case ENOENT: return "no such file or directory";
-    case ENOTDIR: return "a part of the path is not a directory";
-    case EISDIR: return "is a directory";
-    case EEXIST: return "file exists";
-    case ELOOP: return "symbolic link refused";
-    case ENOSPC: return "no space left on the device";
-    case EDQUOT: return "disk quota exceeded";
-    case EFBIG: return "file too large";
-    case EROFS: return "read-only file system";
-    case EMFILE: return "the process has too many open files";
-    case ENFILE: return "the system has too many open files";
-    case ENOMEM: return "out of memory";
-    case EAGAIN: return "resource temporarily unavailable";
-    case EIO: return "input/output error";
-    case ENAMETOOLONG: return "name too long";
-    case EINVAL: return "invalid argument";
-    default: return "the kernel refused it";
+    case EACCES:
+      return "permission denied";
+    case EPERM:
+      return "operation not permitted";
+    case ENOENT:
+      return "no such file or directory";
+    case ENOTDIR:
+      return "a part of the path is not a directory";
+    case EISDIR:
+      return "is a directory";
+    case EEXIST:
+      return "file exists";
+    case ELOOP:
+      return "symbolic link refused";
+    case ENOSPC:
+      return "no space left on the device";
+    case EDQUOT:
+      return "disk quota exceeded";
+    case EFBIG:
+      return "file too large";
+    case EROFS:
+      return "read-only file system";
+    case EMFILE:
+      return "the process has too many open files";
+    case ENFILE:
+      return "the system has too many open files";
+    case ENOMEM:
+      return "out of memory";
+    case EAGAIN:
+      return "resource temporarily unavailable";
+    case EIO:
+      return "input/output error";
+    case ENAMETOOLONG:
+      return "name too long";
+    case EINVAL:
+      return "invalid argument";
+    default:
+      return "the kernel refused it";
   }
 }
 

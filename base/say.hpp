@@ -12,8 +12,7 @@ namespace mallard::say {
 /// Remembers what descriptor 2 is. \context init
 void remember_stderr() noexcept;
 
-void bad_option(const char* variable, const char* value, const char* expected,
-                const char* instead) noexcept;
+void bad_option(const char* variable, const char* value, const char* expected, const char* instead) noexcept;
 void refused_to_start() noexcept;
 void backend_unusable(std::string_view backend, std::string_view why, std::string_view hint) noexcept;
 void backend_chosen(std::string_view name, std::string_view version, std::string_view path) noexcept;

@@ -102,11 +102,20 @@ inline bool parse_bytes(std::string_view s, std::uint64_t* out) noexcept {
   if (i < s.size()) {
     int shift;
     switch (s[i] | 0x20) {
-      case 'k': shift = 10; break;
-      case 'm': shift = 20; break;
-      case 'g': shift = 30; break;
-      case 't': shift = 40; break;
-      default: return false;
+      case 'k':
+        shift = 10;
+        break;
+      case 'm':
+        shift = 20;
+        break;
+      case 'g':
+        shift = 30;
+        break;
+      case 't':
+        shift = 40;
+        break;
+      default:
+        return false;
     }
     if (i + 1 != s.size() || value > (~std::uint64_t{0} >> shift)) return false;
     value <<= shift;

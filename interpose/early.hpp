@@ -14,8 +14,8 @@ void* early_memalign(std::size_t alignment, std::size_t bytes) noexcept;
 std::size_t early_usable_size(void* p) noexcept;
 
 /// Chooses the backend if that has not happened: on the first call of an exported function or in the
-/// constructor, whichever is first. Afterwards mallard_table serves (from the boot arena where the backend has
-/// still to be loaded). \context init
+/// constructor, whichever is first. Afterwards mallard_table serves (from the boot arena where the backend
+/// has still to be loaded). \context init
 void ensure_started() noexcept;
 
 }  // namespace mallard::interpose

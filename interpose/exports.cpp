@@ -45,9 +45,7 @@ struct mallinfo2 described() noexcept {
   return info;
 }
 
-int clamped(std::size_t value) noexcept {
-  return value > INT32_MAX ? INT32_MAX : static_cast<int>(value);
-}
+int clamped(std::size_t value) noexcept { return value > INT32_MAX ? INT32_MAX : static_cast<int>(value); }
 
 void* page_aligned(std::size_t bytes, const Caller& caller) noexcept {
   return allocate_aligned(kPageBytes, bytes, caller);

@@ -39,7 +39,7 @@ constinit bool g_stepped_aside = false;
 constinit char g_bypass_owner[256] = "";
 
 char** early_environment() noexcept {
-  if (environ) return environ;  // libc sets it in its own constructor, after ours
+  if (environ) return environ;                         // libc sets it in its own constructor, after ours
   auto* stack = static_cast<long*>(__libc_stack_end);  // argc, argv[], NULL, envp[]
   return reinterpret_cast<char**>(stack + 1 + stack[0] + 1);
 }
@@ -168,7 +168,8 @@ void choose() noexcept {
   if (wanted == "system") return finish_on_system();
   if (wanted == "jemalloc") {
     if (backends::use_jemalloc(&backend)) return finish(backend);
-    return fall_back("this libmallard.so was built without it", "build with -Djemalloc=enabled, or give its path");
+    return fall_back("this libmallard.so was built without it",
+                     "build with -Djemalloc=enabled, or give its path");
   }
   if (wanted == "next") {
     if (choose_next(&backend, why)) return finish(backend);
@@ -179,9 +180,10 @@ void choose() noexcept {
     install_temporary(kBootFunctions);
     return;
   }
-  fall_back("unknown name",
-            "ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a shared "
-            "object that defines malloc");
+  fall_back(
+      "unknown name",
+      "ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a shared "
+      "object that defines malloc");
 }
 
 void load_backend() noexcept {
@@ -190,10 +192,10 @@ void load_backend() noexcept {
   FixedText<1024> why;
   FixedText<256> hint;
   const link_map* own = own_object();
-  const bool loaded =
-      is_path(view_of(wanted))
-          ? backends::use_file(wanted, &backend, why, hint)
-          : backends::use_mimalloc(mimalloc_major(view_of(wanted)), own ? own->l_name : "", &backend, why, hint);
+  const bool loaded = is_path(view_of(wanted))
+                          ? backends::use_file(wanted, &backend, why, hint)
+                          : backends::use_mimalloc(mimalloc_major(view_of(wanted)), own ? own->l_name : "",
+                                                   &backend, why, hint);
   if (loaded) finish(backend);
   else fall_back(why.view(), hint.view());
 }
@@ -239,9 +241,7 @@ __attribute__((constructor)) void start() noexcept {
     say::backend_chosen(view_of(backend().name), view_of(backend().version), view_of(backend().path));
 }
 
-__attribute__((destructor)) void end() noexcept {
-  report::at_exit(options().at_exit);
-}
+__attribute__((destructor)) void end() noexcept { report::at_exit(options().at_exit); }
 
 }  // namespace
 

@@ -38,11 +38,33 @@ bool is_syscall_instruction(std::uintptr_t at) noexcept {
 /// FUTEX_WAIT.
 bool is_patient_call(long number, long second_argument) noexcept {
   switch (number) {
-    case SYS_read: case SYS_readv: case SYS_pread64: case SYS_recvfrom: case SYS_recvmsg: case SYS_recvmmsg:
-    case SYS_accept: case SYS_accept4: case SYS_connect: case SYS_write: case SYS_writev: case SYS_sendto:
-    case SYS_sendmsg: case SYS_wait4: case SYS_waitid: case SYS_poll: case SYS_ppoll: case SYS_select:
-    case SYS_pselect6: case SYS_epoll_wait: case SYS_epoll_pwait: case SYS_nanosleep:
-    case SYS_clock_nanosleep: case SYS_restart_syscall: case SYS_flock: case SYS_fsync: case SYS_fdatasync:
+    case SYS_read:
+    case SYS_readv:
+    case SYS_pread64:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_recvmmsg:
+    case SYS_accept:
+    case SYS_accept4:
+    case SYS_connect:
+    case SYS_write:
+    case SYS_writev:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_wait4:
+    case SYS_waitid:
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_restart_syscall:
+    case SYS_flock:
+    case SYS_fsync:
+    case SYS_fdatasync:
       return true;
     case SYS_futex:
       return (second_argument & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a signal handler may call pthread_create. It is not async-signal-safe, because the interrupted code may
-// hold a lock of libc, of the loader or of the allocator. So: not while the program counter is inside one of
-// them, unless the thread only waits there, in a system call that is never made with such a lock held.
+// Where a signal handler may call pthread_create. It is not async-signal-safe, because the interrupted code
+// may hold a lock of libc, of the loader or of the allocator. So: not while the program counter is inside one
+// of them, unless the thread only waits there, in a system call that is never made with such a lock held.
 #pragma once
 
 #include <ucontext.h>

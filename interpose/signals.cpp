@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's view of our signal is kept here; the kernel only ever sees our handler. The handler asks the
-// reporter and runs the host's own. If the reporter thread does not exist yet, it is created from the handler,
-// but only where pthread_create is harmless (safe_point.hpp); elsewhere a timer brings us back 1 ms later.
+// reporter and runs the host's own. If the reporter thread does not exist yet, it is created from the
+// handler, but only where pthread_create is harmless (safe_point.hpp); elsewhere a timer brings us back 1 ms
+// later.
 #include "interpose/signals.hpp"
 
 #include <errno.h>
@@ -23,7 +24,8 @@
 namespace mallard::interpose {
 namespace {
 
-using SigactionFunction = int(int, const struct sigaction*, struct sigaction*);
+using Action = struct sigaction;
+using SigactionFunction = int(int, const Action*, Action*);
 
 constinit SigactionFunction* g_real_sigaction = nullptr;
 constinit bool g_installed = false;
@@ -32,7 +34,7 @@ constinit int g_process_id = 0;
 /// What the host wants done, written under the lock with signals blocked, read without it by the handler:
 /// two copies, of which `current` says the valid one, and a version that tells a reader of a rewrite.
 constinit Lock g_host_lock;
-constinit struct sigaction g_host[2] = {};
+constinit Action g_host[2] = {};
 constinit std::atomic<std::uint32_t> g_version{0};  // low bit = index of the valid copy
 
 constexpr std::size_t kKernelSignalSetBytes = 8;
@@ -44,9 +46,7 @@ class [[nodiscard]] SignalsBlocked {
     const std::uint64_t all = ~std::uint64_t{0};
     os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&saved_), kKernelSignalSetBytes);
   }
-  ~SignalsBlocked() {
-    os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&saved_), 0, kKernelSignalSetBytes);
-  }
+  ~SignalsBlocked() { os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&saved_), 0, kKernelSignalSetBytes); }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 
@@ -54,8 +54,8 @@ class [[nodiscard]] SignalsBlocked {
   std::uint64_t saved_ = 0;
 };
 
-struct sigaction host_action() noexcept {
-  struct sigaction copy;
+Action host_action() noexcept {
+  Action copy;
   std::uint32_t before;
   do {
     before = g_version.load(std::memory_order_acquire);
@@ -66,23 +66,23 @@ struct sigaction host_action() noexcept {
 }
 
 /// Callers hold g_host_lock.
-void set_host_action(const struct sigaction& action) noexcept {
+void set_host_action(const Action& action) noexcept {
   const std::uint32_t next = g_version.load(std::memory_order_relaxed) + 1;
   g_host[next & 1] = action;
   g_version.store(next, std::memory_order_release);
 }
 
-bool is_function(const struct sigaction& action) noexcept {
+bool is_function(const Action& action) noexcept {
   return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
 }
 
 void call_host(int signal, siginfo_t* info, void* context) noexcept {
-  const struct sigaction host = host_action();
+  const Action host = host_action();
   if (!is_function(host)) return;  // SIG_DFL would end the process: not for a signal that asks for a report
   if (host.sa_flags & static_cast<int>(SA_RESETHAND)) {
     SignalsBlocked blocked;
     LockGuard guard(g_host_lock);
-    struct sigaction reset {};
+    Action reset{};
     set_host_action(reset);
   }
   if (host.sa_flags & SA_SIGINFO) host.sa_sigaction(signal, info, context);
@@ -155,8 +155,8 @@ void on_signal(int signal, siginfo_t* info, void* context) {
 
 /// Our handler with the host's mask and flags, so that its handler runs as it expects.
 bool install() noexcept {
-  const struct sigaction host = host_action();
-  struct sigaction ours {};
+  const Action host = host_action();
+  Action ours{};
   ours.sa_sigaction = on_signal;
   ours.sa_flags = SA_SIGINFO;
   if (is_function(host)) {
@@ -172,10 +172,10 @@ bool is_ours(int signal) noexcept {
   return g_installed && signal == options().signal && os::process_id() == g_process_id;
 }
 
-int host_sigaction(const struct sigaction* action, struct sigaction* old) noexcept {
+int host_sigaction(const Action* action, Action* old) noexcept {
   SignalsBlocked blocked;
   LockGuard guard(g_host_lock);
-  const struct sigaction before = host_action();
+  const Action before = host_action();
   if (action) {
     set_host_action(*action);
     if (!install()) {
@@ -187,14 +187,14 @@ int host_sigaction(const struct sigaction* action, struct sigaction* old) noexce
   return 0;
 }
 
-int real_sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+int real_sigaction(int signal, const Action* action, Action* old) noexcept {
   if (!g_real_sigaction) g_real_sigaction = find_function<SigactionFunction>(libc_object(), "sigaction");
   if (g_real_sigaction) return g_real_sigaction(signal, action, old);
   errno = ENOSYS;
   return -1;
 }
 
-int any_sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+int any_sigaction(int signal, const Action* action, Action* old) noexcept {
   return is_ours(signal) ? host_sigaction(action, old) : real_sigaction(signal, action, old);
 }
 
@@ -202,7 +202,7 @@ using Handler = void (*)(int);
 
 /// signal() and its variants differ in flags only.
 Handler set_handler(int signal, Handler handler, int flags) noexcept {
-  struct sigaction action {}, old{};
+  Action action{}, old{};
   action.sa_handler = handler;
   action.sa_flags = flags;
   if (!(flags & SA_NODEFER) && signal > 0 && signal < NSIG) sigaddset(&action.sa_mask, signal);
@@ -220,7 +220,7 @@ auto forward(const char* name, Arguments... arguments) noexcept {
 void signals_start() noexcept {
   g_process_id = os::process_id();
   if (options().signal == 0) return;
-  struct sigaction inherited {};
+  Action inherited{};
   if (real_sigaction(options().signal, nullptr, &inherited) != 0) return;
   set_host_action(inherited);
   safe_point_init();
@@ -238,32 +238,26 @@ void signals_after_fork_in_child() noexcept {
 using namespace mallard;
 using namespace mallard::interpose;
 
-MALLARD_EXPORT int sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+MALLARD_EXPORT int sigaction(int signal, const Action* action, Action* old) noexcept {
   return any_sigaction(signal, action, old);
 }
-MALLARD_EXPORT int __sigaction(int signal, const struct sigaction* action, struct sigaction* old) {
+MALLARD_EXPORT int __sigaction(int signal, const Action* action, Action* old) {
   return any_sigaction(signal, action, old);
 }
 
 MALLARD_EXPORT Handler signal(int number, Handler handler) noexcept {
-  return is_ours(number) ? set_handler(number, handler, SA_RESTART) : forward<Handler(int, Handler)>("signal", number, handler);
+  if (is_ours(number)) return set_handler(number, handler, SA_RESTART);
+  return forward<Handler(int, Handler)>("signal", number, handler);
 }
-MALLARD_EXPORT Handler bsd_signal(int number, Handler handler) {
-  return is_ours(number) ? set_handler(number, handler, SA_RESTART) : forward<Handler(int, Handler)>("signal", number, handler);
-}
-MALLARD_EXPORT Handler ssignal(int number, Handler handler) noexcept {
-  return is_ours(number) ? set_handler(number, handler, SA_RESTART) : forward<Handler(int, Handler)>("signal", number, handler);
-}
+MALLARD_EXPORT __attribute__((alias("signal"))) Handler bsd_signal(int number, Handler handler) noexcept;
+MALLARD_EXPORT __attribute__((alias("signal"))) Handler ssignal(int number, Handler handler) noexcept;
 
-constexpr int kSystemVFlags = static_cast<int>(SA_RESETHAND) | SA_NODEFER;
-MALLARD_EXPORT Handler sysv_signal(int number, Handler handler) noexcept {
-  return is_ours(number) ? set_handler(number, handler, kSystemVFlags)
-                         : forward<Handler(int, Handler)>("__sysv_signal", number, handler);
-}
 MALLARD_EXPORT Handler __sysv_signal(int number, Handler handler) noexcept {
-  return is_ours(number) ? set_handler(number, handler, kSystemVFlags)
-                         : forward<Handler(int, Handler)>("__sysv_signal", number, handler);
+  if (is_ours(number)) return set_handler(number, handler, static_cast<int>(SA_RESETHAND) | SA_NODEFER);
+  return forward<Handler(int, Handler)>("__sysv_signal", number, handler);
 }
+MALLARD_EXPORT __attribute__((alias("__sysv_signal"))) Handler sysv_signal(int number,
+                                                                           Handler handler) noexcept;
 
 MALLARD_EXPORT int sigignore(int number) noexcept {
   return is_ours(number) ? (set_handler(number, SIG_IGN, 0) == SIG_ERR ? -1 : 0)
@@ -276,7 +270,7 @@ MALLARD_EXPORT Handler sigset(int number, Handler handler) noexcept {
   sigset_t set, old_mask;
   sigemptyset(&set);
   sigaddset(&set, number);
-  struct sigaction before {};
+  Action before{};
   if (handler == SIG_HOLD) {
     sigprocmask(SIG_BLOCK, &set, &old_mask);
     host_sigaction(nullptr, &before);

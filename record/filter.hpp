@@ -20,8 +20,8 @@ inline std::uint32_t filter_slot(std::uintptr_t address) noexcept {
 
 /// \return false if no sample starts at `p` \context hot
 inline bool may_be_tracked(const void* p) noexcept {
-  return MALLARD_UNLIKELY(
-      __atomic_load_n(&mallard_filter[filter_slot(address_of(p))], __ATOMIC_RELAXED) != 0);
+  return MALLARD_UNLIKELY(__atomic_load_n(&mallard_filter[filter_slot(address_of(p))], __ATOMIC_RELAXED) !=
+                          0);
 }
 
 inline constexpr std::uint8_t kStuck = 255;  ///< the count was lost; stays set for good

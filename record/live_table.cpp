@@ -116,8 +116,8 @@ std::uint32_t live_copy_shard(std::uint32_t index, LiveBlock* to, std::uint32_t 
 }
 
 std::uint64_t live_own_bytes() noexcept {
-  return kShards * kBucketsPerShard * sizeof(Index) +
-         g_used.load(std::memory_order_relaxed) * sizeof(Node) + sizeof mallard_filter;
+  return kShards * kBucketsPerShard * sizeof(Index) + g_used.load(std::memory_order_relaxed) * sizeof(Node) +
+         sizeof mallard_filter;
 }
 
 void live_before_fork() noexcept {

@@ -34,9 +34,14 @@ class [[nodiscard]] ErrnoGuard {
 
 void book(const LiveBlock& block) noexcept {
   switch (live_insert(block)) {
-    case Insert::kNew: break;
-    case Insert::kReplaced: bump(g_counters.missed_frees); break;
-    case Insert::kFull: bump(g_counters.dropped_full); break;
+    case Insert::kNew:
+      break;
+    case Insert::kReplaced:
+      bump(g_counters.missed_frees);
+      break;
+    case Insert::kFull:
+      bump(g_counters.dropped_full);
+      break;
   }
 }
 

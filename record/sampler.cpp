@@ -24,8 +24,8 @@ std::uint64_t next_random(ThreadState& t) noexcept {
 }
 
 void seed(ThreadState& t) noexcept {
-  t.random = os::monotonic_ns() * 0xd6e8feb86659fd93u ^
-             (static_cast<std::uint64_t>(os::thread_id()) << 32) ^ address_of(&t);
+  t.random = os::monotonic_ns() * 0xd6e8feb86659fd93u ^ (static_cast<std::uint64_t>(os::thread_id()) << 32) ^
+             address_of(&t);
   next_random(t);
   if (t.random == 0) t.random = 1;
 }
@@ -69,8 +69,7 @@ void restart_countdown() noexcept {
 }
 
 double weight_of(std::uint64_t size) noexcept {
-  return 1 / math::one_minus_exp(static_cast<double>(size + kBiasBytes) /
-                                 static_cast<double>(g_mean_bytes));
+  return 1 / math::one_minus_exp(static_cast<double>(size + kBiasBytes) / static_cast<double>(g_mean_bytes));
 }
 
 void reseed_after_fork() noexcept {

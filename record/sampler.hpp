@@ -32,7 +32,8 @@ inline bool count(std::uint64_t size) noexcept {
 /// \context hot (slow path)
 bool decide(std::uint64_t size) noexcept;
 
-/// Draws the thread's gap anew, which changes nothing: exponential gaps have no memory. \context hot (slow path)
+/// Draws the thread's gap anew, which changes nothing: exponential gaps have no memory. \context hot (slow
+/// path)
 void restart_countdown() noexcept;
 
 /// How many allocations of `size` bytes one sample of that size stands for: 1 / p, at least 1.

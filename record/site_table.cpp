@@ -13,7 +13,8 @@ constexpr std::uint32_t kSlots = kMaxSites * 2;
 
 constinit Site* g_sites = nullptr;
 constinit std::uintptr_t* g_pcs = nullptr;
-constinit std::atomic<std::uint32_t>* g_slots = nullptr;  // site id, 0 = empty (the overflow site needs no slot)
+constinit std::atomic<std::uint32_t>* g_slots =
+    nullptr;  // site id, 0 = empty (the overflow site needs no slot)
 constinit std::atomic<std::uint32_t> g_count{0};
 constinit std::uint32_t g_pcs_used = 0;
 constinit Lock g_insert_lock;
@@ -94,8 +95,7 @@ void add_sample(SiteId id, std::uint64_t size, double weight) noexcept {
   add(s.allocated_count_variance, weight * (weight - 1));
   s.samples.fetch_add(1, std::memory_order_relaxed);
   std::uint64_t largest = s.largest_bytes.load(std::memory_order_relaxed);
-  while (largest < size &&
-         !s.largest_bytes.compare_exchange_weak(largest, size, std::memory_order_relaxed)) {
+  while (largest < size && !s.largest_bytes.compare_exchange_weak(largest, size, std::memory_order_relaxed)) {
   }
 }
 

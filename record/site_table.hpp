@@ -37,10 +37,10 @@ SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept;
 /// Books one sampled allocation on the site. \context hot (slow path)
 void add_sample(SiteId site, std::uint64_t size, double weight) noexcept;
 
-std::uint32_t site_count() noexcept;                   ///< sites in use; ids run from 0
+std::uint32_t site_count() noexcept;  ///< sites in use; ids run from 0
 const Site& site(SiteId id) noexcept;
 const std::uintptr_t* site_pcs(const Site& site) noexcept;
-std::uint64_t sites_own_bytes() noexcept;              ///< memory that the tables touched
+std::uint64_t sites_own_bytes() noexcept;  ///< memory that the tables touched
 
 void sites_before_fork() noexcept;
 void sites_after_fork() noexcept;

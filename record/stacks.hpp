@@ -28,11 +28,11 @@ struct Caller {
 inline constexpr int kMaxDepth = 128;  ///< frames kept; deeper stacks lose their root end
 
 struct StackStats {
-  std::uint64_t captured;      ///< stacks taken
-  std::uint64_t by_libunwind;  ///< of them walked by libunwind because no rule fitted
-  std::uint64_t truncated;     ///< of them cut at kMaxDepth, or ended early on unreadable memory
-  std::uint64_t rules;         ///< code addresses that libunwind was asked about
-  std::uint64_t rules_dropped; ///< rules that found the table full
+  std::uint64_t captured;       ///< stacks taken
+  std::uint64_t by_libunwind;   ///< of them walked by libunwind because no rule fitted
+  std::uint64_t truncated;      ///< of them cut at kMaxDepth, or ended early on unreadable memory
+  std::uint64_t rules;          ///< code addresses that libunwind was asked about
+  std::uint64_t rules_dropped;  ///< rules that found the table full
 };
 
 /// Prepares the unwinder. \context init: once, before any capture

@@ -7,7 +7,8 @@
 namespace mallard::report {
 
 /// A sum over weighted samples. `variance` is the sum of w (w - 1) x^2 over samples of weight w and value x.
-/// The 95 % interval [low, high] is there when has_interval is; it is not for fewer than kMinEffectiveSamples.
+/// The 95 % interval [low, high] is there when has_interval is; it is not for fewer than
+/// kMinEffectiveSamples.
 struct Estimate {
   double value = 0, variance = 0;
   bool has_interval = false;

@@ -95,7 +95,8 @@ void remove_pair(std::string_view base) noexcept {
 
 }  // namespace
 
-bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int number, TextBuffer& to) noexcept {
+bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int number,
+                    TextBuffer& to) noexcept {
   bool known = true;
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] != '%' || i + 1 == pattern.size()) {
@@ -106,10 +107,18 @@ bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int n
       case 'e':
         for (char c : process.name) to.add(c > ' ' && c != '/' && c != 0x7f ? c : '_');
         break;
-      case 'p': to.add_signed(process.pid); break;
-      case 'n': to.add_unsigned(static_cast<unsigned>(number), 10, 4); break;
-      case 't': to.add_unsigned(process.taken_at_ns / 1'000'000'000); break;
-      case '%': to.add('%'); break;
+      case 'p':
+        to.add_signed(process.pid);
+        break;
+      case 'n':
+        to.add_unsigned(static_cast<unsigned>(number), 10, 4);
+        break;
+      case 't':
+        to.add_unsigned(process.taken_at_ns / 1'000'000'000);
+        break;
+      case '%':
+        to.add('%');
+        break;
       default:
         known = false;
         to.add('%').add(pattern[i]);

@@ -9,7 +9,8 @@ namespace mallard::report {
 
 /// Expands %e, %p, %n, %t and %% of a pattern. Characters of the executable's name that a path must not have
 /// become '_'. \return false if an unknown %x occurs (it is kept as it is)
-bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int number, TextBuffer& to) noexcept;
+bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int number,
+                    TextBuffer& to) noexcept;
 
 /// Writes both files and says on stderr where. Numbers that exist already are skipped; where the directory
 /// cannot be written, $TMPDIR and then /tmp are tried.

@@ -7,9 +7,9 @@
 
 namespace mallard::report {
 
-void add_bytes(TextBuffer& to, double bytes) noexcept;        ///< "12.3 MiB", "512 B"
-void add_count(TextBuffer& to, double count) noexcept;        ///< "1,234", "12.3 M"
-void add_duration(TextBuffer& to, std::uint64_t ns) noexcept; ///< "3.2 s", "5 min 12 s", "2 d 3 h"
+void add_bytes(TextBuffer& to, double bytes) noexcept;         ///< "12.3 MiB", "512 B"
+void add_count(TextBuffer& to, double count) noexcept;         ///< "1,234", "12.3 M"
+void add_duration(TextBuffer& to, std::uint64_t ns) noexcept;  ///< "3.2 s", "5 min 12 s", "2 d 3 h"
 void add_decimal(TextBuffer& to, double value, int decimals) noexcept;
 void add_grouped(TextBuffer& to, std::uint64_t value) noexcept;  ///< "1,234,567"
 /// The error of an estimate relative to it: "±8 %", "exact", or "±?" where there are too few samples.

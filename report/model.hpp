@@ -53,9 +53,9 @@ struct Recording {
 /// A return address, symbolized as far as the process itself can. One per address, shared by the stacks.
 struct Frame {
   std::uintptr_t pc;
-  std::string_view module;         ///< path of the object; empty = unknown (JIT, unloaded)
-  std::uint64_t module_address;    ///< address in the ELF file's terms
-  std::string_view function;       ///< demangled; empty = unknown
+  std::string_view module;       ///< path of the object; empty = unknown (JIT, unloaded)
+  std::uint64_t module_address;  ///< address in the ELF file's terms
+  std::string_view function;     ///< demangled; empty = unknown
   std::uint64_t function_offset;
 };
 
@@ -87,12 +87,12 @@ struct Snapshot {
   const ModuleRow* modules;
   int module_count;
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;
-  Estimate inherited_live_bytes;     ///< of live_bytes: allocated by the parent before the fork
-  bool inherited;                    ///< the process was forked off a recorded one
-  std::uint64_t heap_resident_bytes; ///< anonymous - lazily freed - mallard's own
-  std::uint64_t own_bytes;           ///< mallard's own memory: books and this report
-  Estimate fragmentation_ratio;      ///< heap resident / live requested; value 0 = unknown
-  std::uint64_t duration_ns;         ///< how long taking the snapshot took
+  Estimate inherited_live_bytes;      ///< of live_bytes: allocated by the parent before the fork
+  bool inherited;                     ///< the process was forked off a recorded one
+  std::uint64_t heap_resident_bytes;  ///< anonymous - lazily freed - mallard's own
+  std::uint64_t own_bytes;            ///< mallard's own memory: books and this report
+  Estimate fragmentation_ratio;       ///< heap resident / live requested; value 0 = unknown
+  std::uint64_t duration_ns;          ///< how long taking the snapshot took
 };
 
 }  // namespace mallard::report

@@ -24,7 +24,7 @@ enum class Thread : std::uint8_t { kNone, kStarting, kRunning };
 
 constinit Served g_served;
 constinit std::atomic<Thread> g_thread{Thread::kNone};
-constinit std::atomic<std::uint32_t> g_asked{0};   // futex word
+constinit std::atomic<std::uint32_t> g_asked{0};  // futex word
 constinit std::atomic<std::uint32_t> g_served_up_to{0};
 constinit Lock g_writing;  // the reporter thread and an exiting one
 constinit int g_number = 0;

@@ -42,9 +42,9 @@ void add_live_block(SiteRow& row, const record::LiveBlock& block, std::uint64_t 
   ++row.live_samples;
   // A running mean by weight: live_count.value is the weight so far, this block's included.
   const double mean = static_cast<double>(row.mean_age_ns);
-  row.mean_age_ns = std::clamp(static_cast<std::uint64_t>(
-      mean + (static_cast<double>(age) - mean) * block.weight / row.live_count.value),
-      row.youngest_ns, row.oldest_ns);
+  row.mean_age_ns = std::clamp(static_cast<std::uint64_t>(mean + (static_cast<double>(age) - mean) *
+                                                                     block.weight / row.live_count.value),
+                               row.youngest_ns, row.oldest_ns);
 }
 
 void add_to(Estimate& total, const Estimate& part) noexcept {
@@ -85,7 +85,8 @@ SiteRow* read_books(Arena& arena, Snapshot* out) noexcept {
     add_to(out->live_count, row.live_count);
     add_to(out->allocated_bytes, row.allocated_bytes);
     add_to(out->allocated_count, row.allocated_count);
-    for (Estimate* e : {&row.live_bytes, &row.live_count, &row.allocated_bytes, &row.allocated_count}) finish(*e);
+    for (Estimate* e : {&row.live_bytes, &row.live_count, &row.allocated_bytes, &row.allocated_count})
+      finish(*e);
   }
   for (Estimate* e : {&out->live_bytes, &out->live_count, &out->allocated_bytes, &out->allocated_count,
                       &out->inherited_live_bytes})

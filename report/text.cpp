@@ -106,7 +106,8 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     to.add(", which could not be used; the reason was printed on stderr at start\n");
   }
   for (int i = 0; i < a.statistic_count; ++i)
-    byte_line(to, view_of(a.statistics[i].name), a.statistics[i].bytes, i == 0 ? "the allocator's own figures" : "");
+    byte_line(to, view_of(a.statistics[i].name), a.statistics[i].bytes,
+              i == 0 ? "the allocator's own figures" : "");
   if (a.statistic_count == 0 && !a.bypassed)
     to.add("  It has no statistics that could be read without holding its locks.\n");
 }
@@ -161,14 +162,17 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
 void write_memory(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Resident memory of the process (the kernel's figures)");
   if (!s.rss.known) {
-    to.add("  /proc/self/smaps_rollup cannot be read: no figures. Next step: mount /proc, or run a kernel from 4.14 on.\n");
+    to.add(
+        "  /proc/self/smaps_rollup cannot be read: no figures. Next step: mount /proc, or run a kernel from "
+        "4.14 on.\n");
     return;
   }
   byte_line(to, "resident (RSS)", s.rss.total, "");
   byte_line(to, "  anonymous", s.rss.anonymous, "heap, stacks, other private memory");
   byte_line(to, "  file-backed", s.rss.file, "program, libraries, mapped data files");
   byte_line(to, "  shared memory", s.rss.shared_memory, "");
-  byte_line(to, "lazily freed", s.rss.lazily_freed, "within anonymous; given back by MADV_FREE, not yet taken");
+  byte_line(to, "lazily freed", s.rss.lazily_freed,
+            "within anonymous; given back by MADV_FREE, not yet taken");
   byte_line(to, "huge pages", s.rss.huge_pages, "within anonymous; transparent huge pages");
   byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
 }
@@ -292,7 +296,8 @@ void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
   heading(to, title.view());
   const Estimate& total = s.*ranking.total;
   if (total.value <= 0) {
-    to.add("  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
+    to.add(
+        "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
     Cell cell;
     add_bytes(cell, static_cast<double>(s.recording.sample_bytes));
     to.add(cell.view()).add(".\n");
@@ -324,18 +329,28 @@ void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
   }
 }
 
-constexpr Ranking kByLive = {"live bytes (requested by the program and not freed)", "live",
-                             &SiteRow::live_bytes, &SiteRow::live_count, &Snapshot::live_bytes, false, true};
-constexpr Ranking kByAllocated = {"allocated bytes (since the start, freed or not)", "allocated",
-                                  &SiteRow::allocated_bytes, &SiteRow::allocated_count,
-                                  &Snapshot::allocated_bytes, true, false};
+constexpr Ranking kByLive = {"live bytes (requested by the program and not freed)",
+                             "live",
+                             &SiteRow::live_bytes,
+                             &SiteRow::live_count,
+                             &Snapshot::live_bytes,
+                             false,
+                             true};
+constexpr Ranking kByAllocated = {"allocated bytes (since the start, freed or not)",
+                                  "allocated",
+                                  &SiteRow::allocated_bytes,
+                                  &SiteRow::allocated_count,
+                                  &Snapshot::allocated_bytes,
+                                  true,
+                                  false};
 
 void write_footer(const Snapshot& s, Sink& to) noexcept {
   Cell cell;
   heading(to, "About these figures");
   if (s.recording.on)
-    to.add("  error: half of the 95 % confidence interval; ±? where a site has too few samples for one.\n"
-           "  A site that is missing here has, with 95 % confidence, at most three sampling intervals live.\n");
+    to.add(
+        "  error: half of the 95 % confidence interval; ±? where a site has too few samples for one.\n"
+        "  A site that is missing here has, with 95 % confidence, at most three sampling intervals live.\n");
   cell.add("  The report was taken in ");
   add_duration(cell, s.duration_ns);
   cell.add(" while the program ran on.\n");

@@ -13,8 +13,11 @@ template <typename Take>
 void for_each_utf8(std::string_view text, Take take) noexcept {
   while (!text.empty()) {
     const auto lead = static_cast<unsigned char>(text[0]);
-    std::size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : (lead & 0xf0) == 0xe0 ? 3
-                         : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+    std::size_t length = lead < 0x80                   ? 1
+                         : lead >= 0xc2 && lead < 0xe0 ? 2
+                         : (lead & 0xf0) == 0xe0       ? 3
+                         : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                       : 0;
     bool good = length != 0 && length <= text.size();
     for (std::size_t i = 1; good && i < length; ++i)
       good = (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80;
