@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/check_result.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace mallard::cli {
+namespace {
+
+constexpr int kSchemaVersion = 1;
+
+std::string_view word(Severity s) {
+  switch (s) {
+    case Severity::kNote:
+      return "note";
+    case Severity::kPart:
+      return "not seen";
+    case Severity::kAll:
+      return "nothing seen";
+  }
+  return "";
+}
+
+std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+/// First finding of the severity, with its object.
+const Finding* first_of(const CheckResult& r, Severity severity, const ObjectReport** object) {
+  for (const ObjectReport& o : r.objects)
+    for (const Finding& f : o.findings)
+      if (f.severity == severity) {
+        *object = &o;
+        return &f;
+      }
+  return nullptr;
+}
+
+/// The library that belongs to this command: beside it when not installed.
+std::string library_path() {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  const fs::path here = fs::read_symlink("/proc/self/exe", none).parent_path();
+  for (const fs::path& path : {here / "libmallard.so", here / "../lib/x86_64-linux-gnu/libmallard.so.0",
+                               here / "../lib/libmallard.so.0"})
+    if (fs::exists(path, none)) return fs::weakly_canonical(path, none).string();
+  return "libmallard.so";
+}
+
+/// Bytes of a path that reach a terminal.
+std::string printable(std::string_view text) {
+  std::string out;
+  for (char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out;
+}
+
+}  // namespace
+
+Severity CheckResult::worst() const {
+  Severity worst = Severity::kNote;
+  for (const ObjectReport& o : objects)
+    for (const Finding& f : o.findings) worst = std::max(worst, f.severity);
+  return worst;
+}
+
+std::string CheckResult::verdict() const {
+  const bool loaded = process && !process->mallard_path.empty();
+  std::string who = process ? fmt::format("'{}' (pid {})", name, process->pid) : fmt::format("'{}'", name);
+  if (process && !loaded) who += " if it is started with it";
+  const Severity severity = worst();
+  if (severity == Severity::kNote)
+    return loaded ? fmt::format("mallard sees every malloc of {}", who)
+                  : fmt::format("mallard will see every malloc of {}", who);
+  const ObjectReport* object = nullptr;
+  const Finding* f = first_of(*this, severity, &object);
+  const std::string subject = object->path == program ? "it" : fmt::format("'{}'", base_name(object->path));
+  return fmt::format("mallard {} {} malloc of {}: {} {}", loaded ? "does not see" : "will not see",
+                     severity == Severity::kAll ? "any" : "every", who, subject, f->text);
+}
+
+std::string CheckResult::next_step() const {
+  const ObjectReport* object = nullptr;
+  for (Severity severity : {Severity::kAll, Severity::kPart})
+    if (const Finding* f = first_of(*this, severity, &object)) {
+      if (!f->next.empty()) return f->next;
+      return severity == Severity::kAll ? "make the program run without mallard first"
+                                        : "see the findings above";
+    }
+  if (process && !process->mallard_path.empty())
+    return fmt::format("kill -USR2 {} writes a report", process->pid);
+  bool has_allocator = false;
+  for (const ObjectReport& o : objects)
+    for (const Finding& f : o.findings) has_allocator |= f.id == "allocator_library";
+  return fmt::format("LD_PRELOAD={}{} {}{}", library_path(), has_allocator ? " ALLOC_BACKEND=next" : "",
+                     process ? program : target, process ? "  (start it anew)" : "");
+}
+
+std::string as_text(const CheckResult& r) {
+  std::string out = printable(r.verdict()) + "\n";
+  for (const std::string& line : r.scripts) out += fmt::format("\n{}", printable(line));
+  if (!r.scripts.empty()) out += "\n";
+  std::size_t quiet = 0;
+  for (const ObjectReport& o : r.objects) {
+    if (o.findings.empty() && &o != &r.objects.front()) {
+      ++quiet;
+      continue;
+    }
+    out += fmt::format("\n{}\n", printable(o.path));
+    if (o.findings.empty()) out += "  nothing in the way\n";
+    for (const Finding& f : o.findings) {
+      out += fmt::format("  {}: {}\n", word(f.severity), printable(f.text));
+      if (!f.next.empty()) out += fmt::format("    hint: {}\n", printable(f.next));
+    }
+  }
+  if (quiet > 0)
+    out += fmt::format("\n{} other loaded object{}: nothing in the way\n", quiet, quiet == 1 ? "" : "s");
+  if (r.process)
+    out += r.process->mallard_path.empty()
+               ? fmt::format("\nlibmallard.so is not loaded in process {}\n", r.process->pid)
+               : fmt::format("\nlibmallard.so is loaded: {}\n", printable(r.process->mallard_path));
+  else if (r.worst() != Severity::kAll)
+    out += "\nWhat the program loads later by dlopen cannot be told from its file; check the process then.\n";
+  return out + fmt::format("\nnext step: {}\n", printable(r.next_step()));
+}
+
+std::string as_json(const CheckResult& r) {
+  using nlohmann::ordered_json;
+  const Severity worst = r.worst();
+  ordered_json j = {{"schema_version", kSchemaVersion},
+                    {"target", r.target},
+                    {"program", r.program},
+                    {"verdict",
+                     {{"sees", worst == Severity::kNote   ? "all"
+                               : worst == Severity::kPart ? "part"
+                                                          : "nothing"},
+                      {"text", r.verdict()}}}};
+  if (r.process) {
+    j["process"] = {{"pid", r.process->pid}, {"mallard_loaded", !r.process->mallard_path.empty()}};
+    if (!r.process->mallard_path.empty()) j["process"]["mallard_path"] = r.process->mallard_path;
+  }
+  j["scripts"] = r.scripts;
+  j["objects"] = ordered_json::array();
+  for (const ObjectReport& o : r.objects) {
+    ordered_json findings = ordered_json::array();
+    for (const Finding& f : o.findings)
+      findings.push_back({{"id", f.id},
+                          {"sees", f.severity == Severity::kNote   ? "all"
+                                   : f.severity == Severity::kPart ? "part"
+                                                                   : "nothing"},
+                          {"text", f.text},
+                          {"hint", f.next}});
+    j["objects"].push_back({{"path", o.path}, {"findings", findings}});
+  }
+  j["next_step"] = r.next_step();
+  // Paths are bytes; what is no UTF-8 becomes U+FFFD.
+  return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The subcommands. Each adds itself to the command line and, if it was asked for, sets what main is to run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "cli/error.hpp"
+
+namespace mallard::cli {
+
+using Run = std::function<ExitStatus()>;
+using AddCommand = void (*)(CLI::App& app, Run* run);
+
+void add_check(CLI::App& app, Run* run);
+
+/// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
+inline constexpr AddCommand kCommands[] = {add_check};
+
+}  // namespace mallard::cli

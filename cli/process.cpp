@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/process.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <sstream>
+
+#include "cli/error.hpp"
+#include "cli/file.hpp"
+
+namespace mallard::cli {
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+
+[[noreturn]] void fail(int pid, int error) {
+  if (error == ENOENT || error == ESRCH)
+    throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
+                "a file whose name is a number is written as ./NAME");
+  throw Error(kUnreadable, fmt::format("process {} cannot be read: {}", pid, std::strerror(error)),
+              "run it as the user of that process, or as root");
+}
+
+/// Where the file of a mapping can be opened: by its path if it still has it, else by the mapping's own link.
+std::string open_path_of(int pid, const std::string& range, const std::string& path, std::uint64_t inode,
+                         bool deleted) {
+  struct stat facts {};
+  const std::string by_path = fmt::format("/proc/{}/root{}", pid, path);
+  if (!deleted && stat(by_path.c_str(), &facts) == 0 && facts.st_ino == inode) return by_path;
+  const std::string by_link = fmt::format("/proc/{}/map_files/{}", pid, range);
+  return access(by_link.c_str(), R_OK) == 0 ? by_link : std::string();
+}
+
+}  // namespace
+
+Process read_process(int pid) {
+  const std::string folder = fmt::format("/proc/{}", pid);
+  struct stat facts {};
+  if (stat(folder.c_str(), &facts) != 0) fail(pid, errno);
+  Process process;
+  process.pid = pid;
+  process.executable_open = folder + "/exe";
+  char target[4096];
+  const ssize_t length = readlink(process.executable_open.c_str(), target, sizeof target);
+  if (length < 0 && errno == ENOENT)
+    throw Error(kUnreadable, fmt::format("process {} cannot be read: it has no program", pid),
+                "kernel threads and ended processes have none");
+  if (length < 0) fail(pid, errno);
+  process.executable.assign(target, static_cast<std::size_t>(length));
+  if (process.executable.ends_with(kDeleted))
+    process.executable.resize(process.executable.size() - kDeleted.size());
+
+  std::string maps;
+  if (!read_whole(folder + "/maps", &maps)) fail(pid, errno);
+  std::set<std::string> seen = {process.executable};
+  std::istringstream lines(maps);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string range, rights, offset, device;
+    std::uint64_t inode = 0;
+    if (!(words >> range >> rights >> offset >> device >> inode) || inode == 0) continue;
+    if (rights.size() < 3 || rights[2] != 'x') continue;
+    std::string path;
+    std::getline(words >> std::ws, path);
+    const bool deleted = path.ends_with(kDeleted);
+    if (deleted) path.resize(path.size() - kDeleted.size());
+    if (path.starts_with('/') && seen.insert(path).second)
+      process.libraries.push_back({path, open_path_of(pid, range, path, inode, deleted)});
+  }
+  return process;
+}
+
+}  // namespace mallard::cli
