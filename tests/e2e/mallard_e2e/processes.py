@@ -104,6 +104,14 @@ def executable_of(pid: int) -> str:
         return ""
 
 
+def title_of(pid: int) -> str:
+    """The command line, which servers use to say what a process is for; '' for a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def listens(path: Path) -> bool:
     """Whether somebody accepts connections at a unix socket; its file alone is there a moment earlier."""
     with socket.socket(socket.AF_UNIX) as client:
