@@ -105,7 +105,8 @@ TEST_CASE("demangle: hostile names end soon and stay on their stack") {
 }
 
 TEST_CASE("demangle: random and damaged names") {
-  std::mt19937 random(42);
+  std::mt19937 generator(42);
+  const auto below = [&](std::size_t n) { return static_cast<std::size_t>(generator()) % n; };
   const std::string alphabet = "NISTKPRFEiv0123456789_abZLXDCBtuMsOJ.$";
   const std::string seeds[] = {
       "_ZNSt6vectorIiSaIiEE9push_backERKi",
@@ -116,12 +117,12 @@ TEST_CASE("demangle: random and damaged names") {
   for (int i = 0; i < 60'000; ++i) {
     std::string name;
     if (i % 2) {
-      name = i % 4 == 1 ? "_Z" : "_R";
-      for (unsigned n = random() % 60; n > 0; --n) name += alphabet[random() % alphabet.size()];
+      name = {'_', i % 4 == 1 ? 'Z' : 'R'};
+      for (std::size_t n = below(60); n > 0; --n) name += alphabet[below(alphabet.size())];
     } else {
-      name = seeds[random() % 3];
-      for (unsigned n = 1 + random() % 3; n > 0; --n)
-        name[2 + random() % (name.size() - 2)] = alphabet[random() % alphabet.size()];
+      name = seeds[below(3)];
+      for (std::size_t n = 1 + below(3); n > 0; --n)
+        name[2 + below(name.size() - 2)] = alphabet[below(alphabet.size())];
     }
     const auto result = demangler.demangle(name, to, sizeof to);
     REQUIRE(result.size() <= std::max(sizeof to, name.size()));

@@ -385,7 +385,8 @@ TEST_CASE("symbols: stripped and foreign files give no names and no harm") {
 }
 
 TEST_CASE("symbols: 2000 damaged copies of real files") {
-  std::mt19937 random(4711);
+  std::mt19937 generator(4711);
+  const auto below = [&](std::size_t n) { return static_cast<std::size_t>(generator()) % n; };
   for (const auto& original :
        {file_bytes("/proc/self/exe"), TinyElf({{"f", 0x1100, 0x10}, {"g", 0x1200, 0}}).bytes}) {
     REQUIRE(original.size() > sizeof(Elf64_Ehdr));
@@ -400,9 +401,9 @@ TEST_CASE("symbols: 2000 damaged copies of real files") {
     auto bytes = original;
     for (int round = 0; round < 1000; ++round) {
       std::vector<std::size_t> touched;
-      for (unsigned n = 1 + random() % 4; n > 0; --n) touched.push_back(places[random() % places.size()]);
+      for (std::size_t n = 1 + below(4); n > 0; --n) touched.push_back(places[below(places.size())]);
       for (std::size_t place : touched)
-        bytes[place] = static_cast<unsigned char>(random() % 4 ? random() : 0xff);
+        bytes[place] = static_cast<unsigned char>(below(4) ? below(256) : 0xff);
       Arena arena;
       ElfImage image;
       image.use_memory(bytes.data(), bytes.size());
