@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of scripts/bench."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from . import micro, programs
+from .budgets import judged
+from .measure import BenchError, Spread, instrument, ratios
+from .startup import start_up_ns
+from .subjects import Group, Subject, choose_groups, complaint_of
+from .tables import Result, as_data, table
+
+ROOT = Path(__file__).resolve().parents[3]
+BACKENDS = ["system", "jemalloc", "mimalloc2", "mimalloc3"]
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measures libmallard.so against a direct preload of the same allocator in the same run: "
+                    "time and instructions of malloc/free pairs, real programs, start-up. Installs nothing.",
+        epilog="exit status: 0 measured and every budget met, 1 a budget missed, 2 usage, 3 could not measure")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", metavar="DIR",
+                        help="where libmallard.so and backends/ are (default: build)")
+    parser.add_argument("--quick", action="store_true", help="smaller inputs and fewer rounds: a few minutes")
+    parser.add_argument("--rounds", type=int, default=0, metavar="N",
+                        help="interleaved rounds of timing (default: 15, with --quick 3)")
+    parser.add_argument("--only", default="", metavar="PATTERN",
+                        help="regular expression; measures only what matches 'suite/workload/quantity', for "
+                             "example 'micro/.*instructions', 'programs/redis' or 'start-up'")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="only these; may be repeated")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N",
+                        help="instruction counts at a time (default: up to 2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there as well")
+    chosen = parser.parse_args(arguments)
+    chosen.rounds = chosen.rounds or (3 if chosen.quick else 15)
+    return chosen
+
+
+class Bench:
+    """One run of the benchmark."""
+
+    def __init__(self, options: argparse.Namespace, groups: list[Group], folder: Path) -> None:
+        self.options, self.groups, self.folder = options, groups, folder
+        self.counting = instrument()
+        self.results: list[Result] = []
+
+    def wanted(self, suite: str, what: str, quantity: str) -> bool:
+        return re.search(self.options.only, f"{suite}/{what}/{quantity}") is not None
+
+    def subjects(self, *kinds: str) -> list[Subject]:
+        return [subject for group in self.groups for subject in group.all() if subject.kind in kinds]
+
+    def add(self, suite: str, what: str, quantity: str, unit: str, values: dict[Subject, list[float]],
+            budgeted: bool = True) -> None:
+        """Compares every subject with the direct one of its group."""
+        added = []
+        for group in self.groups:
+            base = values[group.direct]
+            for subject in group.others:
+                if subject not in values:
+                    continue
+                value, compared = Spread.of(values[subject]), ratios(values[subject], base)
+                more = Spread.of([here - bare for here, bare in zip(values[subject], base)])
+                result = Result(suite, what, subject.name, quantity, unit, value, Spread.of(base), compared,
+                                more.middle)
+                added.append(judged(result) if budgeted and subject.kind == "sample" else result)
+        self.results += added
+        print(table(f"{suite}: {what}, {quantity} in {unit}", added), flush=True)
+
+    def run_micro(self) -> None:
+        pairs = micro.compile_pairs(self.folder)
+        for workload in micro.WORKLOADS:
+            if self.counting and self.wanted("micro", workload.name, "instructions"):
+                self.add("micro", workload.name, "instructions", "instructions per pair",
+                         micro.at_once(self.subjects("direct", "sample", "off"), 1, self.options.jobs,
+                                       lambda s: micro.count_instructions(pairs, workload, s, self.folder)),
+                         workload.budgeted)
+            if self.wanted("micro", workload.name, "time"):
+                self.add("micro", workload.name, "time", "ns per pair",
+                         micro.interleaved(self.subjects("direct", "sample", "off", "profiler"),
+                                           self.options.rounds,
+                                           lambda s: micro.time_ns(pairs, workload, s)),
+                         workload.timed and workload.budgeted)
+
+    def run_programs(self) -> None:
+        found, left_out = programs.find_programs(self.folder, self.options.quick)
+        for line in left_out:
+            print(f"left out: {line}")
+        for program in found:
+            if self.counting and self.wanted("programs", program.name, "instructions"):
+                runs = 3 if program.varies and not self.options.quick else 1
+                counts = micro.at_once(
+                    self.subjects("direct", "sample", "profiler"), runs, self.options.jobs,
+                    lambda s: programs.count_instructions(program, s, self.folder) / 1e6)
+                self.add("programs", program.name, "instructions", "millions of instructions", counts)
+            if self.wanted("programs", program.name, "time"):
+                times = micro.interleaved(self.subjects("direct", "sample", "profiler"), self.options.rounds,
+                                          lambda s: programs.cpu_time_ns(program, s, self.folder) / 1e6)
+                self.add("programs", program.name, "time", "ms of CPU", times, budgeted=False)
+
+    def run_start_up(self) -> None:
+        times = 50 if self.options.quick else 100  # in each of 5 rounds
+        if self.wanted("start-up", "/bin/true", "time"):
+            self.add("start-up", "/bin/true", "time", "ms of wall clock per process",
+                     micro.interleaved(self.subjects("direct", "sample", "off"), 5,
+                                       lambda s: start_up_ns(s, times) / 1e6))
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    library = options.build.resolve() / "libmallard.so"
+    if not library.exists():
+        print(f"bench: error: no {library}\nbench: hint: build first, or name the directory with --build",
+              file=sys.stderr)
+        return 3
+    groups, left_out = choose_groups(library, options.backend or BACKENDS)
+    try:
+        for group in groups:
+            for subject in group.others:
+                if complaint := complaint_of(subject):
+                    raise BenchError(f"{subject.name}: {complaint}")
+        work = library.parent / "bench"
+        work.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="run.", dir=work) as folder:
+            bench = Bench(options, groups, Path(folder))
+            header: dict[str, object] = {"rounds": options.rounds, "quick": options.quick,
+                                         "instrument": bench.counting, "cores": os.cpu_count(),
+                                         "kernel": platform.release()}
+            print(f"{os.cpu_count()} cores, {options.rounds} interleaved rounds; instructions by "
+                  f"{bench.counting or 'nothing (install valgrind)'}; ratios to the same allocator, direct")
+            for line in left_out:
+                print(f"left out: {line}")
+            print()
+            bench.run_micro()
+            bench.run_programs()
+            bench.run_start_up()
+    except BenchError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        return 3
+    if options.json:
+        options.json.write_text(json.dumps(as_data(bench.results, header), indent=1) + "\n")
+    missed = [r for r in bench.results if r.met is False]
+    judged_count = sum(r.met is not None for r in bench.results)
+    print(f"{judged_count - len(missed)} of {judged_count} budgets met")
+    for r in missed:
+        print(f"  missed: {r.what}, {r.quantity}, {r.subject}: {r.added:+.2f} {r.unit}, ratio "
+              f"{r.ratio.middle:.3f}; budget {r.budget}")
+    return 1 if missed else 0
