@@ -119,7 +119,9 @@ Counters counters() noexcept {
 std::uint64_t started_ns() noexcept { return g_started_ns; }
 std::uint64_t forked_ns() noexcept { return g_forked_ns; }
 
-std::uint64_t own_bytes() noexcept { return is_recording() ? sites_own_bytes() + live_own_bytes() : 0; }
+std::uint64_t own_bytes() noexcept {
+  return is_recording() ? sites_own_bytes() + live_own_bytes() + stacks_own_bytes() : 0;
+}
 
 void before_fork() noexcept {
   ++mallard_thread.inside;  // other fork handlers may still free samples while we hold the locks

@@ -147,6 +147,12 @@ StackStats stack_stats() noexcept {
           value(counters.rules), value(counters.dropped)};
 }
 
+std::uint64_t stacks_own_bytes() noexcept {
+  // Rules lie scattered: each takes a page of its own until all pages are taken.
+  const std::uint64_t known = counters.rules.load(std::memory_order_relaxed) * kPageBytes;
+  return (known < sizeof rules ? known : sizeof rules) + unwinder_own_bytes();
+}
+
 void stacks_before_fork() noexcept { unwinder_before_fork(); }
 void stacks_after_fork() noexcept { unwinder_after_fork(); }
 

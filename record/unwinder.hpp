@@ -28,6 +28,7 @@ int unwind_fully(const Caller& caller, StackReader& stack, std::uintptr_t* pcs, 
 /// Called by libunwind while it steps: whether the cursor stands at a signal handler's return.
 int unwinder_at_signal_frame(void* cursor) noexcept;
 
+std::uint64_t unwinder_own_bytes() noexcept;  ///< memory that libunwind has taken
 void unwinder_before_fork() noexcept;
 void unwinder_after_fork() noexcept;
 

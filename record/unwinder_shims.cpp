@@ -31,6 +31,8 @@ struct Pool {
 
 }  // namespace
 
+std::uint64_t mallard::record::unwinder_own_bytes() noexcept { return arena_used; }
+
 extern "C" {
 
 void mallard_unwind_pool_init(Pool* pool, std::size_t record_bytes, std::size_t) {

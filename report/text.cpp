@@ -2,56 +2,11 @@
 #include "report/text.hpp"
 
 #include "base/options.hpp"
-#include "report/demangle.hpp"
-#include "report/format.hpp"
-#include "report/utf8.hpp"
+#include "report/columns.hpp"
+#include "report/text_sites.hpp"
 
 namespace mallard::report {
 namespace {
-
-constexpr std::uint32_t kTopSites = 20;
-constexpr int kFramesShown = 16;
-constexpr std::size_t kFunctionColumns = 76;
-constexpr std::size_t kLabelColumns = 26;
-
-using Cell = FixedText<256>;
-
-/// Columns that UTF-8 text takes in a terminal: continuation bytes take none.
-std::size_t columns(std::string_view text) noexcept {
-  std::size_t n = 0;
-  for (char c : text) n += (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  return n;
-}
-
-void add_right(Sink& to, std::string_view text, std::size_t width) noexcept {
-  const std::size_t n = columns(text);
-  if (n < width) to.add_spaces(width - n);
-  to.add(text);
-}
-
-/// Bytes from the process that reach a terminal: no control characters, valid UTF-8.
-void add_printable(Sink& to, std::string_view text) noexcept {
-  for_each_utf8(text, [&](std::string_view c) {
-    const bool control = c.size() == 1 && (static_cast<unsigned char>(c[0]) < 0x20 || c[0] == 0x7f);
-    to.add(control ? "?" : c);
-  });
-}
-
-void label(Sink& to, std::string_view name) noexcept {
-  to.add("  ").add(name);
-  if (name.size() + 2 < kLabelColumns) to.add_spaces(kLabelColumns - 2 - name.size());
-}
-
-void byte_line(Sink& to, std::string_view name, std::uint64_t bytes, std::string_view meaning) noexcept {
-  Cell cell;
-  add_bytes(cell, static_cast<double>(bytes));
-  label(to, name);
-  add_right(to, cell.view(), 12);
-  if (!meaning.empty()) to.add("   ").add(meaning);
-  to.add('\n');
-}
-
-void heading(Sink& to, std::string_view text) noexcept { to.add('\n').add(text).add('\n'); }
 
 void write_header(const Snapshot& s, Sink& to) noexcept {
   Cell cell;
@@ -69,7 +24,9 @@ void write_header(const Snapshot& s, Sink& to) noexcept {
   to.add('\n');
   cell.clear();
   cell.add("pid ").add_signed(s.process.pid).add(", parent ").add_signed(s.process.parent_pid).add(", ");
-  cell.add_signed(s.process.threads).add(s.process.threads == 1 ? " thread" : " threads").add(", up ");
+  cell.add_signed(s.process.threads).add(s.process.threads == 1 ? " thread" : " threads");
+  if (s.reason == Reason::kSignal) cell.add(" (one is mallard's)");
+  cell.add(", up ");
   add_duration(cell, s.process.uptime_ns);
   label(to, "state");
   to.add(cell.view()).add('\n');
@@ -220,130 +177,6 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   to.add(cell.view()).add('\n');
 }
 
-/// The executable goes by the name under which it was started: its file may have another one.
-void add_module(const Frame& f, const ProcessFacts& process, Sink& to) noexcept {
-  add_printable(to, f.module == process.executable ? process.name : file_name_of(f.module));
-}
-
-void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept {
-  to.add("        ");
-  FixedText<kFunctionColumns * 4 + 1> function;
-  if (!f.function.empty()) {
-    char shortened[kFunctionColumns * 4];
-    add_printable(to, shorten_name(f.function, shortened, sizeof shortened, kFunctionColumns));
-  } else if (!f.module.empty()) {
-    function.add('+').add_hex(f.module_address);
-    add_module(f, process, to);
-    to.add(function.view());
-  } else {
-    function.add_hex(f.pc).add(" (code outside any loaded file)");
-    to.add(function.view());
-  }
-  if (!f.function.empty() && !f.module.empty()) {
-    to.add("  [");
-    add_module(f, process, to);
-    to.add(']');
-  }
-  to.add('\n');
-}
-
-/// Which two columns a table leads with, and in what order it lists the sites.
-struct Ranking {
-  std::string_view title, unit;
-  const Estimate SiteRow::*bytes;
-  const Estimate SiteRow::*count;
-  const Estimate Snapshot::*total;
-  bool by_allocated;
-  bool shows_ages;
-};
-
-void write_site_line(const SiteRow& row, const Ranking& ranking, const Estimate& total, int rank,
-                     Sink& to) noexcept {
-  Cell cell;
-  const Estimate& bytes = row.*ranking.bytes;
-  cell.add('#').add_signed(rank);
-  add_right(to, cell.view(), 5);
-  cell.clear();
-  add_bytes(cell, bytes.value);
-  add_right(to, cell.view(), 12);
-  cell.clear();
-  add_relative_error(cell, bytes);
-  add_right(to, cell.view(), 9);
-  cell.clear();
-  add_decimal(cell, total.value > 0 ? 100 * bytes.value / total.value : 0, 1);
-  cell.add(" %");
-  add_right(to, cell.view(), 9);
-  cell.clear();
-  add_count(cell, (row.*ranking.count).value);
-  add_right(to, cell.view(), 14);
-  cell.clear();
-  add_bytes(cell, static_cast<double>(row.largest_bytes));
-  add_right(to, cell.view(), 12);
-  if (ranking.shows_ages) {
-    cell.clear();
-    add_duration(cell, row.mean_age_ns);
-    add_right(to, cell.view(), 14);
-    cell.clear();
-    add_duration(cell, row.oldest_ns);
-    add_right(to, cell.view(), 14);
-  }
-  to.add('\n');
-}
-
-void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
-  FixedText<96> title;
-  title.add("Call sites by ").add(ranking.title);
-  heading(to, title.view());
-  const Estimate& total = s.*ranking.total;
-  if (total.value <= 0) {
-    to.add(
-        "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
-    Cell cell;
-    add_bytes(cell, static_cast<double>(s.recording.sample_bytes));
-    to.add(cell.view()).add(".\n");
-    return;
-  }
-  add_right(to, "rank", 5);
-  add_right(to, ranking.unit, 12);
-  add_right(to, "error", 9);
-  add_right(to, "share", 9);
-  add_right(to, "blocks", 14);
-  add_right(to, "largest", 12);
-  if (ranking.shows_ages) {
-    add_right(to, "mean age", 14);
-    add_right(to, "oldest", 14);
-  }
-  to.add('\n');
-  std::uint32_t shown = 0;
-  for (std::uint32_t i = 0; i < s.site_count && shown < kTopSites; ++i) {
-    const SiteRow& row = s.sites[ranking.by_allocated ? s.by_allocated[i] : i];
-    if ((row.*ranking.bytes).value <= 0) break;
-    write_site_line(row, ranking, total, static_cast<int>(++shown), to);
-    for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(*row.frames[f], s.process, to);
-    if (row.depth > kFramesShown) {
-      Cell cell;
-      cell.add("        ... ").add_signed(row.depth - kFramesShown).add(" more frames in the JSON report\n");
-      to.add(cell.view());
-    }
-    if (row.depth == 0) to.add("        (stacks that found the site table full)\n");
-  }
-}
-
-constexpr Ranking kByLive = {"live bytes (requested by the program and not freed)",
-                             "live",
-                             &SiteRow::live_bytes,
-                             &SiteRow::live_count,
-                             &Snapshot::live_bytes,
-                             false,
-                             true};
-constexpr Ranking kByAllocated = {"allocated bytes (since the start, freed or not)",
-                                  "allocated",
-                                  &SiteRow::allocated_bytes,
-                                  &SiteRow::allocated_count,
-                                  &Snapshot::allocated_bytes,
-                                  true,
-                                  false};
-
 void write_footer(const Snapshot& s, Sink& to) noexcept {
   Cell cell;
   heading(to, "About these figures");
@@ -366,8 +199,8 @@ void write_text(const Snapshot& s, Sink& to) noexcept {
   write_heap(s, to);
   write_recording(s, to);
   if (s.recording.on) {
-    write_sites(s, kByLive, to);
-    write_sites(s, kByAllocated, to);
+    write_sites_by_live(s, to);
+    write_sites_by_allocated(s, to);
   }
   write_footer(s, to);
 }
