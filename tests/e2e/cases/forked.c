@@ -23,11 +23,16 @@ int main(int count, char** words) {
     dprintf(file, "%d\n", (int)getpid());
     for (;;) pause_ms(1000);
   }
+  int done[2];
+  char byte = 0;
+  if (pipe(done) != 0) return 5;
   pid_t child = fork();
   if (child == 0) {
     allocate_in_child();
+    CHECK(write(done[1], &byte, 1) == 1, "write");
     for (;;) pause_ms(1000);
   }
+  CHECK(read(done[0], &byte, 1) == 1, "read");
   printf("ready %d\n", (int)child);
   fflush(stdout);
   char text[100];
