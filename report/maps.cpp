@@ -4,7 +4,7 @@
 #include <fcntl.h>
 
 #include "base/os.hpp"
-#include "report/piece.hpp"
+#include "base/text.hpp"
 
 namespace mallard::report {
 namespace {
@@ -38,7 +38,7 @@ class Cursor {
     return true;
   }
   std::string_view take(std::size_t n) noexcept {
-    const std::string_view taken = piece(rest_, 0, n);
+    const std::string_view taken = part_of(rest_, 0, n);
     rest_.remove_prefix(taken.size());
     return taken;
   }
@@ -113,7 +113,7 @@ bool for_each_mapping(Arena& arena, const char* maps_path,
     std::string_view rest(buffer, have);
     for (std::size_t length; (length = rest.find('\n')) != rest.npos; rest.remove_prefix(length + 1)) {
       Mapping mapping{};
-      if (!in_overlong && parse(piece(rest, 0, length), arena, &mapping)) take(mapping, opaque);
+      if (!in_overlong && parse(part_of(rest, 0, length), arena, &mapping)) take(mapping, opaque);
       in_overlong = false;
     }
     if (rest.size() == kBufferBytes) {

@@ -2,8 +2,8 @@
 // shorten_name: what to leave out of a demangled name so that a person still recognises it.
 #include <cstdint>
 
+#include "base/text.hpp"
 #include "report/demangle.hpp"
-#include "report/piece.hpp"
 
 namespace mallard::report {
 namespace {
@@ -21,11 +21,11 @@ std::size_t token_length(std::string_view s, std::size_t i) noexcept {
   constexpr std::string_view kOperator = "operator";
   constexpr std::string_view kSymbols[] = {"()", "[]", "->*", "->", "<<=", ">>=", "<=>",
                                            "<<", ">>", "<=",  ">=", "<",   ">"};
-  const std::string_view rest = piece(s, i);
+  const std::string_view rest = part_of(s, i);
   if (rest.starts_with("->")) return 2;
   if (!rest.starts_with(kOperator) || (i > 0 && in_identifier(s[i - 1]))) return 1;
   for (std::string_view symbol : kSymbols)
-    if (piece(rest, kOperator.size()).starts_with(symbol)) return kOperator.size() + symbol.size();
+    if (part_of(rest, kOperator.size()).starts_with(symbol)) return kOperator.size() + symbol.size();
   return rest.size() > kOperator.size() && in_identifier(rest[kOperator.size()]) ? 1 : kOperator.size();
 }
 
@@ -73,9 +73,9 @@ std::size_t collapse(std::string_view s, int keep, char* to, std::size_t capacit
       if (depth > hidden_from || length != 1 || (c != '>' && c != ')')) return;
       hidden_from = -1;
     }
-    out.add(piece(s, i, length));
+    out.add(part_of(s, i, length));
     if (length != 1 || depth < keep || (c != '<' && c != '(')) return;
-    const std::string_view inside = piece(s, i + 1);
+    const std::string_view inside = part_of(s, i + 1);
     if (inside.starts_with(')') || inside.starts_with("anonymous namespace)")) return;
     out.add("...");
     hidden_from = depth;
@@ -122,12 +122,12 @@ std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes
                               std::size_t columns) noexcept {
   if (name.size() <= columns) return name;
   if (columns > bytes) columns = bytes;
-  if (columns < kShortestHead) return piece(name, 0, columns);
+  if (columns < kShortestHead) return part_of(name, 0, columns);
 
   // Without the parameters, and what follows them (const, [clone ...]).
   std::size_t begin, end;
   find_parameters(name, &begin, &end);
-  const std::string_view path = piece(name, 0, begin);
+  const std::string_view path = part_of(name, 0, begin);
   const bool has_parameters = begin != kNowhere && end - begin > 2;
   const std::string_view rest = begin == kNowhere ? "" : has_parameters ? "(...)" : "()";
   if (rest.size() + kShortestHead + 3 > columns) {
@@ -146,7 +146,7 @@ std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes
     if (size <= room) return finish(size);
   }
 
-  const std::string_view tail = piece(path, last_component(path));
+  const std::string_view tail = part_of(path, last_component(path));
   const std::size_t tail_size = collapse(tail, 0, to, 0);
   if (tail_size + 3 + kShortestHead > room) {  // not even the function's own name fits beside a start
     collapse(tail, 0, to, room - 3);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/symbols.hpp"
 
-#include "report/piece.hpp"
+#include "base/text.hpp"
 
 namespace mallard::report {
 namespace {
@@ -175,7 +175,7 @@ class NamePass {
       const std::size_t nul = std::string_view(to + have, got).find('\0');
       if (nul != std::string_view::npos) {
         const std::string_view whole(to, have + nul);
-        return piece(whole, 0, whole.find('@', 1));
+        return part_of(whole, 0, whole.find('@', 1));
       }
       have += got;
       if (got < step) break;
