@@ -80,6 +80,22 @@ int thread_id() noexcept { return static_cast<int>(call(SYS_gettid)); }
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
+std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept {
+  constexpr std::size_t kPagesAtOnce = 1024;
+  unsigned char present[kPagesAtOnce];
+  std::uintptr_t at = address_of(p) & ~std::uintptr_t{kPageBytes - 1};
+  const std::uintptr_t end = align_up(address_of(p) + bytes, kPageBytes);
+  std::uint64_t resident = 0;
+  while (at < end) {
+    const std::size_t left = (end - at) / kPageBytes, pages = left < kPagesAtOnce ? left : kPagesAtOnce;
+    if (call(SYS_mincore, static_cast<long>(at), static_cast<long>(pages * kPageBytes), arg(present)) != 0)
+      return resident + (end - at);
+    for (std::size_t i = 0; i < pages; ++i) resident += (present[i] & 1) * kPageBytes;
+    at += pages * kPageBytes;
+  }
+  return resident;
+}
+
 bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept {
   iovec local{to, bytes};
   iovec remote{reinterpret_cast<void*>(from), bytes};

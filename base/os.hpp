@@ -58,6 +58,10 @@ int thread_id() noexcept;
 std::uint64_t monotonic_ns() noexcept;  ///< CLOCK_MONOTONIC, through the vDSO
 std::uint64_t realtime_ns() noexcept;   ///< CLOCK_REALTIME, through the vDSO
 
+/// How much of an anonymous range is in memory, in bytes of whole pages; all of it where the kernel does not
+/// tell. \context reporter
+std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept;
+
 /// Copies memory of this process that may vanish meanwhile. \return true if all bytes were copied
 bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept;
 

@@ -30,6 +30,9 @@ using SigactionFunction = int(int, const Action*, Action*);
 constinit SigactionFunction* g_real_sigaction = nullptr;
 constinit bool g_installed = false;
 constinit int g_process_id = 0;
+/// A child that was asked before its fork handlers had run. Its own id, not a flag: a vfork child writes into
+/// its parent's memory.
+constinit std::atomic<int> g_asked_early{0};
 
 /// What the host wants done, written under the lock with signals blocked, read without it by the handler:
 /// two copies, of which `current` says the valid one, and a version that tells a reader of a rewrite.
@@ -139,8 +142,10 @@ void retry_soon(int signal) noexcept {
 void on_signal(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
   const bool retry = is_retry(info);
-  // A vfork child shares our memory, but is not the process that was asked.
-  if (os::process_id() == g_process_id) {
+  const int process_id = os::process_id();
+  if (process_id != g_process_id) {  // a vfork child, which shares our memory, or a fork's first moment
+    g_asked_early.store(process_id);
+  } else {
     if (retry) drop_timer();
     else report::request();
     if (report::needs_thread()) {
@@ -228,9 +233,12 @@ void signals_start() noexcept {
 }
 
 void signals_after_fork_in_child() noexcept {
-  g_process_id = os::process_id();
   g_retries.store(0);
   g_timer.store(kNoTimer);  // a child inherits no timers
+  g_process_id = os::process_id();
+  if (g_asked_early.exchange(0) != g_process_id) return;
+  report::request();
+  retry_soon(options().signal);
 }
 
 }  // namespace mallard::interpose

@@ -116,8 +116,9 @@ std::uint32_t live_copy_shard(std::uint32_t index, LiveBlock* to, std::uint32_t 
 }
 
 std::uint64_t live_own_bytes() noexcept {
-  return kShards * kBucketsPerShard * sizeof(Index) + g_used.load(std::memory_order_relaxed) * sizeof(Node) +
-         sizeof mallard_filter;
+  return os::resident_bytes(g_buckets, kShards * kBucketsPerShard * sizeof(Index)) +
+         os::resident_bytes(g_nodes, g_used.load(std::memory_order_relaxed) * sizeof(Node)) +
+         os::resident_bytes(mallard_filter, sizeof mallard_filter);
 }
 
 void live_before_fork() noexcept {

@@ -40,7 +40,7 @@ std::uint32_t live_count() noexcept;
 /// `room` of them were copied \context reporter
 std::uint32_t live_copy_shard(std::uint32_t shard, LiveBlock* to, std::uint32_t room) noexcept;
 
-std::uint64_t live_own_bytes() noexcept;
+std::uint64_t live_own_bytes() noexcept;  ///< what is in memory of it \context reporter
 
 void live_before_fork() noexcept;
 void live_after_fork() noexcept;

@@ -48,7 +48,7 @@ void on_move_failed(const LiveBlock& saved) noexcept;
 Counters counters() noexcept;
 std::uint64_t started_ns() noexcept;  ///< when recording began, CLOCK_MONOTONIC
 std::uint64_t forked_ns() noexcept;   ///< when this process was forked off a recorded one; 0 = it was not
-std::uint64_t own_bytes() noexcept;   ///< memory that the books touched
+std::uint64_t own_bytes() noexcept;   ///< resident memory of the books \context reporter
 
 /// Around fork: holds every lock, so that the child inherits none in use.
 void before_fork() noexcept;

@@ -104,10 +104,9 @@ const Site& site(SiteId id) noexcept { return g_sites[static_cast<std::uint32_t>
 const std::uintptr_t* site_pcs(const Site& site) noexcept { return g_pcs + site.first_pc; }
 
 std::uint64_t sites_own_bytes() noexcept {
-  const std::uint64_t rows = site_count();
-  // Slots are hit at random: every page of them counts as touched once there are as many sites.
-  const std::uint64_t slot_bytes = rows * kPageBytes < kSlots * 4u ? rows * kPageBytes : kSlots * 4u;
-  return rows * sizeof(Site) + g_pcs_used * sizeof *g_pcs + slot_bytes;
+  return os::resident_bytes(g_sites, site_count() * sizeof *g_sites) +
+         os::resident_bytes(g_pcs, g_pcs_used * sizeof *g_pcs) +
+         os::resident_bytes(g_slots, kSlots * sizeof *g_slots);
 }
 
 void sites_before_fork() noexcept { g_insert_lock.lock(); }

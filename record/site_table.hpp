@@ -40,7 +40,7 @@ void add_sample(SiteId site, std::uint64_t size, double weight) noexcept;
 std::uint32_t site_count() noexcept;  ///< sites in use; ids run from 0
 const Site& site(SiteId id) noexcept;
 const std::uintptr_t* site_pcs(const Site& site) noexcept;
-std::uint64_t sites_own_bytes() noexcept;  ///< memory that the tables touched
+std::uint64_t sites_own_bytes() noexcept;  ///< what is in memory of it \context reporter
 
 void sites_before_fork() noexcept;
 void sites_after_fork() noexcept;

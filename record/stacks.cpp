@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "base/os.hpp"
 #include "record/rules.hpp"
 #include "record/unwinder.hpp"
 #include "record/unwinder_memory.hpp"
@@ -148,9 +149,7 @@ StackStats stack_stats() noexcept {
 }
 
 std::uint64_t stacks_own_bytes() noexcept {
-  // Rules lie scattered: each takes a page of its own until all pages are taken.
-  const std::uint64_t known = counters.rules.load(std::memory_order_relaxed) * kPageBytes;
-  return (known < sizeof rules ? known : sizeof rules) + unwinder_own_bytes();
+  return os::resident_bytes(&rules, sizeof rules) + unwinder_own_bytes();
 }
 
 void stacks_before_fork() noexcept { unwinder_before_fork(); }

@@ -48,7 +48,7 @@ int capture_stack(const Caller& caller, std::uintptr_t* pcs, int max) noexcept;
 void on_module_unloaded() noexcept;
 
 StackStats stack_stats() noexcept;
-std::uint64_t stacks_own_bytes() noexcept;  ///< memory that rules and unwinder touched, from above
+std::uint64_t stacks_own_bytes() noexcept;  ///< what is in memory of it \context reporter
 
 /// Around fork: hold every lock of the stacks, so that the child inherits none in use.
 void stacks_before_fork() noexcept;

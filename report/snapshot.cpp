@@ -140,11 +140,12 @@ bool out_of_memory(const Snapshot& snapshot) noexcept {
 }
 
 void relate(Snapshot* out, const Arena& arena) noexcept {
-  out->own_bytes = record::own_bytes() + arena.mapped_bytes();
-  const std::uint64_t not_heap = out->rss.lazily_freed + record::own_bytes();
+  const std::uint64_t books = record::own_bytes();
+  out->own_bytes = books + arena.mapped_bytes();
+  const std::uint64_t not_heap = out->rss.lazily_freed + books;
   out->heap_resident_bytes = out->rss.anonymous > not_heap ? out->rss.anonymous - not_heap : 0;
   const Estimate& live = out->live_bytes;
-  if (!out->rss.known || live.value <= 0) return;
+  if (out->heap_resident_bytes == 0 || live.value <= 0) return;
   const auto resident = static_cast<double>(out->heap_resident_bytes);
   Estimate& ratio = out->fragmentation_ratio;
   ratio.value = resident / live.value;

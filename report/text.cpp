@@ -172,7 +172,8 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
     }
     cell.add(" = heap resident / live");
   } else {
-    cell.add("unknown: no live block was sampled");
+    cell.add(s.live_bytes.value > 0 ? "unknown: no resident memory is left for the heap"
+                                    : "unknown: no live block was sampled");
   }
   to.add(cell.view()).add('\n');
 }
