@@ -19,7 +19,7 @@ constinit std::atomic<std::uint64_t> g_blocks{0};
 
 void* boot_allocate(std::size_t alignment, std::size_t bytes) noexcept {
   if (g_cursor.load() == 0) {  // init is single-threaded
-    void* arena = os::reserve(kBootBytes);
+    void* arena = os::map_sparse(kBootBytes);
     if (!arena) {
       say::out_of_boot_memory();
       errno = ENOMEM;

@@ -62,6 +62,13 @@ void* checked_memalign(std::size_t alignment, std::size_t bytes) noexcept {
   return repaired_memalign(alignment, bytes, p);
 }
 
+/// mimalloc 2 leaves errno alone for sizes within its rounding of 2^64.
+void* malloc_with_errno(std::size_t bytes) noexcept {
+  if (MALLARD_LIKELY(static_cast<std::ptrdiff_t>(bytes) >= 0)) return g_raw.functions.malloc(bytes);
+  errno = ENOMEM;
+  return nullptr;
+}
+
 /// Without malloc_usable_size a block's size is unknown; 0 is what the interface has for "cannot tell".
 std::size_t no_usable_size(void*) noexcept { return 0; }
 
@@ -136,6 +143,7 @@ bool identify(const link_map* object, Backend* out) noexcept {
     set_text(out->name, sizeof out->name, "mimalloc");
     add_mimalloc_version(version, mi_version());
     out->misaligns = version.view() == "2.0.9";
+    if (version.view()[0] == '2') out->functions.malloc = malloc_with_errno;
     g_raw.process_info =
         find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
                            std::size_t*, std::size_t*)>(object, "mi_process_info");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A futex mutex for the slow paths of recording. Critical sections are a few dozen instructions without
-// system calls; a waiter sleeps, so that a real-time thread cannot spin a preempted holder out.
+// A futex mutex for the slow paths of recording. Critical sections are a few dozen instructions, now
+// and then an mprotect; a waiter sleeps, so that a real-time thread cannot spin a preempted holder out.
 // Never held while a backend, libc's loader or the host's code is called.
 #pragma once
 

@@ -10,9 +10,9 @@
 namespace mallard::os {
 namespace {
 
-void* map_with(std::size_t bytes, long flags) noexcept {
-  long r = call(SYS_mmap, 0, static_cast<long>(bytes), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+void* map_with(std::size_t bytes, long protection, long flags) noexcept {
+  long r =
+      call(SYS_mmap, 0, static_cast<long>(bytes), protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   return r < 0 && r > -4096 ? nullptr : reinterpret_cast<void*>(r);
 }
 
@@ -24,8 +24,11 @@ std::uint64_t clock_ns(clockid_t clock) noexcept {
 
 }  // namespace
 
-void* map(std::size_t bytes) noexcept { return map_with(bytes, 0); }
-void* reserve(std::size_t bytes) noexcept { return map_with(bytes, MAP_NORESERVE); }
+void* map(std::size_t bytes) noexcept { return map_with(bytes, PROT_READ | PROT_WRITE, 0); }
+void* reserve(std::size_t bytes) noexcept { return map_with(bytes, PROT_NONE, MAP_NORESERVE); }
+void* map_sparse(std::size_t bytes) noexcept {
+  return map_with(bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+}
 void unmap(void* p, std::size_t bytes) noexcept { call(SYS_munmap, arg(p), static_cast<long>(bytes)); }
 bool protect(void* p, std::size_t bytes, int protection) noexcept {
   return call(SYS_mprotect, arg(p), static_cast<long>(bytes), protection) == 0;

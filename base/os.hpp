@@ -39,8 +39,10 @@ inline long arg(T* p) noexcept {
 /// Anonymous private memory; nullptr where the kernel refuses. Committed on first touch.
 /// \context refill
 void* map(std::size_t bytes) noexcept;
-/// Reserves address space without counting it as committed memory. \context refill
+/// Reserves address space, inaccessible until protect() opens it. \context init
 void* reserve(std::size_t bytes) noexcept;
+/// Memory that is not counted as committed until it is touched. \context refill
+void* map_sparse(std::size_t bytes) noexcept;
 void unmap(void* p, std::size_t bytes) noexcept;
 bool protect(void* p, std::size_t bytes, int protection) noexcept;
 

@@ -10,12 +10,15 @@
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "interpose/early.hpp"
+#include "record/thread_state.hpp"
 
 // The slots that hot_exports.S names.
 static_assert(offsetof(mallard::backends::Functions, malloc) == 0);
 static_assert(offsetof(mallard::backends::Functions, free) == 8);
 static_assert(offsetof(mallard::backends::Functions, calloc) == 16);
 static_assert(offsetof(mallard::backends::Functions, realloc) == 24);
+static_assert(offsetof(mallard::backends::Functions, usable_size) == 40);
+static_assert(offsetof(mallard::record::ThreadState, countdown) == 0);
 
 namespace {
 union TablePage {
@@ -24,7 +27,7 @@ union TablePage {
 };
 struct PatchSite {
   std::int32_t offset;  ///< of the instruction, from this field
-  std::uint32_t slot;   ///< byte offset of the target in the table
+  std::uint32_t slot;   ///< byte offset of the target in the table, or kCountdown
 };
 }  // namespace
 
@@ -67,14 +70,33 @@ bool patch_one(unsigned char* at, std::uintptr_t runs_at, std::uintptr_t target)
   return true;
 }
 
+constexpr std::uint32_t kCountdown = 0xffffffff;
+
+/// Rewrites `movq offset@GOT(%rip), %rdx; subq %rax, %fs:(%rdx)`, 11 bytes, into `subq %rax, %fs:offset` with
+/// two superfluous prefixes: the offset of initial-exec TLS is the same in all threads.
+void patch_countdown(unsigned char* at) noexcept {
+  const auto offset =
+      static_cast<std::int64_t>(address_of(&mallard_thread) - address_of(__builtin_thread_pointer()));
+  const auto short_offset = static_cast<std::int32_t>(offset);
+  if (offset != short_offset) return;  // as compiled, it is right, too
+  constexpr unsigned char kSubtract[] = {0x64, 0x64, 0x64, 0x48, 0x29, 0x04, 0x25};
+  memcpy(at, kSubtract, sizeof kSubtract);
+  memcpy(at + sizeof kSubtract, &short_offset, sizeof short_offset);
+}
+
 /// Patches a writable view of the exports. \return how many sites stay indirect
 int patch_all(unsigned char* view) noexcept {
   int far_away = 0;
   for (const PatchSite* site = __start_mallard_patches; site != __stop_mallard_patches; ++site) {
     const std::uintptr_t runs_at = address_of(&site->offset) + static_cast<std::intptr_t>(site->offset);
+    unsigned char* at = view + (runs_at - address_of(mallard_exports_begin));
+    if (site->slot == kCountdown) {
+      patch_countdown(at);
+      continue;
+    }
     std::uintptr_t target;
     memcpy(&target, reinterpret_cast<const char*>(&mallard_table) + site->slot, sizeof target);
-    far_away += !patch_one(view + (runs_at - address_of(mallard_exports_begin)), runs_at, target);
+    far_away += !patch_one(at, runs_at, target);
   }
   return far_away;
 }

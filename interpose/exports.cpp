@@ -102,8 +102,6 @@ MALLARD_EXPORT void* __libc_reallocarray(void* p, std::size_t count, std::size_t
   return array_moved(p, count, size, MALLARD_CALLER());
 }
 
-MALLARD_EXPORT std::size_t malloc_usable_size(void* p) noexcept { return usable_size(p); }
-
 MALLARD_EXPORT int malloc_trim(std::size_t pad_bytes) noexcept {
   const backends::Backend& b = chosen();
   return b.extras.trim ? b.extras.trim(pad_bytes) : 0;

@@ -9,6 +9,8 @@
 #define SLOT_FREE    8
 #define SLOT_CALLOC  16
 #define SLOT_REALLOC 24
+#define SLOT_USABLE  40
+#define COUNTDOWN    0xffffffff     /* no slot, but the countdown's place in TLS; 11 bytes */
 
 .macro export name
     .globl \name
@@ -27,7 +29,7 @@
     .size \name, . - \name
 .endm
 
-/* Where init patches: offset of the 6-byte instruction from here, slot of its target. */
+/* Where init patches: offset of the instruction from here, and which it is. */
 .macro patch_site label slot
     .pushsection mallard_patches, "a", @progbits
     .long \label - .
@@ -47,28 +49,21 @@
     patch_site 702b, \slot
 .endm
 
-/* Subtracts size + bias from the thread's countdown; a borrow means that a sample is due. A size near 2^64
-   carries or borrows too, so that impossible requests always reach C++. Clobbers rax, rdx. */
-.macro count size slow
-    movl $MALLARD_SAMPLE_BIAS, %eax
-    addq \size, %rax
-    jc \slow
-    count_biased \slow
-.endm
-
-/* The same for size + bias in rax. */
-.macro count_biased slow
+/* Subtracts size + bias, in rax, from the thread's countdown; a borrow means that a sample is due. Impossible
+   sizes borrow, too, and so reach C++. The first two instructions become one with the offset in it. */
+.macro count slow
+703:
     movq mallard_thread@gottpoff(%rip), %rdx
     subq %rax, %fs:(%rdx)
+    patch_site 703b, COUNTDOWN
     jb \slow
 .endm
 
 /* Leaves if a sampled block may start at `block`. Clobbers rax, rdx. */
 .macro leave_if_tracked block slow
-    movq \block, %rax
-    shrq $MALLARD_FILTER_SHIFT, %rax
+    movl \block, %eax
+    shrl $MALLARD_FILTER_SHIFT, %eax
     leaq mallard_filter(%rip), %rdx
-    andl $MALLARD_FILTER_MASK, %eax
     cmpb $0, (%rdx, %rax)
     jne \slow
 .endm
@@ -81,7 +76,8 @@ mallard_exports_begin:
 
 function malloc
 export __libc_malloc
-    count %rdi, mallard_malloc_slow
+    leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+    count mallard_malloc_slow
     jump_to_backend SLOT_MALLOC
 end_function malloc
     .size __libc_malloc, . - __libc_malloc
@@ -104,7 +100,7 @@ export _ZdlPvmSt11align_val_t
 export _ZdaPvmSt11align_val_t
 export _ZdlPvSt11align_val_tRKSt9nothrow_t
 export _ZdaPvSt11align_val_tRKSt9nothrow_t
-    leave_if_tracked %rdi, mallard_free_slow
+    leave_if_tracked %edi, mallard_free_slow
     jump_to_backend SLOT_FREE
 end_function free
 
@@ -115,7 +111,7 @@ export __libc_calloc
     jo mallard_calloc_overflow
     addq $MALLARD_SAMPLE_BIAS, %rax
     jc mallard_calloc_overflow
-    count_biased mallard_calloc_slow
+    count mallard_calloc_slow
     jump_to_backend SLOT_CALLOC
 end_function calloc
     .size __libc_calloc, . - __libc_calloc
@@ -124,16 +120,25 @@ function realloc
 export __libc_realloc
     testq %rsi, %rsi
     je mallard_realloc_zero
-    count %rsi, mallard_realloc_slow
-    leave_if_tracked %rdi, mallard_realloc_tracked
+    movl $MALLARD_SAMPLE_BIAS, %eax
+    addq %rsi, %rax
+    jc mallard_realloc_slow         /* backends fail there, but not all with ENOMEM */
+    count mallard_realloc_slow
+    leave_if_tracked %edi, mallard_realloc_tracked
     jump_to_backend SLOT_REALLOC
 end_function realloc
     .size __libc_realloc, . - __libc_realloc
 
+/* The backend's own: where boot blocks exist, lifecycle.cpp has put a function in front that knows them. */
+function malloc_usable_size
+    jump_to_backend SLOT_USABLE
+end_function malloc_usable_size
+
 /* A call instead of a jump, because a null result must become std::bad_alloc. */
 function _Znwm
 export _Znam
-    count %rdi, mallard_new_slow
+    leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+    count mallard_new_slow
     pushq %rdi
     .cfi_adjust_cfa_offset 8
     call_backend SLOT_MALLOC

@@ -51,8 +51,19 @@ char** early_environment() noexcept {
   __builtin_unreachable();
 }
 
-void finish(const backends::Backend& backend) noexcept {
+using UsableSizeFunction = std::size_t(void*);
+constinit UsableSizeFunction* g_backend_usable_size = nullptr;
+
+std::size_t usable_size_with_boot_blocks(void* p) noexcept {
+  return p && backends::is_boot_block(p) ? backends::boot_usable_size(p) : g_backend_usable_size(p);
+}
+
+void finish(backends::Backend& backend) noexcept {
   g_phase = Phase::kFinal;
+  if (backends::boot_blocks() != 0) {  // from now on there can be no new ones
+    g_backend_usable_size = backend.functions.usable_size;
+    backend.functions.usable_size = usable_size_with_boot_blocks;
+  }
   install_final(backend);
   if (backend.misaligns) say::misaligning_backend(view_of(backend.version));
 }
@@ -110,7 +121,7 @@ void* boot_realloc(void* p, std::size_t bytes) noexcept {
 void* boot_memalign(std::size_t alignment, std::size_t bytes) noexcept {
   return boot_is_over() ? mallard_table.memalign(alignment, bytes) : boot_block(alignment, bytes);
 }
-std::size_t boot_usable(void* p) noexcept { return backends::boot_usable_size(p); }
+std::size_t boot_usable(void* p) noexcept { return p ? backends::boot_usable_size(p) : 0; }
 
 constexpr backends::Functions kBootFunctions = {boot_malloc,  boot_free_any, boot_calloc,
                                                 boot_realloc, boot_memalign, boot_usable};

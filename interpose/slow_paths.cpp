@@ -88,12 +88,6 @@ void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept {
   return reallocate_counted(p, bytes, sampled, caller);
 }
 
-std::size_t usable_size(void* p) noexcept {
-  if (!p) return 0;
-  if (MALLARD_UNLIKELY(backends::is_boot_block(p))) return backends::boot_usable_size(p);
-  return mallard_table.usable_size(p);
-}
-
 }  // namespace mallard::interpose
 
 // Where hot_exports.S leaves to. The frame of each still has the host's call as its caller.

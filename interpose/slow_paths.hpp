@@ -18,6 +18,5 @@ void* allocate(std::size_t bytes, const Caller& caller) noexcept;
 void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept;
 void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept;
 void release(void* p) noexcept;
-std::size_t usable_size(void* p) noexcept;
 
 }  // namespace mallard::interpose

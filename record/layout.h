@@ -7,9 +7,9 @@
    otherwise almost never be drawn (docs/decisions.md has the measurement). */
 #define MALLARD_SAMPLE_BIAS 256
 
-/* The filter of free: one counter per granule of address space, folded. */
+/* The filter of free: one counter per granule of address space, folded at 4 GiB, so that a slot is the low half
+   of an address shifted, without a mask. Granules without samples share the kernel's page of zeros. */
 #define MALLARD_FILTER_SHIFT 9
-#define MALLARD_FILTER_SLOTS 0x40000
-#define MALLARD_FILTER_MASK 0x3ffff
+#define MALLARD_FILTER_SLOTS (1 << (32 - MALLARD_FILTER_SHIFT))
 
 #endif

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/live_table.hpp"
 
+#include <sys/mman.h>
+
+#include <bit>
+
+#include "base/growing.hpp"
 #include "base/lock.hpp"
 #include "base/os.hpp"
 #include "record/filter.hpp"
 
-constinit std::uint8_t mallard_filter[MALLARD_FILTER_SLOTS] = {};
+alignas(4096) constinit std::uint8_t mallard_filter[MALLARD_FILTER_SLOTS] = {};
 
 namespace mallard::record {
 namespace {
@@ -26,8 +31,25 @@ struct alignas(64) Shard {
 
 constinit Shard g_shards[kShards];
 constinit Index* g_buckets = nullptr;  // [shard][bucket]
-constinit Node* g_nodes = nullptr;
+constinit GrowingArray<Node, kMaxLive> g_nodes;
 constinit std::atomic<Index> g_used{1};
+
+/// Pages of the filter that were written. Those that were only read are the kernel's shared page of zeros.
+constinit std::atomic<std::uint64_t> g_filter_pages[MALLARD_FILTER_SLOTS / kPageBytes / 64];
+
+void note_filter_page(std::uint32_t slot) noexcept {
+  const std::size_t page = slot / kPageBytes;
+  const std::uint64_t bit = std::uint64_t{1} << page % 64;
+  std::atomic<std::uint64_t>& word = g_filter_pages[page / 64];
+  if (!(word.load(std::memory_order_relaxed) & bit)) word.fetch_or(bit, std::memory_order_relaxed);
+}
+
+std::uint64_t filter_own_bytes() noexcept {
+  std::uint64_t pages = 0;
+  for (const auto& word : g_filter_pages)
+    pages += static_cast<std::uint64_t>(std::popcount(word.load(std::memory_order_relaxed)));
+  return pages * kPageBytes;
+}
 
 // Shard and bucket follow from the filter slot, so that one lock covers all users of a slot.
 Index shard_of(std::uint32_t slot) noexcept { return slot % kShards; }
@@ -49,7 +71,7 @@ Index take_node(Shard& shard) noexcept {
   }
   Index node = g_used.load(std::memory_order_relaxed);
   do {
-    if (node >= kMaxLive) return 0;
+    if (!g_nodes.open(node + 1)) return 0;
   } while (!g_used.compare_exchange_weak(node, node + 1, std::memory_order_relaxed));
   return node;
 }
@@ -57,9 +79,10 @@ Index take_node(Shard& shard) noexcept {
 }  // namespace
 
 bool live_init() noexcept {
-  g_buckets = static_cast<Index*>(os::reserve(kShards * kBucketsPerShard * sizeof(Index)));
-  g_nodes = static_cast<Node*>(os::reserve(kMaxLive * sizeof(Node)));
-  return g_buckets && g_nodes;
+  // Huge pages would make all of the filter resident at the first sample.
+  os::call(SYS_madvise, os::arg(mallard_filter), sizeof mallard_filter, MADV_NOHUGEPAGE);
+  g_buckets = static_cast<Index*>(os::map_sparse(kShards * kBucketsPerShard * sizeof(Index)));
+  return g_buckets && g_nodes.init();
 }
 
 Insert live_insert(const LiveBlock& block) noexcept {
@@ -78,6 +101,7 @@ Insert live_insert(const LiveBlock& block) noexcept {
   head = node;
   ++shard.count;
   filter_add(slot);
+  note_filter_page(slot);
   return Insert::kNew;
 }
 
@@ -117,12 +141,12 @@ std::uint32_t live_copy_shard(std::uint32_t index, LiveBlock* to, std::uint32_t 
 
 std::uint64_t live_own_bytes() noexcept {
   return os::resident_bytes(g_buckets, kShards * kBucketsPerShard * sizeof(Index)) +
-         os::resident_bytes(g_nodes, g_used.load(std::memory_order_relaxed) * sizeof(Node)) +
-         os::resident_bytes(mallard_filter, sizeof mallard_filter);
+         os::resident_bytes(g_nodes.data(), g_used.load(std::memory_order_relaxed) * sizeof(Node)) +
+         filter_own_bytes();
 }
 
 void live_before_fork() noexcept {
-  for (Shard& shard : g_shards) shard.lock.lock();
+  for (Shard& shard : g_shards) shard.lock.lock();  // nodes are opened under one of them
 }
 
 void live_after_fork() noexcept {

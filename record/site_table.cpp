@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/growing.hpp"
 #include "base/lock.hpp"
 #include "base/os.hpp"
 
@@ -11,8 +12,8 @@ namespace {
 
 constexpr std::uint32_t kSlots = kMaxSites * 2;
 
-constinit Site* g_sites = nullptr;
-constinit std::uintptr_t* g_pcs = nullptr;
+constinit GrowingArray<Site, kMaxSites> g_sites;
+constinit GrowingArray<std::uintptr_t, kMaxSitePcs> g_pcs;
 constinit std::atomic<std::uint32_t>* g_slots =
     nullptr;  // site id, 0 = empty (the overflow site needs no slot)
 constinit std::atomic<std::uint32_t> g_count{0};
@@ -41,7 +42,7 @@ std::uint32_t find(std::uint64_t hash, const std::uintptr_t* pcs, int depth,
     }
     const Site& s = g_sites[id];
     if (s.hash == hash && s.depth == static_cast<std::uint32_t>(depth) &&
-        memcmp(g_pcs + s.first_pc, pcs, static_cast<std::size_t>(depth) * sizeof *pcs) == 0)
+        memcmp(&g_pcs[s.first_pc], pcs, static_cast<std::size_t>(depth) * sizeof *pcs) == 0)
       return id;
   }
   *free_slot = kSlots;
@@ -57,11 +58,8 @@ void add(std::atomic<double>& sum, double value) noexcept {
 }  // namespace
 
 bool sites_init() noexcept {
-  g_slots = static_cast<std::atomic<std::uint32_t>*>(os::reserve(kSlots * sizeof *g_slots));
-  g_pcs = static_cast<std::uintptr_t*>(os::reserve(kMaxSitePcs * sizeof *g_pcs));
-  auto* sites = static_cast<Site*>(os::reserve(kMaxSites * sizeof *g_sites));
-  if (!g_slots || !g_pcs || !sites) return false;
-  g_sites = sites;
+  g_slots = static_cast<std::atomic<std::uint32_t>*>(os::map_sparse(kSlots * sizeof *g_slots));
+  if (!g_slots || !g_pcs.init() || !g_sites.init() || !g_sites.open(1)) return false;
   g_count.store(1, std::memory_order_release);  // row 0: the overflow site, an empty stack
   return true;
 }
@@ -74,12 +72,12 @@ SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept {
   if (std::uint32_t id = find(hash, pcs, depth, &slot)) return SiteId{id};
   const std::uint32_t id = g_count.load(std::memory_order_relaxed);
   const auto pcs_needed = static_cast<std::uint32_t>(depth);
-  if (id >= kMaxSites || slot >= kSlots || pcs_needed > kMaxSitePcs - g_pcs_used) return kOverflowSite;
+  if (slot >= kSlots || !g_sites.open(id + 1) || !g_pcs.open(g_pcs_used + pcs_needed)) return kOverflowSite;
   Site& s = g_sites[id];
   s.hash = hash;
   s.first_pc = g_pcs_used;
   s.depth = pcs_needed;
-  memcpy(g_pcs + g_pcs_used, pcs, pcs_needed * sizeof *pcs);
+  memcpy(&g_pcs[g_pcs_used], pcs, pcs_needed * sizeof *pcs);
   g_pcs_used += pcs_needed;
   g_count.store(id + 1, std::memory_order_release);
   g_slots[slot].store(id, std::memory_order_release);
@@ -101,14 +99,15 @@ void add_sample(SiteId id, std::uint64_t size, double weight) noexcept {
 
 std::uint32_t site_count() noexcept { return g_count.load(std::memory_order_acquire); }
 const Site& site(SiteId id) noexcept { return g_sites[static_cast<std::uint32_t>(id)]; }
-const std::uintptr_t* site_pcs(const Site& site) noexcept { return g_pcs + site.first_pc; }
+const std::uintptr_t* site_pcs(const Site& site) noexcept { return &g_pcs[site.first_pc]; }
 
 std::uint64_t sites_own_bytes() noexcept {
-  return os::resident_bytes(g_sites, site_count() * sizeof *g_sites) +
-         os::resident_bytes(g_pcs, g_pcs_used * sizeof *g_pcs) +
+  return os::resident_bytes(g_sites.data(), site_count() * sizeof(Site)) +
+         os::resident_bytes(g_pcs.data(), g_pcs_used * sizeof(std::uintptr_t)) +
          os::resident_bytes(g_slots, kSlots * sizeof *g_slots);
 }
 
+// The arrays grow under this lock only, so theirs are free then.
 void sites_before_fork() noexcept { g_insert_lock.lock(); }
 void sites_after_fork() noexcept { g_insert_lock.unlock(); }
 

@@ -198,7 +198,7 @@ Demangler::Demangler() noexcept {
   static_assert(alignof(Work) == 16);
   constexpr std::size_t kWorkBytes = (sizeof(Work) + kPageBytes - 1) & ~(kPageBytes - 1);
   // From low to high: a guard page, the stack, Work. Untouched pages cost nothing.
-  auto* all = static_cast<char*>(os::reserve(kPageBytes + kStackBytes + kWorkBytes));
+  auto* all = static_cast<char*>(os::map_sparse(kPageBytes + kStackBytes + kWorkBytes));
   if (!all) return;
   os::protect(all, kPageBytes, PROT_NONE);
   work_ = reinterpret_cast<Work*>(all + kPageBytes + kStackBytes);

@@ -146,7 +146,7 @@ TEST_CASE("live table: a missed free is found when the address comes again") {
 
 TEST_CASE("live table: more samples in a granule than its counter holds are never missed") {
   prepare();
-  constexpr std::uintptr_t kSpan = std::uintptr_t{MALLARD_FILTER_SLOTS} << MALLARD_FILTER_SHIFT;
+  constexpr std::uintptr_t kSpan = static_cast<std::uintptr_t>(MALLARD_FILTER_SLOTS) << MALLARD_FILTER_SHIFT;
   constexpr std::uintptr_t kFirst = 0x7f0000000000;  // all in one slot, by folding
   for (std::uintptr_t i = 0; i < 300; ++i) REQUIRE(live_insert(block_at(kFirst + i * kSpan, i)) == Insert::kNew);
   LiveBlock out{};
