@@ -55,7 +55,9 @@ using UsableSizeFunction = std::size_t(void*);
 constinit UsableSizeFunction* g_backend_usable_size = nullptr;
 
 std::size_t usable_size_with_boot_blocks(void* p) noexcept {
-  return p && backends::is_boot_block(p) ? backends::boot_usable_size(p) : g_backend_usable_size(p);
+  // Null is no boot block; programs such as redis call this as often as malloc.
+  if (MALLARD_LIKELY(!backends::is_boot_block(p))) return g_backend_usable_size(p);
+  return backends::boot_usable_size(p);
 }
 
 void finish(backends::Backend& backend) noexcept {

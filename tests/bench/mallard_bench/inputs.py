@@ -93,7 +93,7 @@ def write_redis(folder: Path, quick: bool) -> Path:
     path = folder / "commands.resp"
     dice = random.Random(1)
     with path.open("wb") as stream:
-        for i in range(20_000 if quick else 80_000):
+        for i in range(20_000 if quick else 240_000):
             key = f"{dice.randrange(20_000):05d}"
             stream.write(dice.choice((
                 lambda: redis_command("SET", "s" + key, "v" * dice.randrange(8, 400)),
