@@ -106,7 +106,16 @@ void text_not_patched(std::string_view why) noexcept {
   emit(line);
 }
 
+void nothing_recorded() noexcept {
+  Line line;
+  line.add("mallard: error: no address space for the books; nothing is recorded, the process goes on");
+  emit_error(line, "raise the limit on address space (ulimit -v) by 128 MiB");
+}
+
 void out_of_boot_memory() noexcept {
+  static constinit bool said = false;  // init is single-threaded
+  if (said) return;
+  said = true;
   Line line;
   line.add("mallard: error: no memory for the calls before the backend is loaded\n");
   emit(line);

@@ -20,6 +20,7 @@ void bypassed(std::string_view owner) noexcept;
 void sanitizer_present() noexcept;
 void misaligning_backend(std::string_view version) noexcept;
 void text_not_patched(std::string_view why) noexcept;
+void nothing_recorded() noexcept;
 void out_of_boot_memory() noexcept;
 void no_bad_alloc() noexcept;
 

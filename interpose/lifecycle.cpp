@@ -242,7 +242,7 @@ __attribute__((constructor)) void start() noexcept {
   ensure_started();
   if (g_phase == Phase::kBeforeLoad) load_backend();
   const bool records = !g_bypassed && !g_stepped_aside && options().mode == Mode::kSample;
-  record::start(records ? options().sample_bytes : 0);
+  if (!record::start(records ? options().sample_bytes : 0)) say::nothing_recorded();
   report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner)};
   report::configure(served);
   signals_start();

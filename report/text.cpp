@@ -74,7 +74,10 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Recording");
   if (!r.on) {
     label(to, "mode");
-    to.add("off: no call sites\n");
+    const bool wanted =
+        options().mode == Mode::kSample && !s.allocator.bypassed && !s.allocator.stepped_aside;
+    to.add(wanted ? "off: there was no address space for the books; raise ulimit -v by 128 MiB\n"
+                  : "off: no call sites\n");
     return;
   }
   Cell cell;
