@@ -25,6 +25,12 @@ class GrowingArray {
     return data_ != nullptr;
   }
 
+  /// Gives the address space back. \context init: nobody uses the array
+  void release() noexcept {
+    if (data_) os::unmap(data_, kBytes);
+    data_ = nullptr;
+  }
+
   /// Opens the array up to `count` elements, which are zero at first. \return false if the kernel refused
   /// \context refill
   bool open(std::size_t count) noexcept {

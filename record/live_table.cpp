@@ -85,6 +85,12 @@ bool live_init() noexcept {
   return g_buckets && g_nodes.init();
 }
 
+void live_release() noexcept {
+  if (g_buckets) os::unmap(g_buckets, kShards * kBucketsPerShard * sizeof(Index));
+  g_buckets = nullptr;
+  g_nodes.release();
+}
+
 Insert live_insert(const LiveBlock& block) noexcept {
   const std::uint32_t slot = filter_slot(block.address);
   Shard& shard = g_shards[shard_of(slot)];

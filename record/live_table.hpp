@@ -25,6 +25,7 @@ enum class Insert : std::uint8_t { kNew, kReplaced, kFull };
 
 /// \return false if the kernel gave no address space \context init
 bool live_init() noexcept;
+void live_release() noexcept;  ///< gives back what live_init() took \context init
 
 /// Adds a block. An older entry with the same address (its free was missed) is replaced.
 /// \context hot (slow path)

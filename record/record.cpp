@@ -61,9 +61,15 @@ bool unbook(const void* p, LiveBlock* removed) noexcept {
 }  // namespace
 
 bool start(std::uint64_t mean_bytes) noexcept {
-  if (mean_bytes == 0 || !sites_init() || !live_init()) {
+  if (mean_bytes == 0) {
     sampler_init(0);
-    return mean_bytes == 0;
+    return true;
+  }
+  if (!sites_init() || !live_init()) {
+    sites_release();  // what little there is belongs to the host
+    live_release();
+    sampler_init(0);
+    return false;
   }
   stacks_init();
   g_started_ns = os::monotonic_ns();

@@ -64,6 +64,13 @@ bool sites_init() noexcept {
   return true;
 }
 
+void sites_release() noexcept {
+  if (g_slots) os::unmap(g_slots, kSlots * sizeof *g_slots);
+  g_slots = nullptr;
+  g_pcs.release();
+  g_sites.release();
+}
+
 SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept {
   const std::uint64_t hash = hash_of(pcs, depth);
   std::uint32_t slot;

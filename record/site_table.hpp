@@ -30,6 +30,7 @@ struct Site {
 
 /// Reserves the tables. \return false if the kernel gave no address space \context init
 bool sites_init() noexcept;
+void sites_release() noexcept;  ///< gives back what sites_init() took \context init
 
 /// Finds or makes the site of a stack. \context hot (slow path)
 SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept;
