@@ -40,6 +40,14 @@ void write_one(Reason reason) noexcept {
   write_files(snapshot, &g_number);
 }
 
+/// Writes a report if one is asked for. Callers hold g_writing.
+void serve() noexcept {
+  const std::uint32_t asked = g_asked.load(std::memory_order_acquire);
+  if (asked == g_served_up_to.load(std::memory_order_relaxed)) return;
+  g_served_up_to.store(asked, std::memory_order_relaxed);  // everything asked until now is one report
+  write_one(Reason::kSignal);
+}
+
 void* run(void*) noexcept {
   prctl(PR_SET_NAME, "mallard");
   for (;;) {
@@ -49,8 +57,7 @@ void* run(void*) noexcept {
       continue;
     }
     LockGuard guard(g_writing);
-    g_served_up_to.store(asked, std::memory_order_relaxed);  // everything asked until now is one report
-    write_one(Reason::kSignal);
+    serve();
   }
 }
 
@@ -99,6 +106,7 @@ void at_exit(bool report_wanted) noexcept {
     const timespec one_ms{0, 1'000'000};
     os::call(SYS_nanosleep, os::arg(&one_ms));
   }
+  serve();  // asked in the last moment: the thread may not even be there yet
   if (report_wanted) write_one(Reason::kExit);
   g_writing.unlock();
 }

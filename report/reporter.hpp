@@ -31,7 +31,8 @@ bool start_thread() noexcept;
 /// Drops waiting requests: the thread cannot be created. \context signal handler
 void forget_requests() noexcept;
 
-/// Waits for a report that is being written; then writes one from the calling thread if it is wanted.
+/// Waits for a report that is being written, writes one that was asked for and not begun, and one more if it is
+/// wanted, from the calling thread.
 /// \context exit
 void at_exit(bool report_wanted) noexcept;
 
