@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backends/backend.hpp"
+#include "base/elf_lookup.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
 
@@ -72,7 +73,9 @@ bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint)
           "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096, or use ALLOC_BACKEND=jemalloc");
     return false;
   }
-  if (use_object(static_cast<const link_map*>(handle), out, why)) return true;
+  const auto* object = static_cast<const link_map*>(handle);
+  if (object == own_object()) why.add("it is mallard itself");
+  else if (use_object(object, out, why)) return true;
   hint.add("give the shared object of an allocator that overrides malloc");
   return false;  // it stays loaded: its constructors may have left handlers behind
 }

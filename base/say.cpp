@@ -2,10 +2,12 @@
 #include "base/say.hpp"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/os.hpp"
+#include "base/signal_mask.hpp"
 
 namespace mallard::say {
 namespace {
@@ -18,15 +20,20 @@ bool stat_stderr(struct stat* to) noexcept { return os::call(SYS_fstat, 2, os::a
 
 bool is_still_stderr() noexcept {
   struct stat now;
-  if (!stat_stderr(&now)) return false;
-  if (!g_remembered || (now.st_dev == g_device && now.st_ino == g_inode)) return true;
-  // A daemon's new log is fine: terminals, pipes, /dev/null, files opened for appending.
-  if (S_ISCHR(now.st_mode) || S_ISFIFO(now.st_mode)) return true;
-  return S_ISREG(now.st_mode) && (os::call(SYS_fcntl, 2, F_GETFL) & O_APPEND) != 0;
+  if (!g_remembered || !stat_stderr(&now))
+    return false;  // closed at the start: whatever is 2 now is the host's
+  if (now.st_dev == g_device && now.st_ino == g_inode) return true;
+  return S_ISCHR(now.st_mode) ||
+         S_ISFIFO(now.st_mode);  // a daemon's new stderr; a regular file may be its data
 }
 
 void emit(TextBuffer& line) noexcept {
   if (!is_still_stderr()) return;
+  pollfd stderr_fd{2, POLLOUT, 0};
+  const timespec at_once{};
+  // A pipe that nobody empties would hold the host up: the line is dropped.
+  if (os::call(SYS_ppoll, os::arg(&stderr_fd), 1, os::arg(&at_once), 0, sizeof(SignalSet)) != 1) return;
+  WriteSignalsHeld held;
   const std::string_view text = line.view();
   os::write_all(2, text.data(), text.size());
 }

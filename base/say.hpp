@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Everything that the library says on stderr, one function per message, one write(2) each.
-// Silent where descriptor 2 is no longer the stderr that the process started with, but, say, a data file
-// that the host opened after closing it.
+// Silent where descriptor 2 may be something else than stderr by now, say a data file that the host opened after
+// closing it, and where nobody reads it.
 // \context any thread, signal handlers; keeps errno
 #pragma once
 

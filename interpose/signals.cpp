@@ -18,6 +18,7 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "base/signal_mask.hpp"
 #include "interpose/safe_point.hpp"
 #include "report/reporter.hpp"
 
@@ -39,23 +40,6 @@ constinit std::atomic<int> g_asked_early{0};
 constinit Lock g_host_lock;
 constinit Action g_host[2] = {};
 constinit std::atomic<std::uint32_t> g_version{0};  // low bit = index of the valid copy
-
-constexpr std::size_t kKernelSignalSetBytes = 8;
-
-/// Blocks every signal of this thread for a scope; raw, because the host may interpose sigprocmask.
-class [[nodiscard]] SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    const std::uint64_t all = ~std::uint64_t{0};
-    os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&saved_), kKernelSignalSetBytes);
-  }
-  ~SignalsBlocked() { os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&saved_), 0, kKernelSignalSetBytes); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  std::uint64_t saved_ = 0;
-};
 
 Action host_action() noexcept {
   Action copy;

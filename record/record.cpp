@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/os.hpp"
+#include "base/signal_mask.hpp"
 
 namespace mallard::record {
 namespace {
@@ -32,6 +33,9 @@ class [[nodiscard]] ErrnoGuard {
   int saved_;
 };
 
+// Signals are blocked wherever a lock of the books may be taken: a handler that forks, exits or jumps away
+// would otherwise meet a lock that its own thread holds.
+
 void book(const LiveBlock& block) noexcept {
   switch (live_insert(block)) {
     case Insert::kNew:
@@ -52,6 +56,7 @@ bool unbook(const void* p, LiveBlock* removed) noexcept {
     return false;
   }
   InsideGuard inside;
+  SignalsBlocked blocked;
   ErrnoGuard keep;
   const bool found = live_remove(p, removed);
   if (!found) bump(g_counters.filter_misses);
@@ -83,6 +88,7 @@ bool is_recording() noexcept { return g_recording.load(std::memory_order_acquire
 void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) noexcept {
   if (mallard_thread.inside != 0) return;
   InsideGuard inside;
+  SignalsBlocked blocked;
   ErrnoGuard keep;
   std::uintptr_t pcs[kMaxDepth];
   const int depth = capture_stack(caller, pcs, kMaxDepth);
@@ -110,6 +116,7 @@ bool on_move(const void* block, LiveBlock* saved) noexcept {
 void on_move_failed(const LiveBlock& saved) noexcept {
   if (mallard_thread.inside != 0) return;
   InsideGuard inside;
+  SignalsBlocked blocked;
   ErrnoGuard keep;
   g_counters.sampled_frees.fetch_sub(1, std::memory_order_relaxed);
   book(saved);

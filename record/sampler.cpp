@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/sampler.hpp"
 
+#include <sys/auxv.h>
+
+#include <atomic>
+
 #include "base/os.hpp"
 
 constinit __thread mallard::record::ThreadState mallard_thread = {};
@@ -23,9 +27,14 @@ std::uint64_t next_random(ThreadState& t) noexcept {
   return z ^ (z >> 31);
 }
 
+constinit std::atomic<std::uint64_t> g_seeds{0};
+constinit std::uint64_t g_process_salt = 0;
+
+/// Different for every thread and process. No system call: a host's seccomp filter may end it for one.
 void seed(ThreadState& t) noexcept {
-  t.random = os::monotonic_ns() * 0xd6e8feb86659fd93u ^ (static_cast<std::uint64_t>(os::thread_id()) << 32) ^
-             address_of(&t);
+  std::uint64_t start = 0;
+  if (const auto* random = reinterpret_cast<const std::uint64_t*>(getauxval(AT_RANDOM))) start = *random;
+  t.random = start ^ g_process_salt ^ address_of(&t) ^ (g_seeds.fetch_add(1) + 1) * 0xd6e8feb86659fd93u;
   next_random(t);
   if (t.random == 0) t.random = 1;
 }
@@ -74,6 +83,7 @@ double weight_of(std::uint64_t size) noexcept {
 
 void reseed_after_fork() noexcept {
   ThreadState& t = mallard_thread;
+  g_process_salt = static_cast<std::uint64_t>(os::process_id()) << 32;
   if (t.random != 0) seed(t);
 }
 

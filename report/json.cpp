@@ -74,7 +74,8 @@ class Json {
   bool after_key_ = false;
 };
 
-/// name, name_error (half width), name_low, name_high: whole numbers; null where there is no interval.
+/// name, name_error (the larger distance to a bound), name_low, name_high: whole numbers; null where there is
+/// no interval.
 void write_estimate(Json& json, std::string_view name, const Estimate& e) noexcept {
   const auto rounded = [](double value) { return static_cast<std::uint64_t>(value + 0.5); };
   json.key(name).number(rounded(e.value));

@@ -57,7 +57,9 @@ std::uint64_t uptime_ns() noexcept {
   const auto since_boot =
       static_cast<std::uint64_t>(now.tv_sec) * kNanoseconds + static_cast<std::uint64_t>(now.tv_nsec);
   const auto ticks_per_second = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
-  const std::uint64_t started = start_ticks() * (kNanoseconds / ticks_per_second);
+  const std::uint64_t ticks = start_ticks();
+  if (ticks == 0) return 0;  // /proc is not readable
+  const std::uint64_t started = ticks * (kNanoseconds / ticks_per_second);
   return since_boot > started ? since_boot - started : 0;
 }
 

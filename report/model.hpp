@@ -22,7 +22,7 @@ struct ProcessFacts {
   std::string_view executable;    ///< path; "(unknown)" if the kernel does not tell
   std::string_view name;          ///< last part of the path under which it was started
   std::string_view command_line;  ///< arguments joined by spaces, cut at 512 bytes
-  std::uint64_t uptime_ns;        ///< since exec or fork
+  std::uint64_t uptime_ns;        ///< since the process was made; 0 = unknown
   std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
 };
 

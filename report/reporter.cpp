@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/reporter.hpp"
 
-#include <linux/futex.h>
+#include <linux/close_range.h>
 #include <pthread.h>
-#include <signal.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -12,6 +12,7 @@
 
 #include "base/lock.hpp"
 #include "base/os.hpp"
+#include "base/signal_mask.hpp"
 #include "record/thread_state.hpp"
 #include "report/arena.hpp"
 #include "report/files.hpp"
@@ -24,7 +25,7 @@ enum class Thread : std::uint8_t { kNone, kStarting, kRunning };
 
 constinit Served g_served;
 constinit std::atomic<Thread> g_thread{Thread::kNone};
-constinit std::atomic<std::uint32_t> g_asked{0};  // futex word
+constinit std::atomic<std::uint32_t> g_asked{0};
 constinit std::atomic<std::uint32_t> g_served_up_to{0};
 constinit Lock g_writing;  // the reporter thread and an exiting one
 constinit int g_number = 0;
@@ -48,40 +49,40 @@ void serve() noexcept {
   write_one(Reason::kSignal);
 }
 
+bool is_asked() noexcept { return g_asked.load() != g_served_up_to.load(); }
+
+/// Lives for one burst of requests.
 void* run(void*) noexcept {
   prctl(PR_SET_NAME, "mallard");
-  for (;;) {
-    const std::uint32_t asked = g_asked.load(std::memory_order_acquire);
-    if (asked == g_served_up_to.load(std::memory_order_relaxed)) {
-      os::call(SYS_futex, os::arg(&g_asked), FUTEX_WAIT_PRIVATE, asked);
-      continue;
+  // Descriptors of our own, of the host's only stderr: it may close all of its own meanwhile and open its
+  // files under the numbers of ours. Anew for each burst, because stderr changes.
+  os::call(SYS_close_range, 3, UINT32_MAX, CLOSE_RANGE_UNSHARE);
+  do {
+    {
+      LockGuard guard(g_writing);
+      serve();
     }
-    LockGuard guard(g_writing);
-    serve();
-  }
+    if (is_asked()) continue;
+    g_thread.store(Thread::kNone);
+    Thread none = Thread::kNone;
+    if (!is_asked() || !g_thread.compare_exchange_strong(none, Thread::kRunning)) return nullptr;
+  } while (true);
 }
 
 }  // namespace
 
 void configure(const Served& served) noexcept { g_served = served; }
 
-void request() noexcept {
-  g_asked.fetch_add(1, std::memory_order_release);
-  if (g_thread.load(std::memory_order_acquire) == Thread::kRunning)
-    os::call(SYS_futex, os::arg(&g_asked), FUTEX_WAKE_PRIVATE, 1);
-}
+void request() noexcept { g_asked.fetch_add(1); }
 
-bool needs_thread() noexcept {
-  return g_thread.load(std::memory_order_acquire) == Thread::kNone && g_asked.load() != g_served_up_to.load();
-}
+bool needs_thread() noexcept { return g_thread.load() == Thread::kNone && is_asked(); }
 
 bool start_thread() noexcept {
   Thread none = Thread::kNone;
   if (!g_thread.compare_exchange_strong(none, Thread::kStarting)) return true;
   record::InsideGuard inside;
   // The thread inherits a full mask: the host's signals are for the host's threads.
-  std::uint64_t all = ~std::uint64_t{0}, saved = 0;
-  os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&saved), sizeof all);
+  SignalsBlocked blocked;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
@@ -90,14 +91,17 @@ bool start_thread() noexcept {
   const bool started = pthread_create(&thread, &attributes, run, nullptr) == 0;
   pthread_attr_destroy(&attributes);
   if (!started) forget_requests();
-  g_thread.store(started ? Thread::kRunning : Thread::kNone, std::memory_order_release);
-  os::call(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&saved), 0, sizeof saved);
+  // It may have ended already: then there is nothing to say.
+  Thread starting = Thread::kStarting;
+  g_thread.compare_exchange_strong(starting, started ? Thread::kRunning : Thread::kNone);
   return started;
 }
 
 void forget_requests() noexcept { g_served_up_to.store(g_asked.load()); }
 
 void at_exit(bool report_wanted) noexcept {
+  SignalsBlocked blocked;  // a handler that forks or exits would meet the locks of the books
+  WriteSignalsHeld held;
   // A report that is being written would be cut off by the end of the process. Bounded, because exit may have
   // been called from a signal handler that interrupted this very function.
   constexpr int kMaxWaitMs = 5000;
@@ -106,6 +110,8 @@ void at_exit(bool report_wanted) noexcept {
     const timespec one_ms{0, 1'000'000};
     os::call(SYS_nanosleep, os::arg(&one_ms));
   }
+  // Descriptors that other threads cannot close under us; the host's stay open, for what it flushes later.
+  if (report_wanted || is_asked()) os::call(SYS_unshare, CLONE_FILES);
   serve();  // asked in the last moment: the thread may not even be there yet
   if (report_wanted) write_one(Reason::kExit);
   g_writing.unlock();

@@ -91,6 +91,14 @@ SiteRow* read_books(Arena& arena, Snapshot* out) noexcept {
   for (Estimate* e : {&out->live_bytes, &out->live_count, &out->allocated_bytes, &out->allocated_count,
                       &out->inherited_live_bytes})
     finish(*e);
+  // With samples lost, live figures are too low by an unknown amount: no interval can be stated.
+  const record::Counters& lost = out->recording.counters;
+  if (lost.dropped_full != 0) {
+    for (std::uint32_t i = 0; i < count; ++i)
+      rows[i].live_bytes.has_interval = rows[i].live_count.has_interval = false;
+    out->live_bytes.has_interval = out->live_count.has_interval = out->inherited_live_bytes.has_interval =
+        false;
+  }
   out->recording.live_samples = live.count;
   out->recording.skipped_live = live.skipped;
   out->inherited = record::forked_ns() != 0;

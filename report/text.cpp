@@ -139,7 +139,8 @@ void write_memory(const Snapshot& s, Sink& to) noexcept {
 
 void write_heap(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Heap");
-  byte_line(to, "heap resident", s.heap_resident_bytes, "anonymous, less lazily freed and mallard's own");
+  byte_line(to, "heap resident, at most", s.heap_resident_bytes,
+            "all anonymous memory, less lazily freed and mallard's own");
   if (!s.recording.on) return;
   Cell cell;
   add_bytes_with_interval(cell, s.live_bytes);
@@ -173,10 +174,11 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
       add_decimal(cell, f.high, 2);
       cell.add(')');
     }
-    cell.add(" = heap resident / live");
+    cell.add(", at most: heap resident / live");
   } else {
-    cell.add(s.live_bytes.value > 0 ? "unknown: no resident memory is left for the heap"
-                                    : "unknown: no live block was sampled");
+    cell.add(!s.rss.known             ? "unknown: /proc is not readable"
+             : s.live_bytes.value > 0 ? "unknown: no resident memory is left for the heap"
+                                      : "unknown: no live block was sampled");
   }
   to.add(cell.view()).add('\n');
 }
