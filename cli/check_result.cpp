@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/check_result.hpp"
 
+#include "base/options.hpp"
+#include "cli/process.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -79,6 +82,29 @@ std::string CheckResult::verdict() const {
                      severity == Severity::kAll ? "any" : "every", who, subject, f->text);
 }
 
+namespace {
+
+std::string how_to_ask(int pid) {
+  const ReportSignal signal = read_report_signal(pid);
+  FixedText<32> name;
+  add_signal_name(name, signal.number);
+  if (signal.number == 0)
+    return "no signal asks this process for a report: start it without ALLOC_SIGNAL=none";
+  if (!signal.caught)
+    return fmt::format(
+        "no handler is installed for {}: start the process with another one, ALLOC_SIGNAL=SIGRTMIN+5",
+        name.view());
+  if (signal.blocked)
+    return fmt::format(
+        "every thread blocks {}, so that it never arrives: start the process with another one, "
+        "ALLOC_SIGNAL=SIGRTMIN+5",
+        name.view());
+  return fmt::format("kill -{} {} writes a report",
+                     signal.number == 12 ? "USR2" : std::to_string(signal.number), pid);
+}
+
+}  // namespace
+
 std::string CheckResult::next_step() const {
   const ObjectReport* object = nullptr;
   for (Severity severity : {Severity::kAll, Severity::kPart})
@@ -87,8 +113,7 @@ std::string CheckResult::next_step() const {
       return severity == Severity::kAll ? "make the program run without mallard first"
                                         : "see the findings above";
     }
-  if (process && !process->mallard_path.empty())
-    return fmt::format("kill -USR2 {} writes a report", process->pid);
+  if (process && !process->mallard_path.empty()) return how_to_ask(process->pid);
   bool has_allocator = false;
   for (const ObjectReport& o : objects)
     for (const Finding& f : o.findings) has_allocator |= f.id == "allocator_library";

@@ -2,6 +2,13 @@
 #include "cli/process.hpp"
 
 #include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/options.hpp"
+
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,6 +80,38 @@ Process read_process(int pid) {
       process.libraries.push_back({path, open_path_of(pid, range, path, inode, deleted)});
   }
   return process;
+}
+
+namespace {
+
+/// A set of signals from a line such as "SigCgt:\t0000000000000800" of a status file.
+std::uint64_t signal_set(const std::string& status_path, const std::string& name) {
+  std::ifstream file(status_path);
+  for (std::string line; std::getline(file, line);)
+    if (line.rfind(name + ":", 0) == 0) return std::stoull(line.substr(name.size() + 1), nullptr, 16);
+  return 0;
+}
+
+std::string variable_of(int pid, const std::string& name) {
+  std::ifstream file(fmt::format("/proc/{}/environ", pid), std::ios::binary);
+  for (std::string entry; std::getline(file, entry, '\0');)
+    if (entry.rfind(name + "=", 0) == 0) return entry.substr(name.size() + 1);
+  return "";
+}
+
+}  // namespace
+
+ReportSignal read_report_signal(int pid) {
+  const std::string asked = variable_of(pid, "ALLOC_SIGNAL");
+  const int parsed = asked.empty() ? -1 : parse_signal(asked);
+  ReportSignal signal{parsed < 0 ? Options{}.signal : parsed, false, true};
+  if (signal.number == 0) return signal;
+  const std::uint64_t bit = std::uint64_t{1} << (signal.number - 1);
+  signal.caught = (signal_set(fmt::format("/proc/{}/status", pid), "SigCgt") & bit) != 0;
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone))
+    signal.blocked = signal.blocked && (signal_set(task.path() / "status", "SigBlk") & bit) != 0;
+  return signal;
 }
 
 }  // namespace mallard::cli

@@ -24,4 +24,14 @@ struct Process {
 /// zombie)
 Process read_process(int pid);
 
+/// What became of the signal that asks a process for a report.
+struct ReportSignal {
+  int number;    ///< of ALLOC_SIGNAL in its environment, or the default; 0 = none
+  bool caught;   ///< some handler is installed
+  bool blocked;  ///< by every thread
+};
+
+/// \throws Error if the process is gone or may not be read
+ReportSignal read_report_signal(int pid);
+
 }  // namespace mallard::cli
