@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reporter thread: sleeps until a report is asked for, then takes and writes it. It is created by the
-// first request, so that a process which is never asked stays single-threaded if it was.
+// The reporter thread takes and writes the reports that are asked for. It is created by a request and ends when
+// there is none left, so that a process which is never asked stays single-threaded if it was.
 #pragma once
 
 #include <string_view>
