@@ -4,7 +4,6 @@
 #include <errno.h>
 
 #include "base/os.hpp"
-#include "base/signal_mask.hpp"
 
 namespace mallard::record {
 namespace {
@@ -33,9 +32,6 @@ class [[nodiscard]] ErrnoGuard {
   int saved_;
 };
 
-// Signals are blocked wherever a lock of the books may be taken: a handler that forks, exits or jumps away
-// would otherwise meet a lock that its own thread holds.
-
 void book(const LiveBlock& block) noexcept {
   switch (live_insert(block)) {
     case Insert::kNew:
@@ -50,13 +46,13 @@ void book(const LiveBlock& block) noexcept {
 }
 
 bool unbook(const void* p, LiveBlock* removed) noexcept {
+  if (MALLARD_UNLIKELY(!is_recording())) return false;
   if (MALLARD_UNLIKELY(mallard_thread.inside != 0)) {
     // A signal handler that interrupted recording: the shard's lock may be ours already.
     bump(g_counters.reentrant);
     return false;
   }
   InsideGuard inside;
-  SignalsBlocked blocked;
   ErrnoGuard keep;
   const bool found = live_remove(p, removed);
   if (!found) bump(g_counters.filter_misses);
@@ -88,7 +84,6 @@ bool is_recording() noexcept { return g_recording.load(std::memory_order_acquire
 void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) noexcept {
   if (mallard_thread.inside != 0) return;
   InsideGuard inside;
-  SignalsBlocked blocked;
   ErrnoGuard keep;
   std::uintptr_t pcs[kMaxDepth];
   const int depth = capture_stack(caller, pcs, kMaxDepth);
@@ -116,7 +111,6 @@ bool on_move(const void* block, LiveBlock* saved) noexcept {
 void on_move_failed(const LiveBlock& saved) noexcept {
   if (mallard_thread.inside != 0) return;
   InsideGuard inside;
-  SignalsBlocked blocked;
   ErrnoGuard keep;
   g_counters.sampled_frees.fetch_sub(1, std::memory_order_relaxed);
   book(saved);
@@ -136,24 +130,35 @@ std::uint64_t own_bytes() noexcept {
   return is_recording() ? sites_own_bytes() + live_own_bytes() + stacks_own_bytes() : 0;
 }
 
+// A signal handler may fork although it interrupted recording, whose locks its own thread then holds: they
+// are not taken. Blocking signals around them would be simpler, but costs four system calls for each sample.
+
 void before_fork() noexcept {
-  ++mallard_thread.inside;  // other fork handlers may still free samples while we hold the locks
+  if (mallard_thread.inside++ != 0)
+    return;  // also: other fork handlers may free samples while we hold the locks
   stacks_before_fork();
   sites_before_fork();
   live_before_fork();
 }
 
 void after_fork_in_parent() noexcept {
-  live_after_fork();
-  sites_after_fork();
-  stacks_after_fork();
+  if (mallard_thread.inside == 1) {
+    live_after_fork();
+    sites_after_fork();
+    stacks_after_fork();
+  }
   --mallard_thread.inside;
 }
 
 void after_fork_in_child() noexcept {
+  const bool interrupted_recording = mallard_thread.inside > 1;
   after_fork_in_parent();
   g_forked_ns = os::monotonic_ns();
   reseed_after_fork();
+  if (!interrupted_recording) return;
+  // Threads that are no more may have held other locks: this child is not recorded.
+  g_recording.store(false);
+  sampler_init(0);
 }
 
 }  // namespace mallard::record

@@ -100,7 +100,8 @@ bool start_thread() noexcept {
 void forget_requests() noexcept { g_served_up_to.store(g_asked.load()); }
 
 void at_exit(bool report_wanted) noexcept {
-  SignalsBlocked blocked;  // a handler that forks or exits would meet the locks of the books
+  if (mallard_thread.inside != 0) return;  // exit() from a handler that interrupted recording: it holds locks
+  SignalsBlocked blocked;                  // a handler that forks or exits would meet the locks of the books
   WriteSignalsHeld held;
   // A report that is being written would be cut off by the end of the process. Bounded, because exit may have
   // been called from a signal handler that interrupted this very function.
