@@ -46,6 +46,5 @@ void* boot_allocate(std::size_t alignment, std::size_t bytes) noexcept {
 std::size_t boot_usable_size(const void* p) noexcept { return static_cast<const std::size_t*>(p)[-1]; }
 void boot_free(void*) noexcept {}
 std::uint64_t boot_blocks() noexcept { return g_blocks.load(); }
-std::uint64_t boot_used_bytes() noexcept { return g_cursor.load() ? g_cursor.load() - boot_begin : 0; }
 
 }  // namespace mallard::backends

@@ -22,6 +22,5 @@ void* boot_allocate(std::size_t alignment, std::size_t bytes) noexcept;
 std::size_t boot_usable_size(const void* p) noexcept;
 void boot_free(void* p) noexcept;
 std::uint64_t boot_blocks() noexcept;  ///< handed out so far
-std::uint64_t boot_used_bytes() noexcept;
 
 }  // namespace mallard::backends

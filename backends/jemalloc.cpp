@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // jemalloc linked into libmallard.so: the distribution's PIC archive with every global renamed to
 // mallard_je_* and hidden, its constructor removed so that it costs nothing when another backend serves.
-#include "backends/backend.hpp"
+#include "backends/jemalloc_control.hpp"
 
 #ifdef MALLARD_HAVE_JEMALLOC
 
@@ -31,32 +31,8 @@ __attribute__((visibility("hidden"))) double mallard_libm_round(double x) {
 namespace mallard::backends {
 namespace {
 
-template <typename T>
-bool read_control(const char* name, T* to) noexcept {
-  std::size_t size = sizeof *to;
-  return mallard_je_mallctl(name, to, &size, nullptr, 0) == 0;
-}
-
-int statistics(Statistic* to) noexcept {
-  std::uint64_t epoch = 1;
-  std::size_t size = sizeof epoch;
-  mallard_je_mallctl("epoch", &epoch, &size, &epoch, size);  // refreshes the figures below
-  struct {
-    const char *control, *name;
-  } const wanted[] = {{"stats.allocated", "allocated"}, {"stats.active", "active"},
-                      {"stats.metadata", "metadata"},   {"stats.resident", "resident"},
-                      {"stats.mapped", "mapped"},       {"stats.retained", "retained"}};
-  int n = 0;
-  for (const auto& w : wanted)
-    if (std::size_t bytes; read_control(w.control, &bytes)) to[n++] = {w.name, bytes};
-  return n;
-}
-
-/// Purges every arena, as malloc_trim promises. \return 1 = memory may have gone back
-int trim(std::size_t) noexcept {
-  return mallard_je_mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0) == 0;  // MALLCTL_ARENAS_ALL
-}
-
+int statistics(Statistic* to) noexcept { return jemalloc_statistics(mallard_je_mallctl, to); }
+int trim(std::size_t) noexcept { return jemalloc_trim(mallard_je_mallctl); }
 void print_stats() noexcept { mallard_je_malloc_stats_print(nullptr, nullptr, nullptr); }
 
 }  // namespace

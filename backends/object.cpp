@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backends/backend.hpp"
+#include "backends/jemalloc_control.hpp"
 #include "base/attributes.hpp"
 #include "base/elf_lookup.hpp"
 
@@ -19,7 +20,7 @@ constinit struct {
   void (*process_info)(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
                        std::size_t*, std::size_t*);
   int (*tcmalloc_property)(const char*, std::size_t*);
-  int (*mallctl)(const char*, void*, std::size_t*, void*, std::size_t);
+  Mallctl* mallctl;
   void (*collect)(bool);
   void (*release)();
 } g_raw{};
@@ -102,31 +103,13 @@ int tcmalloc_trim(std::size_t) noexcept {
   return 1;
 }
 
-int jemalloc_statistics(Statistic* to) noexcept {
-  std::uint64_t epoch = 1;
-  std::size_t size = sizeof epoch;
-  g_raw.mallctl("epoch", &epoch, &size, &epoch, size);
-  static constexpr const char* kNames[] = {"allocated", "active", "metadata",
-                                           "resident",  "mapped", "retained"};
-  int n = 0;
-  for (const char* name : kNames) {
-    FixedText<32> control;
-    control.add("stats.").add(view_of(name));
-    std::size_t bytes;
-    size = sizeof bytes;
-    if (g_raw.mallctl(control.c_str(), &bytes, &size, nullptr, 0) == 0) to[n++] = {name, bytes};
-  }
-  return n;
-}
+int loaded_jemalloc_statistics(Statistic* to) noexcept { return jemalloc_statistics(g_raw.mallctl, to); }
+int loaded_jemalloc_trim(std::size_t) noexcept { return jemalloc_trim(g_raw.mallctl); }
 
 const char* jemalloc_version() noexcept {
   const char* text = nullptr;
   std::size_t size = sizeof text;
   return g_raw.mallctl("version", &text, &size, nullptr, 0) == 0 ? text : "unknown";
-}
-
-int jemalloc_trim(std::size_t) noexcept {
-  return g_raw.mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0) == 0;
 }
 
 /// mimalloc: 209 = 2.0.9, 315 = 3.1.5; newer ones have two digits for minor and patch: 30403 = 3.4.3.
@@ -160,13 +143,12 @@ bool identify(const link_map* object, Backend* out) noexcept {
     if (g_raw.tcmalloc_property) out->statistics = tcmalloc_statistics;
     g_raw.release = find_function<void()>(object, "MallocExtension_ReleaseFreeMemory");
     if (g_raw.release) out->extras.trim = tcmalloc_trim;
-  } else if ((g_raw.mallctl = find_function<int(const char*, void*, std::size_t*, void*, std::size_t)>(
-                  object, "mallctl"))) {
+  } else if ((g_raw.mallctl = find_function<Mallctl>(object, "mallctl"))) {
     set_text(out->name, sizeof out->name, "jemalloc");
     version.add("unknown");
     out->ask_version = jemalloc_version;  // a control: it would be initialised before its environment is set
-    out->statistics = jemalloc_statistics;
-    out->extras.trim = jemalloc_trim;
+    out->statistics = loaded_jemalloc_statistics;
+    out->extras.trim = loaded_jemalloc_trim;
   } else {
     return false;
   }

@@ -79,7 +79,6 @@ long read_file(const char* path, char* to, std::size_t bytes) noexcept {
 }
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
-int thread_id() noexcept { return static_cast<int>(call(SYS_gettid)); }
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 

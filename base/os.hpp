@@ -56,7 +56,6 @@ long write_all(int fd, const void* from, std::size_t bytes) noexcept;
 long read_file(const char* path, char* to, std::size_t bytes) noexcept;
 
 int process_id() noexcept;
-int thread_id() noexcept;
 std::uint64_t monotonic_ns() noexcept;  ///< CLOCK_MONOTONIC, through the vDSO
 std::uint64_t realtime_ns() noexcept;   ///< CLOCK_REALTIME, through the vDSO
 

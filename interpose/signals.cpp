@@ -36,7 +36,7 @@ constinit int g_process_id = 0;
 constinit std::atomic<int> g_asked_early{0};
 
 /// What the host wants done, written under the lock with signals blocked, read without it by the handler:
-/// two copies, of which `current` says the valid one, and a version that tells a reader of a rewrite.
+/// two copies, and a version that says which is valid and tells a reader of a rewrite.
 constinit Lock g_host_lock;
 constinit Action g_host[2] = {};
 constinit std::atomic<std::uint32_t> g_version{0};  // low bit = index of the valid copy

@@ -8,7 +8,6 @@
 
 #include "backends/boot.hpp"
 #include "interpose/dispatch.hpp"
-#include "interpose/early.hpp"
 
 namespace mallard::interpose {
 namespace {

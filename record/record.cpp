@@ -97,9 +97,7 @@ void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) 
 
 bool on_free(const void* block) noexcept {
   LiveBlock removed;
-  const bool was_sample = unbook(block, &removed);
-  if (was_sample) bump(g_counters.sampled_frees);
-  return was_sample;
+  return on_move(block, &removed);
 }
 
 bool on_move(const void* block, LiveBlock* saved) noexcept {
