@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backends/census.hpp"
 #include "base/text.hpp"
 
 namespace mallard::backends {
@@ -50,6 +51,9 @@ struct Backend {
   Extras extras{};
   /// Writes the allocator's own figures. \return how many \context reporter
   int (*statistics)(Statistic* to) = nullptr;
+  /// Tells which memory live blocks pin; nullptr = this allocator cannot be asked. Takes no lock that the host
+  /// may wait for long. \context reporter
+  CensusResult (*census)(const CensusRequest& request) = nullptr;
   /// The version, from an allocator that must not be asked before it is in use; nullptr = `version` has it.
   /// \context reporter
   const char* (*ask_version)() = nullptr;

@@ -81,7 +81,7 @@ __attribute__((visibility("hidden"))) void* mallard_new_slow(std::size_t bytes) 
   const bool sampled = record::decide(bytes);
   void* p = mallard_table.malloc(bytes);
   if (!p) return retried(kPlain, bytes, caller);
-  if (sampled) record::on_alloc(p, bytes, caller);
+  if (sampled) record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
   return p;
 }
 

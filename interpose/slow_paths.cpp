@@ -24,7 +24,8 @@ void* fail_huge() noexcept {
 }
 
 void* booked(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
-  if (sampled && MALLARD_LIKELY(p != nullptr)) record::on_alloc(p, bytes, caller);
+  if (sampled && MALLARD_LIKELY(p != nullptr))
+    record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
   return p;
 }
 

@@ -19,6 +19,7 @@ struct LiveBlock {
   double weight;          ///< allocations that this sample stands for
   std::uint64_t born_ns;  ///< CLOCK_MONOTONIC
   SiteId site;
+  std::uint32_t rounding_bytes;  ///< usable - asked
 };
 
 enum class Insert : std::uint8_t { kNew, kReplaced, kFull };

@@ -81,7 +81,8 @@ bool start(std::uint64_t mean_bytes) noexcept {
 
 bool is_recording() noexcept { return g_recording.load(std::memory_order_acquire); }
 
-void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) noexcept {
+void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_bytes,
+              const Caller& caller) noexcept {
   if (mallard_thread.inside != 0) return;
   InsideGuard inside;
   ErrnoGuard keep;
@@ -92,7 +93,9 @@ void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) 
   const double weight = weight_of(asked_bytes);
   add_sample(site, asked_bytes, weight);
   bump(g_counters.sampled);
-  book({address_of(block), asked_bytes, weight, os::monotonic_ns(), site});
+  const std::size_t rounding = usable_bytes > asked_bytes ? usable_bytes - asked_bytes : 0;
+  book({address_of(block), asked_bytes, weight, os::monotonic_ns(), site,
+        rounding < UINT32_MAX ? static_cast<std::uint32_t>(rounding) : UINT32_MAX});
 }
 
 bool on_free(const void* block) noexcept {

@@ -32,9 +32,11 @@ bool start(std::uint64_t mean_bytes) noexcept;
 bool is_recording() noexcept;
 
 /// Books a sampled block that now belongs to the program.
-/// \param asked_bytes  what the program asked for, not the usable size
+/// \param asked_bytes   what the program asked for
+/// \param usable_bytes  what the backend gave
 /// \context hot (slow path); keeps errno
-void on_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) noexcept;
+void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_bytes,
+              const Caller& caller) noexcept;
 
 /// A block that the filter let through is about to be freed. \return true if it was a sample
 /// \context hot (slow path); keeps errno

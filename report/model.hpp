@@ -9,6 +9,7 @@
 #include "backends/backend.hpp"
 #include "record/record.hpp"
 #include "report/estimate.hpp"
+#include "report/residency.hpp"
 
 namespace mallard::report {
 
@@ -64,8 +65,62 @@ struct SiteRow {
   const Frame* const* frames;  ///< leaf first
   int depth;
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;
+  /// Share of the resident pages under the site's blocks, holes included; of that live (resident requested
+  /// bytes) and holes (free memory that its blocks pin). All 0 where the ledger is not divided.
+  Estimate resident_bytes, resident_live_bytes, hole_bytes;
   std::uint64_t samples, live_samples, largest_bytes;
   std::uint64_t oldest_ns, youngest_ns, mean_age_ns;  ///< ages of live samples; mean is by weight
+};
+
+/// Why memory is resident. Every resident page has exactly one cause; pages that live blocks share with free
+/// memory are divided among the first three.
+enum class Cause : std::uint8_t {
+  kLive,         ///< requested by the program and not freed
+  kRounding,     ///< usable size beyond the requested
+  kHoles,        ///< free memory that live blocks pin: external fragmentation
+  kRetained,     ///< free memory that the allocator keeps and could give back
+  kLazilyFreed,  ///< given back by MADV_FREE, not yet taken by the kernel
+  kMetadata,     ///< the allocator's own books
+  kUndivided,    ///< heap of an allocator that cannot be asked for the causes above
+  kAnonymous,    ///< anonymous memory that is not the backend's
+  kStacks,       ///< thread stacks with their TLS
+  kFiles,        ///< resident pages of mapped files
+  kShared,       ///< shared memory
+  kOwn,          ///< mallard's
+};
+inline constexpr int kCauses = static_cast<int>(Cause::kOwn) + 1;
+
+struct LedgerLine {
+  Estimate bytes;                ///< variance 0 and low == high where it is counted, not estimated
+  std::uint64_t mappings;        ///< regions behind it; 0 where that says nothing
+};
+
+/// One owner within kAnonymous, kFiles, kStacks or kShared.
+struct LedgerDetail {
+  Cause cause;
+  std::string_view name;         ///< path or module; "" = unknown
+  std::string_view allocator;    ///< recognised in it; or empty
+  std::uint64_t bytes, mappings;
+};
+
+struct Ledger {
+  bool known;                    ///< false: /proc is not readable; `why_not` says what failed
+  const char* why_not;
+  bool divided;                  ///< the heap's lines are there; otherwise it is one kUndivided line
+  const char* not_divided_why;
+  const char* unit_name;         ///< what the backend gives back as a whole: "slab", "page of mimalloc" ...
+  ResidencyMethod method;
+  LedgerLine lines[kCauses];     ///< indexed by Cause
+  const LedgerDetail* details;   ///< by cause, then bytes, largest first
+  std::uint32_t detail_count;
+  std::uint64_t rss_bytes;       ///< Rss of smaps_rollup, the mean of before and after the scan
+  std::int64_t unexplained_bytes;  ///< rss_bytes - the lines
+  std::uint64_t heap_bytes;      ///< lines kLive to kUndivided, less what MADV_FREE has given back
+  std::uint64_t huge_bytes;      ///< of heap_bytes and kLazilyFreed: on transparent huge pages
+  std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that count as live
+  std::uint64_t reads, raced;    ///< looks into the heap; those that met memory in change
+  std::uint64_t scan_ns, census_ns;
+  double examined;               ///< part of the heap whose blocks were looked at, 0 to 1
 };
 
 struct ModuleRow {
@@ -79,11 +134,13 @@ struct Snapshot {
   Reason reason;
   ProcessFacts process;
   Rss rss;
+  Ledger ledger;
   Allocator allocator;
   Recording recording;
   const SiteRow* sites;  ///< by live bytes, largest first
   std::uint32_t site_count;
   const std::uint32_t* by_allocated;  ///< indices into sites, by allocated bytes
+  const std::uint32_t* by_resident;   ///< indices into sites, by resident bytes
   const ModuleRow* modules;
   int module_count;
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;

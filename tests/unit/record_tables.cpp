@@ -116,7 +116,7 @@ TEST_CASE("site table: threads that insert the same stacks agree on the ids") {
   REQUIRE(site(ids[0][7]).samples.load() == 3);
 }
 
-static LiveBlock block_at(std::uintptr_t address, std::uint64_t size) { return {address, size, 2, 1, SiteId{1}}; }
+static LiveBlock block_at(std::uintptr_t address, std::uint64_t size) { return {address, size, 2, 1, SiteId{1}, 0}; }
 static void* pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
 
 TEST_CASE("live table: what goes in comes out once") {

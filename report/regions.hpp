@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose memory is it: every mapping of the process with its owner. Context: reporter.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "report/arena.hpp"
+#include "report/residency.hpp"
+
+namespace mallard::report {
+
+struct Served;
+
+enum class Owner : std::uint8_t {
+  kHeap,          ///< mapped by the backend that serves the process
+  kHeapMetadata,  ///< the backend's own data segment
+  kOwn,           ///< mallard's tables, its report, its thread's stack, its data segment
+  kAnonymous,     ///< anonymous memory of somebody else; `name` tells whose
+  kStack,         ///< a thread's stack with its TLS, or the main thread's
+  kFile,          ///< a mapped file or object, its private copies and its .bss included; `name` is the path
+  kShared,        ///< shared anonymous memory, memfd, /dev/shm, System V
+  kKernel,        ///< [vvar], [vdso]: never counted in RSS
+};
+
+/// Part of a mapping that has one owner. Page-aligned; regions do not overlap.
+struct Region {
+  std::uintptr_t begin, end;
+  Owner owner;
+  bool readable, writable;
+  /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main" or "".
+  std::string_view name;
+  /// kAnonymous: the allocator that the mapping module has inside, as the field calls it ("mimalloc"); or empty.
+  std::string_view allocator;
+};
+
+struct Regions {
+  std::span<const Region> all;       ///< ascending
+  std::uint64_t unlogged_mappings;   ///< calls of mmap and the like that could not be noted (lock, table full)
+};
+
+/// Reads /proc/self/maps and the mapping log. \return false if /proc is not readable or memory is out
+bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept;
+
+}  // namespace mallard::report
