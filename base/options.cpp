@@ -145,6 +145,15 @@ bool read_options(char* const* environment, Options* out) noexcept {
   return all_good;
 }
 
+const char* what_is_expected(std::string_view variable, std::string_view value) noexcept {
+  Options scratch;
+#define OPTION(field, kind, name, preset, help) \
+  if (variable == name) return parse(value, scratch.field) ? nullptr : expectation(scratch.field);
+#include "base/options.def"
+#undef OPTION
+  return nullptr;
+}
+
 const Options& options() noexcept { return g_options; }
 void set_options(const Options& options) noexcept { g_options = options; }
 

@@ -31,6 +31,10 @@ struct Options {
 /// \context init
 bool read_options(char* const* environment, Options* out) noexcept;
 
+/// \return what `variable` expects if `value` cannot be used; nullptr if it can, or if there is no such
+/// variable
+const char* what_is_expected(std::string_view variable, std::string_view value) noexcept;
+
 /// The options in force. \context any, after init
 const Options& options() noexcept;
 void set_options(const Options& options) noexcept;

@@ -40,7 +40,8 @@ const Finding* first_of(const CheckResult& r, Severity severity, const ObjectRep
   return nullptr;
 }
 
-/// The library that belongs to this command: beside it when not installed.
+}  // namespace
+
 std::string library_path() {
   namespace fs = std::filesystem;
   std::error_code none;
@@ -50,6 +51,8 @@ std::string library_path() {
     if (fs::exists(path, none)) return fs::weakly_canonical(path, none).string();
   return "libmallard.so";
 }
+
+namespace {
 
 /// Bytes of a path that reach a terminal.
 std::string printable(std::string_view text) {

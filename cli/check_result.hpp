@@ -27,6 +27,9 @@ struct CheckResult {
   std::string next_step() const;
 };
 
+/// The library that belongs to this command: beside it when not installed; without a directory if nowhere.
+std::string library_path();
+
 std::string as_text(const CheckResult& result);
 std::string as_json(const CheckResult& result);
 

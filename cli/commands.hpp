@@ -13,8 +13,9 @@ using Run = std::function<ExitStatus()>;
 using AddCommand = void (*)(CLI::App& app, Run* run);
 
 void add_check(CLI::App& app, Run* run);
+void add_run(CLI::App& app, Run* run);
 
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
-inline constexpr AddCommand kCommands[] = {add_check};
+inline constexpr AddCommand kCommands[] = {add_run, add_check};
 
 }  // namespace mallard::cli

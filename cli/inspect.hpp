@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks at a program file and all that would be loaded with it, without running anything.
+#pragma once
+
+#include <string>
+
+#include "cli/check_result.hpp"
+
+namespace mallard::cli {
+
+std::string base_name(const std::string& path);
+
+/// The file of a program: a name without a slash means a file here, or else a command in PATH.
+/// \throws Error if there is none
+std::string path_of(const std::string& target);
+
+/// What mallard would see of the program. \throws Error if it cannot be read or is no program
+CheckResult check_file(const std::string& target);
+
+}  // namespace mallard::cli

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mallard run`: real programs under the preload, and every way to use it wrongly."""
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+from harness import Failure, Test, test
+
+
+def expect(condition: bool, what: object) -> None:
+    if not condition:
+        raise Failure(str(what))
+
+
+def only_report(t: Test) -> dict:
+    found = list(t.dir.glob("*.json"))
+    expect(len(found) == 1, f"reports: {found}")
+    return json.loads(found[0].read_text())
+
+
+@test
+def run_sets_the_variables(t: Test) -> None:
+    program = t.compile("program")
+    done = t.run("run", "--backend", "jemalloc", "--sample-bytes", "64K", "--at-exit", "--report", "r.%p", "--",
+                 program)
+    expect(done.status == 0, done)
+    report = only_report(t)
+    expect(report["backend"]["name"] == "jemalloc", report["backend"])
+    expect(report["recording"]["sample_bytes"] == 65536, report["recording"])
+
+
+@test
+def run_passes_arguments_and_status_through(t: Test) -> None:
+    done = t.run("run", "--", "sh", "-c", 'printf "<%s>" "$@"; exit 3', "sh", "-x", "--", "a b")
+    expect((done.status, done.stdout) == (3, "<-x><--><a b>"), done)
+
+
+@test
+def run_becomes_the_program(t: Test) -> None:
+    with subprocess.Popen([t.mallard, "run", "--", "sh", "-c", "echo $$; exec sleep 60"], cwd=t.dir,
+                          stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        expect(int(process.stdout.readline()) == process.pid, "another pid")
+        process.send_signal(signal.SIGTERM)
+        expect(process.wait(10) == -signal.SIGTERM, process.returncode)
+
+
+@test
+def run_keeps_an_existing_preload(t: Test) -> None:
+    library = t.compile("other.so", "-shared", "-fPIC", source="int unused_here;\n")
+    done = t.run("run", "--", "sh", "-c", "echo $LD_PRELOAD", env={"LD_PRELOAD": str(library)})
+    first, _, second = done.stdout.strip().partition(":")
+    expect(first.endswith("libmallard.so") and second == str(library), done)
+
+
+@test
+def run_gives_a_loaded_backend_its_tls(t: Test) -> None:
+    library = t.compile("backend.so", "-shared", "-fPIC", source="int unused_here;\n")
+    done = t.run("run", "--backend", library, "--", "sh", "-c", "echo $GLIBC_TUNABLES",
+                 env={"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"})
+    expect(done.stdout == "glibc.malloc.arena_max=2:glibc.rtld.optional_static_tls=4096\n", done)
+
+
+@test
+def run_says_what_is_not_seen(t: Test) -> None:
+    program = t.compile("fixed", "-static")
+    done = t.run("run", "--", program)
+    expect(done.status == 0 and "mallard will not see any malloc of 'fixed'" in done.stderr, done)
+    refused = subprocess.run([t.mallard, "run", "--strict", "--", program], capture_output=True, text=True,
+                             timeout=60, check=False)
+    expect(refused.returncode == 78, refused)
+    expect("is not started, because of --strict" in refused.stderr, refused)
+
+
+@test
+def run_used_wrongly(t: Test) -> None:
+    for arguments, status, message in (
+            (("--",), 2, "COMMAND is required"),
+            (("--backend", "fast", "--", "true"), 2, "--backend 'fast' is no backend"),
+            (("--backend", "./no.so", "--", "true"), 2, "--backend './no.so' cannot be read: No such file"),
+            (("--mode", "slow", "--", "true"), 2, "--mode 'slow' cannot be used"),
+            (("--sample-bytes", "0", "--", "true"), 2, "--sample-bytes '0' cannot be used"),
+            (("--signal", "SIGKILL", "--", "true"), 2, "--signal 'SIGKILL' cannot be used"),
+            (("--", "no-such-command"), 3, "'no-such-command' cannot be opened: No such file or directory"),
+            (("--", "/etc/passwd"), 3, "'/etc/passwd' cannot be run: Permission denied")):
+        done = t.run("run", *arguments)
+        expect(done.status == status and f"mallard: error: {message}" in done.stderr, (arguments, done))
+        expect(len(done.stderr.splitlines()) <= 2, done)
