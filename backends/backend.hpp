@@ -42,6 +42,14 @@ struct Statistic {
 };
 inline constexpr int kMaxStatistics = 8;
 
+/// How an allocator is asked to give back every page that it could: the proof of what a report calls
+/// retained. It may hold the host up, so only the user's wish starts it.
+struct Purge {
+  bool (*run)() = nullptr;  ///< false: the allocator refused; nullptr = it cannot be asked \context reporter
+  const char* call = nullptr;    ///< what run() calls, as the allocator's documents name it
+  const char* caveat = nullptr;  ///< what it leaves or holds up, one clause
+};
+
 struct Backend {
   char name[32] = "";     ///< system, jemalloc, mimalloc, tcmalloc, or the file name of an unknown one
   char version[64] = "";  ///< as the allocator itself says it; "unknown" if it does not
@@ -54,6 +62,7 @@ struct Backend {
   /// Tells which memory live blocks pin; nullptr = this allocator cannot be asked. Takes no lock that the host
   /// may wait for long. \context reporter
   CensusResult (*census)(const CensusRequest& request) = nullptr;
+  Purge purge{};
   /// The version, from an allocator that must not be asked before it is in use; nullptr = `version` has it.
   /// \context reporter
   const char* (*ask_version)() = nullptr;

@@ -33,6 +33,7 @@ namespace {
 
 int statistics(Statistic* to) noexcept { return jemalloc_statistics(mallard_je_mallctl, to); }
 int trim(std::size_t) noexcept { return jemalloc_trim(mallard_je_mallctl); }
+bool purge() noexcept { return jemalloc_trim(mallard_je_mallctl) == 1; }
 void print_stats() noexcept { mallard_je_malloc_stats_print(nullptr, nullptr, nullptr); }
 
 }  // namespace
@@ -45,6 +46,7 @@ bool use_jemalloc(Backend* out) noexcept {
                     mallard_je_realloc, mallard_je_memalign, mallard_je_malloc_usable_size};
   out->extras = {trim, print_stats, nullptr, nullptr, nullptr};
   out->statistics = statistics;
+  out->purge = {purge, kJemallocPurgeCall, kJemallocPurgeCaveat};
   return true;
 }
 

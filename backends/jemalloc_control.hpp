@@ -32,4 +32,8 @@ inline int jemalloc_trim(Mallctl* mallctl) noexcept {
   return mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0) == 0;  // MALLCTL_ARENAS_ALL
 }
 
+inline constexpr const char* kJemallocPurgeCall = "arena.4096.purge";
+inline constexpr const char* kJemallocPurgeCaveat =
+    "free blocks in the caches of other threads keep their slabs";
+
 }  // namespace mallard::backends

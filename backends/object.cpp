@@ -23,6 +23,7 @@ constinit struct {
   Mallctl* mallctl;
   void (*collect)(bool);
   void (*release)();
+  int (*trim)(std::size_t);
 } g_raw{};
 
 void* raw_memalign(std::size_t alignment, std::size_t bytes) noexcept {
@@ -106,6 +107,20 @@ int tcmalloc_trim(std::size_t) noexcept {
 int loaded_jemalloc_statistics(Statistic* to) noexcept { return jemalloc_statistics(g_raw.mallctl, to); }
 int loaded_jemalloc_trim(std::size_t) noexcept { return jemalloc_trim(g_raw.mallctl); }
 
+bool purge_by_collect() noexcept {
+  g_raw.collect(true);
+  return true;
+}
+bool purge_by_release() noexcept {
+  g_raw.release();
+  return true;
+}
+bool purge_by_mallctl() noexcept { return jemalloc_trim(g_raw.mallctl) == 1; }
+bool purge_by_trim() noexcept {
+  g_raw.trim(0);  // 0 only says that there was nothing to give back
+  return true;
+}
+
 const char* jemalloc_version() noexcept {
   const char* text = nullptr;
   std::size_t size = sizeof text;
@@ -132,7 +147,12 @@ bool identify(const link_map* object, Backend* out) noexcept {
                            std::size_t*, std::size_t*)>(object, "mi_process_info");
     if (g_raw.process_info) out->statistics = mimalloc_statistics;
     g_raw.collect = find_function<void(bool)>(object, "mi_collect");
-    if (g_raw.collect) out->extras.trim = mimalloc_trim;
+    if (g_raw.collect) {
+      out->extras.trim = mimalloc_trim;
+      out->purge = {purge_by_collect, "mi_collect(true)",
+                    version.view()[0] == '2' ? "mimalloc 2 gives back nothing from pages of other threads"
+                                             : "what other threads have freed and not collected stays"};
+    }
   } else if (auto* tc_version = find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
     int major = 0, minor = 0;
     const char* patch = nullptr;
@@ -142,13 +162,18 @@ bool identify(const link_map* object, Backend* out) noexcept {
         find_function<int(const char*, std::size_t*)>(object, "MallocExtension_GetNumericProperty");
     if (g_raw.tcmalloc_property) out->statistics = tcmalloc_statistics;
     g_raw.release = find_function<void()>(object, "MallocExtension_ReleaseFreeMemory");
-    if (g_raw.release) out->extras.trim = tcmalloc_trim;
+    if (g_raw.release) {
+      out->extras.trim = tcmalloc_trim;
+      out->purge = {purge_by_release, "MallocExtension::ReleaseFreeMemory",
+                    "it holds the page heap's lock meanwhile; thread caches stay filled"};
+    }
   } else if ((g_raw.mallctl = find_function<Mallctl>(object, "mallctl"))) {
     set_text(out->name, sizeof out->name, "jemalloc");
     version.add("unknown");
     out->ask_version = jemalloc_version;  // a control: it would be initialised before its environment is set
     out->statistics = loaded_jemalloc_statistics;
     out->extras.trim = loaded_jemalloc_trim;
+    out->purge = {purge_by_mallctl, kJemallocPurgeCall, kJemallocPurgeCaveat};
   } else {
     return false;
   }
@@ -194,6 +219,10 @@ void describe(const link_map* object, Backend* out) noexcept {
   out->extras.mallinfo = find_function<struct mallinfo()>(object, "mallinfo");
   out->extras.mallinfo2 = find_function<struct mallinfo2()>(object, "mallinfo2");
   out->extras.malloc_info = find_function<int(int, FILE*)>(object, "malloc_info");
+  g_raw.trim = out->extras.trim;
+  if (g_raw.trim)
+    out->purge = {purge_by_trim, "malloc_trim(0)",
+                  "it holds each arena's lock while it walks the arena, up to seconds on large heaps"};
   if (!identify(object, out)) {
     set_text(out->name, sizeof out->name, file_name_of(view_of(object->l_name)));
     set_text(out->version, sizeof out->version, "unknown");

@@ -61,6 +61,13 @@ bool parse(std::string_view value, Mode& to) noexcept {
   return true;
 }
 
+bool parse(std::string_view value, ProbeKind& to) noexcept {
+  if (value == "none") to = ProbeKind::kNone;
+  else if (value == "purge") to = ProbeKind::kPurge;
+  else return false;
+  return true;
+}
+
 bool parse(std::string_view value, std::uint64_t& to) noexcept {
   std::uint64_t bytes;
   if (!parse_bytes(value, &bytes) || bytes < kMinSampleBytes || bytes > kMaxSampleBytes) return false;
@@ -78,6 +85,7 @@ bool parse(std::string_view value, int& to) noexcept {
 constexpr const char* expectation(const char (&)[1024]) noexcept { return "1 to 1023 characters"; }
 constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
 constexpr const char* expectation(Mode) noexcept { return "sample or off"; }
+constexpr const char* expectation(ProbeKind) noexcept { return "none or purge"; }
 constexpr const char* expectation(std::uint64_t) noexcept { return "a number of bytes from 1 to 1T"; }
 constexpr const char* expectation(int) noexcept { return "a signal's name or number, or none"; }
 

@@ -10,6 +10,12 @@ namespace mallard {
 
 enum class Mode : std::uint8_t { kSample, kOff };
 
+enum class ProbeKind : std::uint8_t { kNone, kPurge };
+
+/// The value that, sent with the signal by sigqueue, asks for a report with a purge: "purg" in ASCII.
+/// `kill -USR2 -q 1886745191 PID` does so.
+inline constexpr int kPurgeRequest = 0x70757267;
+
 inline constexpr std::uint64_t kMinSampleBytes = 1;
 inline constexpr std::uint64_t kMaxSampleBytes = std::uint64_t{1} << 40;
 
@@ -19,6 +25,7 @@ struct Options {
   std::uint64_t sample_bytes = 512 * 1024;
   int signal = 12;  ///< SIGUSR2; 0 = none
   char report[1024] = "mallard.%e.%p.%n";
+  ProbeKind probe = ProbeKind::kNone;
   bool at_exit = false;
   bool strict = false;
   bool verbose = false;

@@ -32,7 +32,7 @@ constinit SigactionFunction* g_real_sigaction = nullptr;
 constinit bool g_installed = false;
 constinit int g_process_id = 0;
 /// A child that was asked before its fork handlers had run. Its own id, not a flag: a vfork child writes into
-/// its parent's memory.
+/// its parent's memory. Negative if it is to purge.
 constinit std::atomic<int> g_asked_early{0};
 
 /// What the host wants done, written under the lock with signals blocked, read without it by the handler:
@@ -86,6 +86,10 @@ bool is_retry(const siginfo_t* info) noexcept {
   return info && info->si_code == SI_TIMER && info->si_value.sival_int == kRetryCookie;
 }
 
+bool asks_for_purge(const siginfo_t* info) noexcept {
+  return info && info->si_code == SI_QUEUE && info->si_value.sival_int == kPurgeRequest;
+}
+
 constexpr int kNoTimer = -1;
 constinit std::atomic<int> g_timer{kNoTimer};
 
@@ -128,10 +132,10 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   const bool retry = is_retry(info);
   const int process_id = os::process_id();
   if (process_id != g_process_id) {  // a vfork child, which shares our memory, or a fork's first moment
-    g_asked_early.store(process_id);
+    g_asked_early.store(asks_for_purge(info) ? -process_id : process_id);
   } else {
     if (retry) drop_timer();
-    else report::request();
+    else report::request(asks_for_purge(info));
     if (report::needs_thread()) {
       if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
       else if (report::start_thread()) g_retries.store(0);
@@ -220,8 +224,9 @@ void signals_after_fork_in_child() noexcept {
   g_retries.store(0);
   g_timer.store(kNoTimer);  // a child inherits no timers
   g_process_id = os::process_id();
-  if (g_asked_early.exchange(0) != g_process_id) return;
-  report::request();
+  const int asked_early = g_asked_early.exchange(0);
+  if (asked_early != g_process_id && asked_early != -g_process_id) return;
+  report::request(asked_early < 0);
   retry_soon(options().signal);
 }
 

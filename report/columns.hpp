@@ -38,6 +38,30 @@ inline void label(Sink& to, std::string_view name) noexcept {
   if (name.size() + 2 < kLabelColumns) to.add_spaces(kLabelColumns - 2 - name.size());
 }
 
+/// Text broken at spaces, ended by a newline. The caller is at column `indent` already.
+inline void add_wrapped(Sink& to, std::string_view text, std::size_t indent) noexcept {
+  constexpr std::size_t kLineColumns = 110;
+  std::size_t used = indent;
+  bool first = true;
+  while (!text.empty()) {
+    const std::size_t space = text.find(' ');
+    const std::string_view word = part_of(text, 0, space);
+    const std::size_t width = columns(word);
+    if (!first && used + 1 + width > kLineColumns) {
+      to.add('\n').add_spaces(indent);
+      used = indent;
+    } else if (!first) {
+      to.add(' ');
+      ++used;
+    }
+    add_printable(to, word);
+    used += width;
+    first = false;
+    text = part_of(text, word.size() + (space == std::string_view::npos ? 0 : 1));
+  }
+  to.add('\n');
+}
+
 inline void byte_line(Sink& to, std::string_view name, std::uint64_t bytes,
                       std::string_view meaning) noexcept {
   Cell cell;

@@ -3,6 +3,7 @@
 
 #include "base/options.hpp"
 #include "report/json_writer.hpp"
+#include "report/probe.hpp"
 
 namespace mallard::report {
 namespace {
@@ -115,6 +116,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_recording(json, s);
   write_rss(json, s.rss);
   write_totals(json, s);
+  write_probe_json(s, json);
   json.key("modules").open('[').line();
   for (int i = 0; i < s.module_count; ++i) {
     const ModuleRow& m = s.modules[i];

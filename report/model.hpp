@@ -123,6 +123,19 @@ struct Ledger {
   double examined;               ///< part of the heap whose blocks were looked at, 0 to 1
 };
 
+/// What happened when the allocator was asked to give back its free pages, after everything else was read.
+struct Probe {
+  bool asked;           ///< by ALLOC_PROBE=purge, or with the request
+  bool done;            ///< else `why_not` says why
+  const char* call;     ///< what was called
+  const char* caveat;   ///< what this call leaves or holds up
+  const char* why_not;
+  std::uint64_t rss_before, rss_after;    ///< of the whole process
+  std::uint64_t heap_before, heap_after;  ///< anonymous, less lazily freed
+  std::uint64_t given_back;               ///< of the heap
+  std::uint64_t duration_ns;
+};
+
 struct ModuleRow {
   std::string_view path, build_id;
   std::uintptr_t begin, end;
@@ -150,6 +163,7 @@ struct Snapshot {
   std::uint64_t own_bytes;            ///< mallard's own memory: books and this report
   Estimate fragmentation_ratio;       ///< heap resident / live requested; value 0 = unknown
   std::uint64_t duration_ns;          ///< how long taking the snapshot took
+  Probe probe;                        ///< made after the rest was read
 };
 
 }  // namespace mallard::report

@@ -11,11 +11,13 @@
 #include <new>
 
 #include "base/lock.hpp"
+#include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/signal_mask.hpp"
 #include "record/thread_state.hpp"
 #include "report/arena.hpp"
 #include "report/files.hpp"
+#include "report/probe.hpp"
 #include "report/snapshot.hpp"
 
 namespace mallard::report {
@@ -27,26 +29,30 @@ constinit Served g_served;
 constinit std::atomic<Thread> g_thread{Thread::kNone};
 constinit std::atomic<std::uint32_t> g_asked{0};
 constinit std::atomic<std::uint32_t> g_served_up_to{0};
+constinit std::atomic<bool> g_purge_asked{false};
 constinit Lock g_writing;  // the reporter thread and an exiting one
 constinit int g_number = 0;
 
 constexpr std::size_t kStackBytes = 512 * 1024;
 
 /// Callers hold g_writing.
-void write_one(Reason reason) noexcept {
+void write_one(Reason reason, ProbeRequest probe) noexcept {
   record::InsideGuard inside;  // what libc or the backend allocates for us is not the host's
   Arena arena;
   Snapshot snapshot{};
   if (!take_snapshot(arena, g_served, reason, &snapshot)) return;
+  run_probe(probe, &snapshot);
   write_files(snapshot, &g_number);
 }
 
 /// Writes a report if one is asked for. Callers hold g_writing.
-void serve() noexcept {
+/// \param own_thread  false: a thread of the host that exits
+void serve(bool own_thread) noexcept {
   const std::uint32_t asked = g_asked.load(std::memory_order_acquire);
   if (asked == g_served_up_to.load(std::memory_order_relaxed)) return;
   g_served_up_to.store(asked, std::memory_order_relaxed);  // everything asked until now is one report
-  write_one(Reason::kSignal);
+  const bool purge = g_purge_asked.exchange(false);
+  write_one(Reason::kSignal, {purge || options().probe == ProbeKind::kPurge, own_thread});
 }
 
 bool is_asked() noexcept { return g_asked.load() != g_served_up_to.load(); }
@@ -60,7 +66,7 @@ void* run(void*) noexcept {
   do {
     {
       LockGuard guard(g_writing);
-      serve();
+      serve(true);
     }
     if (is_asked()) continue;
     g_thread.store(Thread::kNone);
@@ -73,7 +79,10 @@ void* run(void*) noexcept {
 
 void configure(const Served& served) noexcept { g_served = served; }
 
-void request() noexcept { g_asked.fetch_add(1); }
+void request(bool purge) noexcept {
+  if (purge) g_purge_asked.store(true);
+  g_asked.fetch_add(1);
+}
 
 bool needs_thread() noexcept { return g_thread.load() == Thread::kNone && is_asked(); }
 
@@ -97,7 +106,10 @@ bool start_thread() noexcept {
   return started;
 }
 
-void forget_requests() noexcept { g_served_up_to.store(g_asked.load()); }
+void forget_requests() noexcept {
+  g_purge_asked.store(false);
+  g_served_up_to.store(g_asked.load());
+}
 
 void at_exit(bool report_wanted) noexcept {
   if (mallard_thread.inside != 0) return;  // exit() from a handler that interrupted recording: it holds locks
@@ -113,8 +125,8 @@ void at_exit(bool report_wanted) noexcept {
   }
   // Descriptors that other threads cannot close under us; the host's stay open, for what it flushes later.
   if (report_wanted || is_asked()) os::call(SYS_unshare, CLONE_FILES);
-  serve();  // asked in the last moment: the thread may not even be there yet
-  if (report_wanted) write_one(Reason::kExit);
+  serve(false);  // asked in the last moment: the thread may not even be there yet
+  if (report_wanted) write_one(Reason::kExit, {options().probe == ProbeKind::kPurge, false});
   g_writing.unlock();
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/options.hpp"
 #include "report/columns.hpp"
+#include "report/probe.hpp"
 #include "report/text_sites.hpp"
 
 namespace mallard::report {
@@ -208,6 +209,7 @@ void write_text(const Snapshot& s, Sink& to) noexcept {
     write_sites_by_live(s, to);
     write_sites_by_allocated(s, to);
   }
+  write_probe_text(s, to);
   write_footer(s, to);
 }
 
