@@ -82,7 +82,31 @@ bool parse(std::string_view value, int& to) noexcept {
   return true;
 }
 
+/// A whole number with ms, s (the default), m or h.
+bool parse(std::string_view value, Interval& to) noexcept {
+  std::size_t digits = 0;
+  std::uint64_t number = 0;
+  for (; digits < value.size() && value[digits] >= '0' && value[digits] <= '9'; ++digits) {
+    if (number > kMaxIntervalNs) return false;
+    number = number * 10 + static_cast<std::uint64_t>(value[digits] - '0');
+  }
+  const std::string_view unit = part_of(value, digits);
+  std::uint64_t unit_ns = 0;
+  if (unit == "ms") unit_ns = 1'000'000;
+  else if (unit.empty() || unit == "s") unit_ns = 1'000'000'000;
+  else if (unit == "m") unit_ns = 60'000'000'000;
+  else if (unit == "h") unit_ns = 3'600'000'000'000;
+  std::uint64_t ns;
+  if (digits == 0 || unit_ns == 0 || __builtin_mul_overflow(number, unit_ns, &ns)) return false;
+  if (ns != 0 && (ns < kMinIntervalNs || ns > kMaxIntervalNs)) return false;
+  to.ns = ns;
+  return true;
+}
+
 constexpr const char* expectation(const char (&)[1024]) noexcept { return "1 to 1023 characters"; }
+constexpr const char* expectation(Interval) noexcept {
+  return "0, or a time from 10ms to 366 days: 10s, 500ms, 5m, 1h";
+}
 constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
 constexpr const char* expectation(Mode) noexcept { return "sample or off"; }
 constexpr const char* expectation(ProbeKind) noexcept { return "none or purge"; }

@@ -19,6 +19,13 @@ inline constexpr int kPurgeRequest = 0x70757267;
 inline constexpr std::uint64_t kMinSampleBytes = 1;
 inline constexpr std::uint64_t kMaxSampleBytes = std::uint64_t{1} << 40;
 
+/// A time between two events; 0 = never.
+struct Interval {
+  std::uint64_t ns;
+};
+inline constexpr std::uint64_t kMinIntervalNs = 10'000'000;
+inline constexpr std::uint64_t kMaxIntervalNs = std::uint64_t{366} * 24 * 3600 * 1'000'000'000;
+
 struct Options {
   char backend[1024] = "system";
   Mode mode = Mode::kSample;
@@ -26,6 +33,7 @@ struct Options {
   int signal = 12;  ///< SIGUSR2; 0 = none
   char report[1024] = "mallard.%e.%p.%n";
   ProbeKind probe = ProbeKind::kNone;
+  Interval interval = {0};
   bool at_exit = false;
   bool strict = false;
   bool verbose = false;

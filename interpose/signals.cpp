@@ -76,14 +76,13 @@ void call_host(int signal, siginfo_t* info, void* context) noexcept {
   else host.sa_handler(signal);
 }
 
-// --- coming back later, when the reporter thread could not be created at once ---
+// --- signals that timers of ours send: to come back later, and for ALLOC_INTERVAL ---
 
-constexpr int kRetryCookie = 0x6d616c6c;  // marks our timer's signals
-constexpr std::uint32_t kMaxRetries = 1500;
-constinit std::atomic<std::uint32_t> g_retries{0};
+// Kept away from the values that the host may give its own timers.
+constexpr int kRetryCookie = 0x6d616c6c, kIntervalCookie = 0x6d616c69;
 
-bool is_retry(const siginfo_t* info) noexcept {
-  return info && info->si_code == SI_TIMER && info->si_value.sival_int == kRetryCookie;
+bool is_timer(const siginfo_t* info, int cookie) noexcept {
+  return info && info->si_code == SI_TIMER && info->si_value.sival_int == cookie;
 }
 
 bool asks_for_purge(const siginfo_t* info) noexcept {
@@ -91,6 +90,36 @@ bool asks_for_purge(const siginfo_t* info) noexcept {
 }
 
 constexpr int kNoTimer = -1;
+
+/// \return a timer that is not set, or kNoTimer
+int make_timer(int signal, int cookie) noexcept {
+  struct sigevent event {};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = signal;
+  event.sigev_value.sival_int = cookie;
+  int timer = kNoTimer;
+  os::call(SYS_timer_create, CLOCK_MONOTONIC, os::arg(&event), os::arg(&timer));
+  return timer;
+}
+
+void start_interval() noexcept {
+  const std::uint64_t ns = options().interval.ns;
+  if (ns == 0) return;
+  const int timer = make_timer(options().signal, kIntervalCookie);
+  if (timer == kNoTimer) {
+    say::reporter_not_started("the kernel gave no timer for ALLOC_INTERVAL");
+    return;
+  }
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  const timespec step{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
+  const struct itimerspec forever { step, step };
+  os::call(SYS_timer_settime, timer, 0, os::arg(&forever), 0);
+}
+
+// --- coming back later, when the reporter thread could not be created at once ---
+
+constexpr std::uint32_t kMaxRetries = 1500;
+constinit std::atomic<std::uint32_t> g_retries{0};
 constinit std::atomic<int> g_timer{kNoTimer};
 
 void drop_timer() noexcept {
@@ -107,12 +136,8 @@ void retry_soon(int signal) noexcept {
     return;
   }
   if (g_timer.load() != kNoTimer) return;  // one is on its way
-  struct sigevent event {};
-  event.sigev_notify = SIGEV_SIGNAL;
-  event.sigev_signo = signal;
-  event.sigev_value.sival_int = kRetryCookie;
-  int timer = kNoTimer;
-  if (os::call(SYS_timer_create, CLOCK_MONOTONIC, os::arg(&event), os::arg(&timer)) < 0) {
+  const int timer = make_timer(signal, kRetryCookie);
+  if (timer == kNoTimer) {
     report::forget_requests();
     say::reporter_not_started("the kernel gave no timer");
     return;
@@ -129,7 +154,7 @@ void retry_soon(int signal) noexcept {
 
 void on_signal(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
-  const bool retry = is_retry(info);
+  const bool retry = is_timer(info, kRetryCookie);
   const int process_id = os::process_id();
   if (process_id != g_process_id) {  // a vfork child, which shares our memory, or a fork's first moment
     g_asked_early.store(asks_for_purge(info) ? -process_id : process_id);
@@ -142,7 +167,7 @@ void on_signal(int signal, siginfo_t* info, void* context) {
       else say::reporter_not_started("the process may create no more threads (ulimit -u, cgroup)");
     }
   }
-  if (!retry) call_host(signal, info, context);
+  if (!retry && !is_timer(info, kIntervalCookie)) call_host(signal, info, context);
   errno = saved;
 }
 
@@ -218,12 +243,14 @@ void signals_start() noexcept {
   set_host_action(inherited);
   safe_point_init();
   g_installed = install();
+  if (g_installed) start_interval();
 }
 
 void signals_after_fork_in_child() noexcept {
   g_retries.store(0);
   g_timer.store(kNoTimer);  // a child inherits no timers
   g_process_id = os::process_id();
+  if (g_installed) start_interval();
   const int asked_early = g_asked_early.exchange(0);
   if (asked_early != g_process_id && asked_early != -g_process_id) return;
   report::request(asked_early < 0);

@@ -28,6 +28,16 @@ TEST_CASE("options: defaults are those of the table") {
   REQUIRE_FALSE(o.at_exit);
 }
 
+TEST_CASE("options: intervals") {
+  REQUIRE(read({}, true).interval.ns == 0);
+  for (const auto& [text, ns] : std::vector<std::pair<std::string, std::uint64_t>>{
+           {"0", 0}, {"10ms", 10'000'000}, {"10", 10'000'000'000}, {"10s", 10'000'000'000}, {"5m", 300'000'000'000},
+           {"2h", 7'200'000'000'000}})
+    REQUIRE(read({"ALLOC_INTERVAL=" + text}, true).interval.ns == ns);
+  for (const std::string bad : {"9ms", "1d", "s", "-1s", "1.5s", "9000h", "99999999999999999999s", "18446744073709552s"})
+    REQUIRE(read({"ALLOC_INTERVAL=" + bad}, false).interval.ns == 0);
+}
+
 TEST_CASE("options: good values are taken") {
   const Options o = read({"ALLOC_BACKEND=jemalloc", "ALLOC_SAMPLE_BYTES=64K", "ALLOC_SIGNAL=usr1",
                           "ALLOC_REPORT=/x/%p", "ALLOC_AT_EXIT=1", "ALLOC_MODE=off", "TMPDIR=/var/tmp"}, true);
