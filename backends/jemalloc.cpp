@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/attributes.hpp"
 #include "base/math.hpp"
 
 extern "C" {
@@ -18,6 +19,8 @@ void* mallard_je_memalign(std::size_t, std::size_t);
 std::size_t mallard_je_malloc_usable_size(void*);
 int mallard_je_mallctl(const char*, void*, std::size_t*, void*, std::size_t);
 void mallard_je_malloc_stats_print(void (*)(void*, const char*), void*, const char*);
+// The variable that holds the page map; absent before jemalloc 5.3.
+__attribute__((weak, visibility("hidden"))) extern char mallard_je_je_arena_emap_global[];
 
 // What jemalloc takes from libm, which libmallard.so does not depend on.
 __attribute__((visibility("hidden"))) double mallard_libm_exp(double x) { return mallard::math::exp(x); }
@@ -32,6 +35,20 @@ namespace mallard::backends {
 namespace {
 
 int statistics(Statistic* to) noexcept { return jemalloc_statistics(mallard_je_mallctl, to); }
+
+CensusResult census(const CensusRequest& request) noexcept {
+  constexpr std::uintptr_t kMapBytes =
+      (std::uintptr_t{2} << 20) + 64;  // the tree's root and what is before it
+  const std::uintptr_t map = address_of(mallard_je_je_arena_emap_global);
+  return jemalloc_census({.mallctl = mallard_je_mallctl,
+                          .malloc = mallard_je_malloc,
+                          .free = mallard_je_free,
+                          .usable_size = mallard_je_malloc_usable_size,
+                          .data = map ? AddressRange{map, map + kMapBytes} : AddressRange{},
+                          .arenas_can_end = false},
+                         request);
+}
+
 int trim(std::size_t) noexcept { return jemalloc_trim(mallard_je_mallctl); }
 bool purge() noexcept { return jemalloc_trim(mallard_je_mallctl) == 1; }
 void print_stats() noexcept { mallard_je_malloc_stats_print(nullptr, nullptr, nullptr); }
@@ -47,6 +64,7 @@ bool use_jemalloc(Backend* out) noexcept {
   out->extras = {trim, print_stats, nullptr, nullptr, nullptr};
   out->statistics = statistics;
   out->purge = {purge, kJemallocPurgeCall, kJemallocPurgeCaveat};
+  out->census = census;
   return true;
 }
 

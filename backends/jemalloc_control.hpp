@@ -36,4 +36,16 @@ inline constexpr const char* kJemallocPurgeCall = "arena.4096.purge";
 inline constexpr const char* kJemallocPurgeCaveat =
     "free blocks in the caches of other threads keep their slabs";
 
+/// What a census needs of a jemalloc.
+struct JemallocAccess {
+  Mallctl* mallctl;
+  void* (*malloc)(std::size_t);
+  void (*free)(void*);
+  std::size_t (*usable_size)(void*);
+  AddressRange data;    ///< its global variables, which hold the root of its page map
+  bool arenas_can_end;  ///< the program can destroy arenas, and unmaps their books then
+};
+/// \context reporter
+CensusResult jemalloc_census(const JemallocAccess& access, const CensusRequest& request) noexcept;
+
 }  // namespace mallard::backends

@@ -24,6 +24,7 @@ constinit struct {
   void (*collect)(bool);
   void (*release)();
   int (*trim)(std::size_t);
+  AddressRange data;  ///< the object's global variables
 } g_raw{};
 
 void* raw_memalign(std::size_t alignment, std::size_t bytes) noexcept {
@@ -121,6 +122,16 @@ bool purge_by_trim() noexcept {
   return true;
 }
 
+CensusResult loaded_jemalloc_census(const CensusRequest& request) noexcept {
+  return jemalloc_census({.mallctl = g_raw.mallctl,
+                          .malloc = g_raw.functions.malloc,
+                          .free = g_raw.functions.free,
+                          .usable_size = g_raw.functions.usable_size,
+                          .data = g_raw.data,
+                          .arenas_can_end = true},
+                         request);
+}
+
 const char* jemalloc_version() noexcept {
   const char* text = nullptr;
   std::size_t size = sizeof text;
@@ -174,6 +185,7 @@ bool identify(const link_map* object, Backend* out) noexcept {
     out->statistics = loaded_jemalloc_statistics;
     out->extras.trim = loaded_jemalloc_trim;
     out->purge = {purge_by_mallctl, kJemallocPurgeCall, kJemallocPurgeCaveat};
+    out->census = loaded_jemalloc_census;
   } else {
     return false;
   }
@@ -213,6 +225,7 @@ void describe(const link_map* object, Backend* out) noexcept {
   out->functions.memalign = checked_memalign;
   if (!out->functions.usable_size) out->functions.usable_size = no_usable_size;
   out->object = object;
+  data_range(object, &g_raw.data.begin, &g_raw.data.end);
   set_text(out->path, sizeof out->path, view_of(object->l_name));
   out->extras.trim = find_function<int(std::size_t)>(object, "malloc_trim");
   out->extras.print_stats = find_function<void()>(object, "malloc_stats");

@@ -114,7 +114,9 @@ link_map* own_object() noexcept {
 
 link_map* libc_object() noexcept { return find_definer(first_object(), "gnu_get_libc_version"); }
 
-bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
+namespace {
+
+bool range_of(const link_map* object, ElfW(Word) flag, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
   const ElfW(Phdr) * segments;
   int count;
   if (object == first_object()) {  // its load bias may be 0
@@ -131,12 +133,22 @@ bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* e
   *end = 0;
   for (int i = 0; i < count; ++i) {
     const ElfW(Phdr)& s = segments[i];
-    if (s.p_type != PT_LOAD || !(s.p_flags & PF_X)) continue;
+    if (s.p_type != PT_LOAD || !(s.p_flags & flag)) continue;
     const std::uintptr_t from = object->l_addr + s.p_vaddr;
     if (from < *begin) *begin = from;
     if (from + s.p_memsz > *end) *end = from + s.p_memsz;
   }
   return *end != 0;
+}
+
+}  // namespace
+
+bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
+  return range_of(object, PF_X, begin, end);
+}
+
+bool data_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
+  return range_of(object, PF_W, begin, end);
 }
 
 }  // namespace mallard

@@ -22,6 +22,8 @@ link_map* libc_object() noexcept;   ///< the object that defines gnu_get_libc_ve
 
 /// Executable addresses of `object`, from its program headers in memory. \return false if unreadable
 bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept;
+/// Writable addresses of `object`, its .bss included. \return false if unreadable
+bool data_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept;
 
 template <typename Function>
 Function* find_function(const link_map* object, const char* name) noexcept {
