@@ -35,7 +35,6 @@ class PageCopies {
       pages_[slot] = 0;
       if (!os::copy_if_readable(copies_[slot], page, kPageBytes)) return nullptr;
       pages_[slot] = page;
-      ++reads_;
     }
     return copies_[slot] + (from - page);
   }
@@ -49,12 +48,9 @@ class PageCopies {
     return p != nullptr;
   }
 
-  std::uint64_t reads() const noexcept { return reads_; }
-
  private:
   static constexpr std::size_t kSlots = 16;
   std::uintptr_t pages_[kSlots] = {};
-  std::uint64_t reads_ = 0;
   alignas(64) unsigned char copies_[kSlots][kPageBytes] = {};
 };
 
