@@ -104,6 +104,34 @@ link_map* find_definer(link_map* first, const char* name) noexcept {
   return nullptr;
 }
 
+bool imports(const link_map* object, const char* name) noexcept {
+  if (!object || !object->l_ld) return false;
+  const DynamicTables t = read_tables(object);
+  if (!t.strings || !t.symbols) return false;
+  struct {
+    ElfW(Addr) at;
+    std::size_t bytes;
+  } calls{}, others{};
+  for (const ElfW(Dyn)* d = object->l_ld; d->d_tag != DT_NULL; ++d) {
+    if (d->d_tag == DT_JMPREL) calls.at = d->d_un.d_ptr;
+    if (d->d_tag == DT_PLTRELSZ) calls.bytes = d->d_un.d_val;
+    if (d->d_tag == DT_RELA) others.at = d->d_un.d_ptr;
+    if (d->d_tag == DT_RELASZ) others.bytes = d->d_un.d_val;
+  }
+  for (auto table : {calls, others}) {
+    if (table.at == 0) continue;
+    if (table.at < object->l_addr) table.at += object->l_addr;
+    const auto* relocation = reinterpret_cast<const ElfW(Rela)*>(table.at);
+    for (std::size_t i = 0; i < table.bytes / sizeof *relocation; ++i) {
+      const std::size_t index = ELF64_R_SYM(relocation[i].r_info);
+      if (index != 0 && t.symbols[index].st_shndx == SHN_UNDEF &&
+          view_of(t.strings + t.symbols[index].st_name) == view_of(name))
+        return true;
+    }
+  }
+  return false;
+}
+
 link_map* first_object() noexcept { return _r_debug.r_map; }
 
 link_map* own_object() noexcept {

@@ -20,6 +20,9 @@ link_map* first_object() noexcept;  ///< the executable
 link_map* own_object() noexcept;    ///< libmallard.so
 link_map* libc_object() noexcept;   ///< the object that defines gnu_get_libc_version
 
+/// True if `object` calls or refers to a function `name` that it does not define itself.
+bool imports(const link_map* object, const char* name) noexcept;
+
 /// Executable addresses of `object`, from its program headers in memory. \return false if unreadable
 bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept;
 /// Writable addresses of `object`, its .bss included. \return false if unreadable

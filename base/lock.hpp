@@ -31,6 +31,22 @@ class Lock {
       os::call(SYS_futex, os::arg(&word_), FUTEX_WAIT_PRIVATE, kContended);
   }
 
+  /// \return false if the lock was not free within `ns` nanoseconds
+  bool try_lock_for(std::uint64_t ns) noexcept {
+    if (try_lock()) return true;
+    const std::uint64_t deadline = os::monotonic_ns() + ns;
+    while (word_.exchange(kContended, std::memory_order_acquire) != kFree) {
+      const std::uint64_t now = os::monotonic_ns();
+      if (now >= deadline) return false;
+      constexpr std::uint64_t kSecond = 1'000'000'000;
+      const struct {
+        std::uint64_t seconds, nanoseconds;
+      } left{(deadline - now) / kSecond, (deadline - now) % kSecond};
+      os::call(SYS_futex, os::arg(&word_), FUTEX_WAIT_PRIVATE, kContended, os::arg(&left));
+    }
+    return true;
+  }
+
   void unlock() noexcept {
     if (word_.exchange(kFree, std::memory_order_release) == kContended)
       os::call(SYS_futex, os::arg(&word_), FUTEX_WAKE_PRIVATE, 1);

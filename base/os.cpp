@@ -7,13 +7,44 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include <atomic>
+
 namespace mallard::os {
 namespace {
+
+/// A slot is taken by its end (0 = free), so that mapping and unmapping threads need no lock.
+struct Slot {
+  std::atomic<std::uintptr_t> begin{0}, end{0};
+};
+constinit Slot g_own[kMaxOwnRanges];
+constinit std::atomic<std::uint64_t> g_own_dropped{0};
+
+void remember(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  for (Slot& slot : g_own) {
+    std::uintptr_t free = 0;
+    if (slot.end.load(std::memory_order_relaxed) != 0) continue;
+    if (!slot.end.compare_exchange_strong(free, end, std::memory_order_relaxed)) continue;
+    slot.begin.store(begin, std::memory_order_release);
+    return;
+  }
+  g_own_dropped.fetch_add(1, std::memory_order_relaxed);
+}
+
+void forget(std::uintptr_t begin) noexcept {
+  for (Slot& slot : g_own)
+    if (slot.begin.load(std::memory_order_relaxed) == begin) {
+      slot.begin.store(0, std::memory_order_relaxed);
+      slot.end.store(0, std::memory_order_release);
+      return;
+    }
+}
 
 void* map_with(std::size_t bytes, long protection, long flags) noexcept {
   long r =
       call(SYS_mmap, 0, static_cast<long>(bytes), protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
-  return r < 0 && r > -4096 ? nullptr : reinterpret_cast<void*>(r);
+  if (r < 0 && r > -4096) return nullptr;
+  remember(static_cast<std::uintptr_t>(r), align_up(static_cast<std::uintptr_t>(r) + bytes, kPageBytes));
+  return reinterpret_cast<void*>(r);
 }
 
 std::uint64_t clock_ns(clockid_t clock) noexcept {
@@ -29,7 +60,23 @@ void* reserve(std::size_t bytes) noexcept { return map_with(bytes, PROT_NONE, MA
 void* map_sparse(std::size_t bytes) noexcept {
   return map_with(bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
 }
-void unmap(void* p, std::size_t bytes) noexcept { call(SYS_munmap, arg(p), static_cast<long>(bytes)); }
+void unmap(void* p, std::size_t bytes) noexcept {
+  forget(address_of(p));  // first: the kernel may give the address to another thread at once
+  call(SYS_munmap, arg(p), static_cast<long>(bytes));
+}
+
+std::uint32_t own_ranges(OwnRange* to, std::uint32_t room) noexcept {
+  std::uint32_t n = 0;
+  for (const Slot& slot : g_own) {
+    const std::uintptr_t begin = slot.begin.load(std::memory_order_acquire);
+    const std::uintptr_t end = slot.end.load(std::memory_order_relaxed);
+    if (n < room && begin != 0 && begin < end) to[n++] = {begin, end};
+  }
+  return n;
+}
+
+std::uint64_t unknown_own_ranges() noexcept { return g_own_dropped.load(std::memory_order_relaxed); }
+
 bool protect(void* p, std::size_t bytes, int protection) noexcept {
   return call(SYS_mprotect, arg(p), static_cast<long>(bytes), protection) == 0;
 }

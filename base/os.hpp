@@ -43,8 +43,18 @@ void* map(std::size_t bytes) noexcept;
 void* reserve(std::size_t bytes) noexcept;
 /// Memory that is not counted as committed until it is touched. \context refill
 void* map_sparse(std::size_t bytes) noexcept;
+/// Gives back what one of the three above returned, whole. \context refill
 void unmap(void* p, std::size_t bytes) noexcept;
 bool protect(void* p, std::size_t bytes, int protection) noexcept;
+
+/// Memory that map(), reserve() or map_sparse() gave and unmap() did not take back: mallard's own.
+struct OwnRange {
+  std::uintptr_t begin, end;
+};
+inline constexpr std::uint32_t kMaxOwnRanges = 1024;
+/// \return how many ranges, in no order, were written to `to` \context reporter
+std::uint32_t own_ranges(OwnRange* to, std::uint32_t room) noexcept;
+std::uint64_t unknown_own_ranges() noexcept;  ///< given out when no more could be remembered
 
 long open(const char* path, int flags, int mode = 0) noexcept;  ///< adds O_CLOEXEC
 long read(int fd, void* to, std::size_t bytes) noexcept;

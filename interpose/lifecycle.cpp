@@ -16,6 +16,7 @@
 #include "interpose/early.hpp"
 #include "interpose/signals.hpp"
 #include "interpose/slow_paths.hpp"
+#include "record/mappings.hpp"
 #include "report/reporter.hpp"
 
 extern "C" void* __libc_stack_end;
@@ -230,9 +231,16 @@ void read_environment() noexcept {
   if (!good && read.strict) refuse();
 }
 
-void before_fork() noexcept { record::before_fork(); }
-void after_fork_in_parent() noexcept { record::after_fork_in_parent(); }
+void before_fork() noexcept {
+  record::before_fork();
+  record::mappings_before_fork();
+}
+void after_fork_in_parent() noexcept {
+  record::mappings_after_fork_in_parent();
+  record::after_fork_in_parent();
+}
 void after_fork_in_child() noexcept {
+  record::mappings_after_fork_in_child();
   record::after_fork_in_child();
   report::after_fork_in_child();
   signals_after_fork_in_child();

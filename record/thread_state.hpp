@@ -15,6 +15,7 @@ struct ThreadState {
   std::uint64_t countdown;
   std::uint64_t random;  ///< state of the generator; 0 = not seeded
   std::uint32_t inside;  ///< > 0 while this thread is inside recording: its allocations are not booked
+  std::uint32_t in_mapping_log;  ///< > 0 while this thread notes a mapping: a signal handler must not
 };
 
 }  // namespace mallard::record

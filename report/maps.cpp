@@ -71,7 +71,8 @@ std::string_view unescape(std::string_view from, Arena& arena) noexcept {
   return {to, n};
 }
 
-bool parse(std::string_view line, Arena& arena, Mapping* m) noexcept {
+/// \param before the previous line's: neighbours often have the same path, which is kept once
+bool parse(std::string_view line, Arena& arena, const Mapping& before, Mapping* m) noexcept {
   Cursor at(line);
   std::uint64_t begin, end, major, minor;
   if (!at.number(16, &begin) || !at.skip('-') || !at.number(16, &end) || !at.skip(' ')) return false;
@@ -83,12 +84,18 @@ bool parse(std::string_view line, Arena& arena, Mapping* m) noexcept {
   m->begin = begin;
   m->end = end;
   m->readable = rights[0] == 'r';
+  m->writable = rights[1] == 'w';
   m->executable = rights[2] == 'x';
+  m->shared = rights[3] == 's';
   m->device = (minor & 0xff) | major << 8 | (minor & ~std::uint64_t{0xff}) << 12;  // st_dev's packing
   m->deleted = false;
   m->path = {};
-  // Most lines are data or anonymous; their paths are not worth memory.
-  if (!m->executable && (m->offset != 0 || m->inode == 0)) return true;
+  if (at.rest().empty()) return true;
+  const bool same = m->inode != 0 && m->inode == before.inode && m->device == before.device;
+  if (same && at.rest() == before.path) {
+    m->path = before.path;
+    return true;
+  }
   m->path = unescape(at.rest(), arena);
   if (m->inode != 0 && m->path.ends_with(kDeleted)) {
     m->deleted = true;
@@ -108,17 +115,21 @@ bool for_each_mapping(Arena& arena, const char* maps_path,
   std::size_t have = 0;
   long got;
   bool in_overlong = false;  // the start of this line was given away already
+  Mapping before{};
   while ((got = os::read(static_cast<int>(fd), buffer + have, kBufferBytes - have)) > 0) {
     have += static_cast<std::size_t>(got);
     std::string_view rest(buffer, have);
     for (std::size_t length; (length = rest.find('\n')) != rest.npos; rest.remove_prefix(length + 1)) {
       Mapping mapping{};
-      if (!in_overlong && parse(part_of(rest, 0, length), arena, &mapping)) take(mapping, opaque);
+      if (!in_overlong && parse(part_of(rest, 0, length), arena, before, &mapping)) {
+        take(mapping, opaque);
+        before = mapping;
+      }
       in_overlong = false;
     }
     if (rest.size() == kBufferBytes) {
       Mapping mapping{};
-      if (!in_overlong && parse(rest, arena, &mapping)) take(mapping, opaque);
+      if (!in_overlong && parse(rest, arena, before, &mapping)) take(mapping, opaque);
       in_overlong = true;
       rest.remove_prefix(rest.size());
     }

@@ -16,7 +16,7 @@ struct Mapping {
   std::uintptr_t begin, end;
   std::uint64_t offset, device, inode;  ///< device as stat gives it
   std::string_view path;                ///< unescaped, without " (deleted)"; empty = anonymous
-  bool readable, executable, deleted;
+  bool readable, writable, executable, shared, deleted;
 };
 
 /// Calls `take` with each mapping, in address order. Lines that are no mapping are left out; a path that is

@@ -16,7 +16,6 @@ constexpr std::string_view kAnonymousName = "[anonymous code]";
 /// A loaded ELF object, known from the mapping of its first page.
 struct Candidate {
   Module module;
-  std::uintptr_t span_begin, span_end;  ///< of all its segments
   std::uintptr_t code_begin, code_end;  ///< of its executable segments
   bool used;
 };
@@ -56,18 +55,22 @@ bool place(const ElfHeader& header, const Mapping& mapping, Candidate* out) noex
   const std::uint64_t address = (at->p_vaddr & ~kPageMask) + (mapping.offset - (at->p_offset & ~kPageMask));
   const std::uintptr_t bias = mapping.begin - address;
   out->module.load_bias = bias;
-  out->span_begin = out->code_begin = ~std::uintptr_t{0};
+  Module& module = out->module;
+  module.span_begin = module.data_begin = out->code_begin = ~std::uintptr_t{0};
+  module.span_end = out->code_end = 0;
   for (const Elf64_Phdr& s : header.segments) {
     if (s.p_type != PT_LOAD) continue;
     const std::uintptr_t begin = bias + (s.p_vaddr & ~kPageMask);
     const std::uintptr_t end = bias + align_up(s.p_vaddr + s.p_memsz, kPageBytes);
-    if (begin < out->span_begin) out->span_begin = begin;
-    if (end > out->span_end) out->span_end = end;
+    if (begin < module.span_begin) module.span_begin = begin;
+    if (end > module.span_end) module.span_end = end;
+    if ((s.p_flags & PF_W) && begin < module.data_begin) module.data_begin = begin;
     if (!(s.p_flags & PF_X)) continue;
     if (begin < out->code_begin) out->code_begin = begin;
     if (end > out->code_end) out->code_end = end;
   }
-  return out->span_begin <= mapping.begin && mapping.begin < out->span_end;
+  if (module.data_begin > module.span_end) module.data_begin = module.span_end;
+  return module.span_begin <= mapping.begin && mapping.begin < module.span_end;
 }
 
 /// An ELF object whose first page is `mapping`, from what stands in memory there.
@@ -80,7 +83,8 @@ bool candidate_from_memory(const Mapping& mapping, Arena& arena, Candidate* out)
   ElfHeader header;
   if (!read_elf_header(image, arena, &header) || !place(header, mapping, out)) return false;
   // Notes may stand in a later mapping of the same object.
-  if (!vdso) image.use_vanishing_memory(out->span_begin, out->span_end - out->span_begin);
+  if (!vdso)
+    image.use_vanishing_memory(out->module.span_begin, out->module.span_end - out->module.span_begin);
   out->module.build_id = read_build_id(image, header, true, arena);
   return true;
 }
@@ -141,7 +145,8 @@ class Builder {
     // Objects lie side by side: the owner is nearly always the last one found.
     for (std::size_t i = candidates_.size(); i-- > 0;) {
       const Candidate& c = candidates_[i];
-      if (same_file(c.module, mapping) && mapping.begin >= c.span_begin && mapping.end <= c.span_end)
+      if (same_file(c.module, mapping) && mapping.begin >= c.module.span_begin &&
+          mapping.end <= c.module.span_end)
         return static_cast<int>(i);
       // Anonymous code where an object's code belongs replaces it (huge pages, patched pages).
       if (mapping.inode == 0 && mapping.begin >= c.code_begin && mapping.end <= c.code_end)

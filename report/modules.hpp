@@ -22,10 +22,12 @@ enum class ModuleKind : std::uint8_t {
 
 /// What executable memory belongs to. Strings live in the arena.
 struct Module {
-  std::string_view path;      ///< without " (deleted)"; "[vdso]"; "[anonymous code]"
-  std::string_view build_id;  ///< lower-case hex; empty = none
-  std::uintptr_t load_bias;   ///< address in the process - address in the ELF file
-  std::uintptr_t begin, end;  ///< from its first to its last executable mapping
+  std::string_view path;                ///< without " (deleted)"; "[vdso]"; "[anonymous code]"
+  std::string_view build_id;            ///< lower-case hex; empty = none
+  std::uintptr_t load_bias;             ///< address in the process - address in the ELF file
+  std::uintptr_t begin, end;            ///< from its first to its last executable mapping
+  std::uintptr_t span_begin, span_end;  ///< of all its segments, .bss included; 0 if it is no ELF
+  std::uintptr_t data_begin;            ///< where its writable segments begin; span_end if there is none
   std::uint64_t device, inode;
   std::uintptr_t map_begin, map_end;  ///< the mapping behind /proc/self/map_files for its file
   ModuleKind kind;

@@ -32,6 +32,7 @@ constinit std::atomic<std::uint32_t> g_served_up_to{0};
 constinit std::atomic<bool> g_purge_asked{false};
 constinit Lock g_writing;  // the reporter thread and an exiting one
 constinit int g_number = 0;
+constinit std::atomic<std::uintptr_t> g_stack{0};
 
 constexpr std::size_t kStackBytes = 512 * 1024;
 
@@ -60,6 +61,7 @@ bool is_asked() noexcept { return g_asked.load() != g_served_up_to.load(); }
 /// Lives for one burst of requests.
 void* run(void*) noexcept {
   prctl(PR_SET_NAME, "mallard");
+  g_stack.store(address_of(__builtin_frame_address(0)));
   // Descriptors of our own, of the host's only stderr: it may close all of its own meanwhile and open its
   // files under the numbers of ours. Anew for each burst, because stderr changes.
   os::call(SYS_close_range, 3, UINT32_MAX, CLOSE_RANGE_UNSHARE);
@@ -69,9 +71,11 @@ void* run(void*) noexcept {
       serve(true);
     }
     if (is_asked()) continue;
+    const std::uintptr_t stack = g_stack.exchange(0);
     g_thread.store(Thread::kNone);
     Thread none = Thread::kNone;
     if (!is_asked() || !g_thread.compare_exchange_strong(none, Thread::kRunning)) return nullptr;
+    g_stack.store(stack);
   } while (true);
 }
 
@@ -130,7 +134,10 @@ void at_exit(bool report_wanted) noexcept {
   g_writing.unlock();
 }
 
+std::uintptr_t reporter_stack() noexcept { return g_stack.load(); }
+
 void after_fork_in_child() noexcept {
+  g_stack.store(0);
   new (&g_writing) Lock;  // the parent's reporter may have held it
   g_thread.store(Thread::kNone);
   forget_requests();

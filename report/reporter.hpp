@@ -36,6 +36,9 @@ void forget_requests() noexcept;
 /// is wanted, from the calling thread. \context exit
 void at_exit(bool report_wanted) noexcept;
 
+/// An address in the reporter thread's stack; 0 = there is no such thread. \context reporter
+std::uintptr_t reporter_stack() noexcept;
+
 void after_fork_in_child() noexcept;
 
 }  // namespace mallard::report

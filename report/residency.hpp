@@ -34,6 +34,8 @@ class Residency {
   /// Scans `ranges` (ascending, page-aligned). Ranges that vanish meanwhile are skipped.
   /// \return false if memory is out or no method works
   bool scan(Arena& arena, std::span<const AddressRange> ranges) noexcept;
+  /// The same, by `best` or a worse method. For tests.
+  bool scan(Arena& arena, std::span<const AddressRange> ranges, ResidencyMethod best) noexcept;
 
   /// Bytes of [begin, end) that are in memory.
   std::uint64_t resident_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept;
@@ -42,7 +44,10 @@ class Residency {
 
   std::span<const ResidentRun> runs() const noexcept { return runs_; }
   ResidencyMethod method() const noexcept { return method_; }
-  std::uint64_t vanished_bytes() const noexcept { return vanished_; }  ///< unmapped between listing and scan
+  std::uint64_t vanished_bytes() const noexcept {
+    return vanished_;
+  }  ///< unmapped between listing and scan;
+     ///< PAGEMAP_SCAN does not tell, others do
 
  private:
   std::span<const ResidentRun> runs_;
