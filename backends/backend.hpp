@@ -47,7 +47,8 @@ inline constexpr int kMaxStatistics = 8;
 struct Purge {
   bool (*run)() = nullptr;  ///< false: the allocator refused; nullptr = it cannot be asked \context reporter
   const char* call = nullptr;    ///< what run() calls, as the allocator's documents name it
-  const char* caveat = nullptr;  ///< what it leaves or holds up, one clause
+  const char* leaves = nullptr;  ///< free memory that it does not reach, one clause
+  const char* holds = nullptr;   ///< whom it makes wait, one clause
 };
 
 struct Backend {

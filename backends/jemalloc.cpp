@@ -63,7 +63,7 @@ bool use_jemalloc(Backend* out) noexcept {
                     mallard_je_realloc, mallard_je_memalign, mallard_je_malloc_usable_size};
   out->extras = {trim, print_stats, nullptr, nullptr, nullptr};
   out->statistics = statistics;
-  out->purge = {purge, kJemallocPurgeCall, kJemallocPurgeCaveat};
+  out->purge = {purge, kJemallocPurgeCall, kJemallocPurgeLeaves, kJemallocPurgeHolds};
   out->census = census;
   return true;
 }

@@ -33,8 +33,10 @@ inline int jemalloc_trim(Mallctl* mallctl) noexcept {
 }
 
 inline constexpr const char* kJemallocPurgeCall = "arena.4096.purge";
-inline constexpr const char* kJemallocPurgeCaveat =
+inline constexpr const char* kJemallocPurgeLeaves =
     "free blocks in the caches of other threads keep their slabs";
+inline constexpr const char* kJemallocPurgeHolds =
+    "threads that ask an arena for new pages wait while the kernel takes its free ones";
 
 /// What a census needs of a jemalloc.
 struct JemallocAccess {

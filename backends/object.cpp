@@ -162,7 +162,8 @@ bool identify(const link_map* object, Backend* out) noexcept {
       out->extras.trim = mimalloc_trim;
       out->purge = {purge_by_collect, "mi_collect(true)",
                     version.view()[0] == '2' ? "mimalloc 2 gives back nothing from pages of other threads"
-                                             : "what other threads have freed and not collected stays"};
+                                             : "what other threads have freed and not collected stays",
+                    "nobody waits"};
     }
   } else if (auto* tc_version = find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
     int major = 0, minor = 0;
@@ -176,7 +177,8 @@ bool identify(const link_map* object, Backend* out) noexcept {
     if (g_raw.release) {
       out->extras.trim = tcmalloc_trim;
       out->purge = {purge_by_release, "MallocExtension::ReleaseFreeMemory",
-                    "it holds the page heap's lock meanwhile; thread caches stay filled"};
+                    "free blocks in thread caches keep their spans",
+                    "threads that ask the page heap for spans wait meanwhile"};
     }
   } else if ((g_raw.mallctl = find_function<Mallctl>(object, "mallctl"))) {
     set_text(out->name, sizeof out->name, "jemalloc");
@@ -184,7 +186,7 @@ bool identify(const link_map* object, Backend* out) noexcept {
     out->ask_version = jemalloc_version;  // a control: it would be initialised before its environment is set
     out->statistics = loaded_jemalloc_statistics;
     out->extras.trim = loaded_jemalloc_trim;
-    out->purge = {purge_by_mallctl, kJemallocPurgeCall, kJemallocPurgeCaveat};
+    out->purge = {purge_by_mallctl, kJemallocPurgeCall, kJemallocPurgeLeaves, kJemallocPurgeHolds};
     out->census = loaded_jemalloc_census;
   } else {
     return false;
@@ -234,8 +236,8 @@ void describe(const link_map* object, Backend* out) noexcept {
   out->extras.malloc_info = find_function<int(int, FILE*)>(object, "malloc_info");
   g_raw.trim = out->extras.trim;
   if (g_raw.trim)
-    out->purge = {purge_by_trim, "malloc_trim(0)",
-                  "it holds each arena's lock while it walks the arena, up to seconds on large heaps"};
+    out->purge = {purge_by_trim, "malloc_trim(0)", "free blocks in thread caches keep their pages",
+                  "threads wait for an arena that it walks, up to seconds on large heaps"};
   if (!identify(object, out)) {
     set_text(out->name, sizeof out->name, file_name_of(view_of(object->l_name)));
     set_text(out->version, sizeof out->version, "unknown");

@@ -9,7 +9,8 @@
 namespace mallard {
 namespace {
 
-constinit Options g_options;
+/// The mark is set when the options are: who finds it finds them complete.
+constinit OptionsInForce g_in_force{"", sizeof(OptionsInForce), {}};
 
 struct SignalName {
   std::string_view name;
@@ -186,7 +187,10 @@ const char* what_is_expected(std::string_view variable, std::string_view value) 
   return nullptr;
 }
 
-const Options& options() noexcept { return g_options; }
-void set_options(const Options& options) noexcept { g_options = options; }
+const Options& options() noexcept { return g_in_force.options; }
+void set_options(const Options& options) noexcept {
+  g_in_force.options = options;
+  memcpy(g_in_force.mark, kOptionsMark, sizeof kOptionsMark);
+}
 
 }  // namespace mallard

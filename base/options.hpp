@@ -40,6 +40,15 @@ struct Options {
   char temporary_directory[256] = "/tmp";  ///< TMPDIR, where reports go if ALLOC_REPORT cannot be written
 };
 
+/// The options in force as the `mallard` command finds them in another process's memory: a program may
+/// overwrite its environment (setproctitle does), but not this. Lies in the writable data of libmallard.so.
+struct OptionsInForce {
+  char mark[24];
+  std::uint64_t bytes;  ///< of this structure: another value is another build
+  Options options;
+};
+inline constexpr char kOptionsMark[24] = "mallard's options: 1";
+
 /// Reads the variables of options.def from `environment` (NULL-terminated, may be nullptr). A value that
 /// cannot be used gets one line on stderr and the default stays.
 /// \return false if some value could not be used

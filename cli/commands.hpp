@@ -13,9 +13,10 @@ using Run = std::function<ExitStatus()>;
 using AddCommand = void (*)(CLI::App& app, Run* run);
 
 void add_check(CLI::App& app, Run* run);
+void add_dump(CLI::App& app, Run* run);
 void add_run(CLI::App& app, Run* run);
 
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
-inline constexpr AddCommand kCommands[] = {add_run, add_check};
+inline constexpr AddCommand kCommands[] = {add_run, add_check, add_dump};
 
 }  // namespace mallard::cli

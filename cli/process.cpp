@@ -8,6 +8,7 @@
 
 #include "base/options.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -101,10 +102,57 @@ std::string variable_of(int pid, const std::string& name) {
 
 }  // namespace
 
+namespace {
+
+bool is_text(const char* text, std::size_t bytes) { return std::memchr(text, '\0', bytes) != nullptr; }
+
+/// Looks for OptionsInForce in the writable data of libmallard.so.
+bool find_options(int pid, ProcessOptions* out) {
+  const int memory = open(fmt::format("/proc/{}/mem", pid).c_str(), O_RDONLY | O_CLOEXEC);
+  if (memory < 0) return false;
+  std::ifstream maps(fmt::format("/proc/{}/maps", pid));
+  bool found = false;
+  for (std::string line; !found && std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    char rights[5] = "";
+    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, rights) != 3) continue;
+    if (rights[1] != 'w' || line.find("/libmallard.so") == line.npos) continue;
+    std::string data(end - begin, '\0');
+    const ssize_t n = pread(memory, data.data(), data.size(), static_cast<off_t>(begin));
+    if (n <= 0) continue;
+    data.resize(static_cast<std::size_t>(n));
+    const std::size_t at = data.find(std::string_view(kOptionsMark, sizeof kOptionsMark));
+    OptionsInForce copy;
+    if (at == data.npos || data.size() - at < sizeof copy) continue;
+    std::memcpy(&copy, data.data() + at, sizeof copy);
+    const Options& o = copy.options;
+    if (copy.bytes != sizeof copy || o.signal < 0 || o.signal > 64) continue;
+    if (!is_text(o.report, sizeof o.report) || !is_text(o.temporary_directory, sizeof o.temporary_directory))
+      continue;
+    *out = {o.signal, o.report, o.temporary_directory};
+    found = true;
+  }
+  close(memory);
+  return found;
+}
+
+}  // namespace
+
+ProcessOptions read_process_options(int pid) {
+  ProcessOptions options;
+  if (find_options(pid, &options)) return options;
+  const std::string signal = variable_of(pid, "ALLOC_SIGNAL"), report = variable_of(pid, "ALLOC_REPORT"),
+                    directory = variable_of(pid, "TMPDIR");
+  const Options preset;
+  const int parsed = signal.empty() ? -1 : parse_signal(signal);
+  options.signal = parsed < 0 ? preset.signal : parsed;
+  options.report = report.empty() ? preset.report : report;
+  options.temporary_directory = directory.empty() ? preset.temporary_directory : directory;
+  return options;
+}
+
 ReportSignal read_report_signal(int pid) {
-  const std::string asked = variable_of(pid, "ALLOC_SIGNAL");
-  const int parsed = asked.empty() ? -1 : parse_signal(asked);
-  ReportSignal signal{parsed < 0 ? Options{}.signal : parsed, false, true};
+  ReportSignal signal{read_process_options(pid).signal, false, true};
   if (signal.number == 0) return signal;
   const std::uint64_t bit = std::uint64_t{1} << (signal.number - 1);
   signal.caught = (signal_set(fmt::format("/proc/{}/status", pid), "SigCgt") & bit) != 0;

@@ -24,6 +24,17 @@ struct Process {
 /// zombie)
 Process read_process(int pid);
 
+/// The options of libmallard.so in a running process.
+struct ProcessOptions {
+  int signal;          ///< 0 = none
+  std::string report;  ///< ALLOC_REPORT
+  std::string temporary_directory;
+};
+
+/// Read from the library's own memory, or, where that is not permitted, from the environment, which a program
+/// may have overwritten. \throws Error if the process is gone or may not be read
+ProcessOptions read_process_options(int pid);
+
 /// What became of the signal that asks a process for a report.
 struct ReportSignal {
   int number;    ///< of ALLOC_SIGNAL in its environment, or the default; 0 = none

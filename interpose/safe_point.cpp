@@ -94,11 +94,12 @@ bool is_safe_point(const ucontext_t* context) noexcept {
     // To be restarted: the kernel put the number back into rax and the pc back on the instruction.
     if (is_syscall_instruction(pc)) return is_patient_call(rax, static_cast<long>(registers[REG_RSI]));
     // Interrupted for good, because the host's handler has no SA_RESTART. The number is lost, but a wait for
-    // one of libc's low-level locks, which are malloc's too, is known by its arguments: FUTEX_WAIT for the
-    // value 2.
+    // one of libc's low-level locks, which are malloc's too, is known by its arguments: FUTEX_WAIT_PRIVATE
+    // for the value 2. Other calls, pause() among them, leave anything in these registers.
     if (!is_syscall_instruction(pc - 2) || rax != -EINTR) return false;
     constexpr long kLockedWithWaiters = 2;
-    return (registers[REG_RSI] & FUTEX_CMD_MASK) != FUTEX_WAIT || registers[REG_RDX] != kLockedWithWaiters;
+    return static_cast<std::uint32_t>(registers[REG_RSI]) != FUTEX_WAIT_PRIVATE ||
+           static_cast<std::uint32_t>(registers[REG_RDX]) != kLockedWithWaiters;
   }
   return true;
 }

@@ -128,7 +128,8 @@ struct Probe {
   bool asked;           ///< by ALLOC_PROBE=purge, or with the request
   bool done;            ///< else `why_not` says why
   const char* call;     ///< what was called
-  const char* caveat;   ///< what this call leaves or holds up
+  const char* leaves;   ///< free memory that this call does not reach
+  const char* holds;    ///< whom this call makes wait
   const char* why_not;
   std::uint64_t rss_before, rss_after;    ///< of the whole process
   std::uint64_t heap_before, heap_after;  ///< anonymous, less lazily freed

@@ -40,7 +40,8 @@ void run_probe(const ProbeRequest& request, Snapshot* s) noexcept {
   probe.asked = true;
   const backends::Purge& purge = s->allocator.backend->purge;
   probe.call = purge.call;
-  probe.caveat = purge.caveat;
+  probe.leaves = purge.leaves;
+  probe.holds = purge.holds;
   if (s->allocator.bypassed || s->allocator.stepped_aside) {
     probe.why_not = "mallard's backend does not serve this process";
   } else if (!purge.run) {
@@ -72,8 +73,8 @@ void add_probe_conclusion(const Snapshot& s, TextBuffer& to) noexcept {
   const double kept = retained(s);
   const bool has_ledger = s.ledger.known && s.ledger.divided;
   if (!has_ledger && given < kSmallBytes) {
-    to.add("Next to nothing went back, and there is no ledger to tell whether there was more: ");
-    to.add(view_of(p.caveat)).add('.');
+    to.add("Next to nothing went back, but no ledger tells how much there was to give back: ");
+    to.add(view_of(p.leaves)).add('.');
   } else if (kept < kSmallBytes && given < kSmallBytes) {
     to.add("There was next to nothing to give back: retention is not the cause.");
   } else if (kept < kSmallBytes) {
@@ -86,10 +87,10 @@ void add_probe_conclusion(const Snapshot& s, TextBuffer& to) noexcept {
     to.add(" that the ledger calls retained went back to the kernel: ");
     if (given < kNothing * kept)
       to.add("this proves nothing about the rest, which the call did not reach (")
-          .add(view_of(p.caveat))
+          .add(view_of(p.leaves))
           .add(')');
     else if (given < kAll * kept)
-      to.add("as much is proved retained; the call did not reach the rest (").add(view_of(p.caveat)).add(')');
+      to.add("as much is proved retained; the call did not reach the rest (").add(view_of(p.leaves)).add(')');
     else to.add("it was retained indeed");
     to.add('.');
   }
@@ -109,8 +110,10 @@ void write_probe_text(const Snapshot& s, Sink& to) noexcept {
     add_duration(cell, p.duration_ns);
     label(to, "called");
     to.add(view_of(p.call)).add(", which took ").add(cell.view()).add('\n');
-    label(to, "note");
-    to.add(view_of(p.caveat)).add('\n');
+    label(to, "  leaves");
+    to.add(view_of(p.leaves)).add('\n');
+    label(to, "  holds up");
+    to.add(view_of(p.holds)).add('\n');
     change_line(to, "resident (RSS)", p.rss_before, p.rss_after);
     change_line(to, "  of it anonymous", p.heap_before, p.heap_after);
   }
@@ -134,7 +137,8 @@ void write_probe_json(const Snapshot& s, Json& json) noexcept {
   };
   json.open('{').key("kind").text("purge").key("done").flag(p.done);
   text_or_null("call", p.call);
-  text_or_null("caveat", p.caveat);
+  text_or_null("leaves", p.leaves);
+  text_or_null("holds", p.holds);
   text_or_null("why_not", p.why_not);
   json.key("rss_before_bytes").number(p.rss_before).key("rss_after_bytes").number(p.rss_after);
   json.key("heap_before_bytes").number(p.heap_before).key("heap_after_bytes").number(p.heap_after);

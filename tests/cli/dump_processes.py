@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mallard dump`: processes of every kind, and every reason why one gives no report."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from harness import Checked, Failure, Skip, Test, test
+
+# Keeps every 100th block: the rest is retained by the allocator, and glibc gives it back when it is trimmed.
+HOLDER = """
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static int value;
+static void on_signal(int number, siginfo_t* info, void* context) {
+  (void)number, (void)context;
+  value = info->si_value.sival_int;
+}
+int main(int argc, char** argv) {
+  enum { N = 100000 };
+  static char* blocks[N];
+  for (int i = 0; i < N; ++i) memset(blocks[i] = malloc(500), 1, 500);
+  for (int i = 0; i < N; ++i)
+    if (i % 100 != 0) free(blocks[i]);
+  if (argc > 1) {
+    struct sigaction action = {0};
+    action.sa_sigaction = on_signal;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGUSR2, &action, NULL);
+  }
+  puts("up");
+  fflush(stdout);
+  while (argc < 3 || value == 0) pause();
+  printf("%d\\n", value);
+  return 0;
+}
+"""
+
+# What programs such as redis do to show a title in ps: the environment is gone from /proc.
+RENAMED = """
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+extern char** environ;
+int main(int argc, char** argv) {
+  char* end = argv[0];
+  for (char** e = environ; *e; ++e) end = *e + strlen(*e) + 1;
+  memset(argv[0], 0, (size_t)(end - argv[0]));
+  strcpy(argv[0], "other");
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
+def library(t: Test) -> str:
+    path = t.mallard.parent / "libmallard.so"
+    if not path.exists():
+        raise Skip(f"there is no {path}")
+    return str(path)
+
+
+def start(t: Test, source: str = HOLDER, *arguments: str, **env: str) -> int:
+    return t.start(t.compile("holder", source=source), *arguments, env={"LD_PRELOAD": library(t)} | env).pid
+
+
+def dump(t: Test, pid: int, *options: str) -> Checked:
+    return t.run("dump", str(pid), "--timeout", "20", *options)
+
+
+def expect_json(done: Checked, pid: int) -> dict:
+    if done.status != 0:
+        raise Failure(f"status {done.status}: {done.stderr}")
+    data = json.loads(done.stdout)
+    if data["process"]["pid"] != pid:
+        raise Failure(f"a report of process {data['process']['pid']}")
+    return data
+
+
+@test
+def dump_prints_the_report(t: Test) -> None:
+    pid = start(t)
+    t.expect(dump(t, pid), 0, f"pid {pid},", "Call sites by live bytes",
+             error=f"mallard: {t.dir.resolve()}/mallard.holder.{pid}.0001.json (and .txt)")
+    data = expect_json(dump(t, pid, "--json"), pid)
+    if data["report_number"] != 2 or data["probe"] is not None:
+        raise Failure(f"report {data['report_number']}, probe {data['probe']}")
+
+
+@test
+def dump_purges_on_request_only(t: Test) -> None:
+    pid = start(t)
+    probe = expect_json(dump(t, pid, "--json", "--purge"), pid)["probe"]
+    if not (probe and probe["done"] and probe["call"] == "malloc_trim(0)"):
+        raise Failure(f"probe: {probe}")
+    if probe["given_back_bytes"] < 30 << 20 or probe["rss_before_bytes"] - probe["rss_after_bytes"] < 30 << 20:
+        raise Failure(f"of 50 MB free memory little went back: {probe}")
+    t.expect(dump(t, pid, "--purge"), 0, "Purge probe", "malloc_trim(0)", "ext to nothing", error="mallard: /")
+    if expect_json(dump(t, pid, "--json"), pid)["probe"] is not None:
+        raise Failure("a plain report purged")
+
+
+@test
+def dump_lets_the_program_see_its_signal(t: Test) -> None:
+    process = t.start(t.compile("holder", source=HOLDER), "handler", "end", env={"LD_PRELOAD": library(t)})
+    dump(t, process.pid, "--purge", "--json")
+    assert process.stdout
+    if process.stdout.read() != b"1886745191\n":
+        raise Failure("the program's handler did not get the value")
+
+
+@test
+def dump_finds_reports_elsewhere(t: Test) -> None:
+    pid = start(t, HOLDER, ALLOC_REPORT=str(t.dir / "odd[1]*.%e.%t.%%.%n"), ALLOC_SIGNAL="SIGRTMIN+5")
+    expect_json(dump(t, pid, "--json"), pid)
+    pid = start(t, HOLDER, ALLOC_REPORT="/nowhere/r.%p.%n", TMPDIR=str(t.dir))
+    t.expect(dump(t, pid), 0, error=f"mallard: {t.dir}/r.{pid}.0001.json")
+
+
+@test
+def dump_of_a_program_without_environment(t: Test) -> None:
+    pid = start(t, RENAMED, ALLOC_REPORT=str(t.dir / "renamed.%n"), ALLOC_SIGNAL="SIGUSR1")
+    if b"ALLOC" in Path(f"/proc/{pid}/environ").read_bytes():
+        raise Failure("the environment is still there")
+    t.expect(dump(t, pid), 0, error=f"mallard: {t.dir}/renamed.0001.json")
+
+
+@test
+def dump_in_namespaces(t: Test) -> None:
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        raise Skip("needs root and unshare")
+    outer = t.start("unshare", "--pid", "--fork", "--kill-child", "--mount", t.compile("holder", source=HOLDER),
+                    env={"LD_PRELOAD": library(t)})
+    pid = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text())
+    data = json.loads(dump(t, pid, "--json").stdout or "{}")
+    if not data or data["process"]["pid"] != 1:
+        raise Failure("no report of the process that calls itself 1")
+
+
+@test
+def dump_of_processes_that_cannot_answer(t: Test) -> None:
+    program = t.compile("holder", source=HOLDER)
+    plain = t.start(program).pid
+    t.expect(dump(t, plain), 3, error=f"libmallard.so is not loaded in process {plain} ('holder')")
+    ended = t.start("sh", "-c", "echo up")
+    ended.wait()
+    t.expect(dump(t, ended.pid), 3, error=f"process {ended.pid} cannot be read: No such process")
+    for wrong in ("0", "-4", "x"):
+        t.expect(t.run("dump", wrong), 2, error="mallard: error: ")
+    t.expect(t.run("dump"), 2, error="PID is required")
+    silent = start(t, HOLDER, ALLOC_SIGNAL="none")
+    t.expect(dump(t, silent), 3, error="ALLOC_SIGNAL=none")
+    blocked = start(t, HOLDER.replace('puts("up")', "sigset_t all; sigfillset(&all); "
+                                      'sigprocmask(SIG_BLOCK, &all, NULL); puts("up")'))
+    t.expect(dump(t, blocked), 3, error="blocks SIGUSR2")
+
+
+@test
+def dump_does_not_wait_for_ever(t: Test) -> None:
+    pid = start(t)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    t.expect(t.run("dump", str(pid), "--timeout", "0.3"), 3, error="has written no report within 0.3 s")
+    if time.monotonic() - began > 10:
+        raise Failure("it waited far longer")
+    os.kill(pid, signal.SIGCONT)
+
+
+@test
+def dump_needs_permission(t: Test) -> None:
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        raise Skip("needs root and setpriv")
+    pid = start(t)
+    command = shutil.copy(t.mallard, t.dir / "mallard")
+    t.dir.chmod(0o755)
+    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", command, "dump", str(pid)],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 3 or f"process {pid} cannot be read: Permission denied" not in done.stderr:
+        raise Failure(f"status {done.returncode}: {done.stderr}")
