@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles tests/e2e/cases/* into build/e2e/bin, once per change."""
+"""Compiles tests/e2e/cases/* (or a source given by its full path) into build/e2e/bin, once per change."""
 from __future__ import annotations
 
 import os
@@ -24,7 +24,7 @@ def build_case(t: Test, source: str, *flags: str, output: str = "", shared: bool
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / (output or path.stem + (".so" if shared else ""))
     with locked(folder / f".{target.name}.lock"):
-        headers = list(CASES_DIR.glob("*.h"))
+        headers = list(path.parent.glob("*.h*"))
         newest = max(file.stat().st_mtime for file in [path, *headers, *links, Path(__file__)])
         if not target.exists() or target.stat().st_mtime < newest:
             standard = "-std=c++20" if compiler == "g++" else "-std=gnu11"

@@ -31,8 +31,9 @@ class Job:
     started: float = 0.0
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tests/e2e/run", description=__doc__)
+def main(arguments: list[str], package: str = __package__, program: str = "tests/e2e/run") -> int:
+    """Runs what the modules tests_*.py of `package` declare."""
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("--build", default="build", help="build directory (default: build)")
     parser.add_argument("--backend", action="append", metavar="B", help="only this backend; repeatable")
     parser.add_argument("-k", action="append", metavar="PATTERN", dest="patterns",
@@ -44,25 +45,24 @@ def main(arguments: list[str]) -> int:
 
     build = Path(options.build)
     build = (build if build.exists() or build.is_absolute() else REPOSITORY / build).resolve()
-    jobs = select(build, options.backend, options.patterns)
+    jobs = select(build, options.backend, options.patterns, package)
     if options.list:
         print("\n".join(job.name for job in jobs))
         return 0
     if not (build / "libmallard.so").exists():
-        print(f"tests/e2e/run: {build / 'libmallard.so'} does not exist; build first", file=sys.stderr)
+        print(f"{program}: {build / 'libmallard.so'} does not exist; build first", file=sys.stderr)
         return 1
     return run_all(jobs, build, options.jobs, options.keep)
 
 
-def select(build: Path, backends: list[str] | None, patterns: list[str] | None) -> list[Job]:
-    package = importlib.import_module(__package__)
-    for module in pkgutil.iter_modules(package.__path__):
+def select(build: Path, backends: list[str] | None, patterns: list[str] | None, package: str) -> list[Job]:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if module.name.startswith("tests_"):
-            importlib.import_module(f"{__package__}.{module.name}")
+            importlib.import_module(f"{package}.{module.name}")
     known = {backend.name: backend for backend in matrix(build)}
     for name in backends or []:
         if name not in known:
-            sys.exit(f"tests/e2e/run: no backend '{name}'; there are: {' '.join(known)}")
+            sys.exit(f"no backend '{name}'; there are: {' '.join(known)}")
     found = [Job(f"{declared.name}.{name}" if len(declared.backends) > 1 else declared.name,
                  declared, known[name])
              for declared in REGISTRY for name in declared.backends]
