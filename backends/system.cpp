@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backends/backend.hpp"
+#include "backends/census_glibc.hpp"
 #include "base/elf_lookup.hpp"
 
 namespace mallard::backends {
@@ -21,11 +22,14 @@ bool use_system(Backend* out) noexcept {
   set_text(out->name, sizeof out->name, "system");
   FixedText<64> version;
   version.add("glibc ");
-  if (auto* get_version = find_function<const char*()>(libc, "gnu_get_libc_version"))
+  if (auto* get_version = find_function<const char*()>(libc, "gnu_get_libc_version")) {
     version.add(view_of(get_version()));
+    set_glibc_version(get_version());
+  }
   set_text(out->version, sizeof out->version, version.view());
   // malloc_info and mallinfo hold arena locks for up to seconds on large heaps: never asked for a report.
   out->statistics = nullptr;
+  out->census = census_glibc;
   return true;
 }
 

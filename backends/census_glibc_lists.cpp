@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks that are free although their chunk looks live: in thread caches and in fastbins. Lists are not
+// walked (that would need their heads, and would race): each block says itself that it is on one. Its first
+// word is the link, since glibc 2.32 as (its address >> 12) ^ next; in a thread cache the second word is a
+// key.
+#include "backends/census_glibc.hpp"
+
+namespace mallard::backends::glibc {
+namespace {
+
+struct ThreadCache {  // tcache_perthread_struct
+  std::uint16_t counts[kCacheSizes];
+  std::uint64_t entries[kCacheSizes];
+};
+static_assert(sizeof(ThreadCache) + 16 == kThreadCacheChunk);
+
+bool is_consistent(const ThreadCache& cache) noexcept {
+  for (int i = 0; i < kCacheSizes; ++i)
+    if ((cache.counts[i] != 0) != (cache.entries[i] != 0) || (cache.entries[i] & 15) != 0) return false;
+  return true;
+}
+
+}  // namespace
+
+bool FreeLists::is_thread_cache(std::uintptr_t chunk) noexcept {
+  ThreadCache cache;
+  if (!reader_.copy(chunk + 16, &cache, sizeof cache) || !is_consistent(cache)) return false;
+  for (int i = 0; i < kCacheSizes; ++i) {
+    std::uint64_t size;
+    if (cache.entries[i] == 0) continue;  // the first block tells: it is of the size that the bin is for
+    return reader_.copy(cache.entries[i] - 8, &size, sizeof size) &&
+           (size & ~kFlags) == static_cast<std::uint64_t>(i + 2) * 16;
+  }
+  return false;
+}
+
+void FreeLists::learn_key(std::uintptr_t chunk) noexcept {
+  if (key_ != 0 || !random_key_) return;
+  ThreadCache cache;
+  if (!reader_.copy(chunk + 16, &cache, sizeof cache) || !is_consistent(cache)) return;
+  std::uint64_t seen = 0;
+  int votes = 0, entries = 0;
+  for (std::uintptr_t entry : cache.entries) {
+    std::uint64_t words[2];
+    if (entry == 0 || !reader_.copy(entry, words, sizeof words)) continue;
+    ++entries;
+    if (votes == 0) seen = words[1];
+    votes += words[1] == seen ? 1 : -1;
+  }
+  if (votes * 2 > entries && seen != 0) key_ = seen;
+}
+
+/// In a thread cache? That needs the key, which glibc erases when it hands the block out.
+bool FreeLists::has_key(const Chunk& chunk) noexcept {
+  const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
+  if (chunk.second == 0 || (next & 15) != 0) return false;
+  if (random_key_ && key_ != 0) return chunk.second == key_;
+  if (!random_key_) {  // the key is the address of the thread's cache
+    if (chunk.second == key_) return true;
+    std::uint64_t size;
+    if ((chunk.second & 15) != 0 || !reader_.copy(chunk.second - 8, &size, sizeof size) ||
+        (size & ~kFlags) != kThreadCacheChunk)
+      return false;
+    key_ = chunk.second;
+    return true;
+  }
+  // Not known yet: a neighbour in the list that has the same second word gives it away.
+  std::uint64_t words[3];
+  constexpr int kMostTries = 4096;  // there may be no thread caches
+  if (tries_ == kMostTries || !plausible(next) || next == 0) return false;
+  ++tries_;
+  if (!reader_.copy(next - 8, words, sizeof words) || (words[0] & ~kFlags) != chunk.size ||
+      words[2] != chunk.second)
+    return false;
+  key_ = chunk.second;
+  return true;
+}
+
+/// The link of a fastbin leads to the head of a chunk of the same size whose own link is plausible. Looks
+/// aside cost a system call each: while they confirm nearly everything, only one in 16 is made. Where the
+/// second word is 0, the block may as well be a live one out of a thread cache that was not written to yet:
+/// looked at more often.
+bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
+  constexpr std::uint64_t kFirst = 2048, kTolerated = 512, kOneIn = 16, kMostDoubtful = 100000;
+  const bool near = reader_.in_window(next, 24), doubtful = chunk.second == 0;
+  const bool far_apart = mangled_ && (begin_ >> 36) != 0;  // chance hits need luck with more than 20 bits
+  Checks& checks = doubtful ? doubtful_ : usual_;
+  if (!near && far_apart && checks.made > (doubtful ? kMostDoubtful : kFirst) &&
+      (doubtful || checks.refuted * kTolerated < checks.made) && ++checks.skipped % kOneIn != 0)
+    return checks.refuted * 2 < checks.made;
+  std::uint64_t words[3];
+  const bool confirmed = reader_.copy(next, words, sizeof words) && (words[1] & ~kFlags) == chunk.size &&
+                         (words[1] & kMapped) == 0 && plausible(next_of(next + 16, words[2]));
+  if (!near) {
+    ++checks.made;
+    if (!confirmed) ++checks.refuted;
+  }
+  return confirmed;
+}
+
+bool FreeLists::holds(const Chunk& chunk) noexcept {
+  if (has_key(chunk)) return true;
+  if (chunk.size > kLargestFast) return false;
+  const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
+  if (!plausible(next)) return false;
+  // The end of a list looks the same in a live block that nobody has written to. Of the former there are at
+  // most ten in an arena.
+  return next != 0 && in_fastbin(chunk, next);
+}
+
+}  // namespace mallard::backends::glibc
