@@ -12,9 +12,10 @@ namespace {
 
 constexpr std::size_t kMaxFunctionBytes = 4096;
 
-/// Every return address of every row.
-std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count) noexcept {
-  std::size_t total = 0;
+/// Every return address of every row, and who mapped memory.
+std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count,
+                          std::span<const LedgerDetail> details) noexcept {
+  std::size_t total = details.size();
   for (std::uint32_t i = 0; i < count; ++i) total += static_cast<std::size_t>(rows[i].depth);
   auto* symbols = arena.array<Symbol>(total);
   if (!symbols) return {};
@@ -23,6 +24,8 @@ std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count
     const record::Site& site = record::site(record::SiteId{rows[i].id});
     for (int f = 0; f < rows[i].depth; ++f) symbols[n++].pc = record::site_pcs(site)[f];
   }
+  for (const LedgerDetail& detail : details)
+    if (detail.mapper != 0) symbols[n++].pc = detail.mapper;
   return {symbols, n};
 }
 
@@ -72,7 +75,9 @@ bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
   Modules modules;
   modules.read(arena);  // what could not be read stays without names
   if (!copy_modules(arena, modules.all(), out)) return false;
-  const std::span<Symbol> distinct = symbolize(arena, modules, collect(arena, rows, out->site_count));
+  const std::span<LedgerDetail> details(out->ledger.details, out->ledger.detail_count);
+  const std::span<Symbol> distinct =
+      symbolize(arena, modules, collect(arena, rows, out->site_count, details));
   demangle_all(arena, distinct);
   auto* shared = arena.array<Frame>(distinct.size() + 1);
   if (!shared) return false;
@@ -89,6 +94,9 @@ bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
     }
     row.frames = frames;
   }
+  for (LedgerDetail& detail : details)
+    if (const Symbol* symbol = find_symbol_of(distinct, detail.mapper))
+      detail.frame = &shared[symbol - distinct.data()];
   return true;
 }
 

@@ -2,6 +2,7 @@
 #include "report/json.hpp"
 
 #include "base/options.hpp"
+#include "report/json_ledger.hpp"
 #include "report/json_writer.hpp"
 #include "report/probe.hpp"
 
@@ -69,7 +70,8 @@ void write_totals(Json& json, const Snapshot& s) noexcept {
   write_estimate(json, "allocated_bytes", s.allocated_bytes);
   write_estimate(json, "allocated_count", s.allocated_count);
   write_estimate(json, "inherited_live_bytes", s.inherited_live_bytes);
-  json.key("heap_resident_bytes").number(s.heap_resident_bytes).close('}').line();
+  json.key("heap_resident_bytes").number(s.heap_resident_bytes);
+  json.key("heap_is_bound").flag(s.heap_is_bound).close('}').line();
   json.key("fragmentation_ratio");
   const Estimate& f = s.fragmentation_ratio;
   if (f.value > 0) json.decimal(f.value, 4);
@@ -89,6 +91,9 @@ void write_site(Json& json, const SiteRow& row) noexcept {
   write_estimate(json, "live_count", row.live_count);
   write_estimate(json, "allocated_bytes", row.allocated_bytes);
   write_estimate(json, "allocated_count", row.allocated_count);
+  write_estimate(json, "resident_bytes", row.resident_bytes);
+  write_estimate(json, "resident_live_bytes", row.resident_live_bytes);
+  write_estimate(json, "hole_bytes", row.hole_bytes);
   json.key("samples").number(row.samples).key("live_samples").number(row.live_samples);
   json.key("largest_bytes").number(row.largest_bytes);
   json.key("oldest_ns").number(row.oldest_ns).key("youngest_ns").number(row.youngest_ns);
@@ -115,6 +120,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_backend(json, s.allocator);
   write_recording(json, s);
   write_rss(json, s.rss);
+  write_ledger_json(s, json);
   write_totals(json, s);
   write_probe_json(s, json);
   json.key("modules").open('[').line();

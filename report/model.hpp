@@ -91,36 +91,42 @@ enum class Cause : std::uint8_t {
 inline constexpr int kCauses = static_cast<int>(Cause::kOwn) + 1;
 
 struct LedgerLine {
-  Estimate bytes;                ///< variance 0 and low == high where it is counted, not estimated
-  std::uint64_t mappings;        ///< regions behind it; 0 where that says nothing
+  Estimate bytes;          ///< variance 0 and low == high where it is counted, not estimated
+  std::uint64_t mappings;  ///< regions behind it; 0 where that says nothing
 };
 
 /// One owner within kAnonymous, kFiles, kStacks or kShared.
 struct LedgerDetail {
   Cause cause;
-  std::string_view name;         ///< path or module; "" = unknown
-  std::string_view allocator;    ///< recognised in it; or empty
+  std::string_view name;       ///< path or module; "" = unknown
+  std::string_view allocator;  ///< recognised in it; or empty
   std::uint64_t bytes, mappings;
+  std::uintptr_t mapper;  ///< who called mmap; 0 = nobody saw
+  const Frame* frame;     ///< the same, symbolized; nullptr = unknown
 };
 
 struct Ledger {
-  bool known;                    ///< false: /proc is not readable; `why_not` says what failed
+  bool known;  ///< false: /proc is not readable; `why_not` says what failed
   const char* why_not;
-  bool divided;                  ///< the heap's lines are there; otherwise it is one kUndivided line
+  bool divided;  ///< the heap's lines are there; otherwise it is one kUndivided line
   const char* not_divided_why;
-  const char* unit_name;         ///< what the backend gives back as a whole: "slab", "page of mimalloc" ...
+  const char* unit_name;  ///< what the backend gives back as a whole: "slab", "page of mimalloc" ...
   ResidencyMethod method;
-  LedgerLine lines[kCauses];     ///< indexed by Cause
-  const LedgerDetail* details;   ///< by cause, then bytes, largest first
+  LedgerLine lines[kCauses];  ///< indexed by Cause
+  LedgerDetail* details;      ///< by cause, then bytes, largest first
   std::uint32_t detail_count;
-  std::uint64_t rss_bytes;       ///< Rss of smaps_rollup, the mean of before and after the scan
-  std::int64_t unexplained_bytes;  ///< rss_bytes - the lines
-  std::uint64_t heap_bytes;      ///< lines kLive to kUndivided, less what MADV_FREE has given back
-  std::uint64_t huge_bytes;      ///< of heap_bytes and kLazilyFreed: on transparent huge pages
+  std::uint64_t rss_bytes;            ///< Rss of smaps_rollup, the mean of before and after the scan
+  std::int64_t unexplained_bytes;     ///< rss_bytes - the lines
+  std::uint64_t heap_bytes;           ///< lines kLive to kUndivided, less what MADV_FREE has given back
+  std::uint64_t huge_bytes;           ///< of heap_bytes and kLazilyFreed: on transparent huge pages
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that count as live
-  std::uint64_t reads, raced;    ///< looks into the heap; those that met memory in change
+  std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
   std::uint64_t scan_ns, census_ns;
-  double examined;               ///< part of the heap whose blocks were looked at, 0 to 1
+  std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
+  std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
+  std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
+  bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
+  double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
 };
 
 /// What happened when the allocator was asked to give back its free pages, after everything else was read.
@@ -158,13 +164,15 @@ struct Snapshot {
   const ModuleRow* modules;
   int module_count;
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;
-  Estimate inherited_live_bytes;      ///< of live_bytes: allocated by the parent before the fork
-  bool inherited;                     ///< the process was forked off a recorded one
-  std::uint64_t heap_resident_bytes;  ///< anonymous - lazily freed - mallard's own
-  std::uint64_t own_bytes;            ///< mallard's own memory: books and this report
-  Estimate fragmentation_ratio;       ///< heap resident / live requested; value 0 = unknown
-  std::uint64_t duration_ns;          ///< how long taking the snapshot took
-  Probe probe;                        ///< made after the rest was read
+  Estimate inherited_live_bytes;  ///< of live_bytes: allocated by the parent before the fork
+  bool inherited;                 ///< the process was forked off a recorded one
+  std::uint64_t
+      heap_resident_bytes;       ///< of the ledger; without one: anonymous - lazily freed - mallard's own
+  bool heap_is_bound;            ///< there was no ledger: the heap is at most that
+  std::uint64_t own_bytes;       ///< mallard's own memory: books and this report
+  Estimate fragmentation_ratio;  ///< heap resident / live requested and resident; value 0 = unknown
+  std::uint64_t duration_ns;     ///< how long taking the snapshot took
+  Probe probe;                   ///< made after the rest was read
 };
 
 }  // namespace mallard::report

@@ -1,132 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/snapshot.hpp"
 
-#include <algorithm>
-
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "report/books.hpp"
 #include "report/frames.hpp"
 #include "report/kernel.hpp"
+#include "report/memory.hpp"
 
 namespace mallard::report {
 namespace {
-
-struct LiveCopy {
-  const record::LiveBlock* blocks;
-  std::uint32_t count;
-  std::uint64_t skipped;
-};
-
-/// Copies the live table shard by shard. Room is a little more than it holds now; what comes meanwhile and
-/// does not fit is counted.
-LiveCopy copy_live(Arena& arena) noexcept {
-  const std::uint32_t room = record::live_count() + record::live_count() / 8 + 1024;
-  auto* blocks = arena.array<record::LiveBlock>(room);
-  if (!blocks) return {};
-  LiveCopy copy{blocks, 0, 0};
-  for (std::uint32_t shard = 0; shard < record::kShards; ++shard) {
-    const std::uint32_t left = room - copy.count;
-    const std::uint32_t held = record::live_copy_shard(shard, blocks + copy.count, left);
-    copy.count += held < left ? held : left;
-    copy.skipped += held < left ? 0 : held - left;
-  }
-  return copy;
-}
-
-void add_live_block(SiteRow& row, const record::LiveBlock& block, std::uint64_t now_ns) noexcept {
-  row.live_bytes.add(block.weight, static_cast<double>(block.asked_bytes));
-  row.live_count.add(block.weight, 1);
-  const std::uint64_t age = now_ns > block.born_ns ? now_ns - block.born_ns : 0;
-  if (row.live_samples == 0 || age > row.oldest_ns) row.oldest_ns = age;
-  if (row.live_samples == 0 || age < row.youngest_ns) row.youngest_ns = age;
-  ++row.live_samples;
-  // A running mean by weight: live_count.value is the weight so far, this block's included.
-  const double mean = static_cast<double>(row.mean_age_ns);
-  row.mean_age_ns = std::clamp(static_cast<std::uint64_t>(mean + (static_cast<double>(age) - mean) *
-                                                                     block.weight / row.live_count.value),
-                               row.youngest_ns, row.oldest_ns);
-}
-
-void add_to(Estimate& total, const Estimate& part) noexcept {
-  total.value += part.value;
-  total.variance += part.variance;
-}
-
-void read_site(std::uint32_t id, SiteRow& row) noexcept {
-  const record::Site& site = record::site(record::SiteId{id});
-  const auto get = [](const auto& value) { return value.load(std::memory_order_relaxed); };
-  row.id = id;
-  row.depth = static_cast<int>(site.depth);
-  row.allocated_bytes = {get(site.allocated_bytes), get(site.allocated_bytes_variance), false, 0, 0};
-  row.allocated_count = {get(site.allocated_count), get(site.allocated_count_variance), false, 0, 0};
-  row.samples = get(site.samples);
-  row.largest_bytes = get(site.largest_bytes);
-}
-
-/// Rows by id, live blocks added, totals summed.
-SiteRow* read_books(Arena& arena, Snapshot* out) noexcept {
-  const std::uint32_t count = record::site_count();
-  auto* rows = arena.array<SiteRow>(count);
-  if (!rows) return nullptr;
-  const LiveCopy live = copy_live(arena);
-  const std::uint64_t now = os::monotonic_ns();
-  for (std::uint32_t i = 0; i < count; ++i) read_site(i, rows[i]);
-  for (std::uint32_t i = 0; i < live.count; ++i) {
-    const record::LiveBlock& block = live.blocks[i];
-    const auto id = static_cast<std::uint32_t>(block.site);
-    if (id >= count) continue;  // a site made after the rows were read
-    add_live_block(rows[id], block, now);
-    if (block.born_ns < record::forked_ns())
-      out->inherited_live_bytes.add(block.weight, static_cast<double>(block.asked_bytes));
-  }
-  for (std::uint32_t i = 0; i < count; ++i) {
-    SiteRow& row = rows[i];
-    add_to(out->live_bytes, row.live_bytes);
-    add_to(out->live_count, row.live_count);
-    add_to(out->allocated_bytes, row.allocated_bytes);
-    add_to(out->allocated_count, row.allocated_count);
-    for (Estimate* e : {&row.live_bytes, &row.live_count, &row.allocated_bytes, &row.allocated_count})
-      finish(*e);
-  }
-  for (Estimate* e : {&out->live_bytes, &out->live_count, &out->allocated_bytes, &out->allocated_count,
-                      &out->inherited_live_bytes})
-    finish(*e);
-  // With samples lost, live figures are too low by an unknown amount: no interval can be stated.
-  const record::Counters& lost = out->recording.counters;
-  if (lost.dropped_full != 0) {
-    for (std::uint32_t i = 0; i < count; ++i)
-      rows[i].live_bytes.has_interval = rows[i].live_count.has_interval = false;
-    out->live_bytes.has_interval = out->live_count.has_interval = out->inherited_live_bytes.has_interval =
-        false;
-  }
-  out->recording.live_samples = live.count;
-  out->recording.skipped_live = live.skipped;
-  out->inherited = record::forked_ns() != 0;
-  // Row 0, the overflow site, is shown only if something is booked on it.
-  const std::uint32_t first = rows[0].samples == 0 ? 1 : 0;
-  out->site_count = count - first;
-  return rows + first;
-}
-
-bool order_sites(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
-  std::sort(rows, rows + out->site_count, [](const SiteRow& a, const SiteRow& b) {
-    if (a.live_bytes.value != b.live_bytes.value) return a.live_bytes.value > b.live_bytes.value;
-    if (a.allocated_bytes.value != b.allocated_bytes.value)
-      return a.allocated_bytes.value > b.allocated_bytes.value;
-    return a.id < b.id;
-  });
-  auto* by_allocated = arena.array<std::uint32_t>(out->site_count + 1);
-  if (!by_allocated) return false;
-  for (std::uint32_t i = 0; i < out->site_count; ++i) by_allocated[i] = i;
-  std::sort(by_allocated, by_allocated + out->site_count, [rows](std::uint32_t a, std::uint32_t b) {
-    if (rows[a].allocated_bytes.value != rows[b].allocated_bytes.value)
-      return rows[a].allocated_bytes.value > rows[b].allocated_bytes.value;
-    return a < b;
-  });
-  out->sites = rows;
-  out->by_allocated = by_allocated;
-  return true;
-}
 
 Allocator read_allocator(const Served& served) noexcept {
   Allocator a{};
@@ -147,12 +30,18 @@ bool out_of_memory(const Snapshot& snapshot) noexcept {
   return false;
 }
 
+/// How much of the heap is resident, and what it is for each live byte. Without a ledger an upper bound.
 void relate(Snapshot* out, const Arena& arena) noexcept {
   const std::uint64_t books = record::own_bytes();
   out->own_bytes = books + arena.mapped_bytes();
+  const Ledger& ledger = out->ledger;
   const std::uint64_t not_heap = out->rss.lazily_freed + books;
-  out->heap_resident_bytes = out->rss.anonymous > not_heap ? out->rss.anonymous - not_heap : 0;
-  const Estimate& live = out->live_bytes;
+  out->heap_is_bound = !ledger.known;
+  out->heap_resident_bytes = ledger.known                    ? ledger.heap_bytes
+                             : out->rss.anonymous > not_heap ? out->rss.anonymous - not_heap
+                                                             : 0;
+  const bool counted = ledger.known && ledger.divided && ledger.rounding_known;
+  const Estimate& live = counted ? ledger.lines[static_cast<int>(Cause::kLive)].bytes : out->live_bytes;
   if (out->heap_resident_bytes == 0 || live.value <= 0) return;
   const auto resident = static_cast<double>(out->heap_resident_bytes);
   Estimate& ratio = out->fragmentation_ratio;
@@ -169,20 +58,23 @@ void relate(Snapshot* out, const Arena& arena) noexcept {
 bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* out) noexcept {
   const std::uint64_t began = os::monotonic_ns();
   out->reason = reason;
-  out->rss = read_rss();  // first, so that this report's own memory is not in it
+  Memory memory;
+  read_memory(arena, served, &memory);  // first, so that little of this report's own memory is in it
+  out->rss = memory.after;
   out->process = read_process_facts(arena);
   out->allocator = read_allocator(served);
   out->recording.on = record::is_recording();
-  SiteRow* rows = nullptr;
+  Books books{};
   if (out->recording.on) {
     out->recording.sample_bytes = record::sampler_mean_bytes();
     out->recording.since_ns = began - record::started_ns();
     out->recording.counters = record::counters();
     out->recording.stacks = record::stack_stats();
-    rows = read_books(arena, out);
-    if (!rows || !order_sites(arena, rows, out)) return out_of_memory(*out);
-    out->recording.sites = out->site_count;
+    if (!read_books(arena, &books, out)) return out_of_memory(*out);
   }
+  account(arena, memory, out->allocator, books, &out->ledger);
+  SiteRow* rows = nullptr;
+  if (out->recording.on && !(rows = order_sites(arena, books, out))) return out_of_memory(*out);
   if (!add_frames(arena, rows, out)) return out_of_memory(*out);
   relate(out, arena);
   out->duration_ns = os::monotonic_ns() - began;

@@ -4,6 +4,7 @@
 #include "base/options.hpp"
 #include "report/columns.hpp"
 #include "report/probe.hpp"
+#include "report/text_ledger.hpp"
 #include "report/text_sites.hpp"
 
 namespace mallard::report {
@@ -117,31 +118,15 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
   cell.add(" by libunwind");
   label(to, "stacks");
   to.add(cell.view()).add('\n');
-  byte_line(to, "mallard's own memory", s.own_bytes, "");
-}
-
-void write_memory(const Snapshot& s, Sink& to) noexcept {
-  heading(to, "Resident memory of the process (the kernel's figures)");
-  if (!s.rss.known) {
-    to.add(
-        "  /proc/self/smaps_rollup cannot be read: no figures. Next step: mount /proc, or run a kernel from "
-        "4.14 on.\n");
-    return;
-  }
-  byte_line(to, "resident (RSS)", s.rss.total, "");
-  byte_line(to, "  anonymous", s.rss.anonymous, "heap, stacks, other private memory");
-  byte_line(to, "  file-backed", s.rss.file, "program, libraries, mapped data files");
-  byte_line(to, "  shared memory", s.rss.shared_memory, "");
-  byte_line(to, "lazily freed", s.rss.lazily_freed,
-            "within anonymous; given back by MADV_FREE, not yet taken");
-  byte_line(to, "huge pages", s.rss.huge_pages, "within anonymous; transparent huge pages");
-  byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
+  if (!s.ledger.known) byte_line(to, "mallard's own memory", s.own_bytes, "");
 }
 
 void write_heap(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Heap");
-  byte_line(to, "heap resident, at most", s.heap_resident_bytes,
-            "all anonymous memory, less lazily freed and mallard's own");
+  if (s.heap_is_bound)
+    byte_line(to, "heap resident, at most", s.heap_resident_bytes,
+              "all anonymous memory, less lazily freed and mallard's own");
+  else byte_line(to, "heap resident", s.heap_resident_bytes, "of the allocator, metadata included");
   if (!s.recording.on) return;
   Cell cell;
   add_bytes_with_interval(cell, s.live_bytes);
@@ -175,7 +160,7 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
       add_decimal(cell, f.high, 2);
       cell.add(')');
     }
-    cell.add(", at most: heap resident / live");
+    cell.add(s.heap_is_bound ? ", at most: heap resident / live" : ": heap resident / live");
   } else {
     cell.add(!s.rss.known             ? "unknown: /proc is not readable"
              : s.live_bytes.value > 0 ? "unknown: no resident memory is left for the heap"
@@ -202,14 +187,15 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
 void write_text(const Snapshot& s, Sink& to) noexcept {
   write_header(s, to);
   write_allocator(s.allocator, to);
-  write_memory(s, to);
+  write_ledger_text(s, to);
   write_heap(s, to);
-  write_recording(s, to);
   if (s.recording.on) {
+    if (s.ledger.divided) write_sites_by_resident(s, to);
     write_sites_by_live(s, to);
     write_sites_by_allocated(s, to);
   }
   write_probe_text(s, to);
+  write_recording(s, to);
   write_footer(s, to);
 }
 

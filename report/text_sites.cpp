@@ -38,55 +38,69 @@ void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept
   to.add('\n');
 }
 
-/// Which two columns a table leads with, and in what order it lists the sites.
-struct Ranking {
-  std::string_view title, unit;
-  const Estimate SiteRow::*bytes;
-  const Estimate SiteRow::*count;
-  const Estimate Snapshot::*total;
-  bool by_allocated;
-  bool shows_ages;
-};
+enum class Table : std::uint8_t { kResident, kLive, kAllocated };
 
-void write_site_line(const SiteRow& row, const Ranking& ranking, const Estimate& total, int rank,
+void add_column(Sink& to, const Estimate& bytes, std::size_t width) noexcept {
+  Cell cell;
+  add_bytes(cell, bytes.value);
+  add_right(to, cell.view(), width);
+}
+
+void add_column(Sink& to, std::uint64_t ns, std::size_t width) noexcept {
+  Cell cell;
+  add_duration(cell, ns);
+  add_right(to, cell.view(), width);
+}
+
+void write_columns(Table table, Sink& to) noexcept {
+  add_right(to, "rank", 5);
+  add_right(to, table == Table::kResident ? "resident" : table == Table::kLive ? "live" : "allocated", 12);
+  add_right(to, "error", 9);
+  add_right(to, "share", 9);
+  if (table == Table::kResident) {
+    add_right(to, "of it live", 13);
+    add_right(to, "of it holes", 13);
+  }
+  add_right(to, "blocks", 12);
+  if (table != Table::kResident) add_right(to, "largest", 12);
+  if (table != Table::kAllocated) add_right(to, "mean age", 14);
+  if (table == Table::kLive) add_right(to, "oldest", 14);
+  to.add('\n');
+}
+
+void write_site_line(const SiteRow& row, Table table, const Estimate& bytes, double total, int rank,
                      Sink& to) noexcept {
   Cell cell;
-  const Estimate& bytes = row.*ranking.bytes;
   cell.add('#').add_signed(rank);
   add_right(to, cell.view(), 5);
-  cell.clear();
-  add_bytes(cell, bytes.value);
-  add_right(to, cell.view(), 12);
+  add_column(to, bytes, 12);
   cell.clear();
   add_relative_error(cell, bytes);
   add_right(to, cell.view(), 9);
   cell.clear();
-  add_decimal(cell, total.value > 0 ? 100 * bytes.value / total.value : 0, 1);
+  add_decimal(cell, total > 0 ? 100 * bytes.value / total : 0, 1);
   cell.add(" %");
   add_right(to, cell.view(), 9);
-  cell.clear();
-  add_count(cell, (row.*ranking.count).value);
-  add_right(to, cell.view(), 14);
-  cell.clear();
-  add_bytes(cell, static_cast<double>(row.largest_bytes));
-  add_right(to, cell.view(), 12);
-  if (ranking.shows_ages) {
-    cell.clear();
-    add_duration(cell, row.mean_age_ns);
-    add_right(to, cell.view(), 14);
-    cell.clear();
-    add_duration(cell, row.oldest_ns);
-    add_right(to, cell.view(), 14);
+  if (table == Table::kResident) {
+    add_column(to, row.resident_live_bytes, 13);
+    add_column(to, row.hole_bytes, 13);
   }
+  cell.clear();
+  add_count(cell, (table == Table::kAllocated ? row.allocated_count : row.live_count).value);
+  add_right(to, cell.view(), 12);
+  if (table != Table::kResident) {
+    cell.clear();
+    add_bytes(cell, static_cast<double>(row.largest_bytes));
+    add_right(to, cell.view(), 12);
+  }
+  if (table != Table::kAllocated) add_column(to, row.mean_age_ns, 14);
+  if (table == Table::kLive) add_column(to, row.oldest_ns, 14);
   to.add('\n');
 }
 
-void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
-  FixedText<96> title;
-  title.add("Call sites by ").add(ranking.title);
-  heading(to, title.view());
-  const Estimate& total = s.*ranking.total;
-  if (total.value <= 0) {
+void write_sites(const Snapshot& s, Table table, const Estimate SiteRow::*bytes, const std::uint32_t* order,
+                 double total, Sink& to) noexcept {
+  if (total <= 0) {
     to.add(
         "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
     Cell cell;
@@ -94,22 +108,12 @@ void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
     to.add(cell.view()).add(".\n");
     return;
   }
-  add_right(to, "rank", 5);
-  add_right(to, ranking.unit, 12);
-  add_right(to, "error", 9);
-  add_right(to, "share", 9);
-  add_right(to, "blocks", 14);
-  add_right(to, "largest", 12);
-  if (ranking.shows_ages) {
-    add_right(to, "mean age", 14);
-    add_right(to, "oldest", 14);
-  }
-  to.add('\n');
+  write_columns(table, to);
   std::uint32_t shown = 0;
   for (std::uint32_t i = 0; i < s.site_count && shown < kTopSites; ++i) {
-    const SiteRow& row = s.sites[ranking.by_allocated ? s.by_allocated[i] : i];
-    if ((row.*ranking.bytes).value <= 0) break;
-    write_site_line(row, ranking, total, static_cast<int>(++shown), to);
+    const SiteRow& row = s.sites[order ? order[i] : i];
+    if ((row.*bytes).value <= 0) break;
+    write_site_line(row, table, row.*bytes, total, static_cast<int>(++shown), to);
     for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(*row.frames[f], s.process, to);
     if (row.depth > kFramesShown) {
       Cell cell;
@@ -120,26 +124,29 @@ void write_sites(const Snapshot& s, const Ranking& ranking, Sink& to) noexcept {
   }
 }
 
-constexpr Ranking kByLive = {"live bytes (requested by the program and not freed)",
-                             "live",
-                             &SiteRow::live_bytes,
-                             &SiteRow::live_count,
-                             &Snapshot::live_bytes,
-                             false,
-                             true};
-constexpr Ranking kByAllocated = {"allocated bytes (since the start, freed or not)",
-                                  "allocated",
-                                  &SiteRow::allocated_bytes,
-                                  &SiteRow::allocated_count,
-                                  &Snapshot::allocated_bytes,
-                                  true,
-                                  false};
-
 }  // namespace
 
-void write_sites_by_live(const Snapshot& snapshot, Sink& to) noexcept { write_sites(snapshot, kByLive, to); }
-void write_sites_by_allocated(const Snapshot& snapshot, Sink& to) noexcept {
-  write_sites(snapshot, kByAllocated, to);
+void write_sites_by_resident(const Snapshot& s, Sink& to) noexcept {
+  heading(to, "Call sites by resident memory (their share of the pages under their blocks, holes included)");
+  const double pinned = static_cast<double>(s.ledger.pinned_bytes);
+  write_sites(s, Table::kResident, &SiteRow::resident_bytes, s.by_resident,
+              s.live_count.value > 0 ? pinned : 0, to);
+  if (s.ledger.unattributed_bytes == 0 || s.live_count.value <= 0) return;
+  Cell cell;
+  cell.add("  Of the pinned pages, ");
+  add_bytes(cell, static_cast<double>(s.ledger.unattributed_bytes));
+  cell.add(" hold blocks of sizes that too few samples were taken of to say whose they are.\n");
+  to.add(cell.view());
+}
+
+void write_sites_by_live(const Snapshot& s, Sink& to) noexcept {
+  heading(to, "Call sites by live bytes (requested by the program and not freed)");
+  write_sites(s, Table::kLive, &SiteRow::live_bytes, nullptr, s.live_bytes.value, to);
+}
+
+void write_sites_by_allocated(const Snapshot& s, Sink& to) noexcept {
+  heading(to, "Call sites by allocated bytes (since the start, freed or not)");
+  write_sites(s, Table::kAllocated, &SiteRow::allocated_bytes, s.by_allocated, s.allocated_bytes.value, to);
 }
 
 }  // namespace mallard::report

@@ -7,6 +7,7 @@
 
 namespace mallard::report {
 
+void write_sites_by_resident(const Snapshot& snapshot, Sink& to) noexcept;
 void write_sites_by_live(const Snapshot& snapshot, Sink& to) noexcept;
 void write_sites_by_allocated(const Snapshot& snapshot, Sink& to) noexcept;
 

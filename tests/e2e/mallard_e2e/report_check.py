@@ -66,7 +66,7 @@ def _same_file(one: str, other: str) -> bool:
 
 
 def _rss(data: dict[str, Any], expected: Expected) -> list[str]:
-    wrong = []
+    wrong = _ledger(data)
     rss = data["rss"]
     total, anonymous = rss["total_bytes"], rss["anonymous_bytes"]
     if not rss["known"] or total <= 0:
@@ -91,6 +91,34 @@ def _rss(data: dict[str, Any], expected: Expected) -> list[str]:
     return wrong
 
 
+CAUSES = ["live", "rounding", "holes", "retained", "lazily_freed", "metadata", "undivided", "anonymous", "stacks",
+          "files", "shared", "own"]
+
+
+def _ledger(data: dict[str, Any]) -> list[str]:
+    wrong = []
+    lines, about = data["ledger"], data["ledger_about"]
+    if not about["known"]:
+        return [] if about["why_not"] and not lines else ["the ledger is not known, and does not say why"]
+    if [line["cause"] for line in lines] != CAUSES:
+        return [f"the ledger's causes are {[line['cause'] for line in lines]}"]
+    bytes_of = {line["cause"]: line["bytes"] for line in lines}
+    total = sum(bytes_of.values()) + data["unexplained_bytes"]
+    if abs(total - about["rss_bytes"]) > 2 * len(lines):
+        wrong.append(f"the ledger and the unexplained add up to {total}, not to {about['rss_bytes']}")
+    if abs(data["unexplained_bytes"]) > 0.01 * about["rss_bytes"] + MIB // 2:
+        wrong.append(f"unexplained_bytes is {data['unexplained_bytes']} of {about['rss_bytes']}")
+    if (about["divided"] and bytes_of["undivided"] > 0) or \
+            about["divided"] == bool(about["not_divided_why"]):
+        wrong.append(f"the heap is divided and not: {about}, {bytes_of}")
+    for line in lines:
+        parts = sum(detail["bytes"] for detail in line["details"])
+        if line["details"] and abs(parts - line["bytes"]) > 1 + data["rss"]["lazily_freed_bytes"]:
+            wrong.append(f"ledger: {line['cause']} is {line['bytes']}, its details add up to {parts}")
+        wrong += _interval(line, "bytes", f"ledger: {line['cause']}")
+    return wrong
+
+
 def _interval(row: dict[str, Any], figure: str, where: str) -> list[str]:
     value, error, low, high = (row[figure + end] for end in ("", "_error", "_low", "_high"))
     if (low is None) != (high is None) or (low is None) != (error is None):
@@ -112,7 +140,7 @@ def _sites(data: dict[str, Any], expected: Expected) -> list[str]:
     named = 0
     for site in sites:
         where = f"site {site['id']}"
-        for figure in FIGURES:
+        for figure in (*FIGURES, "resident_bytes", "resident_live_bytes", "hole_bytes"):
             wrong += _interval(site, figure, where)
         if not site["stack"] and not data["recording"]["overflow_sites"]:
             wrong.append(f"{where} has no stack")
@@ -167,6 +195,8 @@ def _text(data: dict[str, Any], text: str) -> list[str]:
         wrong.append("the text report contains nan, inf or (null)")
     if data["recording"]["mode"] == "sample" and "Call sites by live bytes" not in text:
         wrong.append("the text report has no table of call sites")
+    if "Where the resident memory is" not in text:
+        wrong.append("the text report has no ledger")
     shown = [site for site in data["sites"][:1] if site["live_bytes"] > 0]
     for frame in [frame for site in shown for frame in site["stack"][:1]]:
         if re.fullmatch(r"\w{1,60}", frame["function"]) and frame["function"] not in text:

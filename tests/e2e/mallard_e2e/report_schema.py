@@ -24,9 +24,13 @@ FOUR_FIGURES: Schema = {**estimate("live_bytes"), **estimate("live_count"),
                         **estimate("allocated_bytes"), **estimate("allocated_count")}
 
 SITE: Schema = {
-    "id": "count", **FOUR_FIGURES, "samples": "count", "live_samples": "count", "largest_bytes": "size",
+    "id": "count", **FOUR_FIGURES, **estimate("resident_bytes"), **estimate("resident_live_bytes"),
+    **estimate("hole_bytes"), "samples": "count", "live_samples": "count", "largest_bytes": "size",
     "oldest_ns": "count", "youngest_ns": "count", "mean_age_ns": "count", "stack": [FRAME],
 }
+
+DETAIL: Schema = {"name": "string", "function": "string", "allocator": "string", "bytes": "size",
+                  "mappings": "count"}
 
 SCHEMA: Schema = {
     "schema_version": "count", "mallard_version": "text", "report_number": "count", "reason": "text",
@@ -54,7 +58,17 @@ SCHEMA: Schema = {
         "shared_memory_bytes": "size", "lazily_freed_bytes": "size", "huge_page_bytes": "size",
         "locked_bytes": "size", "swapped_bytes": "size",
     },
-    "totals": {**FOUR_FIGURES, **estimate("inherited_live_bytes"), "heap_resident_bytes": "size"},
+    "ledger": [{"cause": "text", **estimate("bytes"), "mappings": "count", "details": [DETAIL]}],
+    "unexplained_bytes": "signed?",
+    "ledger_about": {
+        "known": "flag", "why_not": "text?", "divided": "flag", "not_divided_why": "text?",
+        "rounding_known": "flag", "unit": "text?", "residency": "text", "rss_bytes": "size",
+        "pinned_bytes": "size", "unattributed_bytes": "size", "heap_huge_page_bytes": "size",
+        "thread_cached_bytes": "size", "examined": "number", "reads": "count", "raced": "count",
+        "uncovered_samples": "count", "scan_ns": "count", "census_ns": "count",
+    },
+    "totals": {**FOUR_FIGURES, **estimate("inherited_live_bytes"), "heap_resident_bytes": "size",
+               "heap_is_bound": "flag"},
     "fragmentation_ratio": "number?", "fragmentation_ratio_low": "number?",
     "fragmentation_ratio_high": "number?",
     "modules": [{"path": "string", "build_id": "string", "begin": "hex", "end": "hex", "load_bias": "hex"}],
@@ -121,6 +135,8 @@ def _is(kind: str, value: Any) -> bool:
             return isinstance(value, bool)
         case "count":
             return isinstance(value, int) and number and value >= 0
+        case "signed":
+            return isinstance(value, int) and number
         case "size" | "number":
             return number and math.isfinite(value) and 0 <= value < 2**63
         case "hex":

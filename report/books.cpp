@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/books.hpp"
+
+#include <algorithm>
+
+#include "base/os.hpp"
+
+namespace mallard::report {
+namespace {
+
+struct LiveCopy {
+  const record::LiveBlock* blocks;
+  std::uint32_t count;
+  std::uint64_t skipped;
+};
+
+/// Copies the live table shard by shard. Room is a little more than it holds now; what comes meanwhile and
+/// does not fit is counted.
+LiveCopy copy_live(Arena& arena) noexcept {
+  const std::uint32_t room = record::live_count() + record::live_count() / 8 + 1024;
+  auto* blocks = arena.array<record::LiveBlock>(room);
+  if (!blocks) return {};
+  LiveCopy copy{blocks, 0, 0};
+  for (std::uint32_t shard = 0; shard < record::kShards; ++shard) {
+    const std::uint32_t left = room - copy.count;
+    const std::uint32_t held = record::live_copy_shard(shard, blocks + copy.count, left);
+    copy.count += held < left ? held : left;
+    copy.skipped += held < left ? 0 : held - left;
+  }
+  return copy;
+}
+
+void add_live_block(SiteRow& row, const record::LiveBlock& block, std::uint64_t now_ns) noexcept {
+  row.live_bytes.add(block.weight, static_cast<double>(block.asked_bytes));
+  row.live_count.add(block.weight, 1);
+  const std::uint64_t age = now_ns > block.born_ns ? now_ns - block.born_ns : 0;
+  if (row.live_samples == 0 || age > row.oldest_ns) row.oldest_ns = age;
+  if (row.live_samples == 0 || age < row.youngest_ns) row.youngest_ns = age;
+  ++row.live_samples;
+  // A running mean by weight: live_count.value is the weight so far, this block's included.
+  const double mean = static_cast<double>(row.mean_age_ns);
+  row.mean_age_ns = std::clamp(static_cast<std::uint64_t>(mean + (static_cast<double>(age) - mean) *
+                                                                     block.weight / row.live_count.value),
+                               row.youngest_ns, row.oldest_ns);
+}
+
+void add_to(Estimate& total, const Estimate& part) noexcept {
+  total.value += part.value;
+  total.variance += part.variance;
+}
+
+void read_site(std::uint32_t id, SiteRow& row) noexcept {
+  const record::Site& site = record::site(record::SiteId{id});
+  const auto get = [](const auto& value) { return value.load(std::memory_order_relaxed); };
+  row.id = id;
+  row.depth = static_cast<int>(site.depth);
+  row.allocated_bytes = {get(site.allocated_bytes), get(site.allocated_bytes_variance), false, 0, 0};
+  row.allocated_count = {get(site.allocated_count), get(site.allocated_count_variance), false, 0, 0};
+  row.samples = get(site.samples);
+  row.largest_bytes = get(site.largest_bytes);
+}
+
+/// Indices into the rows, by a figure of theirs, largest first.
+std::uint32_t* order_by(Arena& arena, const SiteRow* rows, std::uint32_t count,
+                        const Estimate SiteRow::*figure) noexcept {
+  auto* order = arena.array<std::uint32_t>(count + 1);
+  if (!order) return nullptr;
+  for (std::uint32_t i = 0; i < count; ++i) order[i] = i;
+  std::sort(order, order + count, [rows, figure](std::uint32_t a, std::uint32_t b) {
+    const double left = (rows[a].*figure).value, right = (rows[b].*figure).value;
+    return left != right ? left > right : a < b;
+  });
+  return order;
+}
+
+}  // namespace
+
+bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
+  const std::uint32_t count = record::site_count();
+  auto* rows = arena.array<SiteRow>(count);
+  if (!rows) return false;
+  const LiveCopy live = copy_live(arena);
+  const std::uint64_t now = os::monotonic_ns();
+  for (std::uint32_t i = 0; i < count; ++i) read_site(i, rows[i]);
+  for (std::uint32_t i = 0; i < live.count; ++i) {
+    const record::LiveBlock& block = live.blocks[i];
+    const auto id = static_cast<std::uint32_t>(block.site);
+    if (id >= count) continue;  // a site made after the rows were read
+    add_live_block(rows[id], block, now);
+    if (block.born_ns < record::forked_ns())
+      out->inherited_live_bytes.add(block.weight, static_cast<double>(block.asked_bytes));
+  }
+  for (std::uint32_t i = 0; i < count; ++i) {
+    SiteRow& row = rows[i];
+    add_to(out->live_bytes, row.live_bytes);
+    add_to(out->live_count, row.live_count);
+    add_to(out->allocated_bytes, row.allocated_bytes);
+    add_to(out->allocated_count, row.allocated_count);
+    for (Estimate* e : {&row.live_bytes, &row.live_count, &row.allocated_bytes, &row.allocated_count})
+      finish(*e);
+  }
+  for (Estimate* e : {&out->live_bytes, &out->live_count, &out->allocated_bytes, &out->allocated_count,
+                      &out->inherited_live_bytes})
+    finish(*e);
+  // With samples lost, live figures are too low by an unknown amount: no interval can be stated.
+  const record::Counters& lost = out->recording.counters;
+  if (lost.dropped_full != 0) {
+    for (std::uint32_t i = 0; i < count; ++i)
+      rows[i].live_bytes.has_interval = rows[i].live_count.has_interval = false;
+    out->live_bytes.has_interval = out->live_count.has_interval = out->inherited_live_bytes.has_interval =
+        false;
+  }
+  out->recording.live_samples = live.count;
+  out->recording.skipped_live = live.skipped;
+  out->inherited = record::forked_ns() != 0;
+  *books = {rows, count, live.blocks, live.count};
+  return true;
+}
+
+SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept {
+  // Row 0, the overflow site, is shown only if something is booked on it.
+  const std::uint32_t first = books.rows[0].samples == 0 ? 1 : 0;
+  SiteRow* const rows = books.rows + first;
+  const std::uint32_t count = books.row_count - first;
+  std::sort(rows, rows + count, [](const SiteRow& a, const SiteRow& b) {
+    if (a.live_bytes.value != b.live_bytes.value) return a.live_bytes.value > b.live_bytes.value;
+    if (a.allocated_bytes.value != b.allocated_bytes.value)
+      return a.allocated_bytes.value > b.allocated_bytes.value;
+    return a.id < b.id;
+  });
+  out->sites = rows;
+  out->site_count = out->recording.sites = count;
+  out->by_allocated = order_by(arena, rows, count, &SiteRow::allocated_bytes);
+  out->by_resident = order_by(arena, rows, count, &SiteRow::resident_bytes);
+  return out->by_allocated && out->by_resident ? rows : nullptr;
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/memory.hpp"
+
+#include <algorithm>
+
+#include "base/os.hpp"
+#include "report/kernel.hpp"
+#include "report/ledger.hpp"
+#include "report/maps.hpp"
+#include "report/shares.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr const char* kNoMemory = "there was no memory for it";
+/// How much of the heap a census may read, where it has to read it: some 0.5 s.
+constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{2} << 30;
+
+/// What may hold pages: all but the kernel's own.
+std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> regions) noexcept {
+  Growing<AddressRange> ranges(arena);
+  for (const Region& region : regions) {
+    if (region.owner == Owner::kKernel) continue;
+    if (ranges.size() > 0 && ranges[ranges.size() - 1].end == region.begin)
+      ranges[ranges.size() - 1].end = region.end;
+    else ranges.add({region.begin, region.end});
+  }
+  return ranges.all();
+}
+
+/// The live samples by address, for the shares and for the census.
+struct Samples {
+  std::span<SampledBlock> blocks;
+  std::span<std::uintptr_t> addresses;
+};
+
+bool sort_samples(Arena& arena, const Books& books, Samples* out) noexcept {
+  auto* blocks = arena.array<SampledBlock>(books.block_count + 1);
+  auto* addresses = arena.array<std::uintptr_t>(books.block_count + 1);
+  if (!blocks || !addresses) return false;
+  for (std::uint32_t i = 0; i < books.block_count; ++i) {
+    const record::LiveBlock& b = books.blocks[i];
+    blocks[i] = {b.address, b.asked_bytes, b.asked_bytes + b.rounding_bytes, b.weight,
+                 static_cast<std::uint32_t>(b.site)};
+  }
+  std::sort(blocks, blocks + books.block_count,
+            [](const SampledBlock& a, const SampledBlock& b) { return a.begin < b.begin; });
+  for (std::uint32_t i = 0; i < books.block_count; ++i) addresses[i] = blocks[i].begin;
+  *out = {{blocks, books.block_count}, {addresses, books.block_count}};
+  return true;
+}
+
+/// \return why the heap could not be divided; nullptr if it was
+const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
+                   HeapTotals* totals, Ledger* out) noexcept {
+  if (allocator.bypassed || allocator.stepped_aside) return "mallard's allocator does not serve this process";
+  if (!allocator.backend->census) return "mallard does not know how to ask this allocator";
+  HeapRanges heap;
+  Samples samples;
+  Shares shares(arena, memory.residency.runs());
+  auto* sites = arena.array<SiteShare>(books.row_count + 1);
+  if (!sites || !heap_ranges(arena, memory.regions.all, memory.residency.runs(), &heap) ||
+      !sort_samples(arena, books, &samples) || !shares.begin(samples.blocks))
+    return kNoMemory;
+  const std::uint64_t began = os::monotonic_ns();
+  const backends::CensusResult census = allocator.backend->census(
+      {heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes, Shares::take, &shares});
+  if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
+  if (!shares.finish(heap.resident_bytes, {sites, books.row_count}, totals)) return kNoMemory;
+  out->census_ns = os::monotonic_ns() - began;
+  out->unit_name = census.unit_name;
+  out->thread_cached_bytes = census.thread_cached_bytes;
+  out->reads = census.reads;
+  out->raced = census.raced;
+  for (std::uint32_t i = 0; i < books.row_count; ++i) {
+    books.rows[i].resident_bytes = sites[i].resident;
+    books.rows[i].resident_live_bytes = sites[i].live;
+    books.rows[i].hole_bytes = sites[i].holes;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void read_memory(Arena& arena, const Served& served, Memory* out) noexcept {
+  const std::uint64_t began = os::monotonic_ns();
+  const bool mapped = read_regions(arena, served, &out->regions);
+  out->before = out->after = read_rss();  // after what takes memory of our own
+  if (!out->before.known) return void(out->why_not = "/proc/self/smaps_rollup cannot be read");
+  if (!mapped) return void(out->why_not = "/proc/self/maps cannot be read");
+  if (!out->residency.scan(arena, ranges_of(arena, out->regions.all)))
+    return void(out->why_not = "the kernel does not tell which pages are in memory");
+  out->after = read_rss();
+  if (!out->after.known) out->after = out->before;
+  if (out->after.lazily_freed > 0) find_lazily_freed(arena, out->residency, &out->regions);
+  out->known = true;
+  out->scan_ns = os::monotonic_ns() - began;
+}
+
+void account(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
+             Ledger* out) noexcept {
+  out->known = memory.known;
+  out->why_not = memory.why_not;
+  out->method = memory.residency.method();
+  out->scan_ns = memory.scan_ns;
+  if (!memory.known) return;
+  HeapTotals totals;
+  const char* why_not = divide(arena, memory, allocator, books, &totals, out);
+  const LedgerSources sources{memory.regions.all, memory.residency.runs(),     memory.before,
+                              memory.after,       why_not ? nullptr : &totals, why_not};
+  if (!build_ledger(arena, sources, out)) {
+    *out = {};
+    out->why_not = kNoMemory;
+  }
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the process's memory is, read from the kernel and the allocator, and made into a ledger. Context:
+// reporter.
+#pragma once
+
+#include <cstdint>
+
+#include "report/arena.hpp"
+#include "report/books.hpp"
+#include "report/model.hpp"
+#include "report/regions.hpp"
+#include "report/reporter.hpp"
+#include "report/residency.hpp"
+
+namespace mallard::report {
+
+/// The kernel's view, of one moment as nearly as it can be had.
+struct Memory {
+  bool known = false;
+  const char* why_not = nullptr;
+  Regions regions{};
+  Residency residency;
+  Rss before{}, after{};  ///< around the scan
+  std::uint64_t scan_ns = 0;
+};
+
+void read_memory(Arena& arena, const Served& served, Memory* out) noexcept;
+
+/// Asks the allocator which memory is in use, charges it to the sites of `books`, and writes the ledger.
+void account(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
+             Ledger* out) noexcept;
+
+}  // namespace mallard::report
