@@ -6,6 +6,7 @@
 
 #include "backends/backend.hpp"
 #include "backends/jemalloc_control.hpp"
+#include "backends/mimalloc_census.hpp"
 #include "base/attributes.hpp"
 #include "base/elf_lookup.hpp"
 
@@ -122,6 +123,16 @@ bool purge_by_trim() noexcept {
   return true;
 }
 
+MimallocAccess mimalloc_access() noexcept {
+  return {g_raw.functions.malloc, g_raw.functions.free, g_raw.functions.usable_size};
+}
+CensusResult loaded_mimalloc2_census(const CensusRequest& request) noexcept {
+  return mimalloc2_census(mimalloc_access(), request);
+}
+CensusResult loaded_mimalloc3_census(const CensusRequest& request) noexcept {
+  return mimalloc3_census(mimalloc_access(), request);
+}
+
 CensusResult loaded_jemalloc_census(const CensusRequest& request) noexcept {
   return jemalloc_census({.mallctl = g_raw.mallctl,
                           .malloc = g_raw.functions.malloc,
@@ -153,6 +164,8 @@ bool identify(const link_map* object, Backend* out) noexcept {
     add_mimalloc_version(version, mi_version());
     out->misaligns = version.view() == "2.0.9";
     if (version.view()[0] == '2') out->functions.malloc = malloc_with_errno;
+    if (g_raw.functions.usable_size && version.view()[0] == '2') out->census = loaded_mimalloc2_census;
+    if (g_raw.functions.usable_size && version.view()[0] == '3') out->census = loaded_mimalloc3_census;
     g_raw.process_info =
         find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
                            std::size_t*, std::size_t*)>(object, "mi_process_info");
@@ -187,7 +200,7 @@ bool identify(const link_map* object, Backend* out) noexcept {
     out->statistics = loaded_jemalloc_statistics;
     out->extras.trim = loaded_jemalloc_trim;
     out->purge = {purge_by_mallctl, kJemallocPurgeCall, kJemallocPurgeLeaves, kJemallocPurgeHolds};
-    out->census = loaded_jemalloc_census;
+    if (g_raw.functions.usable_size) out->census = loaded_jemalloc_census;
   } else {
     return false;
   }

@@ -374,8 +374,8 @@ int main(int argc, char** argv) {
   const std::string name = argv[1], what = argv[2];
   FixedText<512> why, hint;
   const bool found = name == "jemalloc"    ? use_jemalloc(&g_backend)
-                     : name == "mimalloc2" ? use_mimalloc(2, argv[0], &g_backend, why, hint)
-                     : name == "mimalloc3" ? use_mimalloc(3, argv[0], &g_backend, why, hint)
+                     : name == "mimalloc2" ? use_mimalloc(2, MALLARD_LIBRARY, &g_backend, why, hint)
+                     : name == "mimalloc3" ? use_mimalloc(3, MALLARD_LIBRARY, &g_backend, why, hint)
                                            : use_file(argv[1], &g_backend, why, hint);
   if (!found) {
     std::printf("skipped: %s: %s\n", argv[1], why.c_str());
