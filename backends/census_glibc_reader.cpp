@@ -30,17 +30,20 @@ const AddressRange* Reader::run_after(std::uintptr_t at) noexcept {
 
 const std::uint64_t* Reader::fill(std::uintptr_t at, std::size_t bytes) noexcept {
   const std::uintptr_t page = at & ~(kPageBytes - 1);
+  const std::size_t least = align_up(at + bytes - page, kPageBytes);
   const AddressRange* run = run_after(page);
-  if (!run || run->begin > page || at + bytes > run->end) return nullptr;
+  const bool listed = run && run->begin <= page && page + least <= run->end;
+  // Where a chunk begins, memory was touched: it came in since the list was made, unless it is swapped out.
+  if (!listed && os::resident_bytes(reinterpret_cast<void*>(page), least) < least) return nullptr;
   const bool sequential = page >= begin_ && page <= end_;
   window_ = !sequential ? kPageBytes : window_ < kWindowBytes ? window_ * 2 : window_;
-  std::size_t length = run->end - page < window_ ? run->end - page : window_;
-  while (length < at + bytes - page) length += kPageBytes;
+  std::size_t length = !listed ? least : run->end - page < window_ ? run->end - page : window_;
+  if (length < least) length = least;
   ++reads;
   begin_ = end_ = 0;
   if (!os::copy_if_readable(buffer_, page, length)) {
-    const std::size_t least = align_up(at + bytes - page, kPageBytes);  // the end of the run may be gone
-    if (least >= length || !os::copy_if_readable(buffer_, page, least)) return nullptr;
+    if (least >= length || !os::copy_if_readable(buffer_, page, least))
+      return nullptr;  // its end may be gone
     length = least;
   }
   begin_ = page;
