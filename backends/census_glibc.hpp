@@ -132,15 +132,17 @@ class FreeLists {
     return (next & 15) == 0 && (next == 0 || (next >= begin_ && next < end_));
   }
   bool has_key(const Chunk& chunk) noexcept;
+  bool leads_on(std::uintptr_t next, std::uint64_t size, int hops) noexcept;
   bool in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept;
 
   Reader& reader_;
   std::uintptr_t begin_ = 0, end_ = 0;
   std::uint64_t key_ = 0;  ///< 0 = not known
   int tries_ = 0;          ///< to learn the key from neighbours
+  static constexpr int kKinds = 3;
   struct Checks {
-    std::uint64_t made = 0, refuted = 0, skipped = 0;
-  } usual_, doubtful_;
+    std::uint64_t made, refuted, skipped;
+  } checks_[kKinds] = {};
   bool mangled_, random_key_;
 };
 

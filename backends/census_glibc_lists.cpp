@@ -76,21 +76,36 @@ bool FreeLists::has_key(const Chunk& chunk) noexcept {
   return true;
 }
 
+/// Does `next` lead along a list of free chunks of `size`?
+bool FreeLists::leads_on(std::uintptr_t next, std::uint64_t size, int hops) noexcept {
+  for (; hops > 0 && next != 0; --hops) {
+    std::uint64_t words[3];
+    if (!reader_.copy(next, words, sizeof words) || (words[1] & ~kFlags) != size || (words[1] & kMapped) != 0)
+      return false;
+    next = next_of(next + 16, words[2]);
+    if (!plausible(next)) return false;
+  }
+  return true;
+}
+
 /// The link of a fastbin leads to the head of a chunk of the same size whose own link is plausible. Looks
-/// aside cost a system call each: while they confirm nearly everything, only one in 16 is made. Where the
-/// second word is 0, the block may as well be a live one out of a thread cache that was not written to yet:
-/// looked at more often.
+/// aside cost a system call each: while they confirm nearly everything, only one in 16 is made. Looked at
+/// more often are
+/// - where addresses are so low that mangling changes only their low bits (programs that are not position
+///   independent), the pages on which that leaves a pointer of the program aligned; links that are not
+///   mangled;
+/// - blocks whose second word is 0: they may be live, out of a thread cache, and not written to yet.
 bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
-  constexpr std::uint64_t kFirst = 2048, kTolerated = 512, kOneIn = 16, kMostDoubtful = 100000;
-  const bool near = reader_.in_window(next, 24), doubtful = chunk.second == 0;
-  const bool far_apart = mangled_ && (begin_ >> 36) != 0;  // chance hits need luck with more than 20 bits
-  Checks& checks = doubtful ? doubtful_ : usual_;
-  if (!near && far_apart && checks.made > (doubtful ? kMostDoubtful : kFirst) &&
-      (doubtful || checks.refuted * kTolerated < checks.made) && ++checks.skipped % kOneIn != 0)
-    return checks.refuted * 2 < checks.made;
-  std::uint64_t words[3];
-  const bool confirmed = reader_.copy(next, words, sizeof words) && (words[1] & ~kFlags) == chunk.size &&
-                         (words[1] & kMapped) == 0 && plausible(next_of(next + 16, words[2]));
+  constexpr std::uint64_t kTolerated = 512, kOneIn = 16;
+  const bool look_alike = !mangled_ || ((begin_ >> 36) == 0 && ((chunk.at >> 12) & 15) == 0);
+  const int kind = look_alike ? 0 : chunk.second == 0 ? 1 : 2;
+  static constexpr std::uint64_t kAlwaysChecked[kKinds] = {300000, 30000, 2000};
+  Checks& checks = checks_[kind];
+  const bool near = reader_.in_window(next, 24);
+  const bool enough =
+      checks.made > kAlwaysChecked[kind] && (kind != 2 || checks.refuted * kTolerated < checks.made);
+  if (!near && enough && ++checks.skipped % kOneIn != 0) return checks.refuted * 2 < checks.made;
+  const bool confirmed = leads_on(next, chunk.size, look_alike ? 2 : 1);
   if (!near) {
     ++checks.made;
     if (!confirmed) ++checks.refuted;
