@@ -37,6 +37,7 @@ class Census {
   Piece mapped_block(std::uintptr_t at, std::uintptr_t end, const std::uint64_t* words) noexcept;
   Piece arena_heap(std::uintptr_t at, std::uintptr_t end, const std::uint64_t* words) noexcept;
   void survey() noexcept;
+  void look_for_key(const Piece& piece, std::uint64_t* allowed) noexcept;
   void take_mapped_block(const Piece& piece) noexcept;
   std::uintptr_t walk(const Piece& piece) noexcept;
   std::uintptr_t walk_stretch(std::uintptr_t from, std::uintptr_t stop, const Piece& piece) noexcept;
@@ -114,6 +115,18 @@ Piece Census::piece_at(std::uintptr_t at, std::uintptr_t end) noexcept {
   return piece;
 }
 
+/// Walks at most `allowed` bytes to find a thread cache with blocks in it.
+void Census::look_for_key(const Piece& piece, std::uint64_t* allowed) noexcept {
+  for (std::uintptr_t at = piece.first; at < piece.end && lists_.wants_key() && *allowed > 0;) {
+    const std::uint64_t* words = reader_.words(at, 16);
+    if (!words || !is_sane(at, words[1], piece)) return;
+    const std::uint64_t size = words[1] & ~kFlags;
+    if (size == kThreadCacheChunk) lists_.learn_key(at);
+    *allowed -= size < *allowed ? size : *allowed;
+    at += size;
+  }
+}
+
 /// Learns where the arenas are, how much there is to walk, and the key of the thread caches.
 void Census::survey() noexcept {
   std::uint64_t bytes = 0;
@@ -127,7 +140,15 @@ void Census::survey() noexcept {
         if (piece.begin < arenas_.begin) arenas_.begin = piece.begin;
         if (piece.end > arenas_.end) arenas_.end = piece.end;
       }
-      lists_.learn_key(piece.first);
+      lists_.learn_key(piece.first);  // the cache of the thread that began this heap, as a rule
+    }
+  std::uint64_t allowed = 64u << 20;
+  for (const AddressRange& range : request_.heap)
+    for (std::uintptr_t at = range.begin;
+         lists_.wants_key() && allowed > 0 && (at = reader_.next_resident(at, range.end)) < range.end;) {
+      const Piece piece = piece_at(at, range.end);
+      at = piece.end;
+      if (piece.kind == Piece::kMainHeap || piece.kind == Piece::kArenaHeap) look_for_key(piece, &allowed);
     }
   if (request_.budget_bytes > 0) one_in_ = (bytes + request_.budget_bytes - 1) / request_.budget_bytes;
   if (one_in_ == 0) one_in_ = 1;

@@ -120,6 +120,7 @@ class FreeLists {
   void set_bounds(std::uintptr_t begin, std::uintptr_t end) noexcept { begin_ = begin, end_ = end; }
   /// Learns the key that marks blocks in thread caches from a tcache_perthread_struct, if the chunk is one.
   void learn_key(std::uintptr_t chunk) noexcept;
+  bool wants_key() const noexcept { return random_key_ && key_ == 0; }
   bool is_thread_cache(std::uintptr_t chunk) noexcept;
   /// `chunk` looks live and is at most kLargestCached: is it on a list?
   bool holds(const Chunk& chunk) noexcept;
