@@ -14,6 +14,7 @@
 #include "base/say.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/early.hpp"
+#include "interpose/mappings.hpp"
 #include "interpose/signals.hpp"
 #include "interpose/slow_paths.hpp"
 #include "record/mappings.hpp"
@@ -253,6 +254,7 @@ __attribute__((constructor)) void start() noexcept {
   if (!record::start(records ? options().sample_bytes : 0)) say::nothing_recorded();
   report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner)};
   report::configure(served);
+  mappings_start();
   signals_start();
   // Registered before any of the host's handlers: ours run last before the fork and first after it.
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);

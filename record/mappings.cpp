@@ -18,6 +18,7 @@ constinit IntervalList g_list;
 constinit Lock g_lock;
 constinit std::atomic<bool> g_holder_is_gone{false};
 constinit std::atomic<std::uint64_t> g_unlogged{0};
+constinit std::atomic<std::uint64_t> g_lazy_free_bytes{0};
 
 void count_unlogged() noexcept { g_unlogged.fetch_add(1, std::memory_order_relaxed); }
 
@@ -76,6 +77,12 @@ std::uint32_t copy_mappings(std::uintptr_t from, MappedInterval* to, std::uint32
   LogGuard log;
   return log.held() ? g_list.copy(from, to, room) : 0;
 }
+
+void on_lazy_free(std::size_t bytes) noexcept {
+  g_lazy_free_bytes.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+std::uint64_t lazy_free_bytes() noexcept { return g_lazy_free_bytes.load(std::memory_order_relaxed); }
 
 std::uint64_t unlogged_mappings() noexcept { return g_unlogged.load(std::memory_order_relaxed); }
 

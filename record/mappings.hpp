@@ -38,6 +38,10 @@ void on_unmap_failed(const RemovedMappings& removed) noexcept;
 /// \context reporter
 std::uint32_t copy_mappings(std::uintptr_t from, MappedInterval* to, std::uint32_t room) noexcept;
 
+/// The program gave back `bytes` by MADV_FREE. \context hot
+void on_lazy_free(std::size_t bytes) noexcept;
+std::uint64_t lazy_free_bytes() noexcept;  ///< of all such calls so far \context reporter
+
 /// Events that could not be noted: the log was busy or full. \context reporter
 std::uint64_t unlogged_mappings() noexcept;
 std::uint64_t mappings_own_bytes() noexcept;  ///< what is in memory of the log \context reporter

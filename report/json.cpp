@@ -56,7 +56,8 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
 
 void write_rss(Json& json, const Rss& r) noexcept {
   json.key("rss").open('{');
-  json.key("known").flag(r.known).key("total_bytes").number(r.total);
+  json.key("known").flag(r.known).key("source").text(r.walked ? "smaps_rollup" : "status");
+  json.key("total_bytes").number(r.total);
   json.key("anonymous_bytes").number(r.anonymous).key("file_bytes").number(r.file);
   json.key("shared_memory_bytes").number(r.shared_memory).key("lazily_freed_bytes").number(r.lazily_freed);
   json.key("huge_page_bytes").number(r.huge_pages).key("locked_bytes").number(r.locked);

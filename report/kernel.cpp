@@ -8,6 +8,7 @@
 
 #include "base/os.hpp"
 #include "base/text.hpp"
+#include "record/mappings.hpp"
 
 namespace mallard::report {
 namespace {
@@ -90,25 +91,60 @@ ProcessFacts read_process_facts(Arena& arena) noexcept {
   return facts;
 }
 
-Rss read_rss() noexcept {
+namespace {
+
+/// The kernel's running counters: no page table is walked. Exact since Linux 6.16; before, they may be off by
+/// some dozen pages for each thread or processor.
+Rss read_counters() noexcept {
   Rss rss{};
   char text[4096];
-  long n = os::read_file("/proc/self/smaps_rollup", text, sizeof text);
+  const long n = os::read_file("/proc/self/status", text, sizeof text);
   if (n <= 0) return rss;
-  const std::string_view rollup(text, static_cast<std::size_t>(n));
-  const auto bytes = [](std::string_view from, std::string_view name) { return field(from, name) * 1024; };
+  const auto bytes = [status = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
+    return field(status, name) * 1024;
+  };
   rss.known = true;
-  rss.total = bytes(rollup, "Rss");
-  rss.anonymous = bytes(rollup, "Anonymous");
-  rss.lazily_freed = bytes(rollup, "LazyFree");
-  rss.huge_pages = bytes(rollup, "AnonHugePages");
-  rss.swapped = bytes(rollup, "Swap");
-  rss.locked = bytes(rollup, "Locked");
-  n = os::read_file("/proc/self/status", text, sizeof text);
-  if (n > 0) rss.shared_memory = bytes({text, static_cast<std::size_t>(n)}, "RssShmem");
-  const std::uint64_t rest = rss.total - rss.anonymous;
-  if (rss.shared_memory > rest) rss.shared_memory = rest;  // read a moment later
-  rss.file = rest - rss.shared_memory;
+  rss.total = bytes("VmRSS");
+  rss.anonymous = bytes("RssAnon");
+  rss.file = bytes("RssFile");
+  rss.shared_memory = bytes("RssShmem");
+  rss.swapped = bytes("VmSwap");
+  rss.locked = bytes("VmLck");
+  return rss;
+}
+
+/// smaps_rollup and smaps walk all page tables, and the host cannot map memory while one mapping is walked.
+bool may_walk(const Rss& counters) noexcept {
+  constexpr std::uint64_t kQuickBytes = 16u << 20;  // under a millisecond even if it is one mapping
+  if (counters.total <= kQuickBytes) return true;
+  // Otherwise only for what no counter tells: memory given back by MADV_FREE, if there can be much of it.
+  return record::lazy_free_bytes() >= counters.anonymous / 100;
+}
+
+void add_walked(Rss* rss) noexcept {
+  char text[4096];
+  const long n = os::read_file("/proc/self/smaps_rollup", text, sizeof text);
+  if (n <= 0) return;
+  const auto bytes = [rollup = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
+    return field(rollup, name) * 1024;
+  };
+  rss->walked = true;
+  rss->total = bytes("Rss");
+  rss->anonymous = bytes("Anonymous");
+  rss->lazily_freed = bytes("LazyFree");
+  rss->huge_pages = bytes("AnonHugePages");
+  rss->swapped = bytes("Swap");
+  rss->locked = bytes("Locked");
+  const std::uint64_t rest = rss->total - rss->anonymous;
+  if (rss->shared_memory > rest) rss->shared_memory = rest;  // read a moment before
+  rss->file = rest - rss->shared_memory;
+}
+
+}  // namespace
+
+Rss read_rss() noexcept {
+  Rss rss = read_counters();
+  if (rss.known && may_walk(rss)) add_walked(&rss);
   return rss;
 }
 

@@ -8,6 +8,7 @@
 namespace mallard::report {
 
 ProcessFacts read_process_facts(Arena& arena) noexcept;
+/// The kernel's figures of this moment. Rss::walked says whether LazyFree and huge pages are among them.
 Rss read_rss() noexcept;
 
 }  // namespace mallard::report

@@ -106,30 +106,24 @@ bool parse(std::string_view line, Arena& arena, const Mapping& before, Mapping* 
 
 }  // namespace
 
-bool for_each_mapping(Arena& arena, const char* maps_path,
-                      void (*take)(const Mapping& mapping, void* opaque) noexcept, void* opaque) noexcept {
+bool for_each_line(Arena& arena, const char* path, void (*take)(std::string_view line, void* opaque) noexcept,
+                   void* opaque) noexcept {
   char* buffer = arena.array<char>(kBufferBytes);
   if (!buffer) return false;
-  const long fd = os::open(maps_path, O_RDONLY);
+  const long fd = os::open(path, O_RDONLY);
   if (fd < 0) return false;
   std::size_t have = 0;
   long got;
   bool in_overlong = false;  // the start of this line was given away already
-  Mapping before{};
   while ((got = os::read(static_cast<int>(fd), buffer + have, kBufferBytes - have)) > 0) {
     have += static_cast<std::size_t>(got);
     std::string_view rest(buffer, have);
     for (std::size_t length; (length = rest.find('\n')) != rest.npos; rest.remove_prefix(length + 1)) {
-      Mapping mapping{};
-      if (!in_overlong && parse(part_of(rest, 0, length), arena, before, &mapping)) {
-        take(mapping, opaque);
-        before = mapping;
-      }
+      if (!in_overlong) take(part_of(rest, 0, length), opaque);
       in_overlong = false;
     }
     if (rest.size() == kBufferBytes) {
-      Mapping mapping{};
-      if (!in_overlong && parse(rest, arena, before, &mapping)) take(mapping, opaque);
+      if (!in_overlong) take(rest, opaque);
       in_overlong = true;
       rest.remove_prefix(rest.size());
     }
@@ -138,6 +132,26 @@ bool for_each_mapping(Arena& arena, const char* maps_path,
   }
   os::close(static_cast<int>(fd));
   return got == 0;
+}
+
+bool for_each_mapping(Arena& arena, const char* maps_path,
+                      void (*take)(const Mapping& mapping, void* opaque) noexcept, void* opaque) noexcept {
+  struct State {
+    Arena& arena;
+    void (*take)(const Mapping& mapping, void* opaque) noexcept;
+    void* opaque;
+    Mapping before;
+  } state{arena, take, opaque, {}};
+  return for_each_line(
+      arena, maps_path,
+      [](std::string_view line, void* to) noexcept {
+        State& s = *static_cast<State*>(to);
+        Mapping mapping{};
+        if (!parse(line, s.arena, s.before, &mapping)) return;
+        s.take(mapping, s.opaque);
+        s.before = mapping;
+      },
+      &state);
 }
 
 }  // namespace mallard::report

@@ -19,6 +19,11 @@ struct Mapping {
   bool readable, writable, executable, shared, deleted;
 };
 
+/// Calls `take` with each line of a file, without its end; a line beyond 64 KiB is cut.
+/// \return false if the file cannot be read to its end or memory is out
+bool for_each_line(Arena& arena, const char* path, void (*take)(std::string_view line, void* opaque) noexcept,
+                   void* opaque) noexcept;
+
 /// Calls `take` with each mapping, in address order. Lines that are no mapping are left out; a path that is
 /// longer than any path can be is cut. \return false if the file cannot be read to its end or memory is out
 bool for_each_mapping(Arena& arena, const char* maps_path,

@@ -86,12 +86,14 @@ void read_memory(Arena& arena, const Served& served, Memory* out) noexcept {
   const std::uint64_t began = os::monotonic_ns();
   const bool mapped = read_regions(arena, served, &out->regions);
   out->before = out->after = read_rss();  // after what takes memory of our own
-  if (!out->before.known) return void(out->why_not = "/proc/self/smaps_rollup cannot be read");
+  if (!out->before.known) return void(out->why_not = "/proc/self/status cannot be read");
   if (!mapped) return void(out->why_not = "/proc/self/maps cannot be read");
   if (!out->residency.scan(arena, ranges_of(arena, out->regions.all)))
     return void(out->why_not = "the kernel does not tell which pages are in memory");
   out->after = read_rss();
   if (!out->after.known) out->after = out->before;
+  for (Rss* rss : {&out->before, &out->after})
+    if (!rss->walked) rss->huge_pages = out->residency.private_huge_bytes();
   if (out->after.lazily_freed > 0) find_lazily_freed(arena, out->residency, &out->regions);
   out->known = true;
   out->scan_ns = os::monotonic_ns() - began;

@@ -27,9 +27,12 @@ struct ProcessFacts {
   std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
 };
 
-/// The kernel's view, from smaps_rollup. `known` is false where /proc is not readable.
+/// The kernel's view. `known` is false where /proc is not readable.
 struct Rss {
   bool known;
+  /// From smaps_rollup, by a walk over all page tables; otherwise from the kernel's counters in
+  /// /proc/self/status, which have no figure for lazily freed memory; huge pages are read by Residency then.
+  bool walked;
   std::uint64_t total, anonymous, file, shared_memory, lazily_freed, huge_pages, swapped, locked;
 };
 
@@ -115,7 +118,7 @@ struct Ledger {
   LedgerLine lines[kCauses];  ///< indexed by Cause
   LedgerDetail* details;      ///< by cause, then bytes, largest first
   std::uint32_t detail_count;
-  std::uint64_t rss_bytes;            ///< Rss of smaps_rollup, the mean of before and after the scan
+  std::uint64_t rss_bytes;            ///< the mean of Rss::total before and after the scan
   std::int64_t unexplained_bytes;     ///< rss_bytes - the lines
   std::uint64_t heap_bytes;           ///< lines kLive to kUndivided, less what MADV_FREE has given back
   std::uint64_t huge_bytes;           ///< of heap_bytes and kLazilyFreed: on transparent huge pages

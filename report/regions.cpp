@@ -256,9 +256,4 @@ bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept {
   return (new (memory) Classifier(arena, served))->run(out);
 }
 
-bool find_lazily_freed(Arena& arena, const Residency& residency, Regions* regions) noexcept {
-  (void)arena, (void)residency, (void)regions;
-  return false;
-}
-
 }  // namespace mallard::report

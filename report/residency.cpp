@@ -25,10 +25,14 @@ constexpr std::uint64_t kFile = 1 << 2, kPresent = 1 << 3, kZeroPage = 1 << 5, k
 // An entry of /proc/self/pagemap.
 constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61, kEntryPresent = std::uint64_t{1} << 63;
 
-// The kernel holds the lock of the address space during one call, and a host that maps memory waits for it.
-constexpr std::uintptr_t kPieceBytes = 64u << 20;
+// The kernel holds the lock of the address space during one call, and a host that maps memory waits for it:
+// pieces are short. Readers that come back at once overtake a waiting writer for up to two ticks, so there
+// are pauses, too; docs/decisions.md has the figures.
+constexpr std::uintptr_t kPieceBytes = 8u << 20;
+constexpr std::size_t kPagesAtOnce = kPieceBytes / kPageBytes;
 constexpr std::size_t kRegionsAtOnce = 1024;
-constexpr std::size_t kPagesAtOnce = 4096;
+constexpr std::uint64_t kMostWithoutPauseNs = 150'000;
+constexpr std::uint64_t kPauseNs = 50'000;
 
 /// Collects runs in address order, neighbours joined.
 class Runs {
@@ -56,6 +60,20 @@ class Runs {
  private:
   Growing<ResidentRun> runs_;
   std::uint64_t bytes_ = 0;
+};
+
+/// Lets the host have the lock of the address space now and then.
+class Pauses {
+ public:
+  void after_a_call() noexcept {
+    if (os::monotonic_ns() - last_ns_ < kMostWithoutPauseNs) return;
+    const struct { std::uint64_t seconds, nanoseconds; } pause{0, kPauseNs};
+    os::call(SYS_nanosleep, os::arg(&pause));
+    last_ns_ = os::monotonic_ns();
+  }
+
+ private:
+  std::uint64_t last_ns_ = os::monotonic_ns();
 };
 
 /// One way to ask the kernel. A method that does not work here says so at its first call.
@@ -124,6 +142,7 @@ class Scanner {
       const std::uintptr_t piece_end = end - begin < kPieceBytes ? end : begin + kPieceBytes;
       PagemapScanRequest request = request_for(begin, piece_end);
       const long n = ask(request);
+      pauses_.after_a_call();
       if (n < 0) {  // EINTR, or the kernel is out of memory for its buffer
         if (n == -EINTR || n == -EAGAIN) continue;
         vanished_ += piece_end - begin;
@@ -149,6 +168,7 @@ class Scanner {
     while (begin < end) {
       const std::size_t left = (end - begin) / kPageBytes;
       const long n = read_entries(begin, left < kPagesAtOnce ? left : kPagesAtOnce);
+      pauses_.after_a_call();
       if (n <= 0) {
         vanished_ += end - begin;
         return true;
@@ -166,6 +186,7 @@ class Scanner {
       const std::size_t left = (end - begin) / kPageBytes;
       pages = left < kPagesAtOnce ? left : kPagesAtOnce;
       if (!ask_mincore_piece(begin, pages)) return false;
+      pauses_.after_a_call();
     }
     return true;
   }
@@ -193,6 +214,7 @@ class Scanner {
   std::uint64_t* entries_ = nullptr;
   unsigned char* present_ = nullptr;
   std::uint64_t vanished_ = 0;
+  Pauses pauses_;
 };
 
 /// Resident bytes below `address`.
@@ -234,6 +256,12 @@ bool Residency::scan(Arena& arena, std::span<const AddressRange> ranges, Residen
 
 std::uint64_t Residency::resident_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept {
   return end > begin ? bytes_below(runs_, end) - bytes_below(runs_, begin) : 0;
+}
+
+std::uint64_t Residency::private_huge_bytes() const noexcept {
+  std::uint64_t bytes = 0;
+  for (const ResidentRun& run : runs_) bytes += run.huge && !run.file ? run.end - run.begin : 0;
+  return bytes;
 }
 
 std::uint64_t Residency::touched_page_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept {

@@ -42,6 +42,8 @@ class Residency {
   /// Bytes of all pages in memory that [begin, end) touches.
   std::uint64_t touched_page_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept;
 
+  std::uint64_t private_huge_bytes() const noexcept;  ///< on transparent huge pages, without those of files
+
   std::span<const ResidentRun> runs() const noexcept { return runs_; }
   ResidencyMethod method() const noexcept { return method_; }
   std::uint64_t vanished_bytes() const noexcept {

@@ -208,7 +208,7 @@ void write_ledger_text(const Snapshot& s, Sink& to) noexcept {
     }
     write_unexplained(ledger, to);
     row(to, "resident (RSS)", {static_cast<double>(ledger.rss_bytes), 0, false, 0, 0}, ledger.rss_bytes,
-        false, "smaps_rollup, around the scan");
+        false, "the kernel's own figure, around the scan");
     if (ledger.huge_bytes > 0)
       byte_line(to, "  heap on huge pages", ledger.huge_bytes,
                 "within the heap; given back in 2 MiB pieces only");

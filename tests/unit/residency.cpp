@@ -149,9 +149,9 @@ TEST_CASE("residency: ranges with a hole in them are scanned around it") {
 }
 
 TEST_CASE("residency: a scan in many pieces joins its runs") {
-  constexpr std::size_t kPages = 160 * 1024 * 1024 / kPageBytes;  // more than two pieces
+  constexpr std::size_t kPages = 20 * 1024 * 1024 / kPageBytes;  // more than two pieces
   Map map(kPages);
-  const std::size_t middle = (64u << 20) / kPageBytes;
+  const std::size_t middle = (8u << 20) / kPageBytes;
   for (std::size_t page = middle - 3; page < middle + 3; ++page) map.write(page);
   map.write(kPages - 1);
   report::Arena arena;

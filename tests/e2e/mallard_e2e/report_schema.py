@@ -54,7 +54,8 @@ SCHEMA: Schema = {
         "own_bytes": "size",
     },
     "rss": {
-        "known": "flag", "total_bytes": "size", "anonymous_bytes": "size", "file_bytes": "size",
+        "known": "flag", "source": "string", "total_bytes": "size", "anonymous_bytes": "size",
+        "file_bytes": "size",
         "shared_memory_bytes": "size", "lazily_freed_bytes": "size", "huge_page_bytes": "size",
         "locked_bytes": "size", "swapped_bytes": "size",
     },
