@@ -35,7 +35,7 @@ struct Layout {
   std::size_t stride;  ///< 0 = not known
 };
 constinit Layout g_layout{};
-constinit PageCopies g_structures, g_links;
+constinit PageCopies g_structures;
 
 /// Where in its segment the structure of the page of `block` lies; 0 if nothing looks like it.
 std::size_t find_structure(std::uintptr_t block, std::uint64_t usable, std::size_t stride) noexcept {
@@ -84,25 +84,27 @@ Layout find_layout(const MimallocAccess& access) noexcept {
 class Mimalloc2Census {
  public:
   explicit Mimalloc2Census(const CensusRequest& request) noexcept
-      : request_(request), resident_(request.resident) {}
+      : request_(request), resident_(request.resident), pages_(request) {}
 
   CensusResult run(const MimallocAccess& access) noexcept {
     if (g_layout.stride == 0) g_layout = find_layout(access);
     if (g_layout.stride == 0) {
-      result_.why_not = "the page structures of this mimalloc are not laid out as in version 2.0";
-      return result_;
+      pages_.result.why_not = "the page structures of this mimalloc are not laid out as in version 2.0";
+      return pages_.result;
     }
+    return pages_.run([this] { sweep_all(); });
+  }
+
+ private:
+  void sweep_all() noexcept {
     std::uintptr_t next = 0;
     for (const AddressRange& range : request_.heap)
       for (std::uintptr_t at = align_up(range.begin, kSegment); at < range.end; at += kSegment) {
         if (at < next || !resident_.contains(at)) continue;
         next = at + sweep(at);
       }
-    result_.done = true;
-    return result_;
   }
 
- private:
   bool read(std::uintptr_t segment, std::size_t index, PageStructure* to) noexcept {
     // Copies are of whole pages; structures are not.
     const std::uintptr_t at = segment + g_layout.first + index * g_layout.stride;
@@ -127,19 +129,18 @@ class Mimalloc2Census {
       return kSegment;
     SegmentEnd end;
     if (!read_end(segment, &end) || end.entries > kSlices || end.header_slices != s.slices) {
-      ++result_.raced;
+      ++pages_.result.raced;
       return kSegment;
     }
     const std::size_t header = s.slices;
     for (std::size_t i = header; i < end.entries; i += s.slices) {
       if (!read(segment, i, &s) || s.slices == 0 || i + s.slices > end.slices) {
-        ++result_.raced;
+        ++pages_.result.raced;
         break;
       }
       if (s.block_bytes > 1) take(segment + i * kMimallocSlice, s);
     }
-    request_.take({segment, segment + header * kMimallocSlice, UnitKind::kMetadata, 0, 0, 0},
-                  request_.opaque);
+    pages_.take_metadata(segment, segment + header * kMimallocSlice);
     return align_up(end.slices * kMimallocSlice, kSegment);
   }
 
@@ -150,19 +151,18 @@ class Mimalloc2Census {
     // page's.
     constexpr unsigned kNoDelayedFree = 2;
     const bool delayed = links_known && (s.thread_free & 3) == kNoDelayedFree;
-    take_mimalloc_page(g_links,
-                       {.begin = begin,
-                        .end = begin + bytes,
-                        .block_bytes = s.block_bytes < kHugeBlock ? s.block_bytes : bytes,
-                        .used = s.used,
-                        .reserved = s.reserved,
-                        .thread_free = links_known ? s.thread_free & ~std::uintptr_t{3} : 0},
-                       delayed, request_, result_);
+    pages_.take({.begin = begin,
+                 .end = begin + bytes,
+                 .block_bytes = s.block_bytes < kHugeBlock ? s.block_bytes : bytes,
+                 .used = s.used,
+                 .reserved = s.reserved,
+                 .thread_free = links_known ? s.thread_free & ~std::uintptr_t{3} : 0},
+                delayed);
   }
 
   const CensusRequest& request_;
   RangeCursor resident_;
-  CensusResult result_{.unit_name = "page of mimalloc"};
+  MimallocPages pages_;
 };
 
 }  // namespace

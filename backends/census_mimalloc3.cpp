@@ -2,8 +2,6 @@
 // mimalloc 3.6: at each multiple of 256 MiB that holds its pages lies an array of 128-byte slots, one per
 // slice. The slot where a page begins points to the page's structure: itself, or the beginning of the page.
 // Facts from mi_usable_size, which every build shows, and from include/mimalloc/types.h.
-#include <string.h>
-
 #include "backends/mimalloc_census.hpp"
 
 namespace mallard::backends {
@@ -28,7 +26,8 @@ struct PageStructure {
 };
 static_assert(sizeof(PageStructure) == kSlotBytes);
 
-constinit PageCopies g_structures, g_links;
+constinit PageCopies g_structures;
+constinit PageStructure g_inside[os::kMaxPieces]{};
 constinit bool g_layout_known = false;
 
 /// Whether `s` is the structure of the page that holds `block`.
@@ -71,76 +70,102 @@ bool find_layout(const MimallocAccess& access) noexcept {
 class Mimalloc3Census {
  public:
   explicit Mimalloc3Census(const CensusRequest& request) noexcept
-      : request_(request), resident_(request.resident) {}
+      : request_(request),
+        resident_slots_(request.resident),
+        resident_pages_(request.resident),
+        pages_(request) {}
 
   CensusResult run(const MimallocAccess& access) noexcept {
     if (!g_layout_known && !(g_layout_known = find_layout(access))) {
-      result_.why_not = "the page structures of this mimalloc are not laid out as in version 3.6";
-      return result_;
+      pages_.result.why_not = "the page structures of this mimalloc are not laid out as in version 3.6";
+      return pages_.result;
     }
-    std::uintptr_t next = 0;
-    for (const AddressRange& range : request_.heap)
-      for (std::uintptr_t region = range.begin & ~(kRegion - 1); region < range.end; region += kRegion) {
-        if (region < next || !resident_.contains(region)) continue;
-        next = region + kRegion;
-        sweep(region);
-      }
-    result_.done = true;
-    return result_;
+    return pages_.run([this] { sweep_all(); });
   }
 
  private:
+  void sweep_all() noexcept {
+    done_ = 0;
+    std::uintptr_t next = 0;
+    for (const AddressRange& range : request_.heap)
+      for (std::uintptr_t region = range.begin & ~(kRegion - 1); region < range.end; region += kRegion) {
+        // One inside a mapping of its own for a huge block holds no slots.
+        if (region < next || region < done_ || !resident_slots_.contains(region)) continue;
+        next = region + kRegion;
+        sweep(region);
+      }
+  }
+
   void sweep(std::uintptr_t region) noexcept {
     g_structures.clear();
     std::uintptr_t metadata_end = region + kSlots * kSlotBytes;
     bool first = true;
     for (std::size_t i = 0; i < kSlots; ++i) {
       const std::uintptr_t slot = region + i * kSlotBytes, slice = region + i * kMimallocSlice;
-      if (slot % kPageBytes == 0 && !resident_.contains(slot)) {
+      if (slot % kPageBytes == 0 && !resident_slots_.contains(slot)) {
         i += kPageBytes / kSlotBytes - 1;
         continue;
       }
       std::uintptr_t at;
       if (!g_structures.get(slot, &at)) {
-        ++result_.raced;
+        ++pages_.result.raced;
         continue;
       }
       if (at == 0) continue;
       if (first)
         metadata_end = slice;  // the arena's bitmaps, and slices of theaps, come before the first page
       first = false;
-      if (at == slot || at == slice) take(at, slice);
+      if (at == slot) {
+        take_inside();  // first what comes before it
+        PageStructure s;
+        if (g_structures.get(slot, &s)) take(s, slot, slice);
+      } else if (at == slice && resident_pages_.contains(slice)) {
+        inside_[inside_count_++] = slice;
+        if (inside_count_ == os::kMaxPieces) take_inside();
+      }
     }
-    request_.take({region, metadata_end, UnitKind::kMetadata, 0, 0, 0}, request_.opaque);
+    take_inside();
+    pages_.take_metadata(region, metadata_end);
   }
 
-  void take(std::uintptr_t at, std::uintptr_t slice) noexcept {
-    PageStructure s;
-    if (!(at == slice ? os::copy_if_readable(&s, at, sizeof s) : g_structures.get(at, &s))) {
-      ++result_.raced;
-      return;
+  /// Pages whose structures lie in the pages themselves.
+  void take_inside() noexcept {
+    for (std::size_t i = 0; i < inside_count_; ++i) {
+      const std::size_t n =
+          os::copy_pieces_if_readable(g_inside, inside_ + i, inside_count_ - i, sizeof g_inside[0]);
+      for (std::size_t k = 0; k < n; ++k) take(g_inside[k], inside_[i + k], inside_[i + k]);
+      i += n;
+      if (i < inside_count_) ++pages_.result.raced;  // this one cannot be read any more
     }
+    inside_count_ = 0;
+  }
+
+  void take(const PageStructure& s, std::uintptr_t at, std::uintptr_t slice) noexcept {
     const std::uint64_t bytes =
         s.memory_kind == kMemoryOfArena ? (s.extent >> 32) * kMimallocSlice : s.from + s.extent - slice;
     const std::uintptr_t blocks_end = at + s.first_block + s.reserved * s.block_bytes;
-    if (s.used != 0 &&
-        (blocks_end < slice || blocks_end > slice + bytes || bytes >= std::uintptr_t{1} << 47)) {
-      ++result_.raced;
+    if (s.used == 0) return;
+    if (slice < done_ || blocks_end < slice || blocks_end > slice + bytes ||
+        bytes >= std::uintptr_t{1} << 47) {
+      ++pages_.result.raced;
       return;
     }
-    take_mimalloc_page(g_links,
-                       {.begin = slice,
-                        .end = slice + bytes,
-                        .block_bytes = s.block_bytes,
-                        .used = s.used,
-                        .reserved = s.reserved,
-                        .thread_free = s.thread_free & ~std::uintptr_t{1}},
-                       0, request_, result_);
+    done_ = slice + bytes;
+    pages_.take({.begin = slice,
+                 .end = slice + bytes,
+                 .block_bytes = s.block_bytes,
+                 .used = s.used,
+                 .reserved = s.reserved,
+                 .thread_free = s.thread_free & ~std::uintptr_t{1}},
+                0);
   }
 
   const CensusRequest& request_;
-  RangeCursor resident_;
-  CensusResult result_{.unit_name = "page of mimalloc"};
+  RangeCursor resident_slots_, resident_pages_;
+  MimallocPages pages_;
+  std::uintptr_t inside_[os::kMaxPieces];
+  std::size_t inside_count_ = 0;
+  std::uintptr_t done_ = 0;  ///< end of the last page; one that begins before it has replaced it meanwhile
 };
 
 }  // namespace

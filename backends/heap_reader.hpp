@@ -22,6 +22,8 @@ T load(std::uintptr_t at) noexcept {
 /// Copies of pages that may be unmapped at any time, so that neighbouring looks share one system call.
 class PageCopies {
  public:
+  static constexpr std::size_t kWindow = 64 << 10;
+
   /// Forgets all copies: what they show is from before.
   void clear() noexcept { memset(pages_, 0, sizeof pages_); }
 
@@ -39,6 +41,13 @@ class PageCopies {
     return copies_[slot] + (from - page);
   }
 
+  /// Copies a whole window in one system call; where that fails, pages will be copied one by one.
+  /// \param window a multiple of kWindow, all of it in memory
+  void take_window(std::uintptr_t window) noexcept {
+    if (!os::copy_if_readable(copies_, window, kWindow)) return clear();
+    for (std::size_t i = 0; i < kSlots; ++i) pages_[i] = window + i * kPageBytes;
+  }
+
   /// \return false if it is not mapped or crosses the end of a page
   template <typename T>
   bool get(std::uintptr_t from, T* to) noexcept {
@@ -49,7 +58,7 @@ class PageCopies {
   }
 
  private:
-  static constexpr std::size_t kSlots = 16;
+  static constexpr std::size_t kSlots = kWindow / kPageBytes;
   std::uintptr_t pages_[kSlots] = {};
   alignas(64) unsigned char copies_[kSlots][kPageBytes] = {};
 };
@@ -65,6 +74,10 @@ class RangeCursor {
     last_ = at;
     while (next_ < ranges_.size() && ranges_[next_].end <= at) ++next_;
     return next_ < ranges_.size() && ranges_[next_].begin <= at;
+  }
+  /// Whether all of [begin, end) lies in one of the ranges.
+  bool covers(std::uintptr_t begin, std::uintptr_t end) noexcept {
+    return contains(begin) && end <= ranges_[next_].end;
   }
 
  private:

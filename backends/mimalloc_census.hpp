@@ -30,13 +30,49 @@ struct MimallocPage {
   std::uintptr_t thread_free;  ///< blocks freed by other threads that the owner has not collected yet
 };
 
-/// Reads a page's thread-free list. Every link has to stay inside the page and on a block boundary; a list
-/// that the owner takes over meanwhile ends the walk. \return its length
-std::uint64_t thread_free_length(PageCopies& copies, const MimallocPage& page, CensusResult& result) noexcept;
+/// Reports pages that hold live blocks. Thread-free lists are what takes long. Where there are more of them
+/// than the budget allows, pages chosen by a hash of their address, with or without a list, stand for the
+/// rest.
+class MimallocPages {
+ public:
+  explicit MimallocPages(const CensusRequest& request) noexcept
+      : request_(request), resident_(request.resident) {}
 
-/// Reports the page if it holds live blocks. \param freed blocks known to be free besides the thread-free
-/// list
-void take_mimalloc_page(PageCopies& copies, const MimallocPage& page, std::uint64_t freed,
-                        const CensusRequest& request, CensusResult& result) noexcept;
+  /// Calls `sweep`, which calls take() for every page: once, or twice where the lists have to be counted
+  /// first.
+  template <typename Sweep>
+  CensusResult run(Sweep sweep) noexcept {
+    std::uint64_t resident_bytes = 0;
+    for (const AddressRange& r : request_.resident) resident_bytes += r.end - r.begin;
+    if (resident_bytes > request_.budget_bytes) {
+      counting_ = true;
+      sweep();
+      counting_ = false;
+      result.raced = 0;
+      if (request_.budget_bytes > 0) one_in_ += list_bytes_ / request_.budget_bytes;
+    }
+    sweep();
+    result.done = true;
+    return result;
+  }
+
+  /// Pages should come in ascending order. \param freed blocks known to be free besides the thread-free list
+  void take(const MimallocPage& page, std::uint64_t freed) noexcept;
+  /// The allocator's books.
+  void take_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept {
+    if (!counting_) request_.take({begin, end, UnitKind::kMetadata, 0, 0, 0}, request_.opaque);
+  }
+
+  CensusResult result{.unit_name = "page of mimalloc"};
+
+ private:
+  std::uint64_t thread_free_length(const MimallocPage& page) noexcept;
+
+  const CensusRequest& request_;
+  RangeCursor resident_;
+  bool counting_ = false;
+  std::uint64_t list_bytes_ = 0;  ///< pages with a thread-free list
+  std::uint64_t one_in_ = 1;      ///< so many pages are examined
+};
 
 }  // namespace mallard::backends

@@ -152,4 +152,14 @@ bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept
          static_cast<long>(bytes);
 }
 
+std::size_t copy_pieces_if_readable(void* to, const std::uintptr_t* from, std::size_t count,
+                                    std::size_t bytes) noexcept {
+  iovec local{to, bytes * count};
+  iovec remote[kMaxPieces];
+  for (std::size_t i = 0; i < count; ++i) remote[i] = {reinterpret_cast<void*>(from[i]), bytes};
+  const long copied =
+      call(SYS_process_vm_readv, process_id(), arg(&local), 1, arg(remote), static_cast<long>(count), 0);
+  return copied <= 0 ? 0 : static_cast<std::size_t>(copied) / bytes;
+}
+
 }  // namespace mallard::os

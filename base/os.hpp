@@ -75,5 +75,10 @@ std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept;
 
 /// Copies memory of this process that may vanish meanwhile. \return true if all bytes were copied
 bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept;
+/// Copies `count` pieces (at most kMaxPieces) of `bytes` each to consecutive places, in one system call.
+/// \return pieces copied: those before the first that is not readable
+std::size_t copy_pieces_if_readable(void* to, const std::uintptr_t* from, std::size_t count,
+                                    std::size_t bytes) noexcept;
+inline constexpr std::size_t kMaxPieces = 64;
 
 }  // namespace mallard::os
