@@ -47,7 +47,7 @@ void MimallocPages::take(const MimallocPage& page, std::uint64_t freed) noexcept
     return;
   }
   constexpr std::uint64_t kGolden = 0x9e37'79b9'7f4a'7c15;
-  if (one_in_ > 1 && (page.begin / kMimallocSlice * kGolden >> 32) % one_in_ != 0) {
+  if (one_in_ > 1 && page.reserved > 1 && (page.begin / kMimallocSlice * kGolden >> 32) % one_in_ != 0) {
     request_.take({page.begin, page.end, UnitKind::kNotExamined, page.block_bytes, 0, 0}, request_.opaque);
     return;
   }
