@@ -14,13 +14,6 @@ namespace {
 constexpr int kOldest = 31, kNewest = 41;
 constinit int g_minor = 0;  // of glibc 2.x; 0 = none that is known
 
-struct Piece {
-  enum Kind { kUnknown, kMainHeap, kArenaHeap, kMappedBlock } kind;
-  std::uintptr_t begin, end;  ///< kMainHeap: ends there at the latest
-  std::uintptr_t first;       ///< chunk
-  bool first_heap;            ///< kArenaHeap: holds the arena's state
-};
-
 class Census {
  public:
   Census(const CensusRequest& request, CensusResult& result) noexcept
@@ -33,9 +26,6 @@ class Census {
   void run() noexcept;
 
  private:
-  Piece piece_at(std::uintptr_t at, std::uintptr_t end) noexcept;
-  Piece mapped_block(std::uintptr_t at, std::uintptr_t end, const std::uint64_t* words) noexcept;
-  Piece arena_heap(std::uintptr_t at, std::uintptr_t end, const std::uint64_t* words) noexcept;
   void survey() noexcept;
   void look_for_key(const Piece& piece, std::uint64_t* allowed) noexcept;
   void take_mapped_block(const Piece& piece) noexcept;
@@ -43,7 +33,6 @@ class Census {
   std::uintptr_t walk_stretch(std::uintptr_t from, std::uintptr_t stop, const Piece& piece) noexcept;
   std::uintptr_t stretch_end(std::uintptr_t from, std::uintptr_t end) noexcept;
   void settle(const Chunk& chunk) noexcept;
-  bool is_sane(std::uintptr_t at, std::uint64_t head, const Piece& piece) const noexcept;
   bool is_chain(std::uintptr_t at, const Piece& piece) noexcept;
   std::uintptr_t resync(std::uintptr_t from, const Piece& piece) noexcept;
   std::size_t sample_from(std::uintptr_t at) const noexcept;
@@ -65,61 +54,11 @@ class Census {
                 missed_ = 0;  ///< sampled blocks that were, and were not, where the walk found chunks
 };
 
-/// A block with a mapping of its own: {0, size | kMapped}. An aligned one begins later and keeps the distance
-/// in the word before its size; only its own header is then up to date.
-Piece Census::mapped_block(std::uintptr_t at, std::uintptr_t end, const std::uint64_t* words) noexcept {
-  const auto ends_well = [at, end](std::uintptr_t stop) {
-    return stop % kPageBytes == 0 && stop > at && stop <= end;
-  };
-  Piece piece{Piece::kUnknown, at, end, at, false};
-  if (words[0] != 0 || (words[1] & kFlags) != kMapped || !ends_well(at + (words[1] & ~kFlags))) return piece;
-  piece.kind = Piece::kMappedBlock;
-  piece.end = at + (words[1] & ~kFlags);
-  for (std::uintptr_t alignment = 32; alignment < end - at; alignment *= 2) {
-    std::uintptr_t chunk = align_up(at + 16, alignment) - 16;
-    if (chunk - at < kSmallestChunk) chunk += alignment;
-    std::uint64_t head[2];
-    if (chunk + sizeof head > end || !reader_.copy(chunk, head, sizeof head)) continue;
-    const std::uintptr_t stop = chunk + (head[1] & ~kFlags);
-    if (head[0] != chunk - at || (head[1] & kFlags) != kMapped || !ends_well(stop)) continue;
-    piece.first = chunk;
-    piece.end = stop;
-    break;
-  }
-  return piece;
-}
-
-/// heap_info {arena, previous heap, size, size that is accessible}; the first heap of an arena goes on with
-/// the arena's malloc_state.
-Piece Census::arena_heap(std::uintptr_t at, std::uintptr_t end, const std::uint64_t* words) noexcept {
-  Piece piece{Piece::kUnknown, at, end, 0, false};
-  const std::uintptr_t arena = words[0], previous = words[1], size = words[2], accessible = words[3];
-  const std::uintptr_t info = g_minor >= 35 ? 48 : 32;
-  if (at % kHeapAlignment != 0 || arena % kHeapAlignment != info || previous % kHeapAlignment != 0 ||
-      size == 0 || size % kPageBytes != 0 || accessible % kPageBytes != 0 || accessible < size ||
-      size > end - at)
-    return piece;
-  piece.kind = Piece::kArenaHeap;
-  piece.end = at + size;
-  piece.first_heap = arena == at + info;
-  piece.first = align_up(at + info + (piece.first_heap ? kArenaStateBytes : 0), 16);
-  return piece;
-}
-
-Piece Census::piece_at(std::uintptr_t at, std::uintptr_t end) noexcept {
-  const std::uint64_t* words = reader_.words(at, 64);
-  if (!words) return {Piece::kUnknown, at, end, 0, false};
-  Piece piece = arena_heap(at, end, words);
-  if (piece.kind == Piece::kUnknown) piece = mapped_block(at, end, words);
-  if (piece.kind == Piece::kUnknown) piece = {Piece::kMainHeap, at, end, at, false};
-  return piece;
-}
-
 /// Walks at most `allowed` bytes to find a thread cache with blocks in it.
 void Census::look_for_key(const Piece& piece, std::uint64_t* allowed) noexcept {
   for (std::uintptr_t at = piece.first; at < piece.end && lists_.wants_key() && *allowed > 0;) {
     const std::uint64_t* words = reader_.words(at, 16);
-    if (!words || !is_sane(at, words[1], piece)) return;
+    if (!words || !piece.may_hold(at, words[1])) return;
     const std::uint64_t size = words[1] & ~kFlags;
     if (size == kThreadCacheChunk) lists_.learn_key(at);
     *allowed -= size < *allowed ? size : *allowed;
@@ -132,7 +71,7 @@ void Census::survey() noexcept {
   std::uint64_t bytes = 0;
   for (const AddressRange& range : request_.heap)
     for (std::uintptr_t at = range.begin; (at = reader_.next_resident(at, range.end)) < range.end;) {
-      const Piece piece = piece_at(at, range.end);
+      const Piece piece = piece_at(reader_, g_minor, at, range.end);
       at = piece.end;
       if (piece.kind != Piece::kMainHeap && piece.kind != Piece::kArenaHeap) continue;
       bytes += reader_.resident_bytes(piece.begin, piece.end);
@@ -146,7 +85,7 @@ void Census::survey() noexcept {
   for (const AddressRange& range : request_.heap)
     for (std::uintptr_t at = range.begin;
          lists_.wants_key() && allowed > 0 && (at = reader_.next_resident(at, range.end)) < range.end;) {
-      const Piece piece = piece_at(at, range.end);
+      const Piece piece = piece_at(reader_, g_minor, at, range.end);
       at = piece.end;
       if (piece.kind == Piece::kMainHeap || piece.kind == Piece::kArenaHeap) look_for_key(piece, &allowed);
     }
@@ -185,18 +124,12 @@ bool is_chosen(std::uintptr_t at, std::uint64_t one_in) noexcept {
   return (h >> 32) % one_in == cell % one_in;
 }
 
-bool Census::is_sane(std::uintptr_t at, std::uint64_t head, const Piece& piece) const noexcept {
-  const std::uint64_t size = head & ~kFlags;
-  return size >= kSmallestChunk && size % 16 == 0 && size <= piece.end - at &&
-         (head & (piece.kind == Piece::kMainHeap ? kMapped | kNotMainArena : kMapped)) == 0;
-}
-
 /// Do eight chunks follow one another from `at`, or fewer and then the end?
 bool Census::is_chain(std::uintptr_t at, const Piece& piece) noexcept {
   std::uint64_t size = 0;
   for (int i = 0; i < 8 && at < piece.end; ++i) {
     std::uint64_t head[2];
-    if (!reader_.copy(at, head, sizeof head) || !is_sane(at, head[1], piece)) return false;
+    if (!reader_.copy(at, head, sizeof head) || !piece.may_hold(at, head[1])) return false;
     const bool after_used = (head[1] & kPreviousInUse) != 0;
     if (i == 0 ? !after_used : !after_used && head[0] != size) return false;
     size = head[1] & ~kFlags;
@@ -218,7 +151,7 @@ std::uintptr_t Census::resync(std::uintptr_t from, const Piece& piece) noexcept 
       at = reader_.next_resident(align_up(at + 1, kPageBytes), tried) - 16;
       continue;
     }
-    if (is_sane(at, words[1], piece) && is_chain(at, piece)) return at;
+    if (piece.may_hold(at, words[1]) && is_chain(at, piece)) return at;
   }
   return limit;
 }
@@ -251,8 +184,9 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
     const std::uint64_t* words = at < piece.end ? reader_.words(at, 16) : nullptr;
     if (!words && at % kPageBytes == 0 && last.size != 0) break;  // `last` is the top
     const std::uint64_t head = words ? words[1] : 0, size = head & ~kFlags;
-    if (MALLARD_UNLIKELY(!words || !is_sane(at, head, piece))) {
-      if (words && at % kPageBytes == 0 && last.size != 0 && piece_at(at, piece.end).kind != Piece::kMainHeap)
+    if (MALLARD_UNLIKELY(!words || !piece.may_hold(at, head))) {
+      if (words && at % kPageBytes == 0 && last.size != 0 &&
+          piece_at(reader_, g_minor, at, piece.end).kind != Piece::kMainHeap)
         break;
       const bool fence = words && size == kFencepost;
       if (fence && last.size != 0 && (head & kPreviousInUse) != 0) settle(last);
@@ -322,7 +256,7 @@ void Census::run() noexcept {
   survey();
   for (const AddressRange& range : request_.heap)
     for (std::uintptr_t at = range.begin; (at = reader_.next_resident(at, range.end)) < range.end;) {
-      const Piece piece = piece_at(at, range.end);
+      const Piece piece = piece_at(reader_, g_minor, at, range.end);
       if (piece.kind == Piece::kUnknown) {  // vanished
         ++result_.raced;
         at += kPageBytes;

@@ -71,6 +71,23 @@ class Reader {
   std::size_t window_ = kPageBytes;
 };
 
+/// Memory that glibc got in one go. It begins on a page that was touched.
+struct Piece {
+  enum Kind { kUnknown, kMainHeap, kArenaHeap, kMappedBlock } kind;
+  std::uintptr_t begin, end;  ///< kMainHeap: ends there at the latest
+  std::uintptr_t first;       ///< its first chunk
+
+  /// Can a chunk with the header `head` begin at `at`?
+  bool may_hold(std::uintptr_t at, std::uint64_t head) const noexcept {
+    const std::uint64_t size = head & ~kFlags, never = kind == kMainHeap ? kMapped | kNotMainArena : kMapped;
+    return size >= kSmallestChunk && size % 16 == 0 && size <= end - at && (head & never) == 0;
+  }
+};
+
+/// What begins at the page `at`; it ends at `end` at the latest. Memory that begins like nothing else is
+/// taken for the main heap. `minor`: of glibc 2.x.
+Piece piece_at(Reader& reader, int minor, std::uintptr_t at, std::uintptr_t end) noexcept;
+
 /// Adds live blocks up to units, page by page, in ascending order.
 class PageTally {
  public:
