@@ -64,9 +64,9 @@ struct Block {
   std::size_t usable;
 };
 
-std::uint64_t now_us() {
+std::uint64_t now_us(clockid_t clock = CLOCK_MONOTONIC) {
   timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return static_cast<std::uint64_t>(t.tv_sec) * 1000000 + static_cast<std::uint64_t>(t.tv_nsec) / 1000;
 }
 
@@ -156,7 +156,8 @@ void take(const Unit& unit, void* opaque) {
 }
 
 CensusResult count(Taken& taken, std::uint64_t budget, const Table<std::uintptr_t>& samples,
-                   std::uint64_t* resident_bytes = nullptr, std::uint64_t* us = nullptr) {
+                   std::uint64_t* resident_bytes = nullptr, std::uint64_t* us = nullptr,
+                   clockid_t clock = CLOCK_MONOTONIC) {
   static Table<AddressRange> heap(1u << 18), resident(4u << 20);
   heap.n = resident.n = 0;
   taken.units.n = 0;
@@ -170,9 +171,9 @@ CensusResult count(Taken& taken, std::uint64_t budget, const Table<std::uintptr_
   }
   CensusRequest request{
       {heap.items, heap.n}, {resident.items, resident.n}, {samples.items, samples.n}, budget, take, &taken};
-  const std::uint64_t start = now_us();
+  const std::uint64_t start = now_us(clock);
   const CensusResult result = census_glibc(request);
-  if (us) *us = now_us() - start;
+  if (us) *us = now_us(clock) - start;
   return result;
 }
 
@@ -458,12 +459,13 @@ int measure(std::size_t bytes, std::size_t size, std::uint64_t budget) {
   Taken taken;
   for (int i = 0; i < 3; ++i) {
     std::uint64_t us = 0, resident = 0;
-    const CensusResult result = count(taken, budget, samples, &resident, &us);
+    const CensusResult result = count(taken, budget, samples, &resident, &us, CLOCK_THREAD_CPUTIME_ID);
     std::uint64_t own = 0;
     for (const Block& b : live) own += b.usable;
     const double share = 1 - static_cast<double>(taken.left_out) / static_cast<double>(resident);
     printf(
-        "resident %.1f MB, %.3f s, done %d, walked %.1f %%, live off by %+.3f %%, units %zu, reads %lu, "
+        "resident %.1f MB, %.3f s of CPU, done %d, walked %.1f %%, live off by %+.3f %%, units %zu, reads "
+        "%lu, "
         "raced %lu\n",
         static_cast<double>(resident) / 1e6, static_cast<double>(us) / 1e6, result.done, share * 100,
         (static_cast<double>(taken.live) / share / static_cast<double>(own) - 1) * 100, taken.units.n,
