@@ -140,7 +140,15 @@ class FreeLists {
   bool wants_key() const noexcept { return random_key_ && key_ == 0; }
   bool is_thread_cache(std::uintptr_t chunk) noexcept;
   /// `chunk` looks live and is at most kLargestCached: is it on a list?
-  bool holds(const Chunk& chunk) noexcept;
+  bool holds(const Chunk& chunk) noexcept {
+    const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
+    // In a thread cache? That takes the key, which glibc erases when it hands the block out.
+    if (key_ != 0 && chunk.second == key_) return (next & 15) == 0;
+    if ((!random_key_ || key_ == 0) && has_unknown_key(chunk)) return true;
+    // The end of a fastbin (next = 0) looks the same as a live block that nobody has written to. Of the
+    // former there are at most ten in an arena.
+    return chunk.size <= kLargestFast && next != 0 && plausible(next) && in_fastbin(chunk, next);
+  }
 
  private:
   std::uintptr_t next_of(std::uintptr_t block, std::uint64_t word) const noexcept {
@@ -149,7 +157,7 @@ class FreeLists {
   bool plausible(std::uintptr_t next) const noexcept {
     return (next & 15) == 0 && (next == 0 || (next >= begin_ && next < end_));
   }
-  bool has_key(const Chunk& chunk) noexcept;
+  bool has_unknown_key(const Chunk& chunk) noexcept;
   bool leads_on(std::uintptr_t next, std::uint64_t size, int hops) noexcept;
   bool in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept;
 

@@ -50,11 +50,9 @@ void FreeLists::learn_key(std::uintptr_t chunk) noexcept {
   if (votes * 2 > entries && seen != 0) key_ = seen;
 }
 
-/// In a thread cache? That needs the key, which glibc erases when it hands the block out.
-bool FreeLists::has_key(const Chunk& chunk) noexcept {
+bool FreeLists::has_unknown_key(const Chunk& chunk) noexcept {
   const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
   if (chunk.second == 0 || (next & 15) != 0) return false;
-  if (random_key_ && key_ != 0) return chunk.second == key_;
   if (!random_key_) {  // the key is the address of the thread's cache
     if (chunk.second == key_) return true;
     std::uint64_t size;
@@ -111,16 +109,6 @@ bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
     if (!confirmed) ++checks.refuted;
   }
   return confirmed;
-}
-
-bool FreeLists::holds(const Chunk& chunk) noexcept {
-  if (has_key(chunk)) return true;
-  if (chunk.size > kLargestFast) return false;
-  const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
-  if (!plausible(next)) return false;
-  // The end of a list looks the same in a live block that nobody has written to. Of the former there are at
-  // most ten in an arena.
-  return next != 0 && in_fastbin(chunk, next);
 }
 
 }  // namespace mallard::backends::glibc
