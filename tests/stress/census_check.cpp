@@ -4,7 +4,7 @@
 //   census_check BACKEND check [SEED]   every live block in one unit, live bytes as counted
 //   census_check BACKEND churn [COUNT]  COUNT censuses while threads allocate, free, map and exit
 //   census_check BACKEND time [MEBIBYTES [BYTES [cross]]]
-//     how long one takes, and how long it delays a thread's malloc and free; cross: blocks freed by another thread
+//     how long one takes, and how long it delays a thread's malloc and free; cross: another thread has freed
 // BACKEND: jemalloc, mimalloc2, mimalloc3 or the path of a shared object. Status 77: it is not installed.
 #include <errno.h>
 #include <sys/mman.h>
