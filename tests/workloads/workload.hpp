@@ -173,16 +173,25 @@ inline off_t report_bytes(int number) {
   return ends ? size : 0;
 }
 
+inline std::uint64_t now_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 /// Asks mallard for a report and waits for it. Without the runner there is nothing to wait for.
-inline void ask_for_report() {
+/// \return how long the report took to appear, in nanoseconds, to 2 ms
+inline std::uint64_t ask_for_report() {
   static int asked;
-  if (!getenv("WORKLOAD_REPORTS")) return;
+  if (!getenv("WORKLOAD_REPORTS")) return 0;
+  const std::uint64_t begin = now_ns();
   kill(getpid(), SIGUSR2);
   asked++;
   for (int i = 0; i < 30000; i++) {
+    const std::uint64_t took = now_ns() - begin;
     const off_t before = report_bytes(asked);
     rest_ms(before ? 30 : 2);
-    if (before && report_bytes(asked) == before) return;
+    if (before && report_bytes(asked) == before) return took;
   }
   fputs("waited a minute for the report\n", stderr);
   _exit(3);

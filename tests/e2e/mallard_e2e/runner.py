@@ -65,7 +65,8 @@ def select(build: Path, backends: list[str] | None, patterns: list[str] | None, 
             sys.exit(f"no backend '{name}'; there are: {' '.join(known)}")
     found = [Job(f"{declared.name}.{name}" if len(declared.backends) > 1 else declared.name,
                  declared, known[name])
-             for declared in REGISTRY for name in declared.backends]
+             for declared in REGISTRY if declared.function.__module__.startswith(package + ".")
+             for name in declared.backends]
     # The longest first: they would otherwise run alone at the end.
     found.sort(key=lambda job: -job.declared.timeout)
     return [job for job in found

@@ -22,21 +22,23 @@ def unexplained_share(report: dict[str, Any]) -> float:
 def close_complaints(report: dict[str, Any], most: float = UNEXPLAINED_SHARE) -> list[str]:
     """Does the ledger add up, and to what the kernel says?"""
     wrong = []
+    about = report["ledger_about"]
+    if not about["known"] or not about["divided"]:
+        return [f"no ledger: {about['why_not'] or about['not_divided_why']}"]
     lines = sum(line["bytes"] for line in report["ledger"])
     rss = lines + report["unexplained_bytes"]
     if unexplained_share(report) > most:
-        wrong.append(f"{report['unexplained_bytes']} bytes are unexplained, {100 * unexplained_share(report):.2f} % of Rss")
+        wrong.append(f"{report['unexplained_bytes']} bytes are unexplained, {100 * unexplained_share(report):.2f} % "
+                     f"of Rss")
     if abs(rss - report["rss"]["total_bytes"]) > most * rss + (1 << 20):
         wrong.append(f"the lines and the rest sum to {rss}, Rss is {report['rss']['total_bytes']}")
-    if not any(line["cause"] == "live" for line in report["ledger"]):
-        wrong.append("the heap is not divided: " + str(report.get("ledger_notes", "")))
     return wrong
 
 
 def bytes_of(report: dict[str, Any], cause: str, detail: str) -> tuple[int, int, int]:
     """Of a cause, or of the lines below it whose name or allocator contains `detail`: estimate, low, high."""
     if cause == "huge":
-        return (report["heap"]["huge_bytes"],) * 3
+        return (report["ledger_about"]["heap_huge_page_bytes"],) * 3
     line = next((line for line in report["ledger"] if line["cause"] == cause), {"bytes": 0})
     if detail:
         part = sum(item["bytes"] for item in line.get("details", ())
@@ -57,8 +59,8 @@ def cause_complaints(report: dict[str, Any], truth: dict[str, Any]) -> list[str]
             low, high = value - HALF_WIDTHS * (value - low), value + HALF_WIDTHS * (high - value)
         if not low - slack <= true <= high + slack:
             name = f"{cause} ({expected['detail']})" if expected["detail"] else cause
-            wrong.append(f"{name}: {value / 1e6:.2f} MB ({low / 1e6:.2f} to {high / 1e6:.2f}), in truth {true / 1e6:.2f} "
-                         f"+- {slack / 1e6:.2f}")
+            wrong.append(f"{name}: {value / 1e6:.2f} MB ({low / 1e6:.2f} to {high / 1e6:.2f}), in truth "
+                         f"{true / 1e6:.2f} +- {slack / 1e6:.2f}")
     return wrong
 
 
