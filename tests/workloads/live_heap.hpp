@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The truth about resident memory by call site: every live block is known, and charged its share, by usable
 // bytes, of what is resident of its unit: the memory that the allocator can only give back as a whole.
-//   system:   a page of 4 KiB
-//   jemalloc: a slab; their sizes come in WORKLOAD_SLABS ("8:4096,16:4096,..."), from the same version's
-//   mallctl mimalloc: a page of mimalloc, from mi_heap_visit_blocks of the object named in WORKLOAD_MIMALLOC
-// Blocks of 64 KiB and more are charged their own pages.
+// - system: a page of 4 KiB
+// - jemalloc: a slab; their sizes come in WORKLOAD_SLABS ("8:4096,16:4096,..."), from the same version's
+// mallctl
+// - mimalloc: a page of mimalloc: the slices of 64 KiB around an area that mi_heap_visit_blocks of the object
+//   named in WORKLOAD_MIMALLOC lists
 #pragma once
 
 #include <dlfcn.h>
@@ -22,7 +23,7 @@ struct Block {
 };
 
 inline constexpr int kMaxSites = 16;
-inline constexpr std::uint64_t kLargeBytes = 64 << 10;
+inline constexpr std::uint64_t kSlice = 64 << 10;
 
 struct SiteTruth {
   std::uint64_t live_bytes = 0;
@@ -34,7 +35,8 @@ struct HeapTruth {
   double pinned_bytes = 0;    ///< resident bytes of all units with live blocks
   double live_bytes = 0;      ///< of that: requested
   double rounding_bytes = 0;  ///< of that: usable, but not requested
-  double holes_bytes() const { return pinned_bytes - live_bytes - rounding_bytes; }
+  double header_bytes = 0;    ///< of that: glibc's, before each block
+  double holes_bytes() const { return pinned_bytes - live_bytes - rounding_bytes - header_bytes; }
 };
 
 /// Which piece of memory goes back as a whole.
@@ -56,7 +58,6 @@ class Units {
     if (slab_count_)
       return {block / kPage * kPage, (block + usable + kPage - 1) / kPage * kPage};  // own extent
     if (areas_.size()) {
-      if (usable >= kLargeBytes) return {block, block + usable};
       while (at_ + 1 < areas_.size() && areas_[at_ + 1].begin <= block)
         at_++;  // blocks come in ascending order
       if (areas_[at_].begin <= block && block < areas_[at_].end) return areas_[at_];
@@ -64,6 +65,12 @@ class Units {
       return {block, block + usable};
     }
     return {address / kPage * kPage, address / kPage * kPage + kPage};
+  }
+
+  /// Before a block: its size, and in a mapping of its own the size of what lies before it.
+  std::uint64_t header_bytes(std::uint64_t usable) const {
+    if (slab_count_ || areas_.size()) return 0;
+    return usable % kPage == kPage - 16 ? 16 : 8;
   }
 
   /// Small blocks that no unit was found for.
@@ -100,7 +107,9 @@ class Units {
         heap(), false,
         [](const void*, const Area* area, void*, std::size_t, void* list) {
           const auto begin = reinterpret_cast<std::uintptr_t>(area->blocks);
-          static_cast<List<Unit>*>(list)->push({begin, begin + area->reserved});
+          const std::uintptr_t end = begin + area->reserved;
+          static_cast<List<Unit>*>(list)->push(
+              {begin / kSlice * kSlice, (end + kSlice - 1) / kSlice * kSlice});
           return true;
         },
         &areas_);
@@ -158,6 +167,7 @@ inline HeapTruth divide_heap(List<Block>& blocks) {
     truth.live_bytes += asked;
     truth.rounding_bytes +=
         static_cast<double>(pages.resident_bytes(block.address, block.address + usable)) - asked;
+    truth.header_bytes += static_cast<double>(units.header_bytes(usable));
     for (std::uintptr_t at = block.address; at < block.address + usable;) {
       const Units::Unit next = units.unit_of(at, block.address, usable);
       if (next.begin != unit.begin || next.end != unit.end) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 UNEXPLAINED_SHARE = 0.005   # of Rss; the promise for test programs
@@ -65,6 +65,7 @@ def cause_complaints(report: dict[str, Any], truth: dict[str, Any]) -> list[str]
 
 
 def verdict_complaints(report: dict[str, Any], truth: dict[str, Any]) -> list[str]:
+    if "verdict" not in report: return []
     said = report["verdict"]["cause"]
     if truth["verdicts"] and said not in truth["verdicts"]:
         return [f"verdict {said} instead of {' or '.join(truth['verdicts'])}: {report['verdict']['text']}"]
@@ -98,6 +99,8 @@ class SiteTally:
     naive_misplaced: float = 0   # the same when residency is divided by live bytes
     led: int = 0                 # runs in which the truly largest site leads the list
     total_error: float = 0       # estimate / truth - 1 of all sites together, summed
+    worst_unexplained: float = 0
+    by_site: dict[str, list[int]] = field(default_factory=dict)    # intervals, of these inside
 
     def add(self, report: dict[str, Any], truth: dict[str, Any]) -> None:
         found = sites_by_function(report, truth)
@@ -112,7 +115,7 @@ class SiteTally:
             error += abs(estimate - true["resident_bytes"])
             naive += abs(true_total * live / live_total - true["resident_bytes"])
             if len(rows) == 1 and rows[0]["resident_bytes_low"] is not None:
-                self._count_interval(rows[0], true["resident_bytes"])
+                self._count_interval(name, rows[0], true["resident_bytes"])
         others = sum(row["resident_bytes"] for row in found.get("", []))
         self.runs += 1
         self.misplaced += (error + others) / 2 / true_total
@@ -121,12 +124,16 @@ class SiteTally:
         largest = max(truth["sites"], key=lambda name: truth["sites"][name]["resident_bytes"])
         self.led += top_resident_function(report, truth) == largest
 
-    def _count_interval(self, row: dict[str, Any], true: int) -> None:
+    def _count_interval(self, name: str, row: dict[str, Any], true: int) -> None:
         # A page at each end of a large block is a matter of definition.
         slack = 0.002 * true + 4096
+        inside = row["resident_bytes_low"] - slack <= true <= row["resident_bytes_high"] + slack
         self.intervals += 1
+        self.inside += inside
         self.below += true < row["resident_bytes_low"] - slack
-        self.inside += row["resident_bytes_low"] - slack <= true <= row["resident_bytes_high"] + slack
+        counts = self.by_site.setdefault(name, [0, 0])
+        counts[0] += 1
+        counts[1] += inside
 
     @property
     def coverage(self) -> float:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/accuracy: seeded runs of the pinned heap, every cause, real programs; rewrites the tables of docs/accuracy.md."""
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from mallard_e2e.backends import Backend, matrix
+from mallard_e2e.framework import Failure, Skip, Test
+from mallard_e2e.runner_paths import REPOSITORY
+
+from .judge import SiteTally, close_complaints, unexplained_share
+from .workloads import BACKENDS, build_workload, run_workload
+
+DOCUMENT = REPOSITORY / "docs" / "accuracy.md"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/accuracy", description=__doc__)
+    parser.add_argument("--build", type=Path, default=REPOSITORY / "build", metavar="DIR")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="only these; repeatable")
+    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="runs per backend (default: 100)")
+    parser.add_argument("--megabytes", type=int, default=1024, metavar="N", help="size of the heap (default: 1024)")
+    parser.add_argument("--sample-bytes", default="", metavar="N", help="other than the default rate")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
+    parser.add_argument("--no-causes", action="store_true", help="without the tests of single causes and real programs")
+    parser.add_argument("--no-document", action="store_true", help="print the tables, leave docs/accuracy.md alone")
+    return parser.parse_args(arguments)
+
+
+def measure_sites(backend: Backend, options: argparse.Namespace, folder: Path) -> SiteTally:
+    test = Test("accuracy", backend, options.build, folder, folder)
+    tally = SiteTally()
+    extra = {"ALLOC_SAMPLE_BYTES": options.sample_bytes} if options.sample_bytes else {}
+    try:
+        build_workload(test, "pinned_pages")
+        with ThreadPoolExecutor(options.jobs) as pool:
+            runs = pool.map(lambda seed: run_workload(test, "pinned_pages", [options.megabytes, seed], 600, **extra),
+                            range(1, options.seeds + 1))
+            for number, run in enumerate(runs, 1):
+                if wrong := close_complaints(run.report):
+                    raise Failure(f"seed {number}: {'; '.join(wrong)}")
+                tally.worst_unexplained = max(tally.worst_unexplained, unexplained_share(run.report))
+                tally.add(run.report, run.truth)
+                if number % 10 == 0:
+                    print(f"{backend.name}: {tally.sentence()}", flush=True)
+    finally:
+        test.close()
+    return tally
+
+
+def sites_table(tallies: dict[str, SiteTally], options: argparse.Namespace) -> str:
+    lines = [f"Heap of {options.megabytes} MB, {'one sample in ' + (options.sample_bytes or '512 KiB')}, "
+             f"{max(t.runs for t in tallies.values())} seeds.", "",
+             "| backend | intervals that hold the truth | worst site | on a wrong site | by live bytes it would be | "
+             "all sites together | pinning site leads | unexplained, at most |", "|---|---|---|---|---|---|---|---|"]
+    for name, tally in tallies.items():
+        worst = min(tally.by_site, key=lambda site: tally.by_site[site][1] / tally.by_site[site][0])
+        count, inside = tally.by_site[worst]
+        lines.append(f"| {name} | {100 * tally.coverage:.1f} % of {tally.intervals} | {worst} {100 * inside / count:.0f} % of "
+                     f"{count} | {100 * tally.misplaced / tally.runs:.2f} % | "
+                     f"{100 * tally.naive_misplaced / tally.runs:.1f} % | "
+                     f"{100 * tally.total_error / tally.runs:+.2f} % | {tally.led} of {tally.runs} | "
+                     f"{100 * tally.worst_unexplained:.3f} % |")
+    return "\n".join(lines)
+
+
+def causes_table(build: Path, backends: list[str]) -> str:
+    """Runs tests/workloads/run for the causes and real programs; its lines become the table."""
+    command = [sys.executable, str(REPOSITORY / "tests/workloads/run"), "--build", str(build), "-k", "causes.", "-k",
+               "programs."] + [word for name in backends for word in ("--backend", name)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found: dict[str, dict[str, str]] = {}
+    for line in done.stdout.splitlines():
+        match = re.match(r"(ok|FAIL|skip) (?:causes|programs)\.(\w+)(?:\.(\w+))? \([\d.]+ s\)(?:: (.*))?$", line)
+        if not match:
+            continue
+        verdict, name, backend, reason = match.groups()
+        figures = re.match(r"unexplained ([\d.]+ %), verdict (\w+)", reason or "")
+        cell = {"ok": f"{figures[1]}, {figures[2]}" if figures else "ok", "FAIL": "**wrong**", "skip": "skipped"}[verdict]
+        found.setdefault(name, {})[backend or "jemalloc"] = cell
+        if verdict == "FAIL":
+            print(line)
+    lines = ["| program | " + " | ".join(backends) + " |", "|---|" + "---|" * len(backends)]
+    lines += [f"| {name} | " + " | ".join(cells.get(b, "") for b in backends) + " |" for name, cells in sorted(found.items())]
+    return "\n".join(lines)
+
+
+def rewrite(name: str, text: str) -> None:
+    """Puts a table between its two marks in the document."""
+    document = DOCUMENT.read_text()
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = document.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"accuracy: error: {DOCUMENT.name} has no marks for {name}")
+    DOCUMENT.write_text(f"{before}{begin}{text}\n{end}{after}")
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    options.build = options.build.resolve()
+    if not (options.build / "libmallard.so").exists():
+        print(f"accuracy: error: no {options.build / 'libmallard.so'}", file=sys.stderr)
+        return 3
+    names = options.backend or list(BACKENDS)
+    folder = options.build / "accuracy"
+    shutil.rmtree(folder, ignore_errors=True)
+    tables: dict[str, str] = {}
+    tallies: dict[str, SiteTally] = {}
+    for backend in matrix(options.build):
+        if backend.name not in names:
+            continue
+        if backend.missing:
+            print(f"left out: {backend.name}: {backend.missing}")
+            continue
+        place = folder / backend.name
+        place.mkdir(parents=True)
+        begin = time.monotonic()
+        try:
+            tallies[backend.name] = measure_sites(backend, options, place)
+        except (Failure, Skip) as problem:
+            print(f"accuracy: error: {backend.name}: {problem}", file=sys.stderr)
+            return 1
+        print(f"{backend.name}: {tallies[backend.name].sentence()} ({time.monotonic() - begin:.0f} s)", flush=True)
+    (folder / "sites.json").write_text(json.dumps({k: asdict(v) for k, v in tallies.items()}, indent=1) + "\n")
+    tables["sites"] = (f"{time.strftime('%Y-%m-%d')}, kernel {platform.release().split('-')[0]}. "
+                       + sites_table(tallies, options))
+    if not options.no_causes:
+        tables["causes"] = causes_table(options.build, list(tallies))
+    for name, table in tables.items():
+        print(f"\n{table}")
+        if not options.no_document:
+            rewrite(name, table)
+    return 0
