@@ -103,7 +103,7 @@ bool GlibcMemory::stack_that_ends_at(std::uintptr_t block_end, std::uintptr_t lo
   return false;
 }
 
-GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end) noexcept {
+GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t reach) noexcept {
   for (std::uintptr_t at = begin; at < end; at += kPageBytes) {
     if (pages_left_ == 0 && at + kPageBytes != end) {
       at = end - 2 * kPageBytes;  // the end of a mapping is always looked at: most stacks end there
@@ -117,7 +117,7 @@ GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end) noexcept 
       std::uintptr_t piece_end = arena_heap_end(at, end);
       if (piece_end == 0) {
         kind = GlibcKind::kChunk;
-        piece_end = mapped_chunk_end(at, end);
+        piece_end = mapped_chunk_end(at, reach);
       }
       if (piece_end != 0)
         return at == begin ? GlibcPiece{at, piece_end, kind} : GlibcPiece{begin, at, GlibcKind::kUnknown};

@@ -27,8 +27,8 @@ class GlibcMemory {
   GlibcMemory() noexcept;
 
   /// The first piece of [begin, end), which is anonymous, private and writable. Pages that are not in memory
-  /// are not read.
-  GlibcPiece next(std::uintptr_t begin, std::uintptr_t end) noexcept;
+  /// are not read. `reach` >= end: so far goes memory of the same sort; a chunk may end there.
+  GlibcPiece next(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t reach) noexcept;
 
   /// True if the brk heap that begins at `begin` looks like glibc's malloc.
   static bool is_main_heap(std::uintptr_t begin, std::uintptr_t end) noexcept;

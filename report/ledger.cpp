@@ -184,9 +184,15 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
     set_exact(l, l.bytes.value + static_cast<double>(in_memory[i].bytes));
     ++l.mappings;
     if (region.owner == Owner::kHeap) out->huge_bytes += in_memory[i].huge;
+    const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
     if (has_details(cause))
-      details[detail_count++] = {cause, region.name,   region.allocator, in_memory[i].bytes,
-                                 1,     region.mapper, nullptr};
+      details[detail_count++] = {cause,
+                                 region.name,
+                                 region.allocator,
+                                 in_memory[i].bytes - std::min(lazily_freed, in_memory[i].bytes),
+                                 1,
+                                 region.mapper,
+                                 nullptr};
   }
   out->divided = sources.heap != nullptr;
   out->not_divided_why = sources.not_divided_why;

@@ -77,6 +77,12 @@ const Range* range_from(std::span<Range> ranges, std::uintptr_t address) noexcep
   return at == ranges.end() ? nullptr : &*at;
 }
 
+template <class Range>
+std::uintptr_t begin_behind(std::span<Range> ranges, std::uintptr_t address) noexcept {
+  const Range* next = range_from(ranges, address);
+  return next ? std::max(next->begin, address) : ~std::uintptr_t{0};
+}
+
 class Classifier {
  public:
   Classifier(Arena& arena, const Served& served) noexcept : arena_(arena), regions_(arena), mappings_(arena) {
@@ -196,10 +202,27 @@ class Classifier {
     return r->end;
   }
 
+  /// End of the private anonymous memory that goes on behind `r`, whatever mappings madvise() cut it into.
+  std::uintptr_t reach_of(const Region& r) noexcept {
+    const std::span<Mapping> all = mappings_.all();
+    std::uintptr_t end = r.end;
+    for (const Mapping* m = range_from(all, end); m && m != all.data() + all.size(); ++m) {
+      if (m->begin != end || !is_anonymous(*m) || m->shared || !m->readable || !m->writable) break;
+      end = m->end;
+    }
+    for (const std::uintptr_t next : {begin_behind(own_, r.end), begin_behind(log_, r.end)})
+      end = std::min(end, next);
+    return end;
+  }
+
   std::uintptr_t classify_unlogged(Region* r) noexcept {
     if (r->readable && r->writable) {
-      const GlibcPiece piece = glibc_.next(r->begin, r->end);
-      r->end = piece.end;
+      GlibcPiece piece{r->begin, std::min(r->end, chunk_end_), GlibcKind::kChunk};
+      if (chunk_end_ <= r->begin) {
+        piece = glibc_.next(r->begin, r->end, reach_of(*r));
+        if (piece.kind == GlibcKind::kChunk) chunk_end_ = piece.end;
+      }
+      r->end = std::min(r->end, piece.end);
       if (piece.kind == GlibcKind::kStack) {
         const std::uintptr_t reporter = reporter_stack();
         r->owner = reporter >= piece.begin && reporter < piece.end ? Owner::kOwn : Owner::kStack;
@@ -245,6 +268,7 @@ class Classifier {
   std::span<os::OwnRange> own_;
   GlibcMemory glibc_;
   TextRange own_text_, backend_text_;
+  std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk of glibc that was met last
   bool serves_, built_in_, glibc_serves_, brk_is_heap_;
 };
 
