@@ -5,6 +5,7 @@
 #include "report/json_ledger.hpp"
 #include "report/json_writer.hpp"
 #include "report/probe.hpp"
+#include "report/verdict.hpp"
 
 namespace mallard::report {
 namespace {
@@ -99,6 +100,7 @@ void write_site(Json& json, const SiteRow& row) noexcept {
   json.key("largest_bytes").number(row.largest_bytes);
   json.key("oldest_ns").number(row.oldest_ns).key("youngest_ns").number(row.youngest_ns);
   json.key("mean_age_ns").number(row.mean_age_ns);
+  write_site_history_json(row.history, json);
   json.key("stack").open('[');
   for (int i = 0; i < row.depth; ++i) {
     const Frame& f = *row.frames[i];
@@ -122,6 +124,8 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_recording(json, s);
   write_rss(json, s.rss);
   write_ledger_json(s, json);
+  write_verdict_json(s, json);
+  write_history_json(s, json);
   write_totals(json, s);
   write_probe_json(s, json);
   json.key("modules").open('[').line();

@@ -9,7 +9,9 @@
 #include "backends/backend.hpp"
 #include "record/record.hpp"
 #include "report/estimate.hpp"
+#include "report/history.hpp"
 #include "report/residency.hpp"
+#include "report/verdict_model.hpp"
 
 namespace mallard::report {
 
@@ -73,6 +75,7 @@ struct SiteRow {
   Estimate resident_bytes, resident_live_bytes, hole_bytes;
   std::uint64_t samples, live_samples, largest_bytes;
   std::uint64_t oldest_ns, youngest_ns, mean_age_ns;  ///< ages of live samples; mean is by weight
+  SiteHistory history;
 };
 
 /// Why memory is resident. Every resident page has exactly one cause; pages that live blocks share with free
@@ -175,7 +178,9 @@ struct Snapshot {
   std::uint64_t own_bytes;       ///< mallard's own memory: books and this report
   Estimate fragmentation_ratio;  ///< heap resident / live requested and resident; value 0 = unknown
   std::uint64_t duration_ns;     ///< how long taking the snapshot took
-  Probe probe;                   ///< made after the rest was read
+  Probe probe;                        ///< made after the rest was read
+  History history;                    ///< against earlier reports of this process
+  Verdict verdict;
 };
 
 }  // namespace mallard::report

@@ -18,7 +18,9 @@
 #include "report/arena.hpp"
 #include "report/files.hpp"
 #include "report/probe.hpp"
+#include "report/remember.hpp"
 #include "report/snapshot.hpp"
+#include "report/verdict.hpp"
 
 namespace mallard::report {
 namespace {
@@ -42,7 +44,9 @@ void write_one(Reason reason, ProbeRequest probe) noexcept {
   Arena arena;
   Snapshot snapshot{};
   if (!take_snapshot(arena, g_served, reason, &snapshot)) return;
+  compare_and_remember(&snapshot);
   run_probe(probe, &snapshot);
+  judge(arena, &snapshot);
   write_files(snapshot, &g_number);
 }
 
@@ -141,6 +145,7 @@ void after_fork_in_child() noexcept {
   new (&g_writing) Lock;  // the parent's reporter may have held it
   g_thread.store(Thread::kNone);
   forget_requests();
+  forget_reports();
   g_number = 0;
 }
 

@@ -7,6 +7,7 @@
 #include "report/frames.hpp"
 #include "report/kernel.hpp"
 #include "report/memory.hpp"
+#include "report/remember.hpp"
 
 namespace mallard::report {
 namespace {
@@ -71,6 +72,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     out->recording.counters = record::counters();
     out->recording.stacks = record::stack_stats();
     if (!read_books(arena, &books, out)) return out_of_memory(*out);
+    compare_sites({books.rows, books.row_count}, {books.blocks, books.block_count}, out);
   }
   account(arena, memory, out->allocator, books, &out->ledger);
   SiteRow* rows = nullptr;

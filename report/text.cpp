@@ -6,6 +6,7 @@
 #include "report/probe.hpp"
 #include "report/text_ledger.hpp"
 #include "report/text_sites.hpp"
+#include "report/verdict.hpp"
 
 namespace mallard::report {
 namespace {
@@ -187,6 +188,7 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
 void write_text(const Snapshot& s, Sink& to) noexcept {
   write_header(s, to);
   write_allocator(s.allocator, to);
+  write_verdict(s, to);
   write_ledger_text(s, to);
   write_heap(s, to);
   if (s.recording.on) {

@@ -27,6 +27,7 @@ SITE: Schema = {
     "id": "count", **FOUR_FIGURES, **estimate("resident_bytes"), **estimate("resident_live_bytes"),
     **estimate("hole_bytes"), "samples": "count", "live_samples": "count", "largest_bytes": "size",
     "oldest_ns": "count", "youngest_ns": "count", "mean_age_ns": "count", "stack": [FRAME],
+    "growth": {"since_first": "growth?", "since_previous": "growth?"}, **estimate("born_in_last_half_bytes"),
 }
 
 DETAIL: Schema = {"name": "string", "function": "string", "allocator": "string", "bytes": "size",
@@ -70,6 +71,8 @@ SCHEMA: Schema = {
     },
     "totals": {**FOUR_FIGURES, **estimate("inherited_live_bytes"), "heap_resident_bytes": "size",
                "heap_is_bound": "flag"},
+    "verdict": {"cause": "text", "text": "text", "evidence": {}, "sites": ["count"], "next_step": "string"},
+    "history": {"earlier_reports": "count", "since_first": "change?", "since_previous": "change?"},
     "fragmentation_ratio": "number?", "fragmentation_ratio_low": "number?",
     "fragmentation_ratio_high": "number?",
     "modules": [{"path": "string", "build_id": "string", "begin": "hex", "end": "hex", "load_bias": "hex"}],
@@ -140,6 +143,10 @@ def _is(kind: str, value: Any) -> bool:
             return isinstance(value, int) and number
         case "size" | "number":
             return number and math.isfinite(value) and 0 <= value < 2**63
+        case "change":
+            return isinstance(value, dict) and {"ago_ns", "rss_change", "live", "causes"} == value.keys()
+        case "growth":
+            return isinstance(value, dict) and value["low"] <= value["change"] <= value["high"]
         case "hex":
             return isinstance(value, str) and HEX.match(value) is not None
     raise ValueError(f"unknown kind {kind}")
