@@ -40,46 +40,6 @@ std::string jemalloc_version(std::string_view bytes) {
 
 }  // namespace
 
-std::span<const KnownAllocator> known_allocators() {
-  // Messages have ~ for blanks, so that this program is not taken for one that carries them all.
-  static const std::vector<KnownAllocator> table = {
-      {"mimalloc",
-       {"mi_malloc", "mi_heap_malloc", "mi_malloc_aligned", "_mi_malloc_generic", "_mi_page_malloc"},
-       {"mi_malloc", "mi_zalloc", "mi_calloc", "mi_realloc", "mi_malloc_aligned", "mi_heap_malloc", "mi_new"},
-       {"mimalloc:~error:~", "mimalloc:~warning:~"},
-       {"libmimalloc"}},
-      {"jemalloc",
-       {"je_malloc", "_rjem_malloc", "je_mallocx", "_rjem_mallocx", "mallocx", "je_arena_*", "_rjem_je_*"},
-       {"je_malloc", "je_calloc", "je_realloc", "je_mallocx", "mallocx", "rallocx"},
-       {"<jemalloc>:~", "Malformed~conf~string"},
-       {"libjemalloc"}},
-      {"tcmalloc",
-       {"tc_malloc", "TCMallocInternalMalloc", "_ZN8tcmalloc*", "_ZN22TCMallocImplementation*"},
-       {"tc_malloc", "tc_calloc", "tc_realloc", "tc_new", "tc_memalign"},
-       {"TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES", "tcmalloc:~large~alloc~"},
-       {"libtcmalloc"}},
-      {"snmalloc",
-       {"sn_malloc", "sn_rust_alloc", "_ZN8snmalloc*"},
-       {"sn_malloc", "sn_rust_alloc"},
-       {},
-       {"libsnmalloc"}},
-      {"rpmalloc",
-       {"rpmalloc", "rpaligned_alloc"},
-       {"rpmalloc", "rpcalloc", "rprealloc"},
-       {},
-       {"librpmalloc"}},
-      {"Scudo",
-       {"scudo_malloc", "_ZN5scudo*"},
-       {"scudo_malloc"},
-       {"Scudo~ERROR:~"},
-       {"libclang_rt.scudo", "libscudo"}},
-      {"hardened_malloc", {"h_malloc"}, {"h_malloc"}, {"fatal~allocator~error:~"}, {"libhardened_malloc"}},
-      {"PartitionAlloc", {"_ZN15partition_alloc*", "_ZN4base13PartitionRoot*"}, {}, {}, {}},
-      {"dlmalloc", {"dlmalloc", "dlmemalign"}, {"dlmalloc", "dlcalloc", "dlrealloc"}, {}, {}},
-  };
-  return table;
-}
-
 std::string_view sanitizer_of_library(std::string_view soname) {
   constexpr std::pair<std::string_view, std::string_view> table[] = {
       {"libasan.so", "AddressSanitizer"},
@@ -104,16 +64,11 @@ std::string_view sanitizer_of_symbol(std::string_view symbol) {
   return {};
 }
 
-bool matches(std::string_view pattern, std::string_view symbol) {
-  if (pattern.ends_with('*')) return symbol.starts_with(pattern.substr(0, pattern.size() - 1));
-  return pattern == symbol;
-}
-
 bool is_interesting(std::string_view symbol) {
   if (symbol == "malloc" || symbol == "mi_version" || !sanitizer_of_symbol(symbol).empty()) return true;
   for (const KnownAllocator& a : known_allocators())
-    for (const auto* names : {&a.symbols, &a.calls})
-      for (std::string_view pattern : *names)
+    for (const auto names : {a.symbols, a.calls})
+      for (std::string_view pattern : names)
         if (matches(pattern, symbol)) return true;
   return false;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 
 #include "cli/allocators.hpp"
@@ -24,7 +25,7 @@ bool is_glibc(const ElfFile& file) {
 }
 
 /// First name among `names` that one of the patterns matches, or empty.
-std::string first_match(const std::set<std::string>& names, const std::vector<std::string_view>& patterns) {
+std::string first_match(const std::set<std::string>& names, std::span<const std::string_view> patterns) {
   for (std::string_view pattern : patterns)
     for (const std::string& name : names)
       if (matches(pattern, name)) return name;

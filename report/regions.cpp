@@ -8,6 +8,7 @@
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "record/mappings.hpp"
+#include "report/embedded.hpp"
 #include "report/glibc_memory.hpp"
 #include "report/maps.hpp"
 #include "report/modules.hpp"
@@ -191,7 +192,10 @@ class Classifier {
     }
     r->mapper = logged.caller;
     const int module = modules_.find(pc);
-    if (module >= 0) r->name = modules_.all()[static_cast<std::size_t>(module)].path;
+    if (module < 0) return;
+    const Module& m = modules_.all()[static_cast<std::size_t>(module)];
+    r->name = m.path;
+    r->allocator = allocator_inside(arena_, m);
   }
 
   std::uintptr_t classify_brk(Region* r) noexcept {
