@@ -94,9 +94,9 @@ class Classifier {
     if (built_in_) backend_text_ = own_text_;
     else if (serves_ && !glibc_serves_) backend_text_ = text_of(served.backend->object);
     // jemalloc could use brk, but does only when mmap fails.
-    brk_is_heap_ =
-        glibc_serves_ || (serves_ && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
-                          imports(served.backend->object, "sbrk"));
+    brk_is_heap_ = glibc_serves_ ||
+                   (serves_ && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
+                    (imports(served.backend->object, "sbrk") || imports(served.backend->object, "__sbrk")));
   }
 
   bool run(Regions* out) noexcept {
