@@ -1,46 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The verdict in sentences, with the numbers of this report.
+#include "report/verdict_words.hpp"
+
 #include <string.h>
 
 #include <algorithm>
 
 #include "report/demangle.hpp"
-#include "report/verdict.hpp"
 
-namespace mallard::report {
+namespace mallard::report::words {
 namespace {
 
-constexpr double kWorthSaying = 16 << 20;
 constexpr double kMostlyLive = 0.5;
-constexpr double kProved = 0.8;  ///< of what the ledger calls retained went back in the purge probe
 constexpr std::size_t kNameColumns = 60;
-
-/// Sentences under construction.
-class Words : public FixedText<3072> {
- public:
-  Words& say(std::string_view text) noexcept { return add(text), *this; }
-  Words& bytes(double value) noexcept { return add_bytes(*this, value), *this; }
-  Words& count(double value) noexcept { return add_count(*this, value), *this; }
-  Words& time(std::uint64_t ns) noexcept { return add_duration(*this, ns), *this; }
-  Words& percent(double part, double whole) noexcept {
-    add_decimal(*this, whole > 0 ? 100 * part / whole : 0, 0);
-    return say(" %");
-  }
-};
-
-struct Judged {
-  const Snapshot& s;
-  const Facts& f;
-  Words text, next;
-  Verdict* verdict;
-
-  void evidence(std::string_view name, double value) noexcept {
-    if (verdict->evidence_count < kMaxEvidence) verdict->evidence[verdict->evidence_count++] = {name, value};
-  }
-  void look_at(const SiteRow& row) noexcept {
-    if (verdict->site_count < kMaxVerdictSites) verdict->sites[verdict->site_count++] = row.id;
-  }
-};
 
 /// The program's function that allocates: operators and containers of the C++ library are not of interest.
 std::string_view function_of(const SiteRow& row) noexcept {
@@ -53,60 +25,6 @@ std::string_view function_of(const SiteRow& row) noexcept {
     return f;
   }
   return {};
-}
-
-void add_site(Words& to, const SiteRow& row) noexcept {
-  const std::string_view function = function_of(row);
-  if (function.empty()) {
-    to.say("the call site ").add_unsigned(row.id);
-    return;
-  }
-  char room[kNameColumns * 4];
-  to.say(shorten_name(function, room, sizeof room, kNameColumns))
-      .say(" (site ")
-      .add_unsigned(row.id)
-      .add(')');
-}
-
-const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept {
-  const SiteRow* most = nullptr;
-  for (std::uint32_t i = 0; i < s.site_count; ++i)
-    if (!most || (s.sites[i].*figure).value > (most->*figure).value) most = &s.sites[i];
-  return most && (most->*figure).value > 0 ? most : nullptr;
-}
-
-void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept {
-  std::uint32_t taken[kMaxVerdictSites];
-  for (int n = 0; n < kMaxVerdictSites; ++n) {
-    const SiteRow* most = nullptr;
-    for (std::uint32_t i = 0; i < j.s.site_count; ++i) {
-      const SiteRow& row = j.s.sites[i];
-      if (std::find(taken, taken + n, row.id) != taken + n) continue;
-      if (!most || (row.*figure).value > (most->*figure).value) most = &row;
-    }
-    if (!most || (most->*figure).value <= 0) return;
-    taken[n] = most->id;
-    j.look_at(*most);
-  }
-}
-
-bool is_jemalloc(const Snapshot& s) noexcept { return view_of(s.allocator.backend->name) == "jemalloc"; }
-bool is_mimalloc(const Snapshot& s) noexcept { return view_of(s.allocator.backend->name) == "mimalloc"; }
-bool is_glibc(const Snapshot& s) noexcept { return view_of(s.allocator.backend->name) == "system"; }
-
-void say_changed(Judged& j, Cause cause) noexcept {
-  const Change& c = j.s.history.since_first;
-  if (!c.known || !c.causes_known) return;
-  const auto changed = static_cast<double>(c.causes[static_cast<int>(cause)]);
-  j.evidence("change", changed);
-  if (changed > -kWorthSaying && changed < kWorthSaying) return;
-  j.text.say(" That is ").bytes(changed > 0 ? changed : -changed);
-  j.text.say(changed > 0 ? " more than " : " less than ").time(c.ago_ns).say(" ago, at the first report.");
-}
-
-void say_part(Judged& j, double part) noexcept {
-  j.text.bytes(part).say(" of the ").bytes(j.f.memory).say(" (").percent(part, j.f.memory);
-  j.text.say("; code and mallard's own left out) ");
 }
 
 void explain_leak(Judged& j) noexcept {
@@ -162,144 +80,6 @@ void explain_leak(Judged& j) noexcept {
   }
   j.text.say(" A cache that is still filling looks the same.");
   j.next.say(". Ask again later (mallard dump PID): a cache comes to an end, a leak does not.");
-}
-
-void explain_holes(Judged& j) noexcept {
-  say_part(j, j.f.holes);
-  j.text.say("are holes: free memory that cannot go back, because live blocks pin it (a ");
-  j.text.say(view_of(j.s.ledger.unit_name))
-      .say(" goes back as a whole only). Live data itself is ")
-      .bytes(j.f.live)
-      .say(".");
-  j.evidence("holes_bytes", j.f.holes);
-  j.evidence("live_bytes", j.f.live);
-  j.evidence("memory_bytes", j.f.memory);
-  say_changed(j, Cause::kHoles);
-  if (const SiteRow* row = largest(j.s, &SiteRow::hole_bytes)) {
-    j.text.say(" Most is pinned by ");
-    add_site(j.text, *row);
-    j.text.say(": ").bytes(row->hole_bytes.value).say(" of holes around ").bytes(row->live_bytes.value);
-    j.text.say(" of live blocks.");
-    j.evidence("site_hole_bytes", row->hole_bytes.value);
-    look_at_largest(j, &SiteRow::hole_bytes);
-    j.next.say(
-        "Give the long-lived blocks of this site a pool of their own, apart from short-lived ones; or");
-  } else {
-    j.next.say("Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes; or");
-  }
-  j.next.say(
-      " try another allocator (ALLOC_BACKEND). A purge gives none of this back: mallard dump --purge PID "
-      "proves it.");
-}
-
-void explain_retention(Judged& j) noexcept {
-  const Probe& p = j.s.probe;
-  say_part(j, j.f.retained);
-  j.text.say("are free pages that ").say(view_of(j.s.allocator.backend->name));
-  j.text.say(" keeps for later; no live block pins them, so this is neither a leak nor fragmentation.");
-  j.evidence("retained_bytes", j.f.retained);
-  j.evidence("live_bytes", j.f.live);
-  j.evidence("memory_bytes", j.f.memory);
-  say_changed(j, Cause::kRetained);
-  if (p.done) {
-    j.evidence("given_back_bytes", static_cast<double>(p.given_back));
-    j.text.say(" The purge probe ")
-        .say(static_cast<double>(p.given_back) >= kProved * j.f.retained ? "proved it: " : "gave back ");
-    j.text.bytes(static_cast<double>(p.given_back))
-        .say(static_cast<double>(p.given_back) >= kProved * j.f.retained ? " went back." : " of it.");
-  }
-  look_at_largest(j, &SiteRow::allocated_bytes);
-  if (is_jemalloc(j.s))
-    j.next.say(
-        "Ask again in 20 s: jemalloc gives dirty pages back within 10 s (dirty_decay_ms) while the program "
-        "allocates. "
-        "In an idle program set MALLOC_CONF=background_thread:true.");
-  else if (is_mimalloc(j.s))
-    j.next.say(
-        "Ask again in some seconds, while the program allocates. Pages of threads that are idle or have "
-        "ended stay: "
-        "set MIMALLOC_PURGE_DELAY=0, or try ALLOC_BACKEND=jemalloc.");
-  else if (is_glibc(j.s))
-    j.next.say(
-        "glibc keeps them until malloc_trim. Where they lie in the arenas of many threads, "
-        "MALLOC_ARENA_MAX=2 keeps "
-        "less; ALLOC_BACKEND=jemalloc gives them back by itself.");
-  if (!p.done) j.next.say(j.next.size() > 0 ? " " : "").say("To prove it: mallard dump --purge PID.");
-}
-
-void explain_lazily_freed(Judged& j) noexcept {
-  say_part(j, j.f.lazily_freed);
-  j.text.say("have been given back by MADV_FREE; the kernel counts them as resident until it needs memory.");
-  j.evidence("lazily_freed_bytes", j.f.lazily_freed);
-  j.evidence("memory_bytes", j.f.memory);
-  say_changed(j, Cause::kLazilyFreed);
-  j.next.say("Nothing has to be done: they are as good as free. To see it in RSS at once, ");
-  j.next.say(is_jemalloc(j.s) ? "set MALLOC_CONF=muzzy_decay_ms:0." : "have their owner use MADV_DONTNEED.");
-}
-
-const LedgerDetail* largest_detail(const Snapshot& s, Cause cause, bool data_only) noexcept {
-  const LedgerDetail* most = nullptr;
-  for (std::uint32_t i = 0; i < s.ledger.detail_count; ++i) {
-    const LedgerDetail& d = s.ledger.details[i];
-    if (d.cause != cause || (most && d.bytes <= most->bytes)) continue;
-    if (data_only && (d.name == s.process.executable || d.name.find(".so") != std::string_view::npos))
-      continue;
-    most = &d;
-  }
-  return most;
-}
-
-void explain_second_allocator(Judged& j) noexcept {
-  say_part(j, j.f.anonymous);
-  j.text.say("are anonymous memory that did not come from malloc.");
-  j.evidence("anonymous_bytes", j.f.anonymous);
-  j.evidence("memory_bytes", j.f.memory);
-  say_changed(j, Cause::kAnonymous);
-  const LedgerDetail* d = largest_detail(j.s, Cause::kAnonymous, false);
-  if (d) {
-    j.text.say(" Most of it, ").bytes(static_cast<double>(d->bytes)).say(", was mapped by ");
-    j.text.say(d->name.empty() ? "somebody whom nobody saw" : file_name_of(d->name));
-    if (!d->allocator.empty()) j.text.say(", which has ").say(d->allocator).say(" inside");
-    j.text.say(".");
-    j.evidence("largest_owner_bytes", static_cast<double>(d->bytes));
-  }
-  j.next.say(d && !d->allocator.empty() ? "Build it without its own allocator, so that malloc serves all; "
-                                          "'mallard check PROGRAM' names what is inside."
-                                        : "Look at what it maps: an arena, a cache or a JIT of its own. Call "
-                                          "sites are known for malloc only.");
-}
-
-void explain_files(Judged& j) noexcept {
-  const bool shared = j.f.shared > j.f.files;
-  say_part(j, j.f.files + j.f.shared);
-  j.text.say(shared ? "are shared memory and mapped files." : "are pages of mapped files.");
-  j.evidence("file_bytes", j.f.files);
-  j.evidence("shared_memory_bytes", j.f.shared);
-  j.evidence("memory_bytes", j.f.memory);
-  say_changed(j, shared ? Cause::kShared : Cause::kFiles);
-  if (const LedgerDetail* d = largest_detail(j.s, shared ? Cause::kShared : Cause::kFiles, !shared)) {
-    j.text.say(" Most is ").say(d->name.empty() ? "without a name" : file_name_of(d->name));
-    j.text.say(", ").bytes(static_cast<double>(d->bytes)).say(".");
-    j.evidence("largest_file_bytes", static_cast<double>(d->bytes));
-  }
-  j.next.say(
-      shared ? "Shared memory counts in each process that uses it: look at Pss, and at who made the segment."
-             : "The kernel takes clean pages of files back when it needs memory: this is no heap problem. To "
-               "limit it, "
-               "map less of the file, or advise MADV_DONTNEED after use.");
-}
-
-void explain_stacks(Judged& j) noexcept {
-  const std::uint64_t stacks = j.s.ledger.lines[static_cast<int>(Cause::kStacks)].mappings;
-  say_part(j, j.f.stacks);
-  j.text.say("are stacks of ")
-      .count(static_cast<double>(stacks > 0 ? stacks : static_cast<std::uint64_t>(j.s.process.threads)));
-  j.text.say(" threads. A stack keeps the pages of the deepest call until its thread ends.");
-  j.evidence("stack_bytes", j.f.stacks);
-  j.evidence("memory_bytes", j.f.memory);
-  j.evidence("threads", j.s.process.threads);
-  say_changed(j, Cause::kStacks);
-  j.next.say("Use fewer threads, or find the deep calls and the large local arrays.");
 }
 
 void say_growth_so_far(Judged& j) noexcept {
@@ -387,6 +167,52 @@ std::string_view kept(Arena& arena, const TextBuffer& text) noexcept {
 }
 
 }  // namespace
+
+void add_site(Words& to, const SiteRow& row) noexcept {
+  const std::string_view function = function_of(row);
+  if (function.empty()) {
+    to.say("the call site ").add_unsigned(row.id);
+    return;
+  }
+  char room[kNameColumns * 4];
+  to.say(shorten_name(function, room, sizeof room, kNameColumns))
+      .say(" (site ")
+      .add_unsigned(row.id)
+      .add(')');
+}
+
+const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept {
+  const SiteRow* most = nullptr;
+  for (std::uint32_t i = 0; i < s.site_count; ++i)
+    if (!most || (s.sites[i].*figure).value > (most->*figure).value) most = &s.sites[i];
+  return most && (most->*figure).value > 0 ? most : nullptr;
+}
+
+void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept {
+  std::uint32_t taken[kMaxVerdictSites];
+  for (int n = 0; n < kMaxVerdictSites; ++n) {
+    const SiteRow* most = nullptr;
+    for (std::uint32_t i = 0; i < j.s.site_count; ++i) {
+      const SiteRow& row = j.s.sites[i];
+      if (std::find(taken, taken + n, row.id) != taken + n) continue;
+      if (!most || (row.*figure).value > (most->*figure).value) most = &row;
+    }
+    if (!most || (most->*figure).value <= 0) return;
+    taken[n] = most->id;
+    j.look_at(*most);
+  }
+}
+
+void say_part(Judged& j, double part) noexcept {
+  j.text.bytes(part).say(" of the ").bytes(j.f.memory).say(" (").percent(part, j.f.memory);
+  j.text.say("; code and mallard's own left out) ");
+}
+
+}  // namespace mallard::report::words
+
+namespace mallard::report {
+
+using namespace words;
 
 void explain(Arena& arena, const Snapshot& s, const Facts& facts, Verdict* verdict) noexcept {
   Judged j{s, facts, {}, {}, verdict};
