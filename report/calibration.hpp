@@ -16,9 +16,10 @@ namespace mallard::report {
 /// Units that are alike: of one size class, and about equally full.
 struct Stratum {
   std::uint64_t key;
+  std::uint64_t size_class;
   std::uint8_t group;     ///< strata that are pooled where they have too few samples; below kGroups
   bool counted;           ///< the census knows the totals below; false: samples are all that is known
-  bool mixed;             ///< blocks of various sizes: of such units, some may not have been examined
+  bool several;           ///< blocks to a unit: of such units, some may not have been examined
   double resident_bytes;  ///< of its units
   double live_bytes;      ///< usable bytes of the blocks in its units, at most what is resident
   double overhead_bytes;  ///< headers between the blocks, at most what is left
@@ -30,7 +31,7 @@ struct Piece {
   std::uint32_t next;  ///< of the same sample; 0 = none
   std::uint16_t stratum;
   std::uint32_t site;
-  double weight;    ///< 0 = does not count
+  double weight;
   double resident;  ///< its share of the resident bytes of its units
   double nominal;   ///< its usable bytes as the census counts them in Stratum::live_bytes
   double usable;    ///< usable bytes of it that are resident

@@ -38,6 +38,10 @@ std::uint64_t class_of(const Unit& unit) noexcept {
   return unit.block_bytes > kLargeBlockBytes ? range_of(unit.block_bytes) << 32 : unit.block_bytes;
 }
 
+bool holds_several(const Unit& unit) noexcept {
+  return unit.block_bytes == 0 || unit.block_bytes * 2 <= unit.end - unit.begin;
+}
+
 /// Units of the same fill are pooled where a size class alone has too few samples.
 std::uint8_t group_of(const Unit& unit) noexcept {
   return static_cast<std::uint8_t>(fill_of(unit) + (unit.block_bytes > kLargeBlockBytes ? kGroups / 2 : 0));
@@ -124,12 +128,12 @@ void Shares::note_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept {
 }
 
 std::uint16_t Shares::stratum_of(const Unit& unit) noexcept {
-  const std::uint64_t key = class_of(unit) * kGroups + group_of(unit) + 1;
+  const std::uint64_t key = (class_of(unit) * kGroups + group_of(unit)) * 2 + holds_several(unit) + 1;
   std::size_t slot = key * 0x9e3779b97f4a7c15u >> 51;
   for (; stratum_table_[slot] != 0; slot = (slot + 1) % kTableSlots)
     if (strata_[stratum_table_[slot]].key == key) return stratum_table_[slot];
   if (stratum_count_ == kMaxStrata) return kMaxStrata - 1;  // the last one takes what finds no room
-  strata_[stratum_count_] = {key, group_of(unit), true, unit.block_bytes == 0, 0, 0, 0};
+  strata_[stratum_count_] = {key, class_of(unit), group_of(unit), true, holds_several(unit), 0, 0, 0};
   stratum_table_[slot] = stratum_count_;
   return stratum_count_++;
 }
@@ -244,17 +248,21 @@ double Shares::pinned_metadata() const noexcept {
   return static_cast<double>(sum);
 }
 
-/// Memory that was not examined is taken to be like the rest of its kind. Sums up the pinned pages.
+/// Memory that was not examined is taken to be like the rest: where sizes are mixed it holds free memory too;
+/// units of one size hold live blocks all. Single blocks are always examined. Sums up the pinned pages.
 /// \return headers between blocks
 double Shares::scale_up(double heap, HeapTotals* totals) noexcept {
-  double whole = 0, headers = 0;
-  for (std::uint16_t k = 1; k < stratum_count_; ++k)
-    if (!strata_[k].mixed) whole += strata_[k].resident_bytes;
-  const double examined = heap - whole - not_examined_;
+  double single = 0, several = 0, headers = 0;
+  bool mixed = false;
+  for (std::uint16_t k = 1; k < stratum_count_; ++k) {
+    (strata_[k].several ? several : single) += strata_[k].resident_bytes;
+    mixed |= strata_[k].several && strata_[k].size_class == 0;
+  }
+  const double examined = mixed ? heap - single - not_examined_ : several;
   const double scale = examined > 0 ? (examined + not_examined_) / examined : 1;
   for (std::uint16_t k = 1; k < stratum_count_; ++k) {
     Stratum& s = strata_[k];
-    if (s.mixed)
+    if (s.several)
       for (double* bytes : {&s.resident_bytes, &s.live_bytes, &s.overhead_bytes}) *bytes *= scale;
     totals->pinned += s.resident_bytes;
     headers += s.overhead_bytes;
@@ -272,8 +280,9 @@ bool Shares::finish(std::uint64_t heap_resident, std::span<SiteShare> sites, Hea
   totals->examined = heap > 0 ? std::clamp(1 - not_examined_ / heap, 0.0, 1.0) : 1;
   const double headers = on_pinned_pages + scale_up(heap, totals);
   CalibratedTotals sums;
-  if (!calibrate(arena_, {pieces_ + 1, piece_count_ - 1}, {strata_, stratum_count_}, sites, &sums))
-    return false;
+  Piece* const end =
+      std::remove_if(pieces_ + 1, pieces_ + piece_count_, [](const Piece& p) { return p.weight == 0; });
+  if (!calibrate(arena_, {pieces_ + 1, end}, {strata_, stratum_count_}, sites, &sums)) return false;
   // Estimated from samples alone, and so bounded by what is there.
   totals->pinned += std::clamp(heap - totals->pinned, 0.0, sums.uncounted);
   totals->headers = headers;
