@@ -58,7 +58,8 @@ void explain_holes(Judged& j) noexcept {
   } else {
     j.next.say("Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes; or");
   }
-  j.next.say(
+  say_next(
+      j,
       " try another allocator (ALLOC_BACKEND). A purge gives none of this back: mallard dump --purge PID "
       "proves it.");
 }
@@ -95,7 +96,9 @@ void explain_retention(Judged& j) noexcept {
         "glibc keeps them until malloc_trim. Where they lie in the arenas of many threads, "
         "MALLOC_ARENA_MAX=2 keeps "
         "less; ALLOC_BACKEND=jemalloc gives them back by itself.");
-  if (!p.done) j.next.say(j.next.size() > 0 ? " " : "").say("To prove it: mallard dump --purge PID.");
+  if (!p.done)
+    say_next(j, j.next.size() > 0 ? " To prove it: mallard dump --purge PID."
+                                  : "To prove it: mallard dump --purge PID.");
 }
 
 void explain_lazily_freed(Judged& j) noexcept {

@@ -79,7 +79,7 @@ void explain_leak(Judged& j) noexcept {
         "Find who should free them; if their owners lie in an arena, a reset of it runs no destructors");
   }
   j.text.say(" A cache that is still filling looks the same.");
-  j.next.say(". Ask again later (mallard dump PID): a cache comes to an end, a leak does not.");
+  say_next(j, ". Ask again later (mallard dump PID): a cache comes to an end, a leak does not.");
 }
 
 void say_growth_so_far(Judged& j) noexcept {
@@ -100,7 +100,7 @@ void say_growth_so_far(Judged& j) noexcept {
         " were born evenly over the recording and hardly any was freed: data that is being loaded, or a "
         "leak.");
   }
-  j.next.say("One report cannot tell growth: ask again later (mallard dump PID).");
+  say_next(j, "One report cannot tell growth: ask again later (mallard dump PID).");
 }
 
 void explain_none(Judged& j) noexcept {
@@ -124,7 +124,7 @@ void explain_none(Judged& j) noexcept {
         .bytes(j.f.undivided)
         .say(" are the heap, which cannot be divided: ");
     j.text.say(view_of(l.not_divided_why)).say(". No other cause dominates.");
-    j.next.say("mallard dump --purge PID tells what of it is retained. ");
+    say_next(j, "mallard dump --purge PID tells what of it is retained. ");
   } else if (j.f.live >= kMostlyLive * j.f.memory) {
     say_part(j, j.f.live);
     j.text.say("are live data. Nothing is unusual.");
@@ -186,6 +186,13 @@ const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexc
   for (std::uint32_t i = 0; i < s.site_count; ++i)
     if (!most || (s.sites[i].*figure).value > (most->*figure).value) most = &s.sites[i];
   return most && (most->*figure).value > 0 ? most : nullptr;
+}
+
+void say_next(Judged& j, std::string_view text) noexcept {
+  constexpr std::string_view kPid = "PID";
+  const std::size_t at = text.find(kPid);
+  j.next.say(part_of(text, 0, at));
+  if (at != std::string_view::npos) j.next.add_signed(j.s.process.pid).add(part_of(text, at + kPid.size()));
 }
 
 void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept {

@@ -39,6 +39,8 @@ struct Judged {
 void add_site(Words& to, const SiteRow& row) noexcept;
 /// The site with most of a figure; nullptr if none has any.
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;
+/// Replaces "PID" by the process's id: commands can be copied from the report.
+void say_next(Judged& j, std::string_view text) noexcept;
 /// Names the sites with most of a figure as those to look at.
 void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept;
 /// "60.0 MiB of the 100.0 MiB (60 %; ...) "

@@ -30,6 +30,7 @@ struct Process {
     backends::set_text(backend.name, sizeof backend.name, "jemalloc");
     s.allocator.backend = &backend;
     s.process.executable = "/bin/program";
+    s.process.pid = 4711;
     s.recording.on = true;
     s.recording.sample_bytes = 512 << 10;
     s.recording.since_ns = 60'000'000'000;
@@ -94,6 +95,7 @@ TEST_CASE("verdict: all live is nothing unusual") {
   REQUIRE(p.judge_it() == "none");
   REQUIRE(has(p.text(), "100.0 MiB of the 100.0 MiB (100 %"));
   REQUIRE(has(p.text(), "keep_record (site 1)"));
+  REQUIRE(has(std::string(p.s.verdict.next_step), "mallard dump 4711"));
 }
 
 TEST_CASE("verdict: each cause of the ledger at its threshold, and just below") {
