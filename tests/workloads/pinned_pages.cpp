@@ -100,9 +100,11 @@ int main(int count, char** words) {
   List<Block> others(bytes / 80);
   fill(bytes, random, sessions, others);
 
-  sessions.shuffle(random);
-  const std::size_t kept = sessions.size() / 100;
-  for (std::size_t i = kept; i < sessions.size(); i++) free(sessions[i]);
+  std::size_t kept = 0;
+  for (void* session : sessions) {
+    if (random.below(100) == 0) sessions[kept++] = session;
+    else free(session);
+  }
   sessions.shorten(kept);
   for (void* session : sessions)
     others.push({reinterpret_cast<std::uintptr_t>(session), *static_cast<std::size_t*>(session), kSession});
