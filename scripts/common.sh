@@ -22,7 +22,8 @@ export LC_ALL=C.UTF-8
   DEMO_PACKAGES=(redis-server redis-tools libmimalloc2.0)
   TEST_PACKAGES=(
     redis-server redis-tools slapd ldap-utils postgresql postgresql-contrib sqlite3@sqlite3 git@git
-    node@nodejs ps@procps libtcmalloc-minimal4 libmimalloc2.0
+    node@nodejs ps@procps libtcmalloc-minimal4 libmimalloc2.0 libjemalloc2 liblmdb-dev
+    mdb_load@lmdb-utils
   )
 }
 

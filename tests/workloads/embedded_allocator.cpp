@@ -19,7 +19,7 @@ int main(int count, char** words) {
     if (random.below(8) == 0) touch(site_ordinary(size), size);
   }
   Truth truth;
-  truth.cause("anonymous", embedded, bytes / 6, "embedded_allocator");  // rounding, and its own books
+  truth.cause("anonymous", embedded, bytes / 6, "jemalloc");  // rounding, and its own books
   truth.verdict("second_allocator");
   truth.rss();
   ask_for_report();

@@ -65,7 +65,6 @@ def cause_complaints(report: dict[str, Any], truth: dict[str, Any]) -> list[str]
 
 
 def verdict_complaints(report: dict[str, Any], truth: dict[str, Any]) -> list[str]:
-    if "verdict" not in report: return []
     said = report["verdict"]["cause"]
     if truth["verdicts"] and said not in truth["verdicts"]:
         return [f"verdict {said} instead of {' or '.join(truth['verdicts'])}: {report['verdict']['text']}"]

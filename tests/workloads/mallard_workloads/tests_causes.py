@@ -18,7 +18,7 @@ def judge(t: Test, run: Run, *more: str) -> None:
     # mallard's reporter comes between the program's own look and the report's.
     if not -0.01 * rss - (1 << 20) < said - rss < 0.02 * rss + (24 << 20):
         wrong.append(f"the program read an Rss of {rss}, the report says {said}")
-    t.notes.append(f"unexplained {100 * unexplained_share(run.report):.3f} %, verdict {run.report.get('verdict', {}).get('cause')}")
+    t.notes.append(f"unexplained {100 * unexplained_share(run.report):.3f} %, verdict {run.report['verdict']['cause']}")
     t.check(not wrong, "; ".join(wrong))
 
 

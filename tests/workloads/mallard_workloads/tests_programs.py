@@ -26,7 +26,7 @@ def check_report(t: Test, process: subprocess.Popen[bytes], number: int = signal
     report = ask(process.pid, t.dir, number)[0].data
     wrong = close_complaints(report, REAL_UNEXPLAINED_SHARE)
     parts = ", ".join(f"{line['cause']} {line['bytes'] / 1e6:.1f}" for line in report["ledger"] if line["bytes"] >= 1e5)
-    t.notes.append(f"unexplained {100 * unexplained_share(report):.3f} %, verdict {report.get('verdict', {}).get('cause')} ({parts} MB)")
+    t.notes.append(f"unexplained {100 * unexplained_share(report):.3f} %, verdict {report['verdict']['cause']} ({parts} MB)")
     t.check(not wrong, "; ".join(wrong))
     return report
 
