@@ -98,7 +98,7 @@ def diff_used_wrongly(t: Test) -> None:
                              ("{}", "is JSON, but no report of mallard: key 'schema_version' not found"),
                              (re.sub(r'"schema_version": *1', '"schema_version":9', text, count=1),
                               "is a report of schema version 9; this command reads 1"),
-                             (re.sub(r'"sites": *\[', '"sites": 5, "x": [', text, count=1), "is JSON, but no report")):
+                             (re.sub(r'"sites": *\[\n', '"sites": 5, "x": [\n', text, count=1), "is JSON, but no report")):
         bad.write_text(content)
         done = t.run("diff", good, bad)
         expect(done.status == 3 and f"mallard: error: '{bad}'" in done.stderr and message in done.stderr,
