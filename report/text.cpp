@@ -131,7 +131,7 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   if (!s.recording.on) return;
   Cell cell;
   add_bytes_with_interval(cell, s.live_bytes);
-  label(to, "live, as requested");
+  label(to, s.ledger.divided ? "live, by samples alone" : "live, as requested");
   to.add(cell.view()).add(" in about ");
   cell.clear();
   add_count(cell, s.live_count.value);
@@ -191,11 +191,7 @@ void write_text(const Snapshot& s, Sink& to) noexcept {
   write_verdict(s, to);
   write_ledger_text(s, to);
   write_heap(s, to);
-  if (s.recording.on) {
-    if (s.ledger.divided) write_sites_by_resident(s, to);
-    write_sites_by_live(s, to);
-    write_sites_by_allocated(s, to);
-  }
+  if (s.recording.on) write_site_tables(s, to);
   write_probe_text(s, to);
   write_recording(s, to);
   write_footer(s, to);

@@ -7,7 +7,7 @@
 namespace mallard::report {
 namespace {
 
-constexpr std::uint32_t kTopSites = 20;
+constexpr int kTopSites = 20;
 constexpr int kFramesShown = 16;
 constexpr std::size_t kFunctionColumns = 76;
 
@@ -98,8 +98,43 @@ void write_site_line(const SiteRow& row, Table table, const Estimate& bytes, dou
   to.add('\n');
 }
 
+std::string_view word_for(Table table) noexcept {
+  return table == Table::kResident ? "resident memory"
+         : table == Table::kLive   ? "live bytes"
+                                   : "allocated bytes";
+}
+
+/// Where a stack stands already, so that a later table need not repeat it.
+class StacksShown {
+ public:
+  /// \return true if it stands in an earlier table; a line that refers to it is written then
+  bool refer(const SiteRow& row, Table table, int rank, const ProcessFacts& process, Sink& to) noexcept {
+    for (int i = 0; i < count_; ++i) {
+      if (shown_[i].row != &row) continue;
+      if (row.depth > 0) write_frame(*row.frames[0], process, to);
+      Cell cell;
+      cell.add("        ... the stack is that of #").add_signed(shown_[i].rank).add(" by ");
+      cell.add(word_for(shown_[i].table)).add(", above\n");
+      to.add(cell.view());
+      return true;
+    }
+    if (count_ < kMost) shown_[count_++] = {&row, table, rank};
+    return false;
+  }
+
+ private:
+  static constexpr int kMost = 3 * kTopSites;
+  struct Place {
+    const SiteRow* row;
+    Table table;
+    int rank;
+  };
+  Place shown_[kMost];
+  int count_ = 0;
+};
+
 void write_sites(const Snapshot& s, Table table, const Estimate SiteRow::*bytes, const std::uint32_t* order,
-                 double total, Sink& to) noexcept {
+                 double total, StacksShown& stacks, Sink& to) noexcept {
   if (total <= 0) {
     to.add(
         "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
@@ -109,11 +144,12 @@ void write_sites(const Snapshot& s, Table table, const Estimate SiteRow::*bytes,
     return;
   }
   write_columns(table, to);
-  std::uint32_t shown = 0;
+  int shown = 0;
   for (std::uint32_t i = 0; i < s.site_count && shown < kTopSites; ++i) {
     const SiteRow& row = s.sites[order ? order[i] : i];
     if ((row.*bytes).value <= 0) break;
-    write_site_line(row, table, row.*bytes, total, static_cast<int>(++shown), to);
+    write_site_line(row, table, row.*bytes, total, ++shown, to);
+    if (stacks.refer(row, table, shown, s.process, to)) continue;
     for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(*row.frames[f], s.process, to);
     if (row.depth > kFramesShown) {
       Cell cell;
@@ -124,13 +160,11 @@ void write_sites(const Snapshot& s, Table table, const Estimate SiteRow::*bytes,
   }
 }
 
-}  // namespace
-
-void write_sites_by_resident(const Snapshot& s, Sink& to) noexcept {
+void write_by_resident(const Snapshot& s, StacksShown& stacks, Sink& to) noexcept {
   heading(to, "Call sites by resident memory (their share of the pages under their blocks, holes included)");
   const double pinned = static_cast<double>(s.ledger.pinned_bytes);
   write_sites(s, Table::kResident, &SiteRow::resident_bytes, s.by_resident,
-              s.live_count.value > 0 ? pinned : 0, to);
+              s.live_count.value > 0 ? pinned : 0, stacks, to);
   if (s.ledger.unattributed_bytes == 0 || s.live_count.value <= 0) return;
   Cell cell;
   cell.add("  Of the pinned pages, ");
@@ -139,14 +173,16 @@ void write_sites_by_resident(const Snapshot& s, Sink& to) noexcept {
   to.add(cell.view());
 }
 
-void write_sites_by_live(const Snapshot& s, Sink& to) noexcept {
-  heading(to, "Call sites by live bytes (requested by the program and not freed)");
-  write_sites(s, Table::kLive, &SiteRow::live_bytes, nullptr, s.live_bytes.value, to);
-}
+}  // namespace
 
-void write_sites_by_allocated(const Snapshot& s, Sink& to) noexcept {
+void write_site_tables(const Snapshot& s, Sink& to) noexcept {
+  StacksShown stacks;
+  if (s.ledger.divided) write_by_resident(s, stacks, to);
+  heading(to, "Call sites by live bytes (requested by the program and not freed)");
+  write_sites(s, Table::kLive, &SiteRow::live_bytes, nullptr, s.live_bytes.value, stacks, to);
   heading(to, "Call sites by allocated bytes (since the start, freed or not)");
-  write_sites(s, Table::kAllocated, &SiteRow::allocated_bytes, s.by_allocated, s.allocated_bytes.value, to);
+  write_sites(s, Table::kAllocated, &SiteRow::allocated_bytes, s.by_allocated, s.allocated_bytes.value,
+              stacks, to);
 }
 
 }  // namespace mallard::report

@@ -7,8 +7,7 @@
 
 namespace mallard::report {
 
-void write_sites_by_resident(const Snapshot& snapshot, Sink& to) noexcept;
-void write_sites_by_live(const Snapshot& snapshot, Sink& to) noexcept;
-void write_sites_by_allocated(const Snapshot& snapshot, Sink& to) noexcept;
+/// By resident memory (where the ledger is divided), by live and by allocated bytes.
+void write_site_tables(const Snapshot& snapshot, Sink& to) noexcept;
 
 }  // namespace mallard::report
