@@ -65,6 +65,7 @@ void write_columns(Table table, Sink& to) noexcept {
   if (table != Table::kResident) add_right(to, "largest", 12);
   if (table != Table::kAllocated) add_right(to, "mean age", 14);
   if (table == Table::kLive) add_right(to, "oldest", 14);
+  add_right(to, "site", 7);
   to.add('\n');
 }
 
@@ -95,6 +96,9 @@ void write_site_line(const SiteRow& row, Table table, const Estimate& bytes, dou
   }
   if (table != Table::kAllocated) add_column(to, row.mean_age_ns, 14);
   if (table == Table::kLive) add_column(to, row.oldest_ns, 14);
+  cell.clear();
+  cell.add_unsigned(row.id);
+  add_right(to, cell.view(), 7);
   to.add('\n');
 }
 

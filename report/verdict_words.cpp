@@ -14,17 +14,30 @@ namespace {
 constexpr double kMostlyLive = 0.5;
 constexpr std::size_t kNameColumns = 60;
 
-/// The program's function that allocates: operators and containers of the C++ library are not of interest.
-std::string_view function_of(const SiteRow& row) noexcept {
-  for (int i = 0; i < row.depth; ++i) {
-    const std::string_view f = row.frames[i]->function;
-    const auto begins = [f](std::string_view with) { return part_of(f, 0, with.size()) == with; };
-    if (f.empty() || begins("operator new") || begins("std::") || begins("__gnu_cxx::") ||
-        begins("void std::"))
-      continue;
-    return f;
+/// Containers and allocation functions of the languages' libraries: true of every program, and so telling
+/// nothing.
+bool is_of_a_library(std::string_view function) noexcept {
+  constexpr std::string_view kBeginnings[] = {
+      "operator new", "std::",  "void std::",  "__gnu_cxx::", "alloc::", "<alloc::", "core::",
+      "<core::",      "<std::", "hashbrown::", "__rust_",     "__rdl_",  "__rg_"};
+  for (std::string_view with : kBeginnings)
+    if (part_of(function, 0, with.size()) == with) return true;
+  return false;
+}
+
+/// The function of the program that allocates at the site and the two that called it, as far as they have
+/// names.
+int functions_of(const SiteRow& row, std::string_view (&to)[3]) noexcept {
+  int n = 0;
+  for (int i = 0; i < row.depth && n < 3; ++i) {
+    const std::string_view function = row.frames[i]->function;
+    if (n == 0 ? function.empty() || is_of_a_library(function) : function.empty()) {
+      if (n == 0) continue;
+      break;
+    }
+    to[n++] = function;
   }
-  return {};
+  return n;
 }
 
 void explain_leak(Judged& j) noexcept {
@@ -169,16 +182,18 @@ std::string_view kept(Arena& arena, const TextBuffer& text) noexcept {
 }  // namespace
 
 void add_site(Words& to, const SiteRow& row) noexcept {
-  const std::string_view function = function_of(row);
-  if (function.empty()) {
+  std::string_view functions[3];
+  const int n = functions_of(row, functions);
+  if (n == 0) {
     to.say("the call site ").add_unsigned(row.id);
     return;
   }
   char room[kNameColumns * 4];
-  to.say(shorten_name(function, room, sizeof room, kNameColumns))
-      .say(" (site ")
-      .add_unsigned(row.id)
-      .add(')');
+  to.say(shorten_name(functions[0], room, sizeof room, kNameColumns));
+  for (int i = 1; i < n; ++i)
+    to.say(i == 1 ? ", called by " : " and ")
+        .say(shorten_name(functions[i], room, sizeof room, kNameColumns));
+  to.say(" (site ").add_unsigned(row.id).add(')');
 }
 
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept {

@@ -35,7 +35,7 @@ struct Judged {
   }
 };
 
-/// "keep_record (site 7)": the program's function that allocates there.
+/// "keep_record, called by handle and main (site 7)": the program's functions that lead there.
 void add_site(Words& to, const SiteRow& row) noexcept;
 /// The site with most of a figure; nullptr if none has any.
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;
