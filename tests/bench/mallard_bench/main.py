@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import micro, programs
+from . import micro, programs, report_cost
 from .budgets import judged
 from .measure import BenchError, Spread, instrument, ratios
 from .startup import start_up_ns
@@ -20,6 +20,11 @@ from .tables import Result, as_data, table
 
 ROOT = Path(__file__).resolve().parents[3]
 BACKENDS = ["system", "jemalloc", "mimalloc2", "mimalloc3"]
+
+
+def report_case(text: str) -> report_cost.Case:
+    megabytes, objects = text.split(":")
+    return report_cost.Case(int(megabytes), int(objects))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -39,6 +44,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--backend", action="append", choices=BACKENDS, help="only these; may be repeated")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N",
                         help="instruction counts at a time (default: up to 2)")
+    parser.add_argument("--reports", metavar="MB:OBJECTS", action="append", type=report_case,
+                        help="measures instead what a report costs a program with such a heap, for example "
+                             "8192:10000000; may be repeated; needs twice the memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there as well")
     chosen = parser.parse_args(arguments)
     chosen.rounds = chosen.rounds or (3 if chosen.quick else 15)
@@ -131,6 +139,8 @@ def main(arguments: list[str]) -> int:
         work = library.parent / "bench"
         work.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="run.", dir=work) as folder:
+            if options.reports:
+                return report_cost.run(groups, options.reports, max(5, options.rounds // 3), Path(folder))
             bench = Bench(options, groups, Path(folder))
             header: dict[str, object] = {"rounds": options.rounds, "quick": options.quick,
                                          "instrument": bench.counting, "cores": os.cpu_count(),
