@@ -5,6 +5,7 @@
 
 #include "backends/census.hpp"
 #include "base/attributes.hpp"
+#include "base/pauses.hpp"
 
 namespace mallard::backends {
 
@@ -69,6 +70,7 @@ class Reader {
   char* buffer_ = nullptr;
   std::uintptr_t begin_ = 0, end_ = 0;
   std::size_t window_ = kPageBytes;
+  Pauses pauses_;
 };
 
 /// Memory that glibc got in one go. It begins on a page that was touched.

@@ -40,6 +40,7 @@ const std::uint64_t* Reader::fill(std::uintptr_t at, std::size_t bytes) noexcept
   std::size_t length = !listed ? least : run->end - page < window_ ? run->end - page : window_;
   if (length < least) length = least;
   ++reads;
+  pauses_.after_a_call();
   begin_ = end_ = 0;
   if (!os::copy_if_readable(buffer_, page, length)) {
     if (least >= length || !os::copy_if_readable(buffer_, page, least))
@@ -61,6 +62,7 @@ bool Reader::copy(std::uintptr_t at, void* to, std::size_t bytes) noexcept {
   hint_ = kept;
   if (!run || run->begin > at || at + bytes > run->end) return false;
   ++reads;
+  pauses_.after_a_call();
   return os::copy_if_readable(to, at, bytes);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 
 #include "base/os.hpp"
+#include "base/pauses.hpp"
 #include "report/maps.hpp"
 
 namespace mallard::report {
@@ -26,13 +27,10 @@ constexpr std::uint64_t kFile = 1 << 2, kPresent = 1 << 3, kZeroPage = 1 << 5, k
 constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61, kEntryPresent = std::uint64_t{1} << 63;
 
 // The kernel holds the lock of the address space during one call, and a host that maps memory waits for it:
-// pieces are short. Readers that come back at once overtake a waiting writer for up to two ticks, so there
-// are pauses, too; docs/decisions.md has the figures.
+// pieces are short, and there are pauses between them.
 constexpr std::uintptr_t kPieceBytes = 8u << 20;
 constexpr std::size_t kPagesAtOnce = kPieceBytes / kPageBytes;
 constexpr std::size_t kRegionsAtOnce = 1024;
-constexpr std::uint64_t kMostWithoutPauseNs = 150'000;
-constexpr std::uint64_t kPauseNs = 50'000;
 
 /// Collects runs in address order, neighbours joined.
 class Runs {
@@ -60,20 +58,6 @@ class Runs {
  private:
   Growing<ResidentRun> runs_;
   std::uint64_t bytes_ = 0;
-};
-
-/// Lets the host have the lock of the address space now and then.
-class Pauses {
- public:
-  void after_a_call() noexcept {
-    if (os::monotonic_ns() - last_ns_ < kMostWithoutPauseNs) return;
-    const struct { std::uint64_t seconds, nanoseconds; } pause{0, kPauseNs};
-    os::call(SYS_nanosleep, os::arg(&pause));
-    last_ns_ = os::monotonic_ns();
-  }
-
- private:
-  std::uint64_t last_ns_ = os::monotonic_ns();
 };
 
 /// One way to ask the kernel. A method that does not work here says so at its first call.

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// For whoever asks the kernel about the address space in a loop. A call holds its lock for reading, and a
+// reader that comes back at once overtakes a writer (a host that maps memory) for up to two ticks.
+#pragma once
+
+#include <cstdint>
+
+#include "base/os.hpp"
+
+namespace mallard {
+
+/// Lets the host have the lock of the address space now and then. docs/decisions.md has the figures.
+class Pauses {
+ public:
+  /// Rests if the last rest is long ago. \context reporter
+  void after_a_call() noexcept {
+    if (os::monotonic_ns() - last_ns_ < kMostWithoutPauseNs) return;
+    const struct { std::uint64_t seconds, nanoseconds; } pause{0, kPauseNs};
+    os::call(SYS_nanosleep, os::arg(&pause));
+    last_ns_ = os::monotonic_ns();
+  }
+
+ private:
+  static constexpr std::uint64_t kMostWithoutPauseNs = 150'000;
+  static constexpr std::uint64_t kPauseNs = 50'000;
+  std::uint64_t last_ns_ = os::monotonic_ns();
+};
+
+}  // namespace mallard
