@@ -70,7 +70,7 @@ class Reader {
   char* buffer_ = nullptr;
   std::uintptr_t begin_ = 0, end_ = 0;
   std::size_t window_ = kPageBytes;
-  Pauses pauses_;
+  Pauses pauses_{400'000};
 };
 
 /// Memory that glibc got in one go. It begins on a page that was touched.

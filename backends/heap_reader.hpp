@@ -10,6 +10,7 @@
 #include "backends/census.hpp"
 #include "base/attributes.hpp"
 #include "base/os.hpp"
+#include "base/pauses.hpp"
 
 namespace mallard::backends {
 
@@ -35,6 +36,7 @@ class PageCopies {
     const std::size_t slot = page / kPageBytes % kSlots;
     if (pages_[slot] != page) {
       pages_[slot] = 0;
+      pauses_.after_a_call();
       if (!os::copy_if_readable(copies_[slot], page, kPageBytes)) return nullptr;
       pages_[slot] = page;
     }
@@ -44,6 +46,7 @@ class PageCopies {
   /// Copies a whole window in one system call; where that fails, pages will be copied one by one.
   /// \param window a multiple of kWindow, all of it in memory
   void take_window(std::uintptr_t window) noexcept {
+    pauses_.after_a_call();
     if (!os::copy_if_readable(copies_, window, kWindow)) return clear();
     for (std::size_t i = 0; i < kSlots; ++i) pages_[i] = window + i * kPageBytes;
   }
@@ -59,6 +62,7 @@ class PageCopies {
 
  private:
   static constexpr std::size_t kSlots = kWindow / kPageBytes;
+  Pauses pauses_{400'000};
   std::uintptr_t pages_[kSlots] = {};
   alignas(64) unsigned char copies_[kSlots][kPageBytes] = {};
 };

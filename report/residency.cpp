@@ -198,7 +198,7 @@ class Scanner {
   std::uint64_t* entries_ = nullptr;
   unsigned char* present_ = nullptr;
   std::uint64_t vanished_ = 0;
-  Pauses pauses_;
+  Pauses pauses_{150'000};
 };
 
 /// Resident bytes below `address`.
