@@ -55,7 +55,7 @@ def measure(program: Path, group: Group, case: Case, rounds: int, folder: Path) 
 
 def row(case: Case, backend: str, r: dict[str, Any]) -> list[str]:
     ms = lambda ns: f"{ns / 1e6:.0f} ms" if ns >= 1e7 else f"{ns / 1e6:.2f} ms"  # noqa: E731
-    rest = r["report_ns"][0] - r["scan_ns"] - r["census_ns"]
+    rest = max(0, r["report_ns"][0] - r["scan_ns"] - r["census_ns"])  # of medians
     return [f"{case.megabytes / 1024:g} GB", f"{case.objects / 1e6:g} M", backend, f"{r['rss_bytes'] / 1e9:.1f} GB",
             ms(r["report_ns"][0]), ms(r["scan_ns"]), ms(r["census_ns"]), ms(rest), f"{100 * r['examined']:.0f} %",
             *(f"{ms(r[kind]['report'][0])} ({ms(r[kind]['report'][2])}) / "
