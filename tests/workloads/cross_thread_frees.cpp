@@ -67,6 +67,8 @@ int main(int count, char** words) {
   truth.cause("holes", static_cast<std::uint64_t>(heap.holes_bytes()), bytes / 10);
   truth.verdict("none");
   truth.rss();
+  // How much is freed at once depends on who ran when; under jemalloc it stays for ten seconds.
+  if (static_cast<double>(rollup_bytes("\nRss:")) * 0.7 > heap.pinned_bytes) truth.verdict("retention");
   ask_for_report();
   truth.print();
 }

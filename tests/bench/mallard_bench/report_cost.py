@@ -29,8 +29,8 @@ class Case:
 
 def compile_program(folder: Path) -> Path:
     program = folder / "report_cost"
-    done = subprocess.run(["g++", "-std=c++20", "-O2", "-g", "-D_GNU_SOURCE", "-fno-builtin", "-pthread", "-o", str(program),
-                           str(SOURCE)], capture_output=True, text=True)
+    done = subprocess.run(["g++", "-std=c++20", "-O2", "-g", "-D_GNU_SOURCE", "-fno-builtin", "-pthread", "-o",
+                           str(program), str(SOURCE)], capture_output=True, text=True)
     if done.returncode != 0:
         raise BenchError(f"report_cost.cpp does not compile: {done.stderr[-500:]}")
     return program
@@ -41,8 +41,8 @@ def measure(program: Path, group: Group, case: Case, rounds: int, folder: Path) 
     subject = next(s for s in group.others if s.kind == "sample")
     with tempfile.TemporaryDirectory(prefix="reports.", dir=folder) as reports:
         env = subject.environment() | {"WORKLOAD_REPORTS": reports, "ALLOC_REPORT": f"{reports}/report.%n"}
-        done = subprocess.run([program, str(case.megabytes), str(case.objects), str(rounds)], env=env, capture_output=True,
-                              text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run([program, str(case.megabytes), str(case.objects), str(rounds)], env=env,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             raise BenchError(f"report_cost under {subject.name}: status {done.returncode}: {done.stderr[-300:]}")
         result = json.loads(done.stdout.splitlines()[-1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/accuracy: seeded runs of the pinned heap, every cause, real programs; rewrites the tables of docs/accuracy.md."""
+"""scripts/accuracy: seeded runs of the pinned heap, every cause, real programs; rewrites docs/accuracy.md's tables."""
 from __future__ import annotations
 
 import argparse
@@ -28,7 +28,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/accuracy", description=__doc__)
     parser.add_argument("--build", type=Path, default=REPOSITORY / "build", metavar="DIR")
     parser.add_argument("--backend", action="append", choices=BACKENDS, help="only these; repeatable")
-    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="runs per backend (default: 100)")
+    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="runs per backend; 0 = none (default: 100)")
     parser.add_argument("--megabytes", type=int, default=1024, metavar="N", help="size of the heap (default: 1024)")
     parser.add_argument("--sample-bytes", default="", metavar="N", help="other than the default rate")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
@@ -66,8 +66,8 @@ def sites_table(tallies: dict[str, SiteTally], options: argparse.Namespace) -> s
     for name, tally in tallies.items():
         worst = min(tally.by_site, key=lambda site: tally.by_site[site][1] / tally.by_site[site][0])
         count, inside = tally.by_site[worst]
-        lines.append(f"| {name} | {100 * tally.coverage:.1f} % of {tally.intervals} | {worst} {100 * inside / count:.0f} % of "
-                     f"{count} | {100 * tally.misplaced / tally.runs:.2f} % | "
+        lines.append(f"| {name} | {100 * tally.coverage:.1f} % of {tally.intervals} | "
+                     f"{worst} {100 * inside / count:.0f} % of {count} | {100 * tally.misplaced / tally.runs:.2f} % | "
                      f"{100 * tally.naive_misplaced / tally.runs:.1f} % | "
                      f"{100 * tally.total_error / tally.runs:+.2f} % | {tally.led} of {tally.runs} | "
                      f"{100 * tally.worst_unexplained:.3f} % |")
@@ -86,12 +86,14 @@ def causes_table(build: Path, backends: list[str]) -> str:
             continue
         verdict, name, backend, reason = match.groups()
         figures = re.match(r"unexplained ([\d.]+ %), verdict (\w+)", reason or "")
-        cell = {"ok": f"{figures[1]}, {figures[2]}" if figures else "ok", "FAIL": "**wrong**", "skip": "skipped"}[verdict]
+        good = f"{figures[1]}, {figures[2]}" if figures else "ok"
+        cell = {"ok": good, "FAIL": "**wrong**", "skip": "skipped"}[verdict]
         found.setdefault(name, {})[backend or "jemalloc"] = cell
         if verdict == "FAIL":
             print(line)
     lines = ["| program | " + " | ".join(backends) + " |", "|---|" + "---|" * len(backends)]
-    lines += [f"| {name} | " + " | ".join(cells.get(b, "") for b in backends) + " |" for name, cells in sorted(found.items())]
+    lines += [f"| {name} | " + " | ".join(cells.get(b, "") for b in backends) + " |"
+              for name, cells in sorted(found.items())]
     return "\n".join(lines)
 
 
@@ -117,11 +119,15 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     tables: dict[str, str] = {}
     tallies: dict[str, SiteTally] = {}
+    present: list[str] = []
     for backend in matrix(options.build):
         if backend.name not in names:
             continue
         if backend.missing:
             print(f"left out: {backend.name}: {backend.missing}")
+            continue
+        present.append(backend.name)
+        if options.seeds == 0:
             continue
         place = folder / backend.name
         place.mkdir(parents=True)
@@ -132,11 +138,11 @@ def main(arguments: list[str]) -> int:
             print(f"accuracy: error: {backend.name}: {problem}", file=sys.stderr)
             return 1
         print(f"{backend.name}: {tallies[backend.name].sentence()} ({time.monotonic() - begin:.0f} s)", flush=True)
-    (folder / "sites.json").write_text(json.dumps({k: asdict(v) for k, v in tallies.items()}, indent=1) + "\n")
-    tables["sites"] = (f"{time.strftime('%Y-%m-%d')}, kernel {platform.release().split('-')[0]}. "
-                       + sites_table(tallies, options))
+    if tallies:
+        (folder / "sites.json").write_text(json.dumps({k: asdict(v) for k, v in tallies.items()}, indent=1) + "\n")
+        tables["sites"] = f"Kernel {platform.release().split('-')[0]}. {sites_table(tallies, options)}"
     if not options.no_causes:
-        tables["causes"] = causes_table(options.build, list(tallies))
+        tables["causes"] = causes_table(options.build, present)
     for name, table in tables.items():
         print(f"\n{table}")
         if not options.no_document:

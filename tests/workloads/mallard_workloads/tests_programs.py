@@ -26,7 +26,8 @@ def check_report(t: Test, process: subprocess.Popen[bytes], number: int = signal
     report = ask(process.pid, t.dir, number)[0].data
     wrong = close_complaints(report, REAL_UNEXPLAINED_SHARE)
     parts = ", ".join(f"{line['cause']} {line['bytes'] / 1e6:.1f}" for line in report["ledger"] if line["bytes"] >= 1e5)
-    t.notes.append(f"unexplained {100 * unexplained_share(report):.3f} %, verdict {report['verdict']['cause']} ({parts} MB)")
+    t.notes.append(f"unexplained {100 * unexplained_share(report):.3f} %, verdict {report['verdict']['cause']} "
+                   f"({parts} MB)")
     t.check(not wrong, "; ".join(wrong))
     return report
 
@@ -99,7 +100,8 @@ def mdb_load(t: Test) -> None:
 PYTHON = """
 import json, random, sys
 seeded = random.Random(1)
-kept = [json.loads(json.dumps({"n": i, "text": "x" * seeded.randrange(2000), "list": list(range(i % 50))})) for i in range(40000)]
+kept = [json.loads(json.dumps({"n": i, "text": "x" * seeded.randrange(2000), "list": list(range(i % 50))}))
+        for i in range(40000)]
 kept = [item for item in kept if seeded.random() < 0.2]
 print("ready", flush=True)
 sys.stdin.read()

@@ -72,10 +72,12 @@ ASK_FOR_SLABS = """
 import ctypes
 def ask(name, kind):
     value, size = kind(), ctypes.c_size_t(ctypes.sizeof(kind))
-    assert ctypes.CDLL(None).mallctl(name.encode(), ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)) == 0
+    got = ctypes.CDLL(None).mallctl(name.encode(), ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0))
+    assert got == 0, name
     return value.value
-print(",".join("%d:%d" % (ask("arenas.bin.%d.size" % i, ctypes.c_size_t), ask("arenas.bin.%d.slab_size" % i, ctypes.c_size_t))
-               for i in range(ask("arenas.nbins", ctypes.c_uint))))
+def bin(i, what):
+    return ask("arenas.bin.%d.%s" % (i, what), ctypes.c_size_t)
+print(",".join("%d:%d" % (bin(i, "size"), bin(i, "slab_size")) for i in range(ask("arenas.nbins", ctypes.c_uint))))
 """
 
 
