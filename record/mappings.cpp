@@ -13,6 +13,8 @@ namespace {
 // A holder needs about a microsecond; one that was preempted, some milliseconds. Longer waits mean that it is
 // gone: a child that was made behind our back while another thread held the lock.
 constexpr std::uint64_t kMostWaitNs = 50'000'000;
+// Another thread's fork holds the log while the kernel copies page tables.
+constexpr std::uint64_t kMostWaitToForkNs = 1'000'000'000;
 
 constinit IntervalList g_list;
 constinit Lock g_lock;
@@ -22,10 +24,10 @@ constinit std::atomic<std::uint64_t> g_lazy_free_bytes{0};
 
 void count_unlogged() noexcept { g_unlogged.fetch_add(1, std::memory_order_relaxed); }
 
-bool lock_log() noexcept {
+bool lock_log(std::uint64_t most_wait_ns) noexcept {
   if (MALLARD_LIKELY(g_lock.try_lock())) return true;
   if (g_holder_is_gone.load(std::memory_order_relaxed)) return false;
-  if (g_lock.try_lock_for(kMostWaitNs)) return true;
+  if (g_lock.try_lock_for(most_wait_ns)) return true;
   g_holder_is_gone.store(true, std::memory_order_relaxed);
   return false;
 }
@@ -34,7 +36,7 @@ bool lock_log() noexcept {
 /// thread cannot have it.
 class [[nodiscard]] LogGuard {
  public:
-  LogGuard() noexcept : held_(mallard_thread.in_mapping_log++ == 0 && lock_log()) {
+  LogGuard() noexcept : held_(mallard_thread.in_mapping_log++ == 0 && lock_log(kMostWaitNs)) {
     if (MALLARD_LIKELY(held_)) g_holder_is_gone.store(false, std::memory_order_relaxed);
     else count_unlogged();
   }
@@ -89,11 +91,14 @@ std::uint64_t unlogged_mappings() noexcept { return g_unlogged.load(std::memory_
 std::uint64_t mappings_own_bytes() noexcept { return g_list.own_bytes(); }
 
 void mappings_before_fork() noexcept {
-  if (mallard_thread.in_mapping_log++ == 0) g_lock.lock();
+  // A thread that left a handler by siglongjmp while it held the log holds it for good: go on without.
+  if (mallard_thread.in_mapping_log++ == 0) mallard_thread.log_held_to_fork = lock_log(kMostWaitToForkNs);
 }
 
 void mappings_after_fork_in_parent() noexcept {
-  if (--mallard_thread.in_mapping_log == 0) g_lock.unlock();
+  if (--mallard_thread.in_mapping_log > 0 || !mallard_thread.log_held_to_fork) return;
+  mallard_thread.log_held_to_fork = false;
+  g_lock.unlock();
 }
 
 void mappings_after_fork_in_child() noexcept { mappings_after_fork_in_parent(); }

@@ -16,6 +16,7 @@ struct ThreadState {
   std::uint64_t random;  ///< state of the generator; 0 = not seeded
   std::uint32_t inside;  ///< > 0 while this thread is inside recording: its allocations are not booked
   std::uint32_t in_mapping_log;  ///< > 0 while this thread notes a mapping: a signal handler must not
+  bool log_held_to_fork;         ///< the fork in progress holds the mapping log
 };
 
 }  // namespace mallard::record

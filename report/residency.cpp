@@ -31,6 +31,9 @@ constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61, kEntryPresent = std
 constexpr std::uintptr_t kPieceBytes = 8u << 20;
 constexpr std::size_t kPagesAtOnce = kPieceBytes / kPageBytes;
 constexpr std::size_t kRegionsAtOnce = 1024;
+// Where nothing is mapped in, the kernel skips whole page tables: pieces grow there, or a reservation of many
+// terabytes would take minutes. The bound is for pages that are walked but not found (in swap, say).
+constexpr std::uintptr_t kMostPieceBytes = 512u << 20;
 
 /// Collects runs in address order, neighbours joined.
 class Runs {
@@ -111,6 +114,7 @@ class Scanner {
     r.end = end;
     r.regions = address_of(regions_);
     r.region_count = kRegionsAtOnce;
+    r.max_pages = kPagesAtOnce;
     r.category_inverted = kZeroPage;
     r.category_mask = kPresent | kZeroPage;
     r.return_mask = kFile | kHuge;
@@ -122,8 +126,8 @@ class Scanner {
   }
 
   bool scan_pagemap(std::uintptr_t begin, std::uintptr_t end) noexcept {
-    while (begin < end) {
-      const std::uintptr_t piece_end = end - begin < kPieceBytes ? end : begin + kPieceBytes;
+    for (std::uintptr_t piece = kPieceBytes; begin < end;) {
+      const std::uintptr_t piece_end = end - begin < piece ? end : begin + piece;
       PagemapScanRequest request = request_for(begin, piece_end);
       const long n = ask(request);
       pauses_.after_a_call();
@@ -133,6 +137,8 @@ class Scanner {
         begin = piece_end;
         continue;
       }
+      if (n > 0) piece = kPieceBytes;
+      else if (piece < kMostPieceBytes) piece *= 2;
       for (long i = 0; i < n; ++i) {
         const PageRegion& r = regions_[i];
         if (!runs_.add(r.start, r.end, r.categories & kFile, r.categories & kHuge)) return false;
