@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "cli/changes.hpp"
 #include "cli/commands.hpp"
+#include "cli/ledger_words.hpp"
 #include "cli/units.hpp"
 
 namespace mallard::cli {
@@ -31,28 +32,16 @@ Member member_of(const std::string& by) {
   return &SiteChange::allocated_bytes;
 }
 
-std::string_view words_for(const std::string& cause) {
-  static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
-      {"live", "live, as requested"},
-      {"rounding", "rounding"},
-      {"holes", "holes on pinned pages"},
-      {"retained", "retained free"},
-      {"lazily_freed", "lazily freed"},
-      {"metadata", "allocator's metadata"},
-      {"undivided", "heap, not divided"},
-      {"anonymous", "other anonymous memory"},
-      {"stacks", "stacks"},
-      {"files", "files"},
-      {"shared", "shared memory"},
-      {"own", "mallard's own"}};
-  for (const auto& [name, words] : kWords)
-    if (name == cause) return words;
-  return cause;
-}
-
 std::string describe(const ReportFile& r) {
   return fmt::format("{}, pid {}, report {}, {}, {}", r.name, r.pid, r.number, utc_text(r.taken_at_ns),
                      r.backend);
+}
+
+/// Leaf first, as text.
+std::vector<std::string> stack_of(const ReportFile& a, const ReportFile& b, const SiteChange& c) {
+  std::vector<std::string> out;
+  for (const ReportFrame& frame : c.site().stack) out.push_back(frame_text(c.after ? b : a, frame));
+  return out;
 }
 
 /// Changes beyond the error, largest growth first, shrinkage last.
@@ -84,7 +73,8 @@ void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes
   line("resident (RSS)", a.rss_bytes, b.rss_bytes, "");
 }
 
-void add_sites(const Changes& changes, const Options& o, std::string* out) {
+void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o,
+               std::string* out) {
   const Member by = member_of(o.by);
   const auto sites = certain(changes, by);
   *out += fmt::format("\nCall sites whose {} changed by more than the error\n",
@@ -106,7 +96,7 @@ void add_sites(const Changes& changes, const Options& o, std::string* out) {
                         !c.before  ? "   new"
                         : !c.after ? "   gone"
                                    : "");
-    for (const std::string& frame : c.site().frames) *out += fmt::format("        {}\n", frame);
+    for (const std::string& frame : stack_of(a, b, c)) *out += fmt::format("        {}\n", frame);
   }
   if (sites.size() > o.limit)
     *out += fmt::format("  {} more with --limit {}\n", sites.size() - o.limit, sites.size());
@@ -122,7 +112,7 @@ std::string as_text(const ReportFile& a, const ReportFile& b, const Changes& cha
                                     duration_text(-seconds));
   if (a.backend != b.backend) out += "The two ran on different allocators: compare causes, not only sites.\n";
   add_ledger(a, b, changes, &out);
-  add_sites(changes, o, &out);
+  add_sites(a, b, changes, o, &out);
   out +=
       "\nA change counts as more than the error if chance alone would show it in one figure of a thousand.\n";
   return out;
@@ -145,7 +135,7 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
     j["ledger"].push_back({{"cause", c.cause}, {"bytes", json_of(c.bytes)}});
   j["sites"] = ordered_json::array();
   for (const SiteChange* c : certain(changes, by))
-    j["sites"].push_back({{"stack", c->site().frames},
+    j["sites"].push_back({{"stack", stack_of(a, b, *c)},
                           {"resident_bytes", json_of(c->resident_bytes)},
                           {"hole_bytes", json_of(c->hole_bytes)},
                           {"live_bytes", json_of(c->live_bytes)},

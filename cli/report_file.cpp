@@ -3,18 +3,13 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "cli/error.hpp"
-#include "cli/file.hpp"
+#include "cli/report_json.hpp"
 
 namespace mallard::cli {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr int kSchemaVersion = 1;
-constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
 
 Figure figure(const Json& object, const std::string& name) {
   Figure f;
@@ -30,28 +25,52 @@ Figure figure(const Json& object, const std::string& name) {
   return f;
 }
 
-std::string base_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string text_or_empty(const Json& object, const char* field) {
+  const auto found = object.find(field);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
 
-/// The executable goes by the name under which it was started, as in the text report.
-ReportSite read_site(const Json& site, const std::string& executable, const std::string& name) {
+ReportFrame read_frame(const Json& frame) {
+  return {address_of(frame, "pc"), address_of(frame, "address"), unsigned_of(frame, "offset"),
+          frame.at("module").get<std::string>(), frame.at("function").get<std::string>()};
+}
+
+ReportSite read_site(const Json& site) {
   ReportSite s;
+  s.id = site.at("id").get<std::int64_t>();
   for (const Json& frame : site.at("stack")) {
-    const auto module = frame.at("module").get<std::string>(),
-               address = frame.at("address").get<std::string>();
-    const auto function = frame.at("function").get<std::string>();
-    const auto pc = frame.at("pc").get<std::string>();
-    const std::string shown = module == executable ? name : base_of(module);
-    s.key += module.empty() ? pc : module + "+" + address;
-    s.key += '\n';
-    if (!function.empty()) s.frames.push_back(fmt::format("{}  [{}]", function, shown));
-    else s.frames.push_back(module.empty() ? pc : fmt::format("{}+{}", shown, address));
+    const ReportFrame& f = s.stack.emplace_back(read_frame(frame));
+    s.key += f.module.empty() ? fmt::format("{:#x}\n", f.pc) : fmt::format("{}+{:#x}\n", f.module, f.address);
   }
   s.live_bytes = figure(site, "live_bytes");
   s.live_count = figure(site, "live_count");
   s.allocated_bytes = figure(site, "allocated_bytes");
+  s.allocated_count = figure(site, "allocated_count");
   s.resident_bytes = figure(site, "resident_bytes");
   s.hole_bytes = figure(site, "hole_bytes");
   return s;
+}
+
+ReportModule read_module(const Json& m) {
+  return {m.at("path").get<std::string>(), m.at("build_id").get<std::string>(), address_of(m, "begin"),
+          address_of(m, "end"), address_of(m, "load_bias")};
+}
+
+void read_facts(const Json& j, ReportFile* r) {
+  const Json &process = j.at("process"), &recording = j.at("recording"), &backend = j.at("backend");
+  r->name = process.at("name").get<std::string>();
+  r->executable = process.at("executable").get<std::string>();
+  r->command_line = text_or_empty(process, "command_line");
+  r->pid = process.at("pid").get<std::int64_t>();
+  r->number = j.at("report_number").get<std::int64_t>();
+  r->mallard_version = text_or_empty(j, "mallard_version");
+  r->taken_at_ns = unsigned_of(j, "taken_at_ns");
+  r->backend =
+      fmt::format("{} {}", backend.at("name").get<std::string>(), backend.at("version").get<std::string>());
+  r->mode = recording.at("mode").get<std::string>();
+  r->sample_bytes = recording.at("sample_bytes").get<double>();
+  r->recorded_ns = recording.contains("since_ns") ? unsigned_of(recording, "since_ns") : 0;
+  r->rss_bytes = j.at("rss").at("total_bytes").get<double>();
 }
 
 ReportFile interpret(const Json& j, const std::string& path) {
@@ -63,46 +82,48 @@ ReportFile interpret(const Json& j, const std::string& path) {
                 "use the command of the mallard that wrote it");
   ReportFile r;
   r.path = path;
-  r.name = j.at("process").at("name").get<std::string>();
-  r.pid = j.at("process").at("pid").get<std::int64_t>();
-  r.number = j.at("report_number").get<std::int64_t>();
-  r.taken_at_ns = j.at("taken_at_ns").get<std::uint64_t>();
-  r.backend = fmt::format("{} {}", j.at("backend").at("name").get<std::string>(),
-                          j.at("backend").at("version").get<std::string>());
-  r.mode = j.at("recording").at("mode").get<std::string>();
-  r.sample_bytes = j.at("recording").at("sample_bytes").get<double>();
-  r.rss_bytes = j.at("rss").at("total_bytes").get<double>();
+  read_facts(j, &r);
   if (const auto unexplained = j.find("unexplained_bytes"); unexplained != j.end() && !unexplained->is_null())
     r.unexplained_bytes = unexplained->get<double>();
   if (const auto ledger = j.find("ledger"); ledger != j.end() && !ledger->is_null())
     for (const Json& line : *ledger)
       r.ledger.push_back({line.at("cause").get<std::string>(), figure(line, "bytes")});
-  const auto executable = j.at("process").at("executable").get<std::string>();
-  for (const Json& site : j.at("sites")) r.sites.push_back(read_site(site, executable, r.name));
+  if (const auto verdict = j.find("verdict"); verdict != j.end() && verdict->is_object())
+    r.verdict = {text_or_empty(*verdict, "cause"), text_or_empty(*verdict, "text"),
+                 text_or_empty(*verdict, "next_step")};
+  for (const Json& module : j.at("modules")) r.modules.push_back(read_module(module));
+  for (const Json& site : j.at("sites")) {
+    r.sites.push_back(read_site(site));
+    r.sites.back().index = r.sites.size() - 1;
+  }
   return r;
 }
 
 }  // namespace
 
-ReportFile read_report(const std::string& path) {
-  const File file(path, path);
-  if (file.size() > kMostBytes)
-    throw Error(kUnreadable, fmt::format("'{}' is larger than any report", path), "give a .json report");
-  const std::string text = file.read(0, file.size());
+ReportFile read_report(const std::string& path, nlohmann::json* document) {
+  const std::string shown = path == "-" ? "standard input" : path;
+  Json j = parse_json(read_input(path), shown);
   try {
-    return interpret(Json::parse(text), path);
-  } catch (const Json::parse_error& e) {
-    throw Error(kUnreadable,
-                fmt::format("'{}' is no JSON report: it breaks off or changes at byte {} of {}", path, e.byte,
-                            text.size()),
-                path.ends_with(".txt")
-                    ? "the report for programs is the .json file beside it"
-                    : "a report that was being written when the process ended stays cut off");
+    ReportFile report = interpret(j, shown);
+    if (document) *document = std::move(j);
+    return report;
   } catch (const Json::exception& e) {
     const std::string_view what = e.what();
-    throw Error(kUnreadable, fmt::format("'{}' is JSON, but no report of mallard: {}", path,
+    throw Error(kUnreadable, fmt::format("'{}' is JSON, but no report of mallard: {}", shown,
                                          what.substr(what.find(']') + 2)));
   }
+}
+
+std::string module_name(const ReportFile& report, const std::string& module) {
+  return module == report.executable ? report.name : module.substr(module.rfind('/') + 1);
+}
+
+std::string frame_text(const ReportFile& report, const ReportFrame& f) {
+  if (f.module.empty()) return fmt::format("{:#x}", f.pc);
+  const std::string module = module_name(report, f.module);
+  return f.function.empty() ? fmt::format("{}+{:#x}", module, f.address)
+                            : fmt::format("{}  [{}]", f.function, module);
 }
 
 }  // namespace mallard::cli

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,26 +16,51 @@ struct Figure {
   std::optional<double> low, high;
 };
 
+struct ReportModule {
+  std::string path, build_id;  ///< build_id in hex, empty = none
+  std::uint64_t begin = 0, end = 0, load_bias = 0;
+};
+
+/// A return address, with what the library itself could say of it.
+struct ReportFrame {
+  std::uint64_t pc = 0, address = 0;  ///< in the process; in the terms of the ELF file
+  std::uint64_t offset = 0;           ///< from the function's start
+  std::string module, function;       ///< may be empty
+};
+
 struct ReportSite {
-  std::vector<std::string> frames;  ///< leaf first: "function  [module]", or module+address
-  std::string key;                  ///< the same for the same stack in every report of the same binaries
-  Figure live_bytes, live_count, allocated_bytes, resident_bytes, hole_bytes;
+  std::int64_t id = 0;
+  std::size_t index = 0;           ///< in the report's own order
+  std::vector<ReportFrame> stack;  ///< leaf first
+  std::string key;                 ///< the same for the same stack in every report of the same binaries
+  Figure live_bytes, live_count, allocated_bytes, allocated_count, resident_bytes, hole_bytes;
 };
 
 struct ReportFile {
-  std::string path, name, backend, mode;
+  std::string path, name, executable, command_line, backend, mode, mallard_version;
   std::int64_t pid = 0, number = 0;
-  std::uint64_t taken_at_ns = 0;
+  std::uint64_t taken_at_ns = 0, recorded_ns = 0;
   double sample_bytes = 0, rss_bytes = 0, unexplained_bytes = 0;
+  struct Verdict {
+    std::string cause, text, next_step;  ///< cause is empty where the report has no verdict
+  } verdict;
   struct Line {
     std::string cause;
     Figure bytes;
   };
   std::vector<Line> ledger;
+  std::vector<ReportModule> modules;
   std::vector<ReportSite> sites;
 };
 
+/// \param path      "-" for standard input
+/// \param document  if not null, all of the file as well
 /// \throws Error (kUnreadable) that says what is wrong with the file
-ReportFile read_report(const std::string& path);
+ReportFile read_report(const std::string& path, nlohmann::json* document = nullptr);
+
+/// How text names a module: its file's name; the executable goes by the name under which it was started.
+std::string module_name(const ReportFile& report, const std::string& module);
+/// "function  [module]", "module+0x1a2b", or the bare address.
+std::string frame_text(const ReportFile& report, const ReportFrame& frame);
 
 }  // namespace mallard::cli

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// A symbolized report, cut to what was asked for, and the formats that it is written in.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/places.hpp"
+
+namespace mallard::cli {
+
+/// A figure of call sites, by which they are ranked.
+struct Measure {
+  const char* name;   ///< of --by
+  const char* words;  ///< for headings
+  bool is_bytes;
+  Figure ReportSite::*figure;
+};
+inline constexpr Measure kMeasures[] = {
+    {"resident", "resident memory, holes included", true, &ReportSite::resident_bytes},
+    {"holes", "pinned holes", true, &ReportSite::hole_bytes},
+    {"live", "live bytes", true, &ReportSite::live_bytes},
+    {"allocated", "allocated bytes", true, &ReportSite::allocated_bytes},
+    {"count", "live blocks", false, &ReportSite::live_count}};
+
+struct Profile {
+  const ReportFile* report;
+  const Measure* by;
+  std::vector<PlacedSite> sites;    ///< largest first
+  std::size_t sites_left_out = 0;   ///< by --limit
+  std::size_t sites_unfocused = 0;  ///< by --focus
+};
+
+/// Figures may be anything in a file that nobody vouches for.
+std::int64_t whole(double value);
+/// Function, or module+address where it has no name.
+std::string label_of(const Profile& profile, const Place& place, const SourceLine& line);
+
+std::string as_text(const Profile& profile);
+/// \param document  the report as it was read
+std::string as_json(const Profile& profile, nlohmann::json document);
+std::string as_folded(const Profile& profile);
+std::string as_csv(const Profile& profile);
+std::string as_speedscope(const Profile& profile);
+/// Compressed by gzip.
+std::string as_pprof(const Profile& profile);
+
+}  // namespace mallard::cli

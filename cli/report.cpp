@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard report`: a report, symbolized from the files of its modules, in the formats that people use.
+#include <fmt/format.h>
+#include <regex.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.hpp"
+#include "cli/profile.hpp"
+#include "cli/symbolize.hpp"
+
+namespace mallard::cli {
+namespace {
+
+struct Options {
+  std::string file, format = "text", by, focus, output = "-";
+  std::size_t depth = 0, limit = 0;  ///< 0 = not given
+};
+
+constexpr std::size_t kSitesInText = 20;
+
+std::string check_count(const std::string& text) {
+  const bool good = !text.empty() && text.size() < 10 && text[0] != '0' &&
+                    text.find_first_not_of("0123456789") == text.npos;
+  return good ? "" : fmt::format("'{}' is no number from 1 up", text);
+}
+
+/// POSIX and not std::regex, which recurses once per character.
+class Pattern {
+ public:
+  explicit Pattern(const std::string& text) {
+    const int error = regcomp(&regex_, text.c_str(), REG_EXTENDED | REG_NOSUB);
+    if (error == 0) return;
+    char why[128];
+    regerror(error, &regex_, why, sizeof why);
+    throw Error(kUsage, fmt::format("--focus '{}' is no regular expression: {}", text, why),
+                "as for grep -E: 'parse|read', '^cache::'");
+  }
+  ~Pattern() { regfree(&regex_); }
+  Pattern(const Pattern&) = delete;
+  Pattern& operator=(const Pattern&) = delete;
+
+  bool is_in(const std::string& text) const { return regexec(&regex_, text.c_str(), 0, nullptr, 0) == 0; }
+
+ private:
+  regex_t regex_;
+};
+
+bool matches(const Pattern& pattern, const PlacedSite& placed) {
+  return std::any_of(placed.stack.begin(), placed.stack.end(), [&](const Place* place) {
+    return pattern.is_in(place->frame->module) ||
+           std::any_of(place->lines.begin(), place->lines.end(), [&](const SourceLine& line) {
+             return pattern.is_in(line.function) || (!line.file.empty() && pattern.is_in(line.file));
+           });
+  });
+}
+
+/// Resident memory, unless the allocator could not be asked for it.
+const Measure* measure_for(const std::string& by, const ReportFile& report) {
+  for (const Measure& m : kMeasures)
+    if (by == m.name) return &m;
+  const bool divided = std::any_of(report.sites.begin(), report.sites.end(),
+                                   [](const ReportSite& s) { return s.resident_bytes.value > 0; });
+  return &kMeasures[divided ? 0 : 2];
+}
+
+Profile select(const ReportFile& report, const Symbolizer& symbolizer, const Options& o) {
+  Profile p{&report, measure_for(o.by, report), {}};
+  std::unique_ptr<Pattern> focus;
+  if (!o.focus.empty()) focus = std::make_unique<Pattern>(o.focus);
+  for (const ReportSite& site : report.sites) {
+    PlacedSite placed{&site, {}};
+    for (const ReportFrame& frame : site.stack) placed.stack.push_back(symbolizer.place_of(frame));
+    if (focus && !matches(*focus, placed)) {
+      ++p.sites_unfocused;
+      continue;
+    }
+    if (o.depth > 0 && placed.stack.size() > o.depth) placed.stack.resize(o.depth);
+    p.sites.push_back(std::move(placed));
+  }
+  std::stable_sort(p.sites.begin(), p.sites.end(), [&](const PlacedSite& a, const PlacedSite& b) {
+    return (a.site->*p.by->figure).value > (b.site->*p.by->figure).value;
+  });
+  const std::size_t limit = o.limit > 0 ? o.limit : o.format == "text" ? kSitesInText : p.sites.size();
+  if (p.sites.size() > limit) {
+    p.sites_left_out = p.sites.size() - limit;
+    p.sites.resize(limit);
+  }
+  return p;
+}
+
+std::string formatted(const Profile& p, const std::string& format, nlohmann::json document) {
+  if (format == "json") return as_json(p, std::move(document));
+  if (format == "folded") return as_folded(p);
+  if (format == "csv") return as_csv(p);
+  if (format == "speedscope") return as_speedscope(p);
+  if (format == "pprof") return as_pprof(p);
+  return as_text(p);
+}
+
+void write_to(const std::string& path, const std::string& content) {
+  if (path == "-") {
+    std::fwrite(content.data(), 1, content.size(), stdout);  // main looks for errors
+    return;
+  }
+  std::FILE* file = std::fopen(path.c_str(), "we");
+  const auto fail = [&](int error) {
+    throw Error(kUnreadable, fmt::format("'{}' cannot be written: {}", path, std::strerror(error)));
+  };
+  if (!file) fail(errno);
+  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
+  const int error = errno;
+  if (std::fclose(file) != 0 || !written) fail(written ? errno : error);
+}
+
+ExitStatus report(const Options& o) {
+  if (o.format == "pprof" && o.output == "-" && isatty(STDOUT_FILENO))
+    throw Error(kUsage, "a pprof profile is not for a terminal", "give -o FILE");
+  if (!o.focus.empty()) Pattern check(o.focus);  // before anything takes time
+  nlohmann::json document;
+  const ReportFile file = read_report(o.file, o.format == "json" ? &document : nullptr);
+  const Symbolizer symbolizer(file);
+  for (const std::string& note : symbolizer.notes()) fmt::print(stderr, "mallard: warning: {}\n", note);
+  write_to(o.output, formatted(select(file, symbolizer, o), o.format, std::move(document)));
+  return kDone;
+}
+
+}  // namespace
+
+void add_report(CLI::App& app, Run* run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("report", "Print a report with source lines, or convert it");
+  command->add_option("FILE", options->file, "The report (.json); - is standard input")->required();
+  command->add_option("--format", options->format, "What to write")
+      ->check(CLI::IsMember({"text", "json", "folded", "pprof", "speedscope", "csv"}))
+      ->capture_default_str();
+  command
+      ->add_option("--by", options->by,
+                   "What sites are ranked by; default: resident where the report knows it, else live")
+      ->check(CLI::IsMember({"resident", "holes", "live", "allocated", "count"}));
+  command
+      ->add_option("--depth", options->depth, "Return addresses to keep of a stack, nearest to malloc first")
+      ->check(check_count);
+  command->add_option("--focus", options->focus,
+                      "Only sites with a function, file or module that matches REGEX (as grep -E)");
+  command->add_option("--limit", options->limit, "How many call sites; default: all, in text 20")
+      ->check(check_count);
+  command->add_option("-o,--output", options->output, "Where to write; - is standard output")
+      ->capture_default_str();
+  command->footer(
+      "Functions, lines and inlined calls come from the files that the process ran, or from separate debug\n"
+      "files of the same build-id: beside them, in /usr/lib/debug, from DEBUGINFOD_URLS.\n"
+      "Examples:\n"
+      "  mallard report --by holes --limit 5 mallard.redis-server.4711.0001.json\n"
+      "  mallard report --format pprof -o heap.pb.gz report.json && go tool pprof -http : heap.pb.gz\n"
+      "  mallard report --format folded report.json | flamegraph.pl > flames.svg\n"
+      "Exit status: 0 done, 2 usage, 3 unreadable input");
+  command->callback([options, run] { *run = [options] { return report(*options); }; });
+}
+
+}  // namespace mallard::cli
