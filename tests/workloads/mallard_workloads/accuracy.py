@@ -138,8 +138,8 @@ def main(arguments: list[str]) -> int:
             print(f"accuracy: error: {backend.name}: {problem}", file=sys.stderr)
             return 1
         print(f"{backend.name}: {tallies[backend.name].sentence()} ({time.monotonic() - begin:.0f} s)", flush=True)
-    if tallies:
         (folder / "sites.json").write_text(json.dumps({k: asdict(v) for k, v in tallies.items()}, indent=1) + "\n")
+    if tallies:
         tables["sites"] = f"Kernel {platform.release().split('-')[0]}. {sites_table(tallies, options)}"
     if not options.no_causes:
         tables["causes"] = causes_table(options.build, present)
