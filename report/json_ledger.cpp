@@ -57,6 +57,8 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.key("rounding_known").flag(l.rounding_known).key("unit");
   text_or_null(json, l.unit_name);
   json.key("residency").text(method_word(l.method)).key("rss_bytes").number(l.rss_bytes);
+  json.key("rss_before_bytes").number(l.rss_before_bytes).key("rss_after_bytes").number(l.rss_after_bytes);
+  json.key("looks").number(static_cast<std::uint64_t>(l.looks));
   json.key("pinned_bytes").number(l.pinned_bytes).key("unattributed_bytes").number(l.unattributed_bytes);
   json.key("heap_huge_page_bytes").number(l.huge_bytes);
   json.key("thread_cached_bytes").number(l.thread_cached_bytes).key("examined").decimal(l.examined, 4);

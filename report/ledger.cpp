@@ -207,6 +207,8 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
   separate_lazily_freed(regions, sources.after.lazily_freed, out);
   out->details = details;
   out->detail_count = group_details({details, detail_count});
+  out->rss_before_bytes = sources.before.total;
+  out->rss_after_bytes = sources.after.total;
   out->rss_bytes = (sources.before.total + sources.after.total) / 2;
   double sum = 0, heap = 0;
   for (int i = 0; i < kCauses; ++i) {

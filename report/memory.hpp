@@ -21,6 +21,7 @@ struct Memory {
   Regions regions{};
   Residency residency;
   Rss before{}, after{};  ///< around the scan
+  int looks = 0;          ///< how often the page tables were read, because the host's memory moved
   std::uint64_t scan_ns = 0;
 };
 

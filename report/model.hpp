@@ -121,10 +121,12 @@ struct Ledger {
   LedgerLine lines[kCauses];  ///< indexed by Cause
   LedgerDetail* details;      ///< by cause, then bytes, largest first
   std::uint32_t detail_count;
-  std::uint64_t rss_bytes;            ///< the mean of Rss::total before and after the scan
-  std::int64_t unexplained_bytes;     ///< rss_bytes - the lines
-  std::uint64_t heap_bytes;           ///< lines kLive to kUndivided, less what MADV_FREE has given back
-  std::uint64_t huge_bytes;           ///< of heap_bytes and kLazilyFreed: on transparent huge pages
+  std::uint64_t rss_before_bytes, rss_after_bytes;  ///< Rss::total around the scan
+  int looks;                       ///< how often the page tables were read, because the host's memory moved
+  std::uint64_t rss_bytes;         ///< the mean of the two
+  std::int64_t unexplained_bytes;  ///< rss_bytes - the lines
+  std::uint64_t heap_bytes;        ///< lines kLive to kUndivided, less what MADV_FREE has given back
+  std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that count as live
   std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
   std::uint64_t scan_ns, census_ns;
@@ -137,11 +139,11 @@ struct Ledger {
 
 /// What happened when the allocator was asked to give back its free pages, after everything else was read.
 struct Probe {
-  bool asked;           ///< by ALLOC_PROBE=purge, or with the request
-  bool done;            ///< else `why_not` says why
-  const char* call;     ///< what was called
-  const char* leaves;   ///< free memory that this call does not reach
-  const char* holds;    ///< whom this call makes wait
+  bool asked;          ///< by ALLOC_PROBE=purge, or with the request
+  bool done;           ///< else `why_not` says why
+  const char* call;    ///< what was called
+  const char* leaves;  ///< free memory that this call does not reach
+  const char* holds;   ///< whom this call makes wait
   const char* why_not;
   std::uint64_t rss_before, rss_after;    ///< of the whole process
   std::uint64_t heap_before, heap_after;  ///< anonymous, less lazily freed
@@ -178,8 +180,8 @@ struct Snapshot {
   std::uint64_t own_bytes;       ///< mallard's own memory: books and this report
   Estimate fragmentation_ratio;  ///< heap resident / live requested and resident; value 0 = unknown
   std::uint64_t duration_ns;     ///< how long taking the snapshot took
-  Probe probe;                        ///< made after the rest was read
-  History history;                    ///< against earlier reports of this process
+  Probe probe;                   ///< made after the rest was read
+  History history;               ///< against earlier reports of this process
   Verdict verdict;
 };
 

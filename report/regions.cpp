@@ -193,9 +193,7 @@ class Classifier {
     r->mapper = logged.caller;
     const int module = modules_.find(pc);
     if (module < 0) return;
-    const Module& m = modules_.all()[static_cast<std::size_t>(module)];
-    r->name = m.path;
-    r->allocator = allocator_inside(arena_, m);
+    r->name = modules_.all()[static_cast<std::size_t>(module)].path;
   }
 
   std::uintptr_t classify_brk(Region* r) noexcept {
@@ -277,6 +275,16 @@ class Classifier {
 };
 
 }  // namespace
+
+void recognise_allocators(Arena& arena, Regions* regions) noexcept {
+  Modules modules;
+  if (!modules.read(arena)) return;
+  for (Region& r : regions->all) {
+    if (r.owner != Owner::kAnonymous || r.mapper == 0 || !r.allocator.empty()) continue;
+    const int module = modules.find(r.mapper - 1);
+    if (module >= 0) r.allocator = allocator_inside(arena, modules.all()[static_cast<std::size_t>(module)]);
+  }
+}
 
 bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept {
   auto* memory = arena.allocate(sizeof(Classifier), alignof(Classifier));  // too large for a small stack

@@ -47,6 +47,9 @@ struct Regions {
 /// \context reporter, exit
 bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept;
 
+/// Fills in Region::allocator. Reads whole files at its first call, and so comes after what must be quick.
+void recognise_allocators(Arena& arena, Regions* regions) noexcept;
+
 /// Fills in Region::lazily_freed_bytes: pages given back by MADV_FREE that the kernel has not taken yet,
 /// which read as present. The kernel tells it by mapping; a mapping with several owners is divided by
 /// resident bytes. Walks all page tables under the lock of the address space: only where smaps_rollup says

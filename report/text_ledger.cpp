@@ -77,7 +77,7 @@ void write_detail(const LedgerDetail& d, Sink& to) noexcept {
   if (d.cause == Cause::kStacks) {
     to.add(d.name == "main" ? "main thread" : "other threads");
   } else if (d.name.empty()) {
-    to.add(d.cause == Cause::kAnonymous ? "mapped by nobody that was seen" : "no name");
+    to.add(d.cause == Cause::kAnonymous ? "mapped by the loader, libc or a bare system call" : "no name");
   } else {
     add_path(to, d.cause == Cause::kAnonymous ? file_name_of(d.name) : d.name);
   }
@@ -126,8 +126,19 @@ void write_details(const Ledger& ledger, Cause cause, Sink& to) noexcept {
 void write_unexplained(const Ledger& ledger, Sink& to) noexcept {
   const bool negative = ledger.unexplained_bytes < 0;
   const auto bytes = static_cast<double>(negative ? -ledger.unexplained_bytes : ledger.unexplained_bytes);
-  row(to, negative ? "counted twice" : "unexplained", {bytes, 0, false, 0, 0}, ledger.rss_bytes, false,
-      "RSS less the lines above");
+  Cell meaning;
+  const std::uint64_t before = ledger.rss_before_bytes, after = ledger.rss_after_bytes;
+  const std::uint64_t moved = before < after ? after - before : before - after;
+  if (moved > ledger.rss_bytes / 200 || bytes > static_cast<double>(ledger.rss_bytes) / 200) {
+    meaning.add("memory moved: RSS was ");
+    add_bytes(meaning, static_cast<double>(before));
+    meaning.add(", then ");
+    add_bytes(meaning, static_cast<double>(after));
+  } else {
+    meaning.add(negative ? "the lines above less RSS" : "RSS less the lines above");
+  }
+  row(to, negative ? "beyond RSS" : "unexplained", {bytes, 0, false, 0, 0}, ledger.rss_bytes, false,
+      meaning.view());
 }
 
 /// What a reader must know to trust the lines, or not to.
