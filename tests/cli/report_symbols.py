@@ -2,10 +2,13 @@
 """`mallard report`: where names and lines come from when the program's file has none."""
 from __future__ import annotations
 
+import ctypes
+import http.server
 import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 from harness import Skip, Test, test
@@ -75,6 +78,49 @@ def report_uses_build_id_directories(t: Test) -> None:
         expect(f"inlining.c:{line_of('make')}" in good(t, report), "no program, debug file by build-id")
     finally:
         shutil.rmtree(new) if new.is_dir() else new.unlink()
+
+
+class Served(http.server.BaseHTTPRequestHandler):
+    """The two paths of a debuginfod server that matter here."""
+
+    files: dict[str, bytes] = {}
+
+    def do_GET(self) -> None:
+        content = self.files.get(self.path)
+        self.send_response(404 if content is None else 200)
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        self.wfile.write(content or b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@test
+def report_asks_debuginfod_servers(t: Test) -> None:
+    program = compile_cxx(t)
+    debug = t.dir / "details.dbg"
+    tool("objcopy", "--only-keep-debug", program, debug)
+    tool("strip", program)
+    report = report_of(t, program)
+    build_id = next(m["build_id"] for m in json.loads(report.read_text())["modules"] if m["path"] == str(program))
+    Served.files = {f"/buildid/{build_id}/debuginfo": debug.read_bytes(),
+                    f"/buildid/{build_id}/executable": program.read_bytes()}
+    try:
+        ctypes.CDLL("libdebuginfod.so.1")
+    except OSError:
+        raise Skip("there is no libdebuginfod") from None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Served) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        env = {"DEBUGINFOD_URLS": f"http://127.0.0.1:{server.server_port}", "DEBUGINFOD_CACHE_PATH": str(t.dir / "cache"),
+               "DEBUGINFOD_TIMEOUT": "10", "no_proxy": "127.0.0.1"}
+        wanted = f"inlining.c:{line_of('make')}  [inlining]  inlined"
+        expect(wanted in t.run("report", report, env=env).stdout, "debug file from the server")
+        program.unlink()
+        done = t.run("report", report, env=env)
+        expect(wanted in done.stdout and not done.stderr, ("program and debug file from the server", done))
+        server.shutdown()
+    expect("inlining+0x" in t.run("report", report, env={"DEBUGINFOD_URLS": ""}).stdout, "no server, no names")
 
 
 @test
