@@ -16,6 +16,8 @@ namespace {
 constexpr int kDeepest = 256;
 /// Of one DIE; a damaged file may list ranges without end.
 constexpr int kMostRanges = 100'000;
+/// DIEs read of a module; in a damaged file, siblings may go round in circles.
+constexpr int kMostDies = 100'000'000;
 
 using Chains = std::vector<std::vector<SourceLine>>;
 
@@ -47,8 +49,8 @@ int number_of(Dwarf_Die* die, unsigned int which) {
 /// One compilation unit, with the addresses that are its own.
 class Unit {
  public:
-  Unit(Dwarf_Die unit, const std::vector<Dwarf_Addr>& addresses, Chains* chains)
-      : unit_(unit), addresses_(addresses), chains_(*chains) {}
+  Unit(Dwarf_Die unit, const std::vector<Dwarf_Addr>& addresses, Chains* chains, int* dies_left)
+      : unit_(unit), addresses_(addresses), chains_(*chains), dies_left_(*dies_left) {}
 
   /// \param which  ascending indexes into the addresses
   void read(const std::vector<std::size_t>& which) {
@@ -62,7 +64,7 @@ class Unit {
     Dwarf_Die die;
     if (depth > kDeepest || dwarf_child(parent, &die) != 0) return;
     do visit(&die, depth);
-    while (dwarf_siblingof(&die, &die) == 0);
+    while (--dies_left_ > 0 && dwarf_siblingof(&die, &die) == 0);
   }
 
   void visit(Dwarf_Die* die, int depth) {
@@ -129,6 +131,7 @@ class Unit {
   Dwarf_Die unit_;
   const std::vector<Dwarf_Addr>& addresses_;
   Chains& chains_;
+  int& dies_left_;
   const std::vector<std::size_t>* which_ = nullptr;
   Dwarf_Files* files_ = nullptr;
   std::size_t file_count_ = 0;
@@ -173,7 +176,9 @@ std::vector<std::vector<SourceLine>> inline_chains(Dwfl_Module* module,
     units.push_back(die);
     bodies.push_back(type == DW_UT_skeleton && dwarf_tag(&split) == DW_TAG_compile_unit ? split : die);
   }
-  for (const auto& [unit, which] : assign(units, local)) Unit(bodies[unit], local, &chains).read(which);
+  int dies_left = kMostDies;
+  for (const auto& [unit, which] : assign(units, local))
+    Unit(bodies[unit], local, &chains, &dies_left).read(which);
   return chains;
 }
 
