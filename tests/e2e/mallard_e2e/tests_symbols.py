@@ -58,9 +58,11 @@ def exports_are_the_family_only(t: Test) -> None:
                      if re.match(r"_ZNS?t|_ZNKS|_Unwind|_?_?unw_|_U|je_|mi_|mallctl|mallocx|sdallocx|rallocx|"
                                  r"tc_|MallocExtension|__cxa|__gxx|_dl|backtrace|rust_|mallard", name))
     t.check(not foreign, f"visible to the host: {foreign[:10]}")
-    # The signal functions are there to chain the host's handler, dlclose to notice unloaded code.
+    # The signal functions are there to chain the host's handler, dlclose to notice unloaded code, mmap and its
+    # kin to know who mapped what.
     allowed = {*FUNCTIONS, *BY_DLSYM, *NEW_AND_DELETE, "sigaction", "__sigaction", "signal", "bsd_signal",
-               "ssignal", "sysv_signal", "__sysv_signal", "sigset", "sigignore", "dlclose"}
+               "ssignal", "sysv_signal", "__sysv_signal", "sigset", "sigignore", "dlclose",
+               "mmap", "mmap64", "munmap", "mremap", "madvise"}
     other = sorted(name for name in names - allowed if not name.startswith("__libc_"))
     t.check(not other, f"exported beside the family: {other}")
     t.check("@" not in listing, "an export carries a version: programs would bind to libc's")
