@@ -3,6 +3,7 @@
 #include "report/columns.hpp"
 #include "report/ledger.hpp"
 #include "report/verdict.hpp"
+#include "report/verdict_words.hpp"
 
 namespace mallard::report {
 namespace {
@@ -47,7 +48,11 @@ void write_verdict(const Snapshot& s, Sink& to) noexcept {
   const Verdict& v = s.verdict;
   heading(to, "Verdict");
   label(to, "cause");
-  to.add(verdict_title(v.cause)).add('\n');
+  const double free = words::free_in_undivided_heap(s);
+  if (v.cause == VerdictCause::kNone && free >= kLeastCauseBytes &&
+      free >= kLeastCauseShare * gather_facts(s).memory)
+    to.add("not told: much free memory, in a heap that cannot be divided\n");
+  else to.add(verdict_title(v.cause)).add('\n');
   label(to, "because");
   add_wrapped(to, v.text, kLabelColumns);
   if (v.next_step.empty()) return;

@@ -136,7 +136,13 @@ void explain_none(Judged& j) noexcept {
         .say(", ")
         .bytes(j.f.undivided)
         .say(" are the heap, which cannot be divided: ");
-    j.text.say(view_of(l.not_divided_why)).say(". No other cause dominates.");
+    j.text.say(view_of(l.not_divided_why)).say(". ");
+    if (const double free = free_in_undivided_heap(j.s); free > 0) {
+      j.text.say("By the samples at most ").bytes(j.s.live_bytes.high).say(" are live: ").bytes(free);
+      j.text.say(" or more are free memory, pinned or retained. ");
+      j.evidence("free_bytes", free);
+    }
+    j.text.say("No other cause dominates.");
     say_next(j, "mallard dump --purge PID tells what of it is retained. ");
   } else if (j.f.live >= kMostlyLive * j.f.memory) {
     say_part(j, j.f.live);
@@ -180,6 +186,12 @@ std::string_view kept(Arena& arena, const TextBuffer& text) noexcept {
 }
 
 }  // namespace
+
+double free_in_undivided_heap(const Snapshot& s) noexcept {
+  const double heap = s.ledger.lines[static_cast<int>(Cause::kUndivided)].bytes.value;
+  return s.ledger.known && s.live_bytes.has_interval && heap > s.live_bytes.high ? heap - s.live_bytes.high
+                                                                                 : 0;
+}
 
 void add_site(Words& to, const SiteRow& row) noexcept {
   std::string_view functions[3];

@@ -37,6 +37,8 @@ struct Judged {
 
 /// "keep_record, called by handle and main (site 7)": the program's functions that lead there.
 void add_site(Words& to, const SiteRow& row) noexcept;
+/// What is surely free in a heap whose causes cannot be told apart; 0 if that cannot be said.
+double free_in_undivided_heap(const Snapshot& s) noexcept;
 /// The site with most of a figure; nullptr if none has any.
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;
 /// Replaces "PID" by the process's id: commands can be copied from the report.
