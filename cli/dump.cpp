@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <iterator>
@@ -142,6 +143,10 @@ void check_signal(const Target& t) {
   if (t.signal.blocked)
     throw Error(kUnreadable, fmt::format("every thread of {} blocks {}", who, name),
                 "start it with another signal: ALLOC_SIGNAL=SIGRTMIN+5");
+  const std::vector<std::string> state = status_words(t.pid, "State");
+  if (!state.empty() && (state[0] == "T" || state[0] == "t"))
+    throw Error(kUnreadable, fmt::format("{} is stopped, and cannot answer", who),
+                state[0] == "T" ? fmt::format("let it go on: kill -CONT {}", t.pid) : "a debugger holds it");
 }
 
 using Seen = std::map<std::string, ino_t>;
@@ -163,8 +168,8 @@ Seen reports_of(const Target& t) {
 
 void send(const Target& t, bool purge) {
   sigval value{};
-  value.sival_int = kPurgeRequest;
-  if ((purge ? sigqueue(t.pid, t.signal.number, value) : kill(t.pid, t.signal.number)) == 0) return;
+  value.sival_int = purge ? kPurgeRequest : kReportRequest;
+  if (sigqueue(t.pid, t.signal.number, value) == 0) return;
   const int error = errno;
   throw Error(kUnreadable,
               fmt::format("process {} ('{}') cannot be sent {}: {}", t.pid, t.name,
@@ -241,13 +246,18 @@ Report ask(const Target& t, const Request& request) {
     if (now_seconds() >= until) break;
     usleep(10'000);
   }
-  throw Error(
-      kUnreadable,
-      fmt::format("process {} ('{}') has written no report within {:g} s", t.pid, t.name,
-                  request.timeout_seconds),
-      fmt::format("its standard error says why; it writes to '{}' in its working directory, else to its "
-                  "temporary directory; a stopped process answers when it goes on",
-                  t.own_report));
+  throw Error(kUnreadable,
+              fmt::format("process {} ('{}') has written no report within {:g} s", t.pid, t.name,
+                          request.timeout_seconds),
+              fmt::format("its standard error says why; it writes to '{}'{}, else to its temporary directory",
+                          t.own_report, t.own_report.starts_with('/') ? "" : " in its working directory"));
+}
+
+std::string is_process_id(const std::string& word) {
+  int id = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+  if (error == std::errc() && end == word.data() + word.size() && id > 0) return {};
+  return fmt::format("'{}' is no process id", word);
 }
 
 ExitStatus dump(const Request& request) {
@@ -275,7 +285,7 @@ void add_dump(CLI::App& app, Run* run) {
   CLI::App* command = app.add_subcommand("dump", "Ask a running process for a report and print it");
   command->add_option("PID", request->pid, "A process with libmallard.so loaded")
       ->required()
-      ->check(CLI::PositiveNumber);
+      ->check(is_process_id, "POSITIVE");
   command->add_flag(
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");

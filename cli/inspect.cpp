@@ -18,6 +18,7 @@ constexpr int kMaxScripts = 5;  // the kernel's own limit
 
 /// As a shell finds a command; empty if nothing of that name is in PATH.
 std::string find_in_path(const std::string& name) {
+  if (name.empty()) return {};
   const char* list = std::getenv("PATH");
   std::istringstream directories(list ? list : "");
   for (std::string directory; std::getline(directories, directory, ':');) {
@@ -39,6 +40,11 @@ std::string path_of(const std::string& target) {
     throw Error(kUnreadable, fmt::format("'{}' cannot be opened: No such file or directory", target),
                 "there is no command of that name in PATH either");
   return found;
+}
+
+std::string command_file(const std::string& command) {
+  const std::string found = command.find('/') == command.npos ? find_in_path(command) : "";
+  return found.empty() ? path_of(command) : found;
 }
 
 namespace {

@@ -14,6 +14,10 @@ std::string base_name(const std::string& path);
 /// \throws Error if there is none
 std::string path_of(const std::string& target);
 
+/// The file that a shell would start: a name without a slash means a command in PATH, or else a file here.
+/// \throws Error if there is none
+std::string command_file(const std::string& command);
+
 /// What mallard would see of the program. \throws Error if it cannot be read or is no program
 CheckResult check_file(const std::string& target);
 

@@ -116,7 +116,7 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
     throw Error(kUnreadable, "libmallard.so is neither beside this command nor installed",
                 "build it (ninja -C build) or install it (meson install -C build)");
   check_settings(settings);
-  const std::string file = path_of(command.front());
+  const std::string file = command_file(command.front());
   if (access(file.c_str(), X_OK) != 0)
     throw Error(kUnreadable, fmt::format("'{}' cannot be run: {}", file, std::strerror(errno)));
   if (!announce(file) && effective(settings, "ALLOC_STRICT") == "1") {

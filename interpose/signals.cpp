@@ -85,8 +85,16 @@ bool is_timer(const siginfo_t* info, int cookie) noexcept {
   return info && info->si_code == SI_TIMER && info->si_value.sival_int == cookie;
 }
 
-bool asks_for_purge(const siginfo_t* info) noexcept {
-  return info && info->si_code == SI_QUEUE && info->si_value.sival_int == kPurgeRequest;
+bool is_queued(const siginfo_t* info, int value) noexcept {
+  return info && info->si_code == SI_QUEUE && info->si_value.sival_int == value;
+}
+
+bool asks_for_purge(const siginfo_t* info) noexcept { return is_queued(info, kPurgeRequest); }
+
+/// Sent by `mallard dump` or by a timer of ours: nothing that the host's handler expects.
+bool is_mallards(const siginfo_t* info) noexcept {
+  return is_timer(info, kRetryCookie) || is_timer(info, kIntervalCookie) || is_queued(info, kPurgeRequest) ||
+         is_queued(info, kReportRequest);
 }
 
 constexpr int kNoTimer = -1;
@@ -169,7 +177,7 @@ void on_signal(int signal, siginfo_t* info, void* context) {
             "the process may create no more threads (ulimit -u or -v, cgroup, seccomp)");
     }
   }
-  if (!retry && !is_timer(info, kIntervalCookie)) call_host(signal, info, context);
+  if (!is_mallards(info)) call_host(signal, info, context);
   errno = saved;
 }
 

@@ -149,9 +149,8 @@ void write_notes(const Ledger& l, Sink& to) noexcept {
     cell.clear();
   };
   if (l.divided) {
-    to.add("  Pinned: memory goes back to the kernel only as a whole ")
-        .add(view_of(l.unit_name))
-        .add(". One live block keeps it all, holes too.\n");
+    to.add("  Pinned: only a whole ").add(view_of(l.unit_name));
+    to.add(" goes back to the kernel. One live block keeps it all, holes too.\n");
   } else {
     to.add("  The heap is not divided: ").add(view_of(l.not_divided_why)).add(".\n");
   }

@@ -13,10 +13,6 @@ double surely(const LedgerLine& line) noexcept {
   return line.bytes.has_interval ? minimum(line.bytes.low, line.bytes.value) : line.bytes.value;
 }
 
-bool is_code(std::string_view path, const ProcessFacts& process) noexcept {
-  return path == process.executable || path.find(".so") != std::string_view::npos;
-}
-
 /// Since the last report the site grew at a quarter of its earlier pace at least, as far as that can be told:
 /// an interval without a single sample still allows 3.7 of them.
 bool goes_on(const SiteRow& row, const Snapshot& s) noexcept {
@@ -96,6 +92,17 @@ VerdictCause decide(const Facts& f) noexcept {
 }
 
 }  // namespace
+
+bool is_code(std::string_view path, const ProcessFacts& process) noexcept {
+  constexpr std::string_view kDeleted = " (deleted)", kEnding = ".so";
+  if (path == process.executable) return true;
+  if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+  const std::size_t at = path.rfind(kEnding);
+  if (at == std::string_view::npos) return false;
+  const std::size_t end = at + kEnding.size();  // libx.so, or libx.so.6.1
+  return path.find_first_not_of(".0123456789", end) == std::string_view::npos &&
+         (end == path.size() || path[end] == '.');
+}
 
 bool grows(const SiteRow& row, const Snapshot& s) noexcept {
   const Growth& g = row.history.since_first;

@@ -46,6 +46,9 @@ struct Facts {
 
 Facts gather_facts(const Snapshot& snapshot) noexcept;
 
+/// True if a mapped file is the executable or a shared object, by its name: libx.so, libx.so.6.
+bool is_code(std::string_view path, const ProcessFacts& process) noexcept;
+
 /// True if the site's live bytes have grown since the first report, beyond their error, and go on growing.
 bool grows(const SiteRow& row, const Snapshot& snapshot) noexcept;
 /// True if the site's live blocks were born evenly over the recording and hardly any of them was freed.

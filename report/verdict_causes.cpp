@@ -26,8 +26,7 @@ const LedgerDetail* largest_detail(const Snapshot& s, Cause cause, bool data_onl
   for (std::uint32_t i = 0; i < s.ledger.detail_count; ++i) {
     const LedgerDetail& d = s.ledger.details[i];
     if (d.cause != cause || (most && d.bytes <= most->bytes)) continue;
-    if (data_only && (d.name == s.process.executable || d.name.find(".so") != std::string_view::npos))
-      continue;
+    if (data_only && is_code(d.name, s.process)) continue;
     most = &d;
   }
   return most;

@@ -110,12 +110,35 @@ def dump_purges_on_request_only(t: Test) -> None:
 
 
 @test
-def dump_lets_the_program_see_its_signal(t: Test) -> None:
+def dump_is_no_signal_of_the_program(t: Test) -> None:
     process = t.start(t.compile("holder", source=HOLDER), "handler", "end", env={"LD_PRELOAD": library(t)})
-    dump(t, process.pid, "--purge", "--json")
+    expect_json(dump(t, process.pid, "--json"), process.pid)
+    expect_json(dump(t, process.pid, "--purge", "--json"), process.pid)
+    own = signal.SIGUSR2
+    subprocess.run(["kill", "-s", str(int(own)), "-q", "4711", str(process.pid)], check=True)
     assert process.stdout
-    if process.stdout.read() != b"1886745191\n":
-        raise Failure("the program's handler did not get the value")
+    if process.stdout.read() != b"4711\n":
+        raise Failure("the program's handler ran for a request, or did not get its own signal")
+
+
+# The JVM keeps SIGUSR2 for itself, and aborts when anybody else sends it.
+JAVA = """
+public class Waits {
+  public static void main(String[] a) throws Exception { System.out.println("up"); Thread.sleep(60000); }
+}
+"""
+
+
+@test
+def dump_of_a_jvm(t: Test) -> None:
+    if not shutil.which("java"):
+        raise Skip("there is no java")
+    (t.dir / "Waits.java").write_text(JAVA)
+    process = t.start("java", "-Xmx64m", t.dir / "Waits.java", env={"LD_PRELOAD": library(t)})
+    for options in ((), ("--purge",)):
+        expect_json(dump(t, process.pid, "--json", *options), process.pid)
+    if process.poll() is not None:
+        raise Failure(f"the JVM ended with {process.returncode}")
 
 
 @test
@@ -154,25 +177,28 @@ def dump_of_processes_that_cannot_answer(t: Test) -> None:
     ended = t.start("sh", "-c", "echo up")
     ended.wait()
     t.expect(dump(t, ended.pid), 3, error=f"process {ended.pid} cannot be read: No such process")
-    for wrong in ("0", "-4", "x"):
-        t.expect(t.run("dump", wrong), 2, error="mallard: error: ")
+    for wrong in ("0", "-4", "x", "", "4294967297"):
+        t.expect(t.run("dump", wrong), 2, error=f"mallard: error: PID: '{wrong}' is no process id")
     t.expect(t.run("dump"), 2, error="PID is required")
     silent = start(t, HOLDER, ALLOC_SIGNAL="none")
     t.expect(dump(t, silent), 3, error="ALLOC_SIGNAL=none")
     blocked = start(t, HOLDER.replace('puts("up")', "sigset_t all; sigfillset(&all); "
                                       'sigprocmask(SIG_BLOCK, &all, NULL); puts("up")'))
     t.expect(dump(t, blocked), 3, error="blocks SIGUSR2")
+    stopped = start(t)
+    os.kill(stopped, signal.SIGSTOP)
+    t.expect(dump(t, stopped), 3, error=f"let it go on: kill -CONT {stopped}")
+    os.kill(stopped, signal.SIGCONT)
+    expect_json(dump(t, stopped, "--json"), stopped)
 
 
 @test
 def dump_does_not_wait_for_ever(t: Test) -> None:
-    pid = start(t)
-    os.kill(pid, signal.SIGSTOP)
+    pid = start(t, HOLDER, ALLOC_REPORT="too-long" * 40)  # for any directory
     began = time.monotonic()
     t.expect(t.run("dump", str(pid), "--timeout", "0.3"), 3, error="has written no report within 0.3 s")
     if time.monotonic() - began > 10:
         raise Failure("it waited far longer")
-    os.kill(pid, signal.SIGCONT)
 
 
 @test

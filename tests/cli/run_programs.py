@@ -64,6 +64,15 @@ def run_gives_a_loaded_backend_its_tls(t: Test) -> None:
 
 
 @test
+def run_takes_a_command_as_a_shell_does(t: Test) -> None:
+    (t.dir / "true").mkdir()
+    expect(t.run("run", "--", "true").status == 0, "a directory here stands for the command in PATH")
+    t.compile("false")  # ends with 0
+    expect(t.run("run", "--", "false").status == 1, "a file here stands for the command in PATH")
+    expect(t.run("run", "--", "./false").status == 0, "a path is not taken as it is")
+
+
+@test
 def run_says_what_is_not_seen(t: Test) -> None:
     program = t.compile("fixed", "-static")
     done = t.run("run", "--", program)

@@ -150,6 +150,11 @@ TEST_CASE("verdict: code and mallard's own are not the program's memory") {
   p.details[1].name = "/var/lib/db/data.mdb";  // 20 of the 40 MiB that are left
   REQUIRE(p.judge_it() == "mapped_files");
   REQUIRE(has(p.text(), "data.mdb"));
+  p.details[1].name = "/var/lib/db/my.sorted.dat";  // ".so" in a name makes no code
+  REQUIRE(p.judge_it() == "mapped_files");
+  REQUIRE(has(p.text(), "my.sorted.dat"));
+  p.details[1].name = "/lib/libx.so.6 (deleted)";
+  REQUIRE(p.judge_it() == "none");
 }
 
 TEST_CASE("verdict: the largest of several causes") {
