@@ -124,10 +124,11 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
 
 void write_heap(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Heap");
-  if (s.heap_is_bound)
+  if (s.heap_is_bound && s.rss.known)
     byte_line(to, "heap resident, at most", s.heap_resident_bytes,
               "all anonymous memory, less lazily freed and mallard's own");
-  else byte_line(to, "heap resident", s.heap_resident_bytes, "of the allocator, metadata included");
+  else if (!s.heap_is_bound)
+    byte_line(to, "heap resident", s.heap_resident_bytes, "of the allocator, metadata included");
   if (!s.recording.on) return;
   Cell cell;
   add_bytes_with_interval(cell, s.live_bytes);

@@ -49,8 +49,9 @@ void write_verdict(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Verdict");
   label(to, "cause");
   const double free = words::free_in_undivided_heap(s);
-  if (v.cause == VerdictCause::kNone && free >= kLeastCauseBytes &&
-      free >= kLeastCauseShare * gather_facts(s).memory)
+  if (!s.ledger.known) to.add("not told: the resident memory cannot be looked at\n");
+  else if (v.cause == VerdictCause::kNone && free >= kLeastCauseBytes &&
+           free >= kLeastCauseShare * gather_facts(s).memory)
     to.add("not told: much free memory, in a heap that cannot be divided\n");
   else to.add(verdict_title(v.cause)).add('\n');
   label(to, "because");

@@ -57,16 +57,14 @@ void explain_holes(Judged& j) noexcept {
   } else {
     j.next.say("Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes; or");
   }
-  say_next(
-      j,
-      " try another allocator (ALLOC_BACKEND). A purge gives none of this back: mallard dump --purge PID "
-      "proves it.");
+  j.next.say(" try another allocator (ALLOC_BACKEND). A purge gives none of this back");
+  say_next(j, j.s.probe.done ? ", as the probe below shows." : ": mallard dump --purge PID proves it.");
 }
 
 void explain_retention(Judged& j) noexcept {
   const Probe& p = j.s.probe;
   say_part(j, j.f.retained);
-  j.text.say("are free pages that ").say(view_of(j.s.allocator.backend->name));
+  j.text.say("are free pages that ").say(is_glibc(j.s) ? "glibc" : view_of(j.s.allocator.backend->name));
   j.text.say(" keeps for later; no live block pins them, so this is neither a leak nor fragmentation.");
   j.evidence("retained_bytes", j.f.retained);
   j.evidence("live_bytes", j.f.live);

@@ -245,6 +245,21 @@ TEST_CASE("verdict: a probe proves retention, or does not") {
   REQUIRE(has(p.text(), "gave back 0 B of it"));
 }
 
+TEST_CASE("verdict: the words are those of this report") {
+  Process glibc;
+  backends::set_text(glibc.backend.name, sizeof glibc.backend.name, "system");
+  glibc.move(Cause::kRetained, 60);
+  REQUIRE(glibc.judge_it() == "retention");
+  REQUIRE(has(glibc.text(), "free pages that glibc keeps"));
+  Process holes;
+  holes.move(Cause::kHoles, 60);
+  REQUIRE(holes.judge_it() == "external_fragmentation");
+  REQUIRE(has(std::string(holes.s.verdict.next_step), "mallard dump --purge 4711 proves it."));
+  holes.s.probe.done = true;
+  holes.judge_it();
+  REQUIRE(has(std::string(holes.s.verdict.next_step), "as the probe below shows."));
+}
+
 TEST_CASE("verdict: what is not known is said") {
   Process unknown;
   unknown.s.ledger.known = false;
