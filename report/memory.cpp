@@ -126,6 +126,22 @@ void look_well(Arena& arena, const Served& served, Memory* out) noexcept {
   }
 }
 
+/// Few samples can claim more holes than there are: the line of the ledger, which is counted, is the bound.
+void bound_holes(const Books& books, const Ledger& ledger) noexcept {
+  const double holes = ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value;
+  double claimed = 0;
+  for (std::uint32_t i = 0; i < books.row_count; ++i) claimed += books.rows[i].hole_bytes.value;
+  if (!ledger.divided || claimed <= holes || claimed <= 0) return;
+  const double factor = holes / claimed;
+  for (std::uint32_t i = 0; i < books.row_count; ++i) {
+    Estimate& e = books.rows[i].hole_bytes;
+    e.value *= factor;
+    e.low *= factor;
+    e.high *= factor;
+    e.variance *= factor * factor;
+  }
+}
+
 }  // namespace
 
 void read_memory(Arena& arena, const Served& served, Memory* out) noexcept {
@@ -154,7 +170,9 @@ void account(Arena& arena, const Memory& memory, const Allocator& allocator, con
   if (!build_ledger(arena, sources, out)) {
     *out = {};
     out->why_not = kNoMemory;
+    return;
   }
+  bound_holes(books, *out);
 }
 
 }  // namespace mallard::report

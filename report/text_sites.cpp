@@ -173,7 +173,8 @@ void write_by_resident(const Snapshot& s, StacksShown& stacks, Sink& to) noexcep
   Cell cell;
   cell.add("  Of the pinned pages, ");
   add_bytes(cell, static_cast<double>(s.ledger.unattributed_bytes));
-  cell.add(" hold blocks of sizes that too few samples were taken of to say whose they are.\n");
+  cell.add(" hold blocks of sizes that too few samples were taken of to say whose\n");
+  cell.add("  they are; ALLOC_SAMPLE_BYTES lower than now would tell.\n");
   to.add(cell.view());
 }
 
