@@ -13,8 +13,8 @@ namespace mallard::report {
 namespace {
 
 constexpr const char* kNoMemory = "there was no memory for it";
-/// How much of the heap a census may read, where it has to read it: some 0.5 s.
-constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{2} << 30;
+/// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below 1 s.
+constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29;
 
 /// What may hold pages: all but the kernel's own.
 std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> regions) noexcept {
