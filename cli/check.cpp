@@ -7,6 +7,7 @@
 
 #include "cli/check_result.hpp"
 #include "cli/commands.hpp"
+#include "cli/file.hpp"
 #include "cli/inspect.hpp"
 #include "cli/process.hpp"
 

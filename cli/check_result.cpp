@@ -2,6 +2,7 @@
 #include "cli/check_result.hpp"
 
 #include "base/options.hpp"
+#include "cli/file.hpp"
 #include "cli/process.hpp"
 
 #include <fmt/format.h>
@@ -26,8 +27,6 @@ std::string_view word(Severity s) {
   }
   return "";
 }
-
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 /// First finding of the severity, with its object.
 const Finding* first_of(const CheckResult& r, Severity severity, const ObjectReport** object) {

@@ -4,8 +4,12 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace mallard::cli {
+
+/// What follows the last slash.
+inline std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 class File {
  public:

@@ -12,13 +12,12 @@
 #include <string_view>
 
 #include "cli/allocators.hpp"
+#include "cli/file.hpp"
 
 namespace mallard::cli {
 namespace {
 
 const char* const kUseRedirect = "build the program to use the system's malloc, so that mallard can serve it";
-
-std::string_view name_of(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 bool is_glibc(const ElfFile& file) {
   return file.soname == "libc.so.6" || file.soname.starts_with("ld-linux-");
@@ -33,7 +32,7 @@ std::string first_match(const std::set<std::string>& names, std::span<const std:
 }
 
 bool is_its_own_library(const KnownAllocator& allocator, const ElfFile& file) {
-  const std::string_view name = file.soname.empty() ? name_of(file.path) : std::string_view(file.soname);
+  const std::string_view name = file.soname.empty() ? base_name(file.path) : std::string_view(file.soname);
   return std::any_of(allocator.sonames.begin(), allocator.sonames.end(),
                      [&](std::string_view s) { return name.starts_with(s); });
 }
@@ -205,7 +204,7 @@ std::vector<Finding> judge_program(const ElfFile& program, const std::string& st
 std::vector<Finding> judge_library(const ElfFile& library) {
   std::vector<Finding> out;
   const std::string_view name =
-      library.soname.empty() ? name_of(library.path) : std::string_view(library.soname);
+      library.soname.empty() ? base_name(library.path) : std::string_view(library.soname);
   if (!library.is_64_bit || !library.is_x86_64 || name.starts_with("libmallard.so")) return out;
   if (const auto sanitizer = sanitizer_of_library(name); !sanitizer.empty()) {
     out.push_back(

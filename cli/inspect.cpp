@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "cli/error.hpp"
+#include "cli/file.hpp"
 #include "cli/libraries.hpp"
 
 namespace mallard::cli {
@@ -30,8 +31,6 @@ std::string find_in_path(const std::string& name) {
 }
 
 }  // namespace
-
-std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string path_of(const std::string& target) {
   if (target.find('/') != target.npos || access(target.c_str(), F_OK) == 0) return target;

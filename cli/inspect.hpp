@@ -8,8 +8,6 @@
 
 namespace mallard::cli {
 
-std::string base_name(const std::string& path);
-
 /// The file of a program: a name without a slash means a file here, or else a command in PATH.
 /// \throws Error if there is none
 std::string path_of(const std::string& target);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/os.hpp"
+#include "record/mappings.hpp"
 
 namespace mallard::record {
 namespace {
@@ -128,7 +129,8 @@ std::uint64_t started_ns() noexcept { return g_started_ns; }
 std::uint64_t forked_ns() noexcept { return g_forked_ns; }
 
 std::uint64_t own_bytes() noexcept {
-  return is_recording() ? sites_own_bytes() + live_own_bytes() + stacks_own_bytes() : 0;
+  const std::uint64_t log = mappings_own_bytes();  // is kept in every mode
+  return is_recording() ? log + sites_own_bytes() + live_own_bytes() + stacks_own_bytes() : log;
 }
 
 // A signal handler may fork although it interrupted recording, whose locks its own thread then holds: they

@@ -63,6 +63,7 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.key("heap_huge_page_bytes").number(l.huge_bytes);
   json.key("thread_cached_bytes").number(l.thread_cached_bytes).key("examined").decimal(l.examined, 4);
   json.key("reads").number(l.reads).key("raced").number(l.raced);
+  json.key("unlogged_mappings").number(l.unlogged_mappings);
   json.key("uncovered_samples").number(l.uncovered_blocks);
   json.key("scan_ns").number(l.scan_ns).key("census_ns").number(l.census_ns).close('}').line();
 }

@@ -13,7 +13,8 @@ namespace mallard::report {
 namespace {
 
 constexpr const char* kNoMemory = "there was no memory for it";
-/// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below 1 s.
+/// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below
+/// 1 s.
 constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29;
 
 /// What may hold pages: all but the kernel's own.
@@ -162,6 +163,7 @@ void account(Arena& arena, const Memory& memory, const Allocator& allocator, con
   out->method = memory.residency.method();
   out->scan_ns = memory.scan_ns;
   out->looks = memory.looks;
+  out->unlogged_mappings = memory.regions.unlogged_mappings;
   if (!memory.known) return;
   HeapTotals totals;
   const char* why_not = divide(arena, memory, allocator, books, &totals, out);

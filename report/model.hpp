@@ -129,6 +129,7 @@ struct Ledger {
   std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that count as live
   std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
+  std::uint64_t unlogged_mappings;  ///< mappings whose owner could not be noted, since the start
   std::uint64_t scan_ns, census_ns;
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to

@@ -109,7 +109,7 @@ class Classifier {
     own_ = copy_own_ranges(arena_);
     for (const Mapping& m : mappings_.all()) classify(m);
     adopt_guards();
-    *out = {regions_.all(), record::unlogged_mappings()};
+    *out = {regions_.all(), record::unlogged_mappings() + os::unknown_own_ranges()};
     return !regions_.out_of_memory() && !mappings_.out_of_memory();
   }
 

@@ -40,7 +40,7 @@ struct Region {
 
 struct Regions {
   std::span<Region> all;            ///< ascending
-  std::uint64_t unlogged_mappings;  ///< calls of mmap and the like that could not be noted (lock, table full)
+  std::uint64_t unlogged_mappings;  ///< mappings that could not be noted: the log was busy or full
 };
 
 /// Reads /proc/self/maps and the mapping log. \return false if /proc is not readable or memory is out

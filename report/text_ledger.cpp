@@ -168,6 +168,11 @@ void write_notes(const Ledger& l, Sink& to) noexcept {
     cell.add(" are free blocks that threads keep for themselves.");
     note();
   }
+  if (l.unlogged_mappings > 0) {
+    add_grouped(cell, l.unlogged_mappings);
+    cell.add(" mappings could not be noted: who made them is not known, or may be out of date.");
+    note();
+  }
   if (l.raced > 0) {
     add_grouped(cell, l.raced);
     cell.add(" of ");
