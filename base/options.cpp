@@ -57,6 +57,7 @@ bool parse(std::string_view value, bool& to) noexcept {
 
 bool parse(std::string_view value, Mode& to) noexcept {
   if (value == "sample") to = Mode::kSample;
+  else if (value == "exact") to = Mode::kExact;
   else if (value == "off") to = Mode::kOff;
   else return false;
   return true;
@@ -65,6 +66,13 @@ bool parse(std::string_view value, Mode& to) noexcept {
 bool parse(std::string_view value, ProbeKind& to) noexcept {
   if (value == "none") to = ProbeKind::kNone;
   else if (value == "purge") to = ProbeKind::kPurge;
+  else return false;
+  return true;
+}
+
+bool parse(std::string_view value, EmbeddedAction& to) noexcept {
+  if (value == "report") to = EmbeddedAction::kReport;
+  else if (value == "redirect") to = EmbeddedAction::kRedirect;
   else return false;
   return true;
 }
@@ -109,8 +117,9 @@ constexpr const char* expectation(Interval) noexcept {
   return "0, or a time from 10ms to 366 days: 10s, 500ms, 5m, 1h";
 }
 constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
-constexpr const char* expectation(Mode) noexcept { return "sample or off"; }
+constexpr const char* expectation(Mode) noexcept { return "sample, exact or off"; }
 constexpr const char* expectation(ProbeKind) noexcept { return "none or purge"; }
+constexpr const char* expectation(EmbeddedAction) noexcept { return "report or redirect"; }
 constexpr const char* expectation(std::uint64_t) noexcept { return "a number of bytes from 1 to 1T"; }
 constexpr const char* expectation(int) noexcept { return "a signal's name or number, or none"; }
 

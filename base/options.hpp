@@ -8,9 +8,12 @@
 
 namespace mallard {
 
-enum class Mode : std::uint8_t { kSample, kOff };
+enum class Mode : std::uint8_t { kSample, kOff, kExact };
 
 enum class ProbeKind : std::uint8_t { kNone, kPurge };
+
+/// What is done about an allocator inside the executable or one of its libraries.
+enum class EmbeddedAction : std::uint8_t { kReport, kRedirect };
 
 /// The value that, sent with the signal by sigqueue, asks for a report with a purge: "purg" in ASCII.
 /// `kill -USR2 -q 1886745191 PID` does so.
@@ -36,8 +39,10 @@ struct Options {
   int signal = 12;  ///< SIGUSR2; 0 = none
   char report[1024] = "mallard.%e.%p.%n";
   ProbeKind probe = ProbeKind::kNone;
+  EmbeddedAction embedded = EmbeddedAction::kReport;
   Interval interval = {0};
   bool at_exit = false;
+  bool control = false;
   bool strict = false;
   bool verbose = false;
   char temporary_directory[256] = "/tmp";  ///< TMPDIR, where reports go if ALLOC_REPORT cannot be written

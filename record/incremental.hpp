@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stacks for exact mode: of two captures in a row in one thread, most of the root end is the same. Each capture
+// keeps the address and value of every memory word that unwinding read; the next one unwinds only down to a
+// frame that it meets again, and checks that all words behind it still hold the same values. Equal inputs make
+// an equal stack: exact, not a heuristic.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "record/site_table.hpp"
+#include "record/stacks.hpp"
+
+namespace mallard::record {
+
+/// One thread's previous capture. Only its thread touches it, and no signal handler of that thread while a
+/// capture is under way. Zero bytes are a valid empty one.
+struct StackMemory;
+std::size_t stack_memory_bytes() noexcept;  ///< sizeof(StackMemory)
+
+/// The call site of a stack, made if it is new.
+/// \param memory  of the calling thread; nullptr: unwind all of it (a signal handler within a capture)
+/// \context hot: any thread, signal handlers; keeps errno
+SiteId capture_site(const Caller& caller, StackMemory* memory) noexcept;
+
+struct IncrementalStats {
+  std::uint64_t captured;   ///< stacks
+  std::uint64_t joined;     ///< of them met the previous one
+  std::uint64_t walked;     ///< frames that were unwound
+  std::uint64_t checked, wrong;  ///< every 100th capture compared with a full unwind, where that is asked for
+};
+IncrementalStats incremental_stats() noexcept;
+
+}  // namespace mallard::record
