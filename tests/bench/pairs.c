@@ -123,6 +123,57 @@ static void producer_consumer(long n) {
   pthread_join(consumer, NULL);
 }
 
+/* Threads that live for 256 pairs each, one after the other. */
+enum { kPairsPerThread = 256 };
+
+static void* short_life(void* unused) {
+  pair(kPairsPerThread);
+  return unused;
+}
+
+static void thread_churn(long n) {
+  for (long t = 0; t < n / kPairsPerThread; ++t) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, short_life, NULL) != 0) exit(1);
+    pthread_join(thread, NULL);
+  }
+}
+
+/* Pairs whose five innermost frames change from one to the next, below 20 that stay: what a recorder of whole
+   stacks pays. Bit i of `path` chooses among two functions for frame i. */
+#define LEVEL(i, next)                                                                          \
+  __attribute__((noinline)) static void level##i##_left(unsigned path) {                        \
+    next(path);                                                                                 \
+    __asm__ volatile("" : : "r"(path) : "memory");                                              \
+  }                                                                                             \
+  __attribute__((noinline)) static void level##i##_right(unsigned path) {                       \
+    next(path);                                                                                 \
+    __asm__ volatile("" : : "r"(path), "i"(1) : "memory");                                      \
+  }                                                                                             \
+  static inline void level##i(unsigned path) {                                                  \
+    if (path >> i & 1) level##i##_left(path);                                                   \
+    else level##i##_right(path);                                                                \
+  }
+
+static inline void innermost(unsigned path) {
+  (void)path;
+  free(touched(malloc(64)));
+}
+LEVEL(0, innermost)
+LEVEL(1, level0)
+LEVEL(2, level1)
+LEVEL(3, level2)
+LEVEL(4, level3)
+
+__attribute__((noinline)) static void descend(int depth, long n) {
+  if (depth > 0) descend(depth - 1, n);
+  else
+    for (long i = 0; i < n; ++i) level4((unsigned)(next_random() >> 40) & 31);
+  __asm__ volatile("" : : "r"(depth) : "memory"); /* no tail call */
+}
+
+static void deep_calls(long n) { descend(20, n); }
+
 /* ---- the frame --------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -135,6 +186,8 @@ static const struct {
     {"realloc", realloc_growth},
     {"producer_consumer", producer_consumer},
     {"new_delete", new_delete},
+    {"thread_churn", thread_churn},
+    {"deep_calls", deep_calls},
 };
 
 static double now_ns(void) {
@@ -158,7 +211,7 @@ int main(int argc, char** argv) {
     printf("%.4f\n", best);
     return 0;
   }
-  fprintf(stderr, "usage: pairs pair|rotate|working_set|realloc|producer_consumer|new_delete "
-                  "OPERATIONS REPETITIONS\n");
+  fprintf(stderr, "usage: pairs pair|rotate|working_set|realloc|producer_consumer|new_delete|thread_churn|"
+                  "deep_calls OPERATIONS REPETITIONS\n");
   return 2;
 }

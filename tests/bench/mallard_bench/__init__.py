@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scripts/bench is made of. Reading order: subjects, measure, micro, programs, startup, tables, main."""
+"""What scripts/bench is made of. Reading order: subjects, measure, micro, programs, servers, startup, budgets, tables, compare, main."""

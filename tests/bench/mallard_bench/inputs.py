@@ -67,16 +67,16 @@ def write_python(folder: Path, quick: bool) -> Path:
     return path
 
 
-def write_cpp(folder: Path, quick: bool) -> Path:
-    """A preprocessed C++ file of mid size."""
-    source, path = folder / "unit.cpp", folder / "unit.ii"
+def write_cpp(folder: Path, quick: bool, compiler: str = "g++") -> Path:
+    """A C++ file of mid size, preprocessed by the compiler that is to read it."""
+    source, path = folder / "unit.cpp", folder / f"unit-{compiler}.ii"
     tables = range(1 if quick else 8)
     uses = "".join(f"int use{n}() {{ Table<{n}> t; t.add(\"a\", {n}); return t.best(); }}\n" for n in tables)
     source.write_text(CPP + uses)
-    done = subprocess.run(["g++", "-std=c++17", "-E", "-P", str(source), "-o", str(path)],
+    done = subprocess.run([compiler, "-std=c++17", "-E", "-P", str(source), "-o", str(path)],
                           capture_output=True, text=True)
     if done.returncode != 0:
-        raise BenchError(f"g++ -E: {done.stderr.strip()[-300:]}")
+        raise BenchError(f"{compiler} -E: {done.stderr.strip()[-300:]}")
     return path
 
 
@@ -106,4 +106,16 @@ def write_redis(folder: Path, quick: bool) -> Path:
                 lambda: redis_command("ZADD", "z" + key[:2], str(i), "m" + key),
                 lambda: redis_command("APPEND", "s" + key, "tail" * dice.randrange(1, 20)),
             ))())
+    return path
+
+
+def write_lmdb(folder: Path, quick: bool) -> Path:
+    """A dump for mdb_load: keys in no order, values of 20 to 300 bytes."""
+    path = folder / "lmdb.dump"
+    dice = random.Random(2)
+    with path.open("w") as dump:
+        dump.write("VERSION=3\nformat=print\ntype=btree\nmapsize=1073741824\nHEADER=END\n")
+        for _ in range(10_000 if quick else 60_000):
+            dump.write(f" {dice.getrandbits(48):012x}\n {'v' * dice.randrange(20, 300)}\n")
+        dump.write("DATA=END\n")
     return path

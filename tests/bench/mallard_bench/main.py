@@ -12,14 +12,15 @@ import tempfile
 from pathlib import Path
 
 from . import micro, programs, report_cost
-from .budgets import judged
+from .budgets import against_heaptrack, judged, over_all_programs
+from .compare import compared_with
 from .measure import BenchError, Spread, instrument, ratios
-from .startup import start_up_ns
-from .subjects import Group, Subject, choose_groups, complaint_of
+from .startup import fork_script_ns, start_up_ns
+from .subjects import MODES, PEERS, Group, Subject, choose_groups, complaint_of
 from .tables import Result, as_data, table
 
 ROOT = Path(__file__).resolve().parents[3]
-BACKENDS = ["system", "jemalloc", "mimalloc2", "mimalloc3"]
+BACKENDS = ["system", "jemalloc", "mimalloc2", "mimalloc3", "tcmalloc"]
 
 
 def report_case(text: str) -> report_cost.Case:
@@ -48,6 +49,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                         help="measures instead what a report costs a program with such a heap, for example "
                              "8192:10000000; may be repeated; needs twice the memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there as well")
+    parser.add_argument("--against", type=Path, metavar="FILE",
+                        help="compares with an earlier --json file: says which ratios have moved by more than "
+                             "the noise of both runs")
     chosen = parser.parse_args(arguments)
     chosen.rounds = chosen.rounds or (3 if chosen.quick else 15)
     return chosen
@@ -80,7 +84,7 @@ class Bench:
                 more = Spread.of([here - bare for here, bare in zip(values[subject], base)])
                 result = Result(suite, what, subject.name, quantity, unit, value, Spread.of(base), compared,
                                 more.middle)
-                added.append(judged(result) if budgeted and subject.kind == "sample" else result)
+                added.append(judged(result, subject.kind) if budgeted or subject.kind == "exact" else result)
         self.results += added
         print(table(f"{suite}: {what}, {quantity} in {unit}", added), flush=True)
 
@@ -89,12 +93,13 @@ class Bench:
         for workload in micro.WORKLOADS:
             if self.counting and self.wanted("micro", workload.name, "instructions"):
                 self.add("micro", workload.name, "instructions", "instructions per pair",
-                         micro.at_once(self.subjects("direct", "sample", "off"), 1, self.options.jobs,
+                         micro.at_once(self.subjects("direct", *MODES), 1, self.options.jobs,
                                        lambda s: micro.count_instructions(pairs, workload, s, self.folder)),
                          workload.budgeted)
             if self.wanted("micro", workload.name, "time"):
+                small = ("dhat",) if workload.argument == "rotate" else ()  # one case: it is 100 times slower
                 self.add("micro", workload.name, "time", "ns per pair",
-                         micro.interleaved(self.subjects("direct", "sample", "off", "profiler"),
+                         micro.interleaved(self.subjects("direct", *MODES, *PEERS, *small),
                                            self.options.rounds,
                                            lambda s: micro.time_ns(pairs, workload, s)),
                          workload.timed and workload.budgeted)
@@ -104,14 +109,15 @@ class Bench:
         for line in left_out:
             print(f"left out: {line}")
         for program in found:
-            if self.counting and self.wanted("programs", program.name, "instructions"):
+            if self.counting and program.counted and self.wanted("programs", program.name, "instructions"):
                 runs = 3 if program.varies and not self.options.quick else 1
                 counts = micro.at_once(
-                    self.subjects("direct", "sample", "profiler"), runs, self.options.jobs,
+                    self.subjects("direct", "sample", "exact", "profiler"), runs, self.options.jobs,
                     lambda s: programs.count_instructions(program, s, self.folder) / 1e6)
                 self.add("programs", program.name, "instructions", "millions of instructions", counts)
             if self.wanted("programs", program.name, "time"):
-                times = micro.interleaved(self.subjects("direct", "sample", "profiler"), self.options.rounds,
+                rounds = max(3, self.options.rounds // 3)  # long ones, and many subjects
+                times = micro.interleaved(self.subjects("direct", *MODES, *PEERS), rounds,
                                           lambda s: programs.cpu_time_ns(program, s, self.folder) / 1e6)
                 self.add("programs", program.name, "time", "ms of CPU", times, budgeted=False)
 
@@ -119,8 +125,18 @@ class Bench:
         times = 50 if self.options.quick else 100  # in each of 5 rounds
         if self.wanted("start-up", "/bin/true", "time"):
             self.add("start-up", "/bin/true", "time", "ms of wall clock per process",
-                     micro.interleaved(self.subjects("direct", "sample", "off"), 5,
+                     micro.interleaved(self.subjects("direct", *MODES), 5,
                                        lambda s: start_up_ns(s, times) / 1e6))
+        if self.wanted("start-up", "1000 forks", "time"):
+            self.add("start-up", "1000 forks", "time", "ms of CPU",
+                     micro.interleaved(self.subjects("direct", *MODES), max(3, self.options.rounds // 3),
+                                       lambda s: fork_script_ns(s) / 1e6))
+
+    def print_summaries(self) -> None:
+        for title, lines in (("programs: geometric means", over_all_programs(self.results)),
+                             ("CPU time that heaptrack adds, and exact mode", against_heaptrack(self.results))):
+            if lines:
+                print(title, *lines, "", sep="\n")
 
 
 def main(arguments: list[str]) -> int:
@@ -153,11 +169,18 @@ def main(arguments: list[str]) -> int:
             bench.run_micro()
             bench.run_programs()
             bench.run_start_up()
+            bench.print_summaries()
     except BenchError as error:
         print(f"bench: error: {error}", file=sys.stderr)
         return 3
     if options.json:
         options.json.write_text(json.dumps(as_data(bench.results, header), indent=1) + "\n")
+    if options.against:
+        try:
+            print(compared_with(options.against, bench.results))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(f"bench: error: {options.against} is no file that --json wrote: {error}", file=sys.stderr)
+            return 3
     missed = [r for r in bench.results if r.met is False]
     judged_count = sum(r.met is not None for r in bench.results)
     print(f"{judged_count - len(missed)} of {judged_count} budgets met")

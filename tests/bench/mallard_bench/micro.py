@@ -20,8 +20,8 @@ class Workload:
     argument: str      # of pairs
     operations: int    # in one repetition
     repetitions: int   # of which the fastest counts
-    timed: bool = True # against the budget: threads that wait for one another are not
-    budgeted: bool = True  # realloc and cross-thread frees have none
+    timed: bool = True     # against the budget: threads that wait for one another are not
+    budgeted: bool = True  # realloc, threads and deep stacks have none, except for exact mode's
 
 
 WORKLOADS = (
@@ -31,6 +31,8 @@ WORKLOADS = (
     Workload("100k live, 16-512 B", "working_set", 300_000, 8),
     Workload("realloc growth", "realloc", 50_000, 8, budgeted=False),
     Workload("producer/consumer", "producer_consumer", 102_400, 12, timed=False, budgeted=False),
+    Workload("thread churn", "thread_churn", 102_400, 8, timed=False, budgeted=False),
+    Workload("five frames change", "deep_calls", 100_000, 12, budgeted=False),
 )
 
 
@@ -47,7 +49,7 @@ def compile_pairs(folder: Path) -> Path:
 
 def time_ns(pairs: Path, workload: Workload, subject: Subject) -> float:
     """\\return nanoseconds per operation"""
-    command = [str(pairs), workload.argument, str(workload.operations), str(workload.repetitions)]
+    command = [*subject.wrapper, str(pairs), workload.argument, str(workload.operations), str(workload.repetitions)]
     return float(run(command, subject.environment()))
 
 

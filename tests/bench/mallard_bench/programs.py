@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real programs: a command line each, except redis, which has to be fed."""
+"""The real programs: a command line each; servers, which have to be fed, are in servers.py."""
 from __future__ import annotations
 
 import os
@@ -7,58 +7,70 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import inputs
-from .measure import BenchError, InstructionCounter, cpu_ns
+from . import inputs, servers
+from .measure import InstructionCounter, cpu_ns
 from .subjects import Subject
-
-PATIENCE_SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Program:
     name: str
-    command: Sequence[str] = ()
+    command: Sequence[str] = ()      # {scratch}: an empty directory
     script: Path | None = None       # standard input
-    commands: Path | None = None     # for redis-server: what redis-cli sends
+    variables: Mapping[str, str] = field(default_factory=dict)
+    serve: "Callable[[Program, Sequence[str], Mapping[str, str]], float] | None" = None  # runs and feeds a server
     own_allocator: bool = False      # linked to one, so that 'no preload' would not be glibc's malloc
     varies: bool = False             # does not execute the same instructions every time
+    counted: bool = True             # under valgrind; servers of many processes are not
 
 
 def bare_environment(program: Program, subject: Subject) -> dict[str, str]:
     """A program that brings its own allocator is led to glibc's by preloading the C library itself."""
     if program.own_allocator and subject.kind == "direct" and subject.backend == "system":
         subject = replace(subject, variables={"LD_PRELOAD": "libc.so.6"})
-    return subject.environment()
+    return subject.environment() | dict(program.variables)
 
 
 def find_programs(folder: Path, quick: bool) -> tuple[list[Program], list[str]]:
     """\\return the programs that this machine has, and a line for each that it has not"""
     programs: list[Program] = []
     left_out: list[str] = []
-    if shutil.which("sqlite3"):
-        programs.append(Program("sqlite3", ["sqlite3", "-batch", ":memory:"], inputs.write_sql(folder, quick)))
-    else:
-        left_out.append("sqlite3 is not installed")
+
+    def offer(needed: Sequence[str], make: Callable[[], Program]) -> None:
+        missing = [name for name in needed if not shutil.which(name)]
+        if missing:
+            left_out.append(f"{' and '.join(missing)} not installed")
+        else:
+            programs.append(make())
+
+    offer(["sqlite3"], lambda: Program("sqlite3", ["sqlite3", "-batch", ":memory:"],
+                                       inputs.write_sql(folder, quick)))
     # The interpreter itself: a launcher script would start a shell under the preload as well.
-    programs.append(Program("python3", [os.path.realpath(sys.executable), "-S", "-B",
-                                        str(inputs.write_python(folder, quick))]))
-    cc1plus = compiler_proper()
-    if cc1plus:
+    python = [os.path.realpath(sys.executable), "-S", "-B", str(inputs.write_python(folder, quick))]
+    programs.append(Program("python3", python))
+    programs.append(Program("python3, PYTHONMALLOC=malloc", python, variables={"PYTHONMALLOC": "malloc"}))
+    if cc1plus := compiler_proper():
         programs.append(Program("gcc (cc1plus)", [cc1plus, "-fpreprocessed", "-quiet", "-O1", "-std=c++17",
                                                   "-o", os.devnull, str(inputs.write_cpp(folder, quick))]))
     else:
         left_out.append("cc1plus is not installed")
-    if shutil.which("redis-server") and shutil.which("redis-cli"):
-        programs.append(Program("redis", ["redis-server", "--port", "0", "--save", "", "--appendonly", "no",
-                                          "--hz", "1", "--dynamic-hz", "no"],
-                                commands=inputs.write_redis(folder, quick), own_allocator=True, varies=True))
+    offer(["clang++"], lambda: Program("clang", ["clang++", "-O1", "-std=c++17", "-w", "-c", "-o", os.devnull,
+                                                 str(inputs.write_cpp(folder, quick, "clang++"))]))
+    offer(["redis-server", "redis-cli"], lambda: servers.redis(inputs.write_redis(folder, quick)))
+    offer(["mdb_load"], lambda: Program("LMDB (mdb_load)", ["mdb_load", "-f", str(inputs.write_lmdb(folder, quick)),
+                                                            "{scratch}"]))
+    offer(["db_bench"], lambda: Program(
+        "rocksdb (db_bench)", ["db_bench", "--benchmarks=fillrandom,readrandom,overwrite", "--db={scratch}",
+                               f"--num={20_000 if quick else 100_000}", "--threads=2", "--disable_wal=1",
+                               "--seed=1", "--write_buffer_size=4194304"], varies=True))
+    if binaries := servers.postgres_binaries():
+        programs.append(servers.postgres(binaries, 200 if quick else 2000))
     else:
-        left_out.append("redis-server or redis-cli is not installed")
+        left_out.append("postgres or pgbench is not installed")
     return programs, left_out
 
 
@@ -71,7 +83,7 @@ def compiler_proper() -> str:
 
 def cpu_time_ns(program: Program, subject: Subject, folder: Path) -> float:
     """\\return user and system time of one run"""
-    return run_program(program, program.command, bare_environment(program, subject), folder)
+    return run_program(program, [*subject.wrapper, *program.command], bare_environment(program, subject), folder)
 
 
 def count_instructions(program: Program, subject: Subject, folder: Path) -> float:
@@ -82,40 +94,10 @@ def count_instructions(program: Program, subject: Subject, folder: Path) -> floa
 
 
 def run_program(program: Program, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> float:
-    if program.commands:
-        return run_redis(program, command, environment, folder)
-    with open(program.script or os.devnull, "rb") as script:
-        child = subprocess.Popen(command, env=environment, stdin=script, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL)
+    if program.serve:
+        return program.serve(program, command, environment)
+    with tempfile.TemporaryDirectory(prefix="scratch.", dir=folder) as scratch, \
+            open(program.script or os.devnull, "rb") as script:
+        child = subprocess.Popen([word.replace("{scratch}", scratch) for word in command], env=environment,
+                                 stdin=script, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return cpu_ns(child, program.name)
-
-
-def run_redis(program: Program, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> float:
-    assert program.commands
-    plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    with tempfile.TemporaryDirectory(prefix="mallard-bench.") as place:  # a socket's path must be short
-        socket = f"{place}/s"
-        server = subprocess.Popen([*command, "--unixsocket", socket, "--dir", place], env=environment,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            wait_for(lambda: os.path.exists(socket), server)
-            with program.commands.open("rb") as stream:
-                fed = subprocess.run(["redis-cli", "-s", socket, "--pipe"], stdin=stream, env=plain,
-                                     capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-            if fed.returncode != 0:
-                raise BenchError(f"redis-cli --pipe: {fed.stdout.strip()[-300:]}")
-            subprocess.run(["redis-cli", "-s", socket, "shutdown", "nosave"], env=plain, capture_output=True,
-                           timeout=PATIENCE_SECONDS)
-            return cpu_ns(server, program.name)
-        finally:
-            if server.returncode is None:
-                server.kill()
-                server.wait()
-
-
-def wait_for(condition: Callable[[], bool], server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise BenchError("redis-server did not open its socket")
-        time.sleep(0.01)

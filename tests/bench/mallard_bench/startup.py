@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What being preloaded costs a process that does nothing."""
+"""What being preloaded costs a process that does nothing, and one that only forks."""
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 
-from .measure import BenchError
+from .measure import BenchError, cpu_ns
 from .subjects import Subject
 
 
@@ -23,3 +24,13 @@ def start_up_ns(subject: Subject, times: int) -> float:
     spent = time.monotonic_ns() - begin
     os.close(null)
     return spent / times
+
+
+FORKS = "for ((i = 0; i < 1000; ++i)); do (:); done"
+
+
+def fork_script_ns(subject: Subject) -> float:
+    """\\return CPU nanoseconds of a bash that forks 1,000 subshells, theirs included"""
+    child = subprocess.Popen([*subject.wrapper, "bash", "-c", FORKS], env=subject.environment(),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return cpu_ns(child, f"bash under {subject.name}")

@@ -1,30 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is measured: each backend loaded directly, under mallard, and jemalloc with its own profiler."""
+"""Who is measured: each backend loaded directly and under mallard, and the profilers that people use today."""
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CLEARED = ("LD_PRELOAD", "MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "PYTHONMALLOC", "LD_LIBRARY_PATH")
+CLEARED = ("LD_PRELOAD", "MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "PYTHONMALLOC", "LD_LIBRARY_PATH",
+           "HEAPPROFILE", "TCMALLOC_SAMPLE_PARAMETER", "DUMP_HEAPTRACK_OUTPUT")
 JEMALLOC_PROFILER = "prof:true,prof_active:true,lg_prof_sample:19"  # 2^19 = mallard's default of 512 KiB
+
+MODES = ("sample", "off", "exact")
+PEERS = ("profiler", "sampler", "heaptrack")  # dhat only where a workload is small enough for it
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One way of serving malloc. `kind` is 'direct' (what the others are compared with), 'sample', 'off'
-    or 'profiler'."""
+    """One way of serving malloc. `kind` is 'direct' (what the others are compared with), a mode of mallard,
+    or a peer: 'profiler' and 'sampler' (the allocator's own), 'heaptrack' or 'dhat'."""
     backend: str
     kind: str
     variables: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+    wrapper: tuple[str, ...] = field(default=(), compare=False, hash=False)  # in front of the command line
 
     @property
     def name(self) -> str:
-        return {"direct": self.backend, "profiler": f"{self.backend} own profiler"}.get(
-            self.kind, f"mallard {self.backend} {self.kind}")
+        if self.kind in MODES:
+            return f"mallard {self.backend} {self.kind}"
+        return {"direct": self.backend, "profiler": f"{self.backend} own profiler",
+                "sampler": f"{self.backend} own sampler"}.get(self.kind, self.kind)
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items()
@@ -61,6 +69,39 @@ def has_profiler(jemalloc: str) -> bool:
     return "config.prof: true" in shown.stdout + shown.stderr
 
 
+def heaptrack_library() -> str:
+    for folder in ("/usr/lib/heaptrack", "/usr/lib/x86_64-linux-gnu/heaptrack", "/usr/local/lib/heaptrack"):
+        if Path(folder, "libheaptrack_preload.so").exists():
+            return f"{folder}/libheaptrack_preload.so"
+    return ""
+
+
+def peers_of(backend: str, path: str, work: Path) -> tuple[list[Subject], list[str]]:
+    """\\return the profilers that record on this allocator, and a line for each that is not here"""
+    peers: list[Subject] = []
+    left_out: list[str] = []
+    if backend == "system":
+        # Its raw records go to /dev/null: what its reader and the compression cost does not count against it.
+        if library := heaptrack_library():
+            peers.append(Subject(backend, "heaptrack",
+                                 {"LD_PRELOAD": library, "DUMP_HEAPTRACK_OUTPUT": os.devnull}))
+        else:
+            left_out.append("heaptrack is not installed")
+        if shutil.which("valgrind"):
+            peers.append(Subject(backend, "dhat", {}, ("valgrind", "--tool=dhat", "--dhat-out-file=/dev/null")))
+    if backend == "jemalloc":
+        if has_profiler(path):
+            peers.append(Subject(backend, "profiler", {"LD_PRELOAD": path, "MALLOC_CONF": JEMALLOC_PROFILER}))
+        else:
+            left_out.append("jemalloc's own profiler: config.prof is false in this libjemalloc")
+    if backend == "tcmalloc":
+        # No dumps on the way: only what recording costs. HEAPPROFILE writes one when the process ends.
+        quiet = {"HEAP_PROFILE_ALLOCATION_INTERVAL": "0", "HEAP_PROFILE_INUSE_INTERVAL": "0"}
+        peers.append(Subject(backend, "sampler", {"LD_PRELOAD": path, "TCMALLOC_SAMPLE_PARAMETER": "524288"}))
+        peers.append(Subject(backend, "profiler", {"LD_PRELOAD": path, "HEAPPROFILE": str(work / "gperftools")} | quiet))
+    return peers, left_out
+
+
 def choose_groups(library: Path, wanted: list[str]) -> tuple[list[Group], list[str]]:
     """\\return the groups that this machine can run, and a line for each that it cannot"""
     direct_objects = {
@@ -68,6 +109,7 @@ def choose_groups(library: Path, wanted: list[str]) -> tuple[list[Group], list[s
         "jemalloc": system_object("libjemalloc.so.2"),
         "mimalloc2": system_object("libmimalloc.so.2"),
         "mimalloc3": str(library.parent / "backends" / "libmimalloc3.so"),
+        "tcmalloc": system_object("libtcmalloc.so.4"),
     }
     groups: list[Group] = []
     left_out: list[str] = []
@@ -78,23 +120,21 @@ def choose_groups(library: Path, wanted: list[str]) -> tuple[list[Group], list[s
             left_out.append(f"{backend}: its shared object is not on this machine")
             continue
         preload = {"LD_PRELOAD": path} if path else {}
-        under_mallard = {"LD_PRELOAD": str(library), "ALLOC_BACKEND": backend, "ALLOC_STRICT": "1"}
-        others = [Subject(backend, mode, under_mallard | {"ALLOC_MODE": mode}) for mode in ("sample", "off")]
-        if backend == "jemalloc":
-            if has_profiler(path):
-                others.append(Subject(backend, "profiler", preload | {"MALLOC_CONF": JEMALLOC_PROFILER}))
-            else:
-                left_out.append("jemalloc's own profiler: config.prof is false in this libjemalloc")
-        groups.append(Group(Subject(backend, "direct", preload), tuple(others)))
+        name = path if backend == "tcmalloc" else backend  # no backend of its own name: by path
+        under_mallard = {"LD_PRELOAD": str(library), "ALLOC_BACKEND": name, "ALLOC_STRICT": "1"}
+        others = [Subject(backend, mode, under_mallard | {"ALLOC_MODE": mode}) for mode in MODES]
+        peers, missing = peers_of(backend, path, library.parent / "bench")
+        left_out += missing
+        groups.append(Group(Subject(backend, "direct", preload), tuple(others + peers)))
     return groups, left_out
 
 
 def complaint_of(subject: Subject) -> str:
     """Why mallard cannot serve as `subject` asks, '' if it can: no figure may come from another allocator."""
-    if not subject.kind in ("sample", "off"):
+    if subject.kind not in MODES:
         return ""
     tried = subprocess.run(["/bin/true"], capture_output=True, text=True,
                            env=subject.environment() | {"ALLOC_VERBOSE": "1"})
-    serves = re.search(r"allocator (\S+) (\d*).* serves this process", tried.stderr)
-    served = serves and (serves.group(1) + serves.group(2) if "mimalloc" in serves.group(1) else serves.group(1))
+    serves = re.search(r"allocator (\S+?)(?: (\d*).*)? serves this process", tried.stderr)
+    served = serves and serves.group(1) + (serves.group(2) if "mimalloc" in serves.group(1) else "")
     return "" if tried.returncode == 0 and served == subject.backend else tried.stderr.strip() or "no answer"
