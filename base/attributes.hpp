@@ -9,6 +9,9 @@
 #define MALLARD_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define MALLARD_COLD __attribute__((noinline, cold))
 #define MALLARD_NOINLINE __attribute__((noinline))
+/// For what every fork writes, the locks above all: side by side, because each page of it that is written
+/// costs a page fault in the parent and one in the child.
+#define MALLARD_FORK_DATA __attribute__((section("mallard_fork_data")))
 #define MALLARD_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace mallard {

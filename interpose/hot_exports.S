@@ -155,4 +155,8 @@ end_function _Znwm
     .hidden mallard_exports_end
 mallard_exports_end:
 
+/* What fork writes (MALLARD_FORK_DATA) begins on a page: this file is the first to contribute to it. */
+    .section mallard_fork_data, "aw", @progbits
+    .p2align 12
+
     .section .note.GNU-stack, "", @progbits

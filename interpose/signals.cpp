@@ -30,10 +30,10 @@ using SigactionFunction = int(int, const Action*, Action*);
 
 constinit SigactionFunction* g_real_sigaction = nullptr;
 constinit bool g_installed = false;
-constinit int g_process_id = 0;
+MALLARD_FORK_DATA constinit int g_process_id = 0;
 /// A child that was asked before its fork handlers had run. Its own id, not a flag: a vfork child writes into
 /// its parent's memory. Negative if it is to purge.
-constinit std::atomic<int> g_asked_early{0};
+MALLARD_FORK_DATA constinit std::atomic<int> g_asked_early{0};
 
 /// What the host wants done, written under the lock with signals blocked, read without it by the handler:
 /// two copies, and a version that says which is valid and tells a reader of a rewrite.
@@ -127,8 +127,8 @@ void start_interval() noexcept {
 // --- coming back later, when the reporter thread could not be created at once ---
 
 constexpr std::uint32_t kMaxRetries = 1500;
-constinit std::atomic<std::uint32_t> g_retries{0};
-constinit std::atomic<int> g_timer{kNoTimer};
+MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_retries{0};
+MALLARD_FORK_DATA constinit std::atomic<int> g_timer{kNoTimer};
 
 void drop_timer() noexcept {
   const int timer = g_timer.exchange(kNoTimer);

@@ -29,7 +29,7 @@ struct alignas(64) Shard {
   std::uint32_t count = 0;
 };
 
-constinit Shard g_shards[kShards];
+MALLARD_FORK_DATA constinit Shard g_shards[kShards];
 constinit Index* g_buckets = nullptr;  // [shard][bucket]
 constinit GrowingArray<Node, kMaxLive> g_nodes;
 constinit std::atomic<Index> g_used{1};

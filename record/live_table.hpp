@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampled blocks that are live: chained hash table in 64 shards, each with its own lock. Bounded; what
+// The sampled blocks that are live: chained hash table in 32 shards, each with its own lock. Bounded; what
 // does not fit is counted. Only blocks that passed the filter come here.
 #pragma once
 
@@ -11,7 +11,7 @@
 namespace mallard::record {
 
 inline constexpr std::uint32_t kMaxLive = 1u << 20;
-inline constexpr std::uint32_t kShards = 64;
+inline constexpr std::uint32_t kShards = 32;
 
 struct LiveBlock {
   std::uintptr_t address;

@@ -17,7 +17,7 @@ constexpr std::uint64_t kMostWaitNs = 50'000'000;
 constexpr std::uint64_t kMostWaitToForkNs = 1'000'000'000;
 
 constinit IntervalList g_list;
-constinit Lock g_lock;
+MALLARD_FORK_DATA constinit Lock g_lock;
 constinit std::atomic<bool> g_holder_is_gone{false};
 constinit std::atomic<std::uint64_t> g_unlogged{0};
 constinit std::atomic<std::uint64_t> g_lazy_free_bytes{0};

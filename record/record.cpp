@@ -18,7 +18,7 @@ struct {
 
 constinit std::atomic<bool> g_recording{false};
 constinit std::uint64_t g_started_ns = 0;
-constinit std::uint64_t g_forked_ns = 0;
+MALLARD_FORK_DATA constinit std::uint64_t g_forked_ns = 0;
 
 void bump(Counter& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 

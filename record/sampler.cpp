@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/sampler.hpp"
 
+#include <string.h>
 #include <sys/auxv.h>
 
 #include <atomic>
@@ -27,13 +28,14 @@ std::uint64_t next_random(ThreadState& t) noexcept {
   return z ^ (z >> 31);
 }
 
-constinit std::atomic<std::uint64_t> g_seeds{0};
-constinit std::uint64_t g_process_salt = 0;
+MALLARD_FORK_DATA constinit std::atomic<std::uint64_t> g_seeds{0};
+MALLARD_FORK_DATA constinit std::uint64_t g_process_salt = 0;
 
 /// Different for every thread and process. No system call: a host's seccomp filter may end it for one.
 void seed(ThreadState& t) noexcept {
   std::uint64_t start = 0;
-  if (const auto* random = reinterpret_cast<const std::uint64_t*>(getauxval(AT_RANDOM))) start = *random;
+  if (const auto* random = reinterpret_cast<const char*>(getauxval(AT_RANDOM)))
+    memcpy(&start, random, sizeof start);  // at any address
   t.random = start ^ g_process_salt ^ address_of(&t) ^ (g_seeds.fetch_add(1) + 1) * 0xd6e8feb86659fd93u;
   next_random(t);
   if (t.random == 0) t.random = 1;

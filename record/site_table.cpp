@@ -18,7 +18,7 @@ constinit std::atomic<std::uint32_t>* g_slots =
     nullptr;  // site id, 0 = empty (the overflow site needs no slot)
 constinit std::atomic<std::uint32_t> g_count{0};
 constinit std::uint32_t g_pcs_used = 0;
-constinit Lock g_insert_lock;
+MALLARD_FORK_DATA constinit Lock g_insert_lock;
 
 std::uint64_t hash_of(const std::uintptr_t* pcs, int depth) noexcept {
   std::uint64_t h = 0x9e3779b97f4a7c15u ^ static_cast<std::uint64_t>(depth);

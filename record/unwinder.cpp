@@ -36,7 +36,7 @@ constexpr bool is_near(std::uintptr_t address, std::uintptr_t base, std::int32_t
   return distance == *offset;
 }
 
-constinit Lock lock;
+MALLARD_FORK_DATA constinit Lock lock;
 constinit thread_local bool t_inside = false;
 constinit unw_addr_space_t space = nullptr;
 

@@ -154,6 +154,7 @@ void compare_and_remember(Snapshot* s) noexcept {
 }
 
 void forget_reports() noexcept {
+  if (g_reports == 0) return;  // in a child, a write would cost a page fault
   g_first.taken_ns = g_previous.taken_ns = 0;
   g_reports = 0;
 }

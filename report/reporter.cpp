@@ -28,13 +28,13 @@ namespace {
 enum class Thread : std::uint8_t { kNone, kStarting, kRunning };
 
 constinit Served g_served;
-constinit std::atomic<Thread> g_thread{Thread::kNone};
-constinit std::atomic<std::uint32_t> g_asked{0};
-constinit std::atomic<std::uint32_t> g_served_up_to{0};
-constinit std::atomic<bool> g_purge_asked{false};
-constinit Lock g_writing;  // the reporter thread and an exiting one
-constinit int g_number = 0;
-constinit std::atomic<std::uintptr_t> g_stack{0};
+MALLARD_FORK_DATA constinit std::atomic<Thread> g_thread{Thread::kNone};
+MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_asked{0};
+MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_served_up_to{0};
+MALLARD_FORK_DATA constinit std::atomic<bool> g_purge_asked{false};
+MALLARD_FORK_DATA constinit Lock g_writing;  // the reporter thread and an exiting one
+MALLARD_FORK_DATA constinit int g_number = 0;
+MALLARD_FORK_DATA constinit std::atomic<std::uintptr_t> g_stack{0};
 
 constexpr std::size_t kStackBytes = 512 * 1024;
 

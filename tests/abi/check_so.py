@@ -65,6 +65,10 @@ def check(library: str, export_map: str, expected_file: str) -> list[str]:
     # crtbeginS.o's frame_dummy is one of them.
     if constructors != EXPECTED_CONSTRUCTORS + 1:
         problems.append(f"{constructors} constructors, expected {EXPECTED_CONSTRUCTORS + 1}")
+    fork_data = re.search(r"mallard_fork_data\s+PROGBITS\s+([0-9a-f]+)\s+[0-9a-f]+\s+([0-9a-f]+)",
+                          output("readelf", "-SW", library))
+    if not fork_data or int(fork_data.group(1), 16) % 4096 + int(fork_data.group(2), 16) > 4096:
+        problems.append("what fork writes (MALLARD_FORK_DATA) does not lie on one page")
     segments = output("readelf", "-lW", library)
     if re.search(r"GNU_STACK\s.*\bRWE\b", segments):
         problems.append("the stack is executable")
