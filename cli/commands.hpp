@@ -15,10 +15,13 @@ using AddCommand = void (*)(CLI::App& app, Run* run);
 void add_check(CLI::App& app, Run* run);
 void add_diff(CLI::App& app, Run* run);
 void add_dump(CLI::App& app, Run* run);
+void add_mode(CLI::App& app, Run* run);
+void add_purge(CLI::App& app, Run* run);
 void add_report(CLI::App& app, Run* run);
 void add_run(CLI::App& app, Run* run);
 
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
-inline constexpr AddCommand kCommands[] = {add_run, add_check, add_dump, add_report, add_diff};
+inline constexpr AddCommand kCommands[] = {add_run,  add_check, add_dump, add_report,
+                                           add_diff, add_mode,  add_purge};
 
 }  // namespace mallard::cli

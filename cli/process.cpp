@@ -129,7 +129,7 @@ bool find_options(int pid, ProcessOptions* out) {
     if (copy.bytes != sizeof copy || o.signal < 0 || o.signal > 64) continue;
     if (!is_text(o.report, sizeof o.report) || !is_text(o.temporary_directory, sizeof o.temporary_directory))
       continue;
-    *out = {o.signal, o.report, o.temporary_directory};
+    *out = {o.signal, o.report, o.temporary_directory, o.control, true};
     found = true;
   }
   close(memory);
@@ -139,7 +139,7 @@ bool find_options(int pid, ProcessOptions* out) {
 }  // namespace
 
 ProcessOptions read_process_options(int pid) {
-  ProcessOptions options;
+  ProcessOptions options{};
   if (find_options(pid, &options)) return options;
   const std::string signal = variable_of(pid, "ALLOC_SIGNAL"), report = variable_of(pid, "ALLOC_REPORT"),
                     directory = variable_of(pid, "TMPDIR");
@@ -147,6 +147,7 @@ ProcessOptions read_process_options(int pid) {
   const int parsed = signal.empty() ? -1 : parse_signal(signal);
   options.signal = parsed < 0 ? preset.signal : parsed;
   options.report = report.empty() ? preset.report : report;
+  options.control = variable_of(pid, "ALLOC_CONTROL") == "1";
   options.temporary_directory = directory.empty() ? preset.temporary_directory : directory;
   return options;
 }

@@ -29,6 +29,8 @@ struct ProcessOptions {
   int signal;          ///< 0 = none
   std::string report;  ///< ALLOC_REPORT
   std::string temporary_directory;
+  bool control;  ///< ALLOC_CONTROL
+  bool certain;  ///< read from the library's own memory
 };
 
 /// Read from the library's own memory, or, where that is not permitted, from the environment, which a program

@@ -125,6 +125,7 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
   }
   for (const Setting& s : settings)
     if (!s.value.empty()) setenv(s.variable, s.value.c_str(), 1);
+  if (effective(settings, "ALLOC_CONTROL").empty()) setenv("ALLOC_CONTROL", "1", 1);
   make_room_for_tls(effective(settings, "ALLOC_BACKEND"));
   set_preload(library);
   std::vector<char*> arguments;

@@ -13,6 +13,7 @@
 
 #include <atomic>
 
+#include "base/control.hpp"
 #include "base/elf_lookup.hpp"
 #include "base/lock.hpp"
 #include "base/options.hpp"
@@ -91,10 +92,17 @@ bool is_queued(const siginfo_t* info, int value) noexcept {
 
 bool asks_for_purge(const siginfo_t* info) noexcept { return is_queued(info, kPurgeRequest); }
 
-/// Sent by `mallard dump` or by a timer of ours: nothing that the host's handler expects.
+/// Sent by the command or by a timer of ours: nothing that the host's handler expects.
 bool is_mallards(const siginfo_t* info) noexcept {
   return is_timer(info, kRetryCookie) || is_timer(info, kIntervalCookie) || is_queued(info, kPurgeRequest) ||
-         is_queued(info, kReportRequest);
+         is_queued(info, kReportRequest) || is_queued(info, kControlRequest);
+}
+
+void take_request(const siginfo_t* info) noexcept {
+  if (is_queued(info, kControlRequest))
+    report::request_control(static_cast<std::uint32_t>(address_of(info->si_value.sival_ptr) >> 32),
+                            info->si_pid);
+  else report::request(asks_for_purge(info));
 }
 
 constexpr int kNoTimer = -1;
@@ -165,10 +173,11 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   const bool retry = is_timer(info, kRetryCookie);
   const int process_id = os::process_id();
   if (process_id != g_process_id) {  // a vfork child, which shares our memory, or a fork's first moment
-    g_asked_early.store(asks_for_purge(info) ? -process_id : process_id);
+    if (!is_queued(info, kControlRequest))  // its command sends it again
+      g_asked_early.store(asks_for_purge(info) ? -process_id : process_id);
   } else {
     if (retry) drop_timer();
-    else report::request(asks_for_purge(info));
+    else take_request(info);
     if (report::needs_thread()) {
       if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
       else if (report::start_thread()) g_retries.store(0);

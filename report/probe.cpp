@@ -4,6 +4,7 @@
 #include "base/os.hpp"
 #include "report/columns.hpp"
 #include "report/kernel.hpp"
+#include "report/reporter.hpp"
 
 namespace mallard::report {
 namespace {
@@ -33,20 +34,18 @@ void change_line(Sink& to, std::string_view name, std::uint64_t before, std::uin
 
 }  // namespace
 
-void run_probe(const ProbeRequest& request, Snapshot* s) noexcept {
-  Probe& probe = s->probe;
-  probe = {};
-  if (!request.wanted) return;
+Probe purge(const Served& served, bool own_thread) noexcept {
+  Probe probe{};
   probe.asked = true;
-  const backends::Purge& purge = s->allocator.backend->purge;
+  const backends::Purge& purge = served.backend->purge;
   probe.call = purge.call;
   probe.leaves = purge.leaves;
   probe.holds = purge.holds;
-  if (s->allocator.bypassed || s->allocator.stepped_aside) {
+  if (served.bypassed || served.stepped_aside) {
     probe.why_not = "mallard's backend does not serve this process";
   } else if (!purge.run) {
     probe.why_not = "this allocator offers no call that gives back free pages";
-  } else if (!request.own_thread) {
+  } else if (!own_thread) {
     probe.why_not = "the process was ending, and its last thread may hold the allocator's locks";
   } else {
     const Rss before = read_rss();
@@ -61,6 +60,11 @@ void run_probe(const ProbeRequest& request, Snapshot* s) noexcept {
     probe.heap_after = heap_of(after);
     probe.given_back = minus(probe.heap_before, probe.heap_after);
   }
+  return probe;
+}
+
+void run_probe(const ProbeRequest& request, const Served& served, Snapshot* s) noexcept {
+  s->probe = request.wanted ? purge(served, request.own_thread) : Probe{};
 }
 
 void add_probe_conclusion(const Snapshot& s, TextBuffer& to) noexcept {

@@ -9,14 +9,21 @@
 
 namespace mallard::report {
 
+struct Served;
+
+/// Asks the allocator to give back its free pages, and measures what goes. May take long and hold up threads
+/// that allocate: see backends::Purge. \param own_thread  false: a thread of the host, which may have been
+/// interrupted inside the allocator \context reporter
+Probe purge(const Served& served, bool own_thread) noexcept;
+
 struct ProbeRequest {
   bool wanted;
   bool own_thread;  ///< false: a thread of the host, which may have been interrupted inside the allocator
 };
 
-/// Fills snapshot->probe. May take long and hold up threads that allocate: see backends::Purge.
+/// Fills snapshot->probe, with a purge if one is wanted.
 /// \context reporter, after take_snapshot
-void run_probe(const ProbeRequest& request, Snapshot* snapshot) noexcept;
+void run_probe(const ProbeRequest& request, const Served& served, Snapshot* snapshot) noexcept;
 
 /// What the figures of a probe mean, in one or two sentences.
 void add_probe_conclusion(const Snapshot& snapshot, TextBuffer& to) noexcept;

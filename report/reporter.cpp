@@ -16,6 +16,7 @@
 #include "base/signal_mask.hpp"
 #include "record/thread_state.hpp"
 #include "report/arena.hpp"
+#include "report/control.hpp"
 #include "report/files.hpp"
 #include "report/probe.hpp"
 #include "report/remember.hpp"
@@ -45,7 +46,7 @@ void write_one(Reason reason, ProbeRequest probe) noexcept {
   Snapshot snapshot{};
   if (!take_snapshot(arena, g_served, reason, &snapshot)) return;
   compare_and_remember(&snapshot);
-  run_probe(probe, &snapshot);
+  run_probe(probe, g_served, &snapshot);
   judge(arena, &snapshot);
   write_files(snapshot, &g_number);
 }
@@ -60,7 +61,7 @@ void serve(bool own_thread) noexcept {
   write_one(Reason::kSignal, {purge || options().probe == ProbeKind::kPurge, own_thread});
 }
 
-bool is_asked() noexcept { return g_asked.load() != g_served_up_to.load(); }
+bool is_asked() noexcept { return g_asked.load() != g_served_up_to.load() || control_waits(); }
 
 /// Lives for one burst of requests.
 void* run(void*) noexcept {
@@ -74,6 +75,7 @@ void* run(void*) noexcept {
       LockGuard guard(g_writing);
       serve(true);
     }
+    serve_control(g_served, g_writing);
     if (is_asked()) continue;
     const std::uintptr_t stack = g_stack.exchange(0);
     g_thread.store(Thread::kNone);
@@ -90,6 +92,10 @@ void configure(const Served& served) noexcept { g_served = served; }
 void request(bool purge) noexcept {
   if (purge) g_purge_asked.store(true);
   g_asked.fetch_add(1);
+}
+
+void request_control(std::uint32_t number, int sender) noexcept {
+  if (options().control) note_control(number, sender);
 }
 
 bool needs_thread() noexcept { return g_thread.load() == Thread::kNone && is_asked(); }
@@ -117,6 +123,7 @@ bool start_thread() noexcept {
 void forget_requests() noexcept {
   g_purge_asked.store(false);
   g_served_up_to.store(g_asked.load());
+  forget_control();
 }
 
 void at_exit(bool report_wanted) noexcept {

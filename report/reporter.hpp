@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "backends/backend.hpp"
+#include "base/options.hpp"
 
 namespace mallard::report {
 
@@ -15,6 +16,9 @@ struct Served {
   bool bypassed = false;       ///< malloc belongs to an object in front of us
   bool stepped_aside = false;  ///< to a sanitizer
   std::string_view bypass_owner;
+  Mode (*mode)() = nullptr;  ///< in force
+  /// \param why_not  one clause, if it fails and returns false \context reporter
+  bool (*switch_mode)(Mode to, const char** why_not) = nullptr;
 };
 
 /// \context init
@@ -24,6 +28,9 @@ void configure(const Served& served) noexcept;
 /// \param purge  the report is to try out a purge (probe.hpp)
 /// \context signal handler
 void request(bool purge) noexcept;
+/// A command waits to control the process (control.hpp). Ignored unless ALLOC_CONTROL=1.
+/// \context signal handler
+void request_control(std::uint32_t number, int sender) noexcept;
 /// True if a request waits and no thread is there to serve it. \context signal handler
 bool needs_thread() noexcept;
 /// Creates the thread. \return false if pthread_create fails

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `mallard mode` and `mallard purge` agree on with the process that they control. The command listens on
+// a socket in a private directory, whose name holds a number that nobody can guess, and sends that number
+// with the report signal; the reporter thread connects, reads one line, acts, and answers one line:
+// docs/control.md.
+#pragma once
+
+#include <cstdint>
+
+#include "base/options.hpp"
+#include "base/text.hpp"
+
+namespace mallard {
+
+/// The low half of the value sent with the signal ("ctrl"); the high half is the number in the directory's
+/// name.
+inline constexpr int kControlRequest = 0x6374726c;
+
+inline constexpr std::size_t kMaxControlRequest = 64;   ///< bytes of the request, its newline included
+inline constexpr std::size_t kMaxControlAnswer = 4096;  ///< likewise of the answer
+/// The host waits so long for the request.
+inline constexpr std::uint64_t kControlPatienceNs = 2'000'000'000;
+
+enum class ControlVerb : std::uint8_t { kMode, kPurge };
+
+struct ControlRequest {
+  ControlVerb verb;
+  bool switches;  ///< kMode: to `mode`; false: only asks which one is in force
+  Mode mode;
+};
+
+/// Reads a request with its newline. \param why_not  one clause, if it is none \return false if it is none
+bool parse_control(std::string_view line, ControlRequest* out, const char** why_not) noexcept;
+
+/// The mode as ALLOC_MODE takes it.
+std::string_view mode_name(Mode mode) noexcept;
+
+/// The directories in which the socket's may lie, in the order of search. The first may be relative or too
+/// long for a socket's address: then it is left out. \return nullptr at the end
+const char* control_directory(const Options& options, int index) noexcept;
+/// Name of the socket's own directory in one of those.
+void add_control_name(TextBuffer& to, int process_id, std::uint32_t number) noexcept;
+inline constexpr const char* kControlSocket = "control";
+
+}  // namespace mallard
