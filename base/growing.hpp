@@ -9,7 +9,6 @@
 #include <cstddef>
 
 #include "base/attributes.hpp"
-#include "base/lock.hpp"
 #include "base/os.hpp"
 
 namespace mallard {
@@ -36,13 +35,15 @@ class GrowingArray {
   bool open(std::size_t count) noexcept {
     if (MALLARD_LIKELY(count <= open_.load(std::memory_order_acquire))) return true;
     if (count > kCapacity) return false;
-    LockGuard guard(lock_);
-    const std::size_t now = open_.load(std::memory_order_relaxed);
-    if (count <= now) return true;
     std::size_t bytes = align_up(count * sizeof(T), kStepBytes);
     if (bytes > kBytes) bytes = kBytes;
     if (!os::protect(data_, bytes, PROT_READ | PROT_WRITE)) return false;
-    open_.store(bytes / sizeof(T), std::memory_order_release);
+    // Two threads at once open the same pages twice, which does no harm: no lock, so that signal handlers
+    // may.
+    std::size_t now = open_.load(std::memory_order_relaxed);
+    while (now < bytes / sizeof(T) &&
+           !open_.compare_exchange_weak(now, bytes / sizeof(T), std::memory_order_release)) {
+    }
     return true;
   }
 
@@ -56,7 +57,6 @@ class GrowingArray {
 
   T* data_ = nullptr;
   std::atomic<std::size_t> open_{0};
-  Lock lock_;
 };
 
 }  // namespace mallard

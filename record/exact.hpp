@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The books of exact mode: every block is booked, none is estimated. Which block belongs to which call site
-// stands in a shadow of the address space, 4 bytes for each 16 (shadow.hpp); counts are kept per call site and
-// size range, by each thread for itself, and added up when they are read. No lock, no header on blocks.
-// Sampling goes on underneath, so that its books are whole when exact mode is switched off.
+// stands in a shadow of the address space (shadow.hpp); counts are kept per call site and size range
+// (cells.hpp), by each thread for itself (thread_record.hpp), and added up when they are read. No header on
+// blocks. Sampling goes on underneath, so that its books are whole when exact mode is switched off.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,9 @@ namespace mallard::record {
 /// What the books hold about a block, so that realloc can put it back.
 struct ExactBlock {
   SiteId site;
-  std::uint32_t cell;         ///< call site and size range; 0 = the block is not on the books
+  std::uint32_t cell;  ///< call site and size range (cells.hpp); 0 = the block is not on the books
   std::uint64_t asked_bytes;
+  bool temporary;  ///< this free made it one
 };
 
 /// Reserves address space. \return false if the kernel gave none: exact mode cannot be used, the host goes on
@@ -48,17 +49,18 @@ void exact_restore(const void* block, const ExactBlock& saved) noexcept;
 struct ExactCounts {
   std::uint64_t allocated_bytes, allocated_count;
   std::uint64_t freed_bytes, freed_count;  ///< of those; live = allocated - freed
-  std::uint64_t temporary_count;           ///< freed before the next allocation of the thread that allocated
+  std::uint64_t temporary_count;           ///< freed by the thread that allocated, before its next allocation
   std::uint64_t peak_bytes;                ///< most that was live at one time
   std::uint64_t largest_bytes;
 };
 
 /// What was lost or odd. Printed in every exact report, also when 0.
 struct ExactTrouble {
-  std::uint64_t unknown_frees;     ///< blocks allocated before the books began, or by others
-  std::uint64_t missed_frees;      ///< blocks that came again although their free was not seen
-  std::uint64_t unbooked;          ///< blocks for which there was no memory in the books
-  std::uint64_t unsure_peak_bytes; ///< threads keep their newest counts to themselves: the peaks may be off by this
+  std::uint64_t unknown_frees;  ///< blocks allocated before the books began, or by others
+  std::uint64_t missed_frees;   ///< blocks that came again although their free was not seen
+  std::uint64_t unbooked;       ///< blocks for which there was no memory in the books
+  std::uint64_t
+      unsure_peak_bytes;  ///< threads keep their newest counts to themselves: the peaks may be off by this
 };
 
 /// Sizes of one call site's blocks: `from_bytes` to `to_bytes`, both included.
@@ -70,7 +72,8 @@ struct ExactSizes {
 /// Sums by call site, `by_site` indexed by SiteId; what finds no room is left out. \return the process's
 ExactCounts exact_read(std::span<ExactCounts> by_site) noexcept;
 ExactTrouble exact_trouble() noexcept;
-/// The size ranges that the site used, ascending. \return how many there are; at most sizes.size() are written
+/// The size ranges that the site used, ascending. \return how many there are; at most sizes.size() are
+/// written
 std::size_t exact_sizes(SiteId site, std::span<ExactSizes> sizes) noexcept;
 
 struct ExactLive {
@@ -80,8 +83,8 @@ struct ExactLive {
 };
 /// Calls `take` for every live block that begins in [begin, end), ascending. Blocks that come or go meanwhile
 /// may be left out or be there although they are gone.
-void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end, void (*take)(const ExactLive&, void* opaque),
-                         void* opaque) noexcept;
+void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
+                         void (*take)(const ExactLive&, void* opaque), void* opaque) noexcept;
 
 std::uint64_t exact_own_bytes() noexcept;  ///< resident memory of these books \context reporter
 

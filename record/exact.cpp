@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// Booking. A thread counts in its own record; a signal handler that interrupted its thread in here, and a
+// thread for which there is no record, count on the shared tables directly.
+#include "record/exact.hpp"
+
+#include <errno.h>
+
+#include "base/os.hpp"
+#include "record/cells.hpp"
+#include "record/exact_books.hpp"
+#include "record/incremental.hpp"
+#include "record/shadow.hpp"
+#include "record/thread_record.hpp"
+
+namespace mallard::record {
+
+constinit ExactOdd g_exact_odd{};
+
+namespace {
+
+constinit std::atomic<std::uint64_t> g_since_ns{0};
+constinit bool g_ready = false;
+constinit Lock g_fork_lock;
+constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
+
+void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
+
+class [[nodiscard]] ErrnoGuard {
+ public:
+  ErrnoGuard() noexcept : saved_(errno) {}
+  ~ErrnoGuard() { errno = saved_; }
+  ErrnoGuard(const ErrnoGuard&) = delete;
+  ErrnoGuard& operator=(const ErrnoGuard&) = delete;
+
+ private:
+  int saved_;
+};
+
+template <typename T>
+void add_own(std::atomic<T>& own, T value) noexcept {
+  own.store(own.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+}
+
+/// The calling thread's record; nullptr: count directly.
+ThreadRecord* my_record(std::uint32_t epoch) noexcept {
+  if (MALLARD_UNLIKELY(mallard_thread.inside != 1)) return nullptr;  // interrupted its own booking
+  auto* record = static_cast<ThreadRecord*>(mallard_thread.exact_record);
+  if (MALLARD_LIKELY(record && record->epoch.load(std::memory_order_relaxed) == epoch)) return record;
+  return find_thread_record(epoch);
+}
+
+std::uint32_t cell_of(ThreadRecord* record, SiteId site, RangeId range) noexcept {
+  if (!record) return find_cell(site, range);
+  const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(site)} << 9 | range;
+  std::uint64_t& found = record->finder[(key ^ key >> 9) % kFinderEntries];
+  if (MALLARD_LIKELY(found >> kCellBits == key)) return found & (kMaxCells - 1);
+  const std::uint32_t cell = find_cell(site, range);
+  // What stands on the overflow site instead must look again.
+  if (cell && cell_at(cell).site == static_cast<std::uint32_t>(site)) found = key << kCellBits | cell;
+  return cell;
+}
+
+template <typename Delta>
+void move_live(Delta& own, Level& shared, std::int64_t bytes) noexcept {
+  const std::int64_t delta = own.delta.load(std::memory_order_relaxed) + bytes;
+  own.delta.store(delta, std::memory_order_relaxed);
+  if (delta > own.most.load(std::memory_order_relaxed)) own.most.store(delta, std::memory_order_relaxed);
+  if (MALLARD_LIKELY(static_cast<std::uint64_t>(delta + kMostUnseenBytes) <= 2 * kMostUnseenBytes)) return;
+  add_to_level(shared, delta, own.most.load(std::memory_order_relaxed));
+  own.most.store(0, std::memory_order_relaxed);
+  own.delta.store(0, std::memory_order_relaxed);
+}
+
+/// Live bytes of the cell's site and of the process.
+void move_live(ThreadRecord* record, std::uint32_t site, std::int64_t bytes) noexcept {
+  Level* level = level_of(site);
+  if (record) {
+    if (level) move_live(site_entry(*record, site), *level, bytes);
+    move_live(*record, process_level(), bytes);
+    return;
+  }
+  const std::int64_t most = bytes > 0 ? bytes : 0;
+  if (level) add_to_level(*level, bytes, most);
+  add_to_level(process_level(), bytes, most);
+}
+
+void count_alloc(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes) noexcept {
+  Cell& cell = cell_at(index);
+  if (record) {
+    CountEntry& entry = count_entry(*record, index);
+    add_own(entry.allocated_bytes, bytes);
+    add_own(entry.allocated_count, std::uint64_t{1});
+    if (bytes > entry.largest_bytes.load(std::memory_order_relaxed))
+      entry.largest_bytes.store(bytes, std::memory_order_relaxed);
+  } else {
+    add_to_cell(cell, {bytes, 1, 0, 0, 0});
+    raise_to(cell.largest_bytes, bytes);
+  }
+  move_live(record, cell.site, static_cast<std::int64_t>(bytes));
+}
+
+/// \param sign  -1 takes it back
+void count_free(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes, bool temporary,
+                std::int64_t sign) noexcept {
+  const auto times = static_cast<std::uint64_t>(sign);
+  Cell& cell = cell_at(index);
+  if (record) {
+    CountEntry& entry = count_entry(*record, index);
+    add_own(entry.freed_bytes, times * bytes);
+    add_own(entry.freed_count, times);
+    if (temporary) add_own(entry.temporary_count, times);
+  } else {
+    add_to_cell(cell, {0, 0, times * bytes, times, temporary ? times : 0});
+  }
+  move_live(record, cell.site, -sign * static_cast<std::int64_t>(bytes));
+}
+
+/// A block whose free was not seen, and whose address has come again.
+void count_missed(ThreadRecord* record, const ShadowBlock& old) noexcept {
+  bump(g_exact_odd.missed_frees);
+  const RangeId range = cell_at(old.cell).range;
+  count_free(record, old.cell, range_begin(range) + old.low, false, 1);
+}
+
+bool put(ThreadRecord* record, std::uintptr_t block, std::uint32_t cell, SizePlace size) noexcept {
+  ShadowBlock old;
+  switch (shadow_put(block, cell, size.remainder, remainder_bits(size.range), &old)) {
+    case Put::kNew:
+      return true;
+    case Put::kReplaced:
+      count_missed(record, old);
+      return true;
+    case Put::kNoMemory:
+      break;
+  }
+  bump(g_exact_odd.unbooked);
+  return false;
+}
+
+}  // namespace
+
+bool exact_prepare() noexcept {
+  g_ready = g_ready || (shadow_init() && cells_init() && thread_records_init());
+  return g_ready;
+}
+
+void exact_begin() noexcept {
+  exact_end();
+  shadow_clear();
+  cells_clear();
+  g_exact_odd.clear();
+  g_since_ns.store(os::monotonic_ns(), std::memory_order_relaxed);
+  g_exact_epoch.fetch_add(1, std::memory_order_release);
+}
+
+bool exact_is_on() noexcept { return g_exact_epoch.load(std::memory_order_acquire) & 1; }
+
+void exact_end() noexcept {
+  if (exact_is_on()) g_exact_epoch.fetch_add(1, std::memory_order_release);
+}
+
+std::uint64_t exact_since_ns() noexcept { return g_since_ns.load(std::memory_order_relaxed); }
+
+void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) noexcept {
+  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
+  if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return;
+  InsideGuard inside;
+  ErrnoGuard keep;
+  ThreadRecord* record = my_record(epoch);
+  const SiteId site = capture_site(caller, record ? stack_memory_of(record) : nullptr);
+  const SizePlace size = place_of_size(asked_bytes);
+  const std::uint32_t cell = cell_of(record, site, size.range);
+  if (MALLARD_UNLIKELY(!cell)) return bump(g_exact_odd.unbooked);
+  if (!put(record, address_of(p), cell, size)) return;
+  count_alloc(record, cell, asked_bytes);
+  if (record) record->last_block.store(address_of(p), std::memory_order_relaxed);
+}
+
+ExactBlock exact_free(const void* p) noexcept {
+  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
+  if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return {};
+  InsideGuard inside;
+  ErrnoGuard keep;
+  ThreadRecord* record = my_record(epoch);
+  ShadowBlock block;
+  if (MALLARD_UNLIKELY(!shadow_take(address_of(p), &block))) {
+    if (record) add_own(record->unknown_frees, std::uint64_t{1});
+    else bump(g_exact_odd.unknown_frees);
+    return {};
+  }
+  const Cell& cell = cell_at(block.cell);
+  const std::uint64_t bytes =
+      range_begin(cell.range) + block.low + shadow_take_high(address_of(p), remainder_bits(cell.range));
+  const bool temporary = record && record->last_block.load(std::memory_order_relaxed) == address_of(p);
+  if (temporary) record->last_block.store(0, std::memory_order_relaxed);
+  count_free(record, block.cell, bytes, temporary, 1);
+  return {SiteId{cell.site}, block.cell, bytes, temporary};
+}
+
+void exact_restore(const void* p, const ExactBlock& saved) noexcept {
+  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
+  if (saved.cell == 0 || !(epoch & 1)) return;
+  InsideGuard inside;
+  ErrnoGuard keep;
+  ThreadRecord* record = my_record(epoch);
+  if (!put(record, address_of(p), saved.cell, place_of_size(saved.asked_bytes))) return;
+  count_free(record, saved.cell, saved.asked_bytes, saved.temporary, -1);
+  if (record && saved.temporary) record->last_block.store(address_of(p), std::memory_order_relaxed);
+}
+
+// As in record.cpp: a handler that forks although it interrupted its thread's booking takes no locks.
+
+void exact_before_fork() noexcept {
+  if (mallard_thread.inside++ != 0) return;  // raised: what other fork handlers do counts directly
+  g_fork_lock.lock();
+  g_locked_records = thread_records_before_fork();
+}
+
+void exact_after_fork_in_parent() noexcept {
+  if (mallard_thread.inside == 1) {
+    thread_records_after_fork_in_parent(g_locked_records);
+    g_fork_lock.unlock();
+  }
+  --mallard_thread.inside;
+}
+
+void exact_after_fork_in_child() noexcept {
+  const bool interrupted_recording = mallard_thread.inside > 1;
+  exact_after_fork_in_parent();
+  // Threads that are no more may have held other locks: this child is not recorded.
+  if (interrupted_recording) exact_end();
+  thread_records_after_fork_in_child();
+}
+
+}  // namespace mallard::record

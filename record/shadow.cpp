@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "record/shadow.hpp"
+
+#include <sys/mman.h>
+
+#include <atomic>
+
+#include "base/attributes.hpp"
+#include "base/os.hpp"
+
+namespace mallard::record {
+namespace {
+
+using Word = std::uint32_t;
+using AtomicWord = std::atomic<Word>;
+
+constexpr unsigned kGranuleShift = 6, kWindowShift = 28, kAddressBits = 47;
+constexpr std::size_t kWindows = std::size_t{1} << (kAddressBits - kWindowShift);
+constexpr std::size_t kWindowWords = std::size_t{1} << (kWindowShift - kGranuleShift);
+constexpr std::size_t kWindowBytes = kWindowWords * sizeof(Word);
+constexpr unsigned kLevels = 8;  // a granule has 8 places where a block can begin
+constexpr Word kCellMask = (Word{1} << kCellBits) - 1;
+constexpr unsigned kHighBits = 32 - kCellBits;  // of a size, in a word with cell 0
+
+struct Window {
+  std::atomic<AtomicWord*> levels[kLevels];  // made in order
+};
+constinit Window* g_windows = nullptr;
+
+constexpr std::size_t granule_of(std::uintptr_t block) noexcept {
+  return (block >> kGranuleShift) & (kWindowWords - 1);
+}
+constexpr Word offset_of(std::uintptr_t block) noexcept {
+  return static_cast<Word>((block >> 3) & 7) << kCellBits;
+}
+constexpr Word kOffsetMask = Word{7} << kCellBits;
+constexpr unsigned kLowShift = kCellBits + 3;
+
+Window* window_of(std::uintptr_t block) noexcept {
+  const std::size_t index = block >> kWindowShift;
+  return MALLARD_LIKELY(index < kWindows) ? &g_windows[index] : nullptr;
+}
+
+/// Address space that a host's mlockall(MCL_FUTURE) does not bring into memory.
+void* map_untouched(std::size_t bytes) noexcept {
+  void* p = os::reserve(bytes);
+  if (!p) return nullptr;
+  os::call(SYS_munlock, os::arg(p), static_cast<long>(bytes));
+  os::call(SYS_madvise, os::arg(p), static_cast<long>(bytes), MADV_NOHUGEPAGE);
+  if (os::protect(p, bytes, PROT_READ | PROT_WRITE)) return p;
+  os::unmap(p, bytes);
+  return nullptr;
+}
+
+MALLARD_COLD AtomicWord* make_level(std::atomic<AtomicWord*>& level) noexcept {
+  auto* made = static_cast<AtomicWord*>(map_untouched(kWindowBytes));
+  if (!made) return nullptr;
+  AtomicWord* there = nullptr;
+  if (level.compare_exchange_strong(there, made, std::memory_order_acq_rel)) return made;
+  os::unmap(made, kWindowBytes);
+  return there;
+}
+
+/// The word of the n-th granule behind the block's first, which belongs to the block as a whole. It may be in
+/// the next window. \return nullptr if there is no memory for it
+AtomicWord* inner_word(std::uintptr_t block, unsigned n, bool make) noexcept {
+  const std::uintptr_t inner = block + (std::uintptr_t{n} << kGranuleShift);
+  Window* window = window_of(inner);
+  if (!window) return nullptr;
+  AtomicWord* table = window->levels[0].load(std::memory_order_acquire);
+  if (!table && make) table = make_level(window->levels[0]);
+  return table ? &table[granule_of(inner)] : nullptr;
+}
+
+MALLARD_NOINLINE bool put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) noexcept {
+  for (unsigned n = 1; bits > 0; ++n) {
+    AtomicWord* word = inner_word(block, n, true);
+    if (!word) return false;
+    word->store(static_cast<Word>(high) << kCellBits, std::memory_order_relaxed);
+    high >>= kHighBits;
+    bits -= bits < kHighBits ? bits : kHighBits;
+  }
+  return true;
+}
+
+std::uint64_t read_high(std::uintptr_t block, unsigned bits, bool take) noexcept {
+  std::uint64_t high = 0;
+  unsigned at = 0;
+  for (unsigned n = 1; at < bits; ++n, at += kHighBits) {
+    AtomicWord* word = inner_word(block, n, false);
+    if (!word) return high;
+    const Word value = word->load(std::memory_order_relaxed);
+    if (value & kCellMask) continue;  // another block began there: this one's free was not seen
+    high |= std::uint64_t{value >> kCellBits} << at;
+    if (take && value) word->store(0, std::memory_order_relaxed);
+  }
+  return high;
+}
+
+}  // namespace
+
+bool shadow_init() noexcept {
+  if (!g_windows) g_windows = static_cast<Window*>(map_untouched(kWindows * sizeof(Window)));
+  return g_windows != nullptr;
+}
+
+Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder, unsigned bits,
+               ShadowBlock* replaced) noexcept {
+  Window* window = window_of(block);
+  if (MALLARD_UNLIKELY(!window || block & 7)) return Put::kNoMemory;
+  if (MALLARD_UNLIKELY(bits > kLowBits) && !put_high(block, remainder >> kLowBits, bits - kLowBits))
+    return Put::kNoMemory;
+  const Word mine = (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | static_cast<Word>(cell);
+  const std::size_t granule = granule_of(block);
+  for (auto& level : window->levels) {
+    AtomicWord* table = level.load(std::memory_order_acquire);
+    if (MALLARD_UNLIKELY(!table) && !(table = make_level(level))) return Put::kNoMemory;
+    AtomicWord& word = table[granule];
+    Word old = word.load(std::memory_order_relaxed);
+    while (!(old & kCellMask))
+      if (MALLARD_LIKELY(
+              word.compare_exchange_weak(old, mine, std::memory_order_release, std::memory_order_relaxed)))
+        return Put::kNew;
+    if (MALLARD_LIKELY((old ^ mine) & kOffsetMask)) continue;  // a neighbour's
+    *replaced = {old & kCellMask, old >> kLowShift};
+    word.store(mine, std::memory_order_release);
+    return Put::kReplaced;
+  }
+  return Put::kNoMemory;
+}
+
+bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
+  Window* window = window_of(block);
+  if (MALLARD_UNLIKELY(!window)) return false;
+  const std::size_t granule = granule_of(block);
+  for (auto& level : window->levels) {
+    AtomicWord* table = level.load(std::memory_order_acquire);
+    if (!table) return false;
+    AtomicWord& word = table[granule];
+    const Word there = word.load(std::memory_order_relaxed);
+    if (!(there & kCellMask) || (there & kOffsetMask) != offset_of(block)) continue;
+    // Nobody else writes a word that a block has taken: a plain store.
+    word.store(0, std::memory_order_relaxed);
+    *taken = {there & kCellMask, there >> kLowShift};
+    return true;
+  }
+  return false;
+}
+
+std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept {
+  return bits <= kLowBits ? 0 : read_high(block, bits - kLowBits, true) << kLowBits;
+}
+
+namespace {
+
+template <typename Do>
+void for_each_level(std::uintptr_t begin, std::uintptr_t end, Do act) noexcept {
+  if (!g_windows) return;
+  // The table of windows is sparse itself: its pages that were never written hold no window.
+  constexpr std::size_t kPerPage = kPageBytes / sizeof(Window);
+  const std::size_t first = begin >> kWindowShift;
+  std::size_t last = (end - 1) >> kWindowShift;
+  if (last >= kWindows) last = kWindows - 1;
+  for (std::size_t page = first / kPerPage; page <= last / kPerPage; ++page) {
+    if (os::resident_bytes(&g_windows[page * kPerPage], kPageBytes) == 0) continue;
+    for (std::size_t i = page * kPerPage; i < (page + 1) * kPerPage; ++i)
+      if (i >= first && i <= last && g_windows[i].levels[0].load(std::memory_order_acquire)) act(i);
+  }
+}
+
+constexpr std::size_t kWordsPerPage = kPageBytes / sizeof(Word);
+constexpr std::size_t kPagesAtOnce = 256;
+
+struct Walk {
+  std::uintptr_t begin, end;
+  unsigned (*bits_of)(std::uint32_t);
+  void (*take)(std::uintptr_t, std::uint32_t, std::uint64_t, void*);
+  void* opaque;
+};
+
+void visit(const Walk& walk, std::uintptr_t granule, Word word) noexcept {
+  const std::uintptr_t block = granule + ((word & kOffsetMask) >> kCellBits) * 8;
+  if (block < walk.begin || block >= walk.end) return;
+  const unsigned bits = walk.bits_of(word & kCellMask);
+  const std::uint64_t high = bits <= kLowBits ? 0 : read_high(block, bits - kLowBits, false) << kLowBits;
+  walk.take(block, word & kCellMask, high | (word >> kLowShift), walk.opaque);
+}
+
+/// Words `first` to `last` of all levels, each granule's by offset.
+void visit_words(const Walk& walk, std::size_t window, AtomicWord* const* tables, unsigned levels,
+                 std::size_t first, std::size_t last) noexcept {
+  for (std::size_t i = first; i < last; ++i) {
+    Word here[kLevels];
+    unsigned count = 0;
+    for (unsigned level = 0; level < levels; ++level) {
+      const Word word = tables[level][i].load(std::memory_order_acquire);
+      if (!(word & kCellMask)) continue;
+      unsigned at = count++;
+      for (; at > 0 && (here[at - 1] & kOffsetMask) > (word & kOffsetMask); --at) here[at] = here[at - 1];
+      here[at] = word;
+    }
+    for (unsigned n = 0; n < count; ++n)
+      visit(walk, (std::uintptr_t{window} << kWindowShift) + (i << kGranuleShift), here[n]);
+  }
+}
+
+void visit_window(const Walk& walk, std::size_t window) noexcept {
+  const std::uintptr_t base = std::uintptr_t{window} << kWindowShift;
+  std::size_t first = walk.begin > base ? (walk.begin - base) >> kGranuleShift : 0;
+  std::size_t last = kWindowWords;
+  if (walk.end - base < (std::uintptr_t{1} << kWindowShift))
+    last = (walk.end - base + ((1u << kGranuleShift) - 1)) >> kGranuleShift;
+  for (std::size_t at = first; at < last;) {
+    const std::size_t piece_begin = at & ~(kWordsPerPage - 1);
+    const std::size_t pages = kPagesAtOnce;
+    unsigned char present[kLevels][kPagesAtOnce];
+    for (unsigned level = 0; level < kLevels; ++level) {
+      AtomicWord* table = g_windows[window].levels[level].load(std::memory_order_acquire);
+      const std::size_t left = (kWindowWords - piece_begin) / kWordsPerPage;
+      if (!table || os::call(SYS_mincore, os::arg(&table[piece_begin]),
+                             static_cast<long>((left < pages ? left : pages) * kPageBytes),
+                             os::arg(present[level])) != 0)
+        for (unsigned char& page : present[level]) page = table != nullptr;
+    }
+    for (std::size_t page = 0; page < pages && at < last; ++page) {
+      const std::size_t page_end = piece_begin + (page + 1) * kWordsPerPage;
+      const std::size_t stop = page_end < last ? page_end : last;
+      AtomicWord* tables[kLevels];
+      unsigned levels = 0;
+      for (unsigned level = 0; level < kLevels; ++level)
+        if (present[level][page] & 1)
+          tables[levels++] = g_windows[window].levels[level].load(std::memory_order_acquire);
+      if (levels) visit_words(walk, window, tables, levels, at, stop);
+      at = stop;
+    }
+  }
+}
+
+}  // namespace
+
+void shadow_for_each(std::uintptr_t begin, std::uintptr_t end, unsigned (*bits_of)(std::uint32_t cell),
+                     void (*take)(std::uintptr_t, std::uint32_t, std::uint64_t, void*),
+                     void* opaque) noexcept {
+  if (begin >= end) return;
+  const Walk walk{begin, end, bits_of, take, opaque};
+  for_each_level(begin, end, [&](std::size_t window) { visit_window(walk, window); });
+}
+
+void shadow_clear() noexcept {
+  for_each_level(0, UINTPTR_MAX, [](std::size_t window) {
+    for (auto& level : g_windows[window].levels)
+      if (AtomicWord* table = level.load(std::memory_order_acquire))
+        os::call(SYS_madvise, os::arg(table), kWindowBytes, MADV_DONTNEED);
+  });
+}
+
+std::uint64_t shadow_own_bytes() noexcept {
+  if (!g_windows) return 0;
+  std::uint64_t bytes = os::resident_bytes(g_windows, kWindows * sizeof(Window));
+  for_each_level(0, UINTPTR_MAX, [&](std::size_t window) {
+    for (auto& level : g_windows[window].levels)
+      if (AtomicWord* table = level.load(std::memory_order_acquire))
+        bytes += os::resident_bytes(table, kWindowBytes);
+  });
+  return bytes;
+}
+
+}  // namespace mallard::record

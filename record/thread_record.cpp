@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "record/thread_record.hpp"
+
+#include <sys/mman.h>
+
+#include "base/os.hpp"
+
+namespace mallard::record {
+namespace {
+
+constexpr std::size_t kRecordBytes = align_up(sizeof(ThreadRecord), 64);
+constexpr std::size_t kStepBytes = 1024 * 1024;
+
+constinit char* g_records = nullptr;
+constinit std::size_t g_stride = 0;  // of a record with its StackMemory
+constinit std::atomic<std::size_t> g_open_bytes{0};
+constinit std::atomic<std::uint32_t> g_end{0};
+constinit std::atomic<std::uint64_t> g_turned_away{0};
+constinit std::atomic<std::uint32_t> g_looked_at{0};
+
+/// What a thread without a record has in its place, so that it does not look again and again.
+constinit char g_none = 0;
+
+std::size_t all_bytes() noexcept { return g_stride * kMaxThreadRecords; }
+
+bool open(std::uint32_t count) noexcept {
+  if (MALLARD_LIKELY(count * g_stride <= g_open_bytes.load(std::memory_order_acquire))) return true;
+  std::size_t bytes = align_up(count * g_stride, kStepBytes);
+  if (bytes > all_bytes()) bytes = align_up(all_bytes(), kPageBytes);
+  // Twice by two threads at once does no harm.
+  if (!os::protect(g_records, bytes, PROT_READ | PROT_WRITE)) return false;
+  std::size_t now = g_open_bytes.load(std::memory_order_relaxed);
+  while (now < bytes && !g_open_bytes.compare_exchange_weak(now, bytes, std::memory_order_release)) {
+  }
+  return true;
+}
+
+bool is_current(const ThreadRecord& record) noexcept {
+  return record.epoch.load(std::memory_order_relaxed) == g_exact_epoch.load(std::memory_order_acquire);
+}
+
+template <typename T>
+T take(std::atomic<T>& from) noexcept {
+  const T value = from.load(std::memory_order_relaxed);
+  from.store(0, std::memory_order_relaxed);
+  return value;
+}
+
+/// The record's lock is held, or its owner is no more.
+void move_out(CountEntry& entry, bool keep) noexcept {
+  const std::uint32_t version = entry.version.load(std::memory_order_relaxed);
+  entry.version.store(version | 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  const Counts counts{take(entry.allocated_bytes), take(entry.allocated_count), take(entry.freed_bytes),
+                      take(entry.freed_count), take(entry.temporary_count)};
+  const std::uint64_t largest = take(entry.largest_bytes);
+  if (const std::uint32_t cell = take(entry.cell); cell && keep) {
+    add_to_cell(cell_at(cell), counts);
+    raise_to(cell_at(cell).largest_bytes, largest);
+  }
+  entry.version.store((version | 1) + 1, std::memory_order_release);
+}
+
+void move_out(SiteEntry& entry, bool keep) noexcept {
+  const std::int64_t delta = take(entry.delta), most = take(entry.most);
+  const std::uint32_t site = take(entry.site);
+  if (!site || !keep) return;
+  if (Level* level = level_of(site - 1)) add_to_level(*level, delta, most);
+}
+
+/// Empties a record; its counts go where they belong, or nowhere if they are of books that have ended.
+void move_all_out(ThreadRecord& record) noexcept {
+  const bool keep = is_current(record);
+  for (CountEntry& entry : record.counts)
+    if (entry.cell.load(std::memory_order_relaxed)) move_out(entry, keep);
+  for (SiteEntry& entry : record.sites)
+    if (entry.site.load(std::memory_order_relaxed)) move_out(entry, keep);
+  const std::int64_t delta = take(record.delta), most = take(record.most);
+  if (keep) add_to_level(process_level(), delta, most);
+  if (!keep) record.unknown_frees.store(0, std::memory_order_relaxed);
+  record.last_block.store(0, std::memory_order_relaxed);
+}
+
+/// Whether the thread is gone, as far as memory tells: glibc keeps some stacks, with their TLS, for new
+/// threads.
+bool owner_is_gone(const ThreadRecord& record, std::uintptr_t owner) noexcept {
+  ThreadState state;
+  return !os::copy_if_readable(&state, owner, sizeof state) || state.exact_record != &record;
+}
+
+ThreadRecord* take_over_a_dead_ones(std::uintptr_t me) noexcept {
+  constexpr std::uint32_t kFewEnough = 64, kTries = 8;
+  const std::uint32_t end = thread_records_end();
+  if (end < kFewEnough) return nullptr;
+  for (std::uint32_t i = 0; i < kTries; ++i) {
+    ThreadRecord& record = thread_record_at(g_looked_at.fetch_add(1, std::memory_order_relaxed) % end);
+    std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
+    if (owner_is_gone(record, owner) &&
+        record.owner.compare_exchange_strong(owner, me, std::memory_order_acq_rel))
+      return &record;
+  }
+  return nullptr;
+}
+
+ThreadRecord* take_record(std::uintptr_t me) noexcept {
+  for (std::uint32_t i = 0; i < thread_records_end(); ++i)
+    if (thread_record_at(i).owner.load(std::memory_order_acquire) == me) return &thread_record_at(i);
+  if (ThreadRecord* record = take_over_a_dead_ones(me)) return record;
+  std::uint32_t index = g_end.load(std::memory_order_relaxed);
+  do {
+    if (index >= kMaxThreadRecords || !open(index + 1)) return nullptr;
+  } while (!g_end.compare_exchange_weak(index, index + 1, std::memory_order_acq_rel));
+  ThreadRecord& record = thread_record_at(index);
+  record.owner.store(me, std::memory_order_release);
+  return &record;
+}
+
+}  // namespace
+
+constinit std::atomic<std::uint32_t> g_exact_epoch{0};
+
+bool thread_records_init() noexcept {
+  if (g_records) return true;
+  g_stride = kRecordBytes + align_up(stack_memory_bytes(), 64);
+  g_records = static_cast<char*>(os::reserve(align_up(all_bytes(), kPageBytes)));
+  return g_records != nullptr;
+}
+
+ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
+  void*& mine = mallard_thread.exact_record;
+  if (mine == &g_none) return nullptr;
+  auto* record = static_cast<ThreadRecord*>(mine);
+  if (!record) record = take_record(reinterpret_cast<std::uintptr_t>(&mallard_thread));
+  if (!record) {
+    g_turned_away.fetch_add(1, std::memory_order_relaxed);
+    mine = &g_none;
+    return nullptr;
+  }
+  record->lock.lock();
+  move_all_out(*record);
+  record->epoch.store(epoch, std::memory_order_release);
+  record->lock.unlock();
+  mine = record;
+  return record;
+}
+
+StackMemory* stack_memory_of(ThreadRecord* record) noexcept {
+  return reinterpret_cast<StackMemory*>(reinterpret_cast<char*>(record) + kRecordBytes);
+}
+
+MALLARD_NOINLINE CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t cell) noexcept {
+  CountEntry& entry = record.counts[cell % kCountEntries];
+  LockGuard guard(record.lock);
+  move_out(entry, is_current(record));
+  entry.cell.store(cell, std::memory_order_relaxed);
+  return entry;
+}
+
+MALLARD_NOINLINE SiteEntry& replace_site_entry(ThreadRecord& record, std::uint32_t site) noexcept {
+  SiteEntry& entry = record.sites[site % kSiteEntries];
+  LockGuard guard(record.lock);
+  move_out(entry, is_current(record));
+  entry.site.store(site + 1, std::memory_order_relaxed);
+  return entry;
+}
+
+std::uint32_t thread_records_end() noexcept { return g_end.load(std::memory_order_acquire); }
+ThreadRecord& thread_record_at(std::uint32_t index) noexcept {
+  return *reinterpret_cast<ThreadRecord*>(g_records + index * g_stride);
+}
+std::uint64_t threads_without_record() noexcept { return g_turned_away.load(std::memory_order_relaxed); }
+std::uint64_t thread_records_own_bytes() noexcept {
+  return g_records ? os::resident_bytes(g_records, thread_records_end() * g_stride) : 0;
+}
+
+std::uint32_t thread_records_before_fork() noexcept {
+  const std::uint32_t end = thread_records_end();
+  for (std::uint32_t i = 0; i < end; ++i) thread_record_at(i).lock.lock();
+  return end;
+}
+
+void thread_records_after_fork_in_parent(std::uint32_t locked) noexcept {
+  for (std::uint32_t i = 0; i < locked; ++i) thread_record_at(i).lock.unlock();
+}
+
+void thread_records_after_fork_in_child() noexcept {
+  for (std::uint32_t i = 0; i < thread_records_end(); ++i) {
+    ThreadRecord& record = thread_record_at(i);
+    if (&record == mallard_thread.exact_record) continue;
+    record.lock.unlock();  // whoever may have held it
+    move_all_out(record);
+    record.owner.store(0, std::memory_order_release);
+  }
+}
+
+}  // namespace mallard::record
