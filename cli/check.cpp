@@ -7,6 +7,7 @@
 
 #include "cli/check_result.hpp"
 #include "cli/commands.hpp"
+#include "cli/demangled.hpp"
 #include "cli/file.hpp"
 #include "cli/inspect.hpp"
 #include "cli/process.hpp"
@@ -42,7 +43,14 @@ CheckResult check_process(int pid, const std::string& target) {
   return result;
 }
 
-ExitStatus check(const std::string& target, bool json) {
+/// \param fail_on  what --fail-on was given, or empty
+ExitStatus judge(const CheckResult& result, const std::string& fail_on) {
+  if (fail_on.empty() || result.worst() < (fail_on == "any" ? Severity::kPart : Severity::kAll)) return kDone;
+  fmt::print(stderr, "mallard: finding: {} (--fail-on {})\n", printable(result.verdict()), fail_on);
+  return kFinding;
+}
+
+ExitStatus check(const std::string& target, bool json, const std::string& fail_on) {
   int pid = 0;
   const char* end = target.data() + target.size();
   const bool is_number = !target.empty() && std::all_of(target.begin(), target.end(),
@@ -55,7 +63,7 @@ ExitStatus check(const std::string& target, bool json) {
   }
   const CheckResult result = is_number ? check_process(pid, target) : check_file(target);
   fmt::print("{}", json ? as_json(result) : as_text(result));
-  return result.worst() == Severity::kNote ? kDone : kFinding;
+  return judge(result, fail_on);
 }
 
 }  // namespace
@@ -63,6 +71,7 @@ ExitStatus check(const std::string& target, bool json) {
 void add_check(CLI::App& app, Run* run) {
   struct Options {
     std::string target;
+    std::string fail_on;
     bool json = false;
   };
   auto options = std::make_shared<Options>();
@@ -73,14 +82,22 @@ void add_check(CLI::App& app, Run* run) {
                    "A program (a path, or a command in PATH), or the id of a process")
       ->required();
   command->add_flag("--json", options->json, "Print JSON instead of text");
+  command
+      ->add_option(
+          "--fail-on", options->fail_on,
+          "End with status 1 if anything is not seen (any), or only if nothing is seen (nothing-seen)")
+      ->check(CLI::IsMember({"any", "nothing-seen"}));
   command->footer(
-      "Nothing of the target is run.\n"
+      "Nothing of the target is run.\n\n"
       "Examples:\n"
       "  mallard check redis-server\n"
       "  mallard check --json ./a.out\n"
-      "  mallard check 4711\n"
-      "Exit status: 0 nothing in the way, 1 something is not seen, 2 usage, 3 unreadable input");
-  command->callback([options, run] { *run = [options] { return check(options->target, options->json); }; });
+      "  mallard check --fail-on any ./a.out || echo 'not all of it can be seen'\n"
+      "  mallard check 4711\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
+  command->callback([options, run] {
+    *run = [options] { return check(options->target, options->json, options->fail_on); };
+  });
 }
 
 }  // namespace mallard::cli

@@ -7,9 +7,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "base/text.hpp"
 #include "cli/changes.hpp"
 #include "cli/commands.hpp"
+#include "cli/conditions.hpp"
 #include "cli/ledger_words.hpp"
 #include "cli/units.hpp"
 
@@ -145,18 +145,14 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
 }
 
 ExitStatus diff(const Options& o) {
-  std::uint64_t bound = 0;
-  if (!o.fail_on.empty() && !parse_bytes(o.fail_on, &bound))
-    throw Error(kUsage, fmt::format("--fail-on '{}' is no size", o.fail_on),
-                "a number of bytes: 500K, 10M, 1G");
+  const std::vector<Condition> conditions = parse_conditions(o.fail_on, true);
   const ReportFile a = read_report(o.before), b = read_report(o.after);
   const Changes changes = compare(a, b);
   const Member by = member_of(o.by);
   fmt::print("{}", o.json ? as_json(a, b, changes, by) : as_text(a, b, changes, o));
-  if (o.fail_on.empty()) return kDone;
-  const auto sites = certain(changes, by);
-  const bool grew = !sites.empty() && (sites.front()->*by).difference() > static_cast<double>(bound);
-  return grew ? kFinding : kDone;
+  std::vector<Judgement> judgements;
+  for (const Condition& c : conditions) judgements.push_back(judge(c, a, b, changes));
+  return announce(conditions, judgements);
 }
 
 }  // namespace
@@ -171,15 +167,19 @@ void add_diff(CLI::App& app, Run* run) {
       ->capture_default_str();
   command->add_option("--limit", options->limit, "How many call sites to print")->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON instead of text");
-  command->add_option("--fail-on", options->fail_on,
-                      "End with status 1 if a site grew by more than SIZE, and by more than the error");
+  command->add_option("--fail-on", options->fail_on, "End with status 1 if any of CONDITIONS is met")
+      ->type_name("CONDITIONS");
   command->footer(
-      "Sites are matched by their stacks, so that the reports may also come from two runs of the same "
-      "binary.\n"
-      "Examples:\n"
+      std::string("Sites are matched by their stacks, so that the reports may also come from two runs of the "
+                  "same binary.\n\n") +
+      kConditionsHelp +
+      "A + before the size or share asks for growth, which counts only if it is more than the error; a share "
+      "is "
+      "then one of the earlier figure: live>+10M, rss>+5%, site.live>+0. All else is asked of AFTER.\n"
+      "\nExamples:\n"
       "  mallard diff mallard.redis-server.4711.0001.json mallard.redis-server.4711.0002.json\n"
-      "  mallard diff --by live --fail-on 10M before.json after.json\n"
-      "Exit status: 0 done, 1 growth with --fail-on, 2 usage, 3 unreadable input");
+      "  mallard diff --by live --fail-on 'site.live>+10M,leak' before.json after.json\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
   command->callback([options, run] { *run = [options] { return diff(*options); }; });
 }
 

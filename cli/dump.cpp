@@ -8,6 +8,7 @@
 
 #include "cli/ask_report.hpp"
 #include "cli/commands.hpp"
+#include "cli/conditions.hpp"
 #include "cli/file.hpp"
 
 namespace mallard::cli {
@@ -17,9 +18,11 @@ struct Request {
   int pid = 0;
   bool purge = false, json = false;
   double timeout_seconds = 30;
+  std::string fail_on;
 };
 
 ExitStatus dump(const Request& request) {
+  const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
   const Target target = look_at(request.pid, "dump");
   check_signal(target, "a report");
   ReportWatch watch(target);
@@ -35,7 +38,7 @@ ExitStatus dump(const Request& request) {
     fmt::print("{}", text);
   }
   fmt::print(stderr, "mallard: {} (and .txt)\n", watch.shown_path(report.path));
-  return kDone;
+  return conditions.empty() ? kDone : fail_on(conditions, read_report(report.path));
 }
 
 }  // namespace
@@ -53,14 +56,21 @@ void add_dump(CLI::App& app, Run* run) {
   command->add_option("--timeout", request->timeout_seconds, "How long to wait for the report, in seconds")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command
+      ->add_option("--fail-on", request->fail_on, "End with status 1 if the report shows any of CONDITIONS")
+      ->type_name("CONDITIONS");
   command->footer(
-      "The report's path goes to standard error. --purge may hold the program up: glibc's malloc_trim keeps "
-      "the\n"
-      "arenas locked, up to seconds on large heaps.\n"
-      "Examples:\n"
+      std::string(
+          "The report's path goes to standard error. --purge may hold the program up: glibc's malloc_trim "
+          "keeps the arenas locked, up to seconds on large heaps.\n\n") +
+      kConditionsHelp +
+      "\nExamples:\n"
       "  mallard dump 4711\n"
       "  mallard dump --purge --json 4711\n"
-      "Exit status: 0 done, 2 usage, 3 no such process, not preloaded, not permitted, or no answer");
+      "  mallard dump --fail-on 'any,rss>2G' 4711\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, not preloaded, not "
+      "permitted, "
+      "or no answer");
   command->callback([request, run] { *run = [request] { return dump(*request); }; });
 }
 

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <sstream>
 
 #include "cli/commands.hpp"
+#include "cli/help.hpp"
 
 namespace {
 
@@ -37,13 +39,20 @@ int run(int argc, char** argv) {
   app.set_version_flag("-V,--version", "mallard " MALLARD_VERSION, "Print the version and exit");
   app.require_subcommand(1);
   app.set_help_flag("-h,--help", "Print this help and exit");
-  app.footer("Exit status: 0 done, 1 finding, 2 usage, 3 unreadable input");
+  app.footer(
+      "'mallard SUBCOMMAND --help' explains each, with examples; so does mallard(1).\n\n"
+      "Examples:\n"
+      "  mallard run -- redis-server --port 0\n"
+      "  mallard dump $(pidof redis-server)\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
   Run chosen;
   for (AddCommand add : kCommands) add(app, &chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
-    app.exit(e);
+    std::ostringstream text;
+    app.exit(e, text, text);
+    fmt::print("{}", wrapped(text.str()));
     return kDone;
   } catch (const CLI::ParseError& e) {
     std::string asked = "mallard --help", what = as_message(e.what());

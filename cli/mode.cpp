@@ -58,13 +58,12 @@ void add_mode(CLI::App& app, Run* run) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->footer(
-      "Blocks that were allocated before a mode began are not in its books.\n"
+      "Blocks that were allocated before a mode began are not in its books.\n\n"
       "Examples:\n"
       "  mallard mode 4711\n"
-      "  mallard mode 4711 exact\n"
+      "  mallard mode 4711 exact\n\n"
       "Exit status: 0 done, 2 usage, 3 no such process, not preloaded, not permitted, control is off, "
-      "refused,\n"
-      "or no answer");
+      "refused, or no answer");
   command->callback([request, run] { *run = [request] { return mode(*request); }; });
 }
 

@@ -59,13 +59,12 @@ void add_purge(CLI::App& app, Run* run) {
       ->capture_default_str();
   command->footer(
       "It may hold the program up: glibc's malloc_trim keeps the arenas locked, up to seconds on large "
-      "heaps.\n"
-      "'mallard dump --purge' does the same after a report, and compares it with the report's figures.\n"
-      "Example:\n"
-      "  mallard purge 4711\n"
+      "heaps. "
+      "'mallard dump --purge' does the same after a report, and compares it with the report's figures.\n\n"
+      "Examples:\n"
+      "  mallard purge 4711\n\n"
       "Exit status: 0 done, 2 usage, 3 no such process, not preloaded, not permitted, control is off, "
-      "refused,\n"
-      "or no answer");
+      "refused, or no answer");
   command->callback([request, run] { *run = [request] { return purge(*request); }; });
 }
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.hpp"
+#include "cli/conditions.hpp"
 #include "cli/profile.hpp"
 #include "cli/symbolize.hpp"
 
@@ -18,7 +19,7 @@ namespace mallard::cli {
 namespace {
 
 struct Options {
-  std::string file, format = "text", by, focus, output = "-";
+  std::string file, format = "text", by, focus, fail_on, output = "-";
   std::size_t depth = 0, limit = 0;  ///< 0 = not given
 };
 
@@ -122,12 +123,13 @@ ExitStatus report(const Options& o) {
   if (o.format == "pprof" && o.output == "-" && isatty(STDOUT_FILENO))
     throw Error(kUsage, "a pprof profile is not for a terminal", "give -o FILE");
   if (!o.focus.empty()) Pattern check(o.focus);  // before anything takes time
+  const std::vector<Condition> conditions = parse_conditions(o.fail_on, false);
   nlohmann::json document;
   const ReportFile file = read_report(o.file, o.format == "json" ? &document : nullptr);
   const Symbolizer symbolizer(file);
   for (const std::string& note : symbolizer.notes()) fmt::print(stderr, "mallard: warning: {}\n", note);
   write_to(o.output, formatted(select(file, symbolizer, o), o.format, std::move(document)));
-  return kDone;
+  return fail_on(conditions, file);
 }
 
 }  // namespace
@@ -145,21 +147,32 @@ void add_report(CLI::App& app, Run* run) {
       ->check(CLI::IsMember({"resident", "holes", "live", "allocated", "count"}));
   command
       ->add_option("--depth", options->depth, "Return addresses to keep of a stack, nearest to malloc first")
+      ->type_name("N")
       ->check(check_count);
-  command->add_option("--focus", options->focus,
-                      "Only sites with a function, file or module that matches REGEX (as grep -E)");
+  command
+      ->add_option("--focus", options->focus,
+                   "Only sites with a function, file or module that matches REGEX (as grep -E)")
+      ->type_name("REGEX");
   command->add_option("--limit", options->limit, "How many call sites; default: all, in text 20")
+      ->type_name("N")
       ->check(check_count);
   command->add_option("-o,--output", options->output, "Where to write; - is standard output")
+      ->type_name("FILE")
       ->capture_default_str();
+  command
+      ->add_option("--fail-on", options->fail_on, "End with status 1 if the report shows any of CONDITIONS")
+      ->type_name("CONDITIONS");
   command->footer(
-      "Functions, lines and inlined calls come from the files that the process ran, or from separate debug\n"
-      "files of the same build-id: beside them, in /usr/lib/debug, from DEBUGINFOD_URLS.\n"
-      "Examples:\n"
+      std::string(
+          "Functions, lines and inlined calls come from the files that the process ran, or from separate "
+          "debug files of the same build-id: beside them, in /usr/lib/debug, from DEBUGINFOD_URLS.\n\n") +
+      kConditionsHelp +
+      "\nExamples:\n"
       "  mallard report --by holes --limit 5 mallard.redis-server.4711.0001.json\n"
-      "  mallard report --format pprof -o heap.pb.gz report.json && go tool pprof -http : heap.pb.gz\n"
+      "  mallard report --format pprof -o heap.pb.gz report.json\n"
       "  mallard report --format folded report.json | flamegraph.pl > flames.svg\n"
-      "Exit status: 0 done, 2 usage, 3 unreadable input");
+      "  mallard report --fail-on 'leak,holes>200M,unexplained>5%' report.json\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
   command->callback([options, run] { *run = [options] { return report(*options); }; });
 }
 

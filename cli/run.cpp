@@ -157,11 +157,11 @@ void add_run(CLI::App& app, Run* run) {
   command->add_option("COMMAND", options->command, "The program and its arguments, after --")->required();
   command->footer(
       "Each option sets the variable of its name (--backend: ALLOC_BACKEND); what is not given is "
-      "inherited.\n"
+      "inherited.\n\n"
       "Examples:\n"
       "  mallard run -- redis-server --port 0\n"
       "  mallard run --backend jemalloc --at-exit --report /tmp/gcc.%p -- gcc -O2 -c a.c\n"
-      "  mallard run --backend /usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4 -- ./server\n"
+      "  mallard run --backend /usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4 -- ./server\n\n"
       "Exit status: the program's own; 2 usage, 3 the program cannot be started, 78 refused by --strict");
   command->callback(
       [options, run] { *run = [options] { return run_command(options->settings, options->command); }; });

@@ -56,9 +56,10 @@ def diff_finds_the_growing_site(t: Test) -> None:
         expect(7.5e6 < live["bytes"]["change"] < 11e6, live)
         text = t.run("diff", before, after)
         expect("growing  [growing]" in text.stdout and "+8." in text.stdout, text.stdout)
-        expect(t.run("diff", "--fail-on", "1M", before, after).status == 1, "--fail-on 1M")
-        expect(t.run("diff", "--fail-on", "100M", before, after).status == 0, "--fail-on 100M")
-        expect(t.run("diff", "--fail-on", "1M", after, before).status == 0, "shrinking is no growth")
+        for condition, status in (("site.live>+1M", 1), ("live>+1M", 1), ("rss>+10%", 1), ("site.live>+100M", 0)):
+            done = t.run("diff", "--fail-on", condition, before, after)
+            expect(done.status == status and (f"(--fail-on '{condition}')" in done.stderr) == (status == 1), done)
+        expect(t.run("diff", "--fail-on", "site.live>+1M", after, before).status == 0, "shrinking is no growth")
 
 
 def with_site(report: dict[str, Any], live: float, error: float | None) -> dict[str, Any]:
@@ -107,6 +108,6 @@ def diff_used_wrongly(t: Test) -> None:
                                        ((good, t.dir / "none.json"), 3, "cannot be opened: No such file"),
                                        ((good, t.dir), 3, "Is a directory"),
                                        (("--by", "size", good, good), 2, "--by: size not in {"),
-                                       (("--fail-on", "much", good, good), 2, "--fail-on 'much' is no size")):
+                                       (("--fail-on", "much", good, good), 2, "--fail-on 'much': is neither a verdict nor")):
         done = t.run("diff", *arguments)
         expect(done.status == status and message in done.stderr, (arguments, done))

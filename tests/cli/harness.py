@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -59,8 +60,12 @@ class Test:
         self._scratch.cleanup()
 
     def check(self, *arguments: str | Path, env: dict[str, str] | None = None) -> Checked:
-        """Runs `mallard check`; a crash is a failure of any test."""
-        return self.run("check", *arguments, env=env)
+        """Runs `mallard check`, with status 1 if anything is not seen; a crash is a failure of any test."""
+        done = self.run("check", "--fail-on", "any", *arguments, env=env)
+        is_told = re.fullmatch(r"mallard: finding: mallard \w+ not see .* \(--fail-on any\)\n", done.stderr)
+        if done.status == 1 and not is_told:
+            raise Failure(f"standard error is {done.stderr!r}, which tells no finding")
+        return Checked(done.status, done.stdout, "") if done.status == 1 else done
 
     def run(self, *arguments: str | Path, env: dict[str, str] | None = None) -> Checked:
         done = subprocess.run([self.mallard, *arguments], capture_output=True, text=True, errors="replace",
