@@ -65,6 +65,18 @@ void unmap(void* p, std::size_t bytes) noexcept {
   call(SYS_munmap, arg(p), static_cast<long>(bytes));
 }
 
+bool move_over(void* p, void* to, std::size_t bytes) noexcept {
+  const auto length = static_cast<long>(bytes);
+  forget(address_of(p));
+  if (call(SYS_mremap, arg(p), length, length, MREMAP_MAYMOVE | MREMAP_FIXED, arg(to)) != arg(to)) {
+    remember(address_of(p), address_of(p) + bytes);
+    return false;
+  }
+  forget(address_of(to));  // where an earlier one stood
+  remember(address_of(to), address_of(to) + bytes);
+  return true;
+}
+
 std::uint32_t own_ranges(OwnRange* to, std::uint32_t room) noexcept {
   std::uint32_t n = 0;
   for (const Slot& slot : g_own) {

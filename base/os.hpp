@@ -46,6 +46,10 @@ void* map_sparse(std::size_t bytes) noexcept;
 /// Gives back what one of the three above returned, whole. \context refill
 void unmap(void* p, std::size_t bytes) noexcept;
 bool protect(void* p, std::size_t bytes, int protection) noexcept;
+/// Moves what map() returned, whole, to the place of another mapping in one step: threads that use that place
+/// meanwhile wait for it. \return false if the kernel refused; both are where they were
+/// \context refill
+bool move_over(void* p, void* to, std::size_t bytes) noexcept;
 
 /// Memory that map(), reserve() or map_sparse() gave and unmap() did not take back: mallard's own.
 struct OwnRange {

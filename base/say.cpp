@@ -119,6 +119,12 @@ void nothing_recorded() noexcept {
   emit_error(line, "raise the limit on address space (ulimit -v) by 128 MiB");
 }
 
+void exact_unusable(std::string_view why) noexcept {
+  Line line;
+  line.add("mallard: error: exact mode cannot be used: ").add(why).add("; sample mode goes on");
+  emit_error(line, {});
+}
+
 void out_of_boot_memory() noexcept {
   static constinit bool said = false;  // init is single-threaded
   if (said) return;

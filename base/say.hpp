@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Everything that the library says on stderr, one function per message, one write(2) each.
-// Silent where descriptor 2 may be something else than stderr by now, say a data file that the host opened after
-// closing it, and where nobody reads it.
-// \context any thread, signal handlers; keeps errno
+// Silent where descriptor 2 may be something else than stderr by now, say a data file that the host opened
+// after closing it, and where nobody reads it. \context any thread, signal handlers; keeps errno
 #pragma once
 
 #include "base/text.hpp"
@@ -21,6 +20,7 @@ void sanitizer_present() noexcept;
 void misaligning_backend(std::string_view version) noexcept;
 void text_not_patched(std::string_view why) noexcept;
 void nothing_recorded() noexcept;
+void exact_unusable(std::string_view why) noexcept;
 void out_of_boot_memory() noexcept;
 void no_bad_alloc() noexcept;
 

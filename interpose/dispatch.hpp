@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way from an exported function to the backend: one table in a page of its own, read-only once a backend
-// is chosen, and the code of the hot exports, patched once so that it does not even read the table.
+// is chosen. The hot exports are patched so that they do not even read it (patch.hpp).
 #pragma once
 
 #include "backends/backend.hpp"
@@ -18,7 +18,7 @@ bool is_final() noexcept;
 
 /// Puts temporary functions into the table. \context init, single-threaded
 void install_temporary(const backends::Functions& functions) noexcept;
-/// Installs the backend for good: table read-only, hot exports patched. \context init, single-threaded
+/// Installs the backend for good: the table becomes read-only. \context init, single-threaded
 void install_final(const backends::Backend& backend) noexcept;
 
 }  // namespace mallard::interpose

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The exports that programs call millions of times a second: count, test the filter, jump to the backend.
    They stand in pages of their own, which init rewrites once: every `jmp *table` becomes a direct jump.
+   The first instruction of each is at least 5 bytes long, so that a jump can stand in its place where another
+   mode is in force (mode.hpp): all bytes behind it stay as they are, for threads that are past it.
    Whatever is not the plain case leaves for C++ (slow_paths.cpp) with the caller's frame untouched. */
 #include "record/layout.h"
 
@@ -27,6 +29,17 @@
 .macro end_function name
     .cfi_endproc
     .size \name, . - \name
+.endm
+
+/* An export whose first instruction a mode replaces by a jump: to `exact`, or, in mode off, to `off`, which is
+   `off_boot` where blocks of the boot arena must be recognised. A jump to the export itself: it stays. */
+.macro mode_entry entry exact off off_boot
+    .pushsection mallard_entries, "a", @progbits
+    .long \entry - .
+    .long \exact - .
+    .long \off - .
+    .long \off_boot - .
+    .popsection
 .endm
 
 /* Where init patches: offset of the instruction from here, and which it is. */
@@ -59,9 +72,9 @@
     jb \slow
 .endm
 
-/* Leaves if a sampled block may start at `block`. Clobbers rax, rdx. */
-.macro leave_if_tracked block slow
-    movl \block, %eax
+/* Leaves if a sampled block may start at rdi. Clobbers rax, rdx. */
+.macro leave_if_tracked slow
+    {disp32} leal 0(%rdi), %eax     /* 6 bytes: room for a mode's jump, which 2 of movl are not */
     shrl $MALLARD_FILTER_SHIFT, %eax
     leaq mallard_filter(%rip), %rdx
     cmpb $0, (%rdx, %rax)
@@ -76,9 +89,12 @@ mallard_exports_begin:
 
 function malloc
 export __libc_malloc
-    leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+mallard_malloc_entry:
+    {disp32} leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
     count mallard_malloc_slow
+mallard_malloc_off:
     jump_to_backend SLOT_MALLOC
+    mode_entry mallard_malloc_entry, mallard_malloc_exact, mallard_malloc_off, mallard_malloc_off
 end_function malloc
     .size __libc_malloc, . - __libc_malloc
 
@@ -100,32 +116,57 @@ export _ZdlPvmSt11align_val_t
 export _ZdaPvmSt11align_val_t
 export _ZdlPvSt11align_val_tRKSt9nothrow_t
 export _ZdaPvSt11align_val_tRKSt9nothrow_t
-    leave_if_tracked %edi, mallard_free_slow
+mallard_free_entry:
+    leave_if_tracked mallard_free_slow
+mallard_free_off:
     jump_to_backend SLOT_FREE
+    mode_entry mallard_free_entry, mallard_free_exact, mallard_free_off, mallard_free_entry
 end_function free
 
 function calloc
 export __libc_calloc
-    movq %rdi, %rax
+mallard_calloc_entry:
+    {disp32} leaq 0(%rdi), %rax
     mulq %rsi
     jo mallard_calloc_overflow
     addq $MALLARD_SAMPLE_BIAS, %rax
     jc mallard_calloc_overflow
     count mallard_calloc_slow
+mallard_calloc_jump:
     jump_to_backend SLOT_CALLOC
+mallard_calloc_off:
+    movq %rdi, %rax
+    mulq %rsi
+    jo mallard_calloc_overflow      /* backends fail there, but not all with ENOMEM */
+    testq %rax, %rax
+    jns mallard_calloc_jump
+    jmp mallard_calloc_overflow
+    mode_entry mallard_calloc_entry, mallard_calloc_exact, mallard_calloc_off, mallard_calloc_off
 end_function calloc
     .size __libc_calloc, . - __libc_calloc
 
 function realloc
 export __libc_realloc
-    testq %rsi, %rsi
-    je mallard_realloc_zero
+mallard_realloc_entry:
     movl $MALLARD_SAMPLE_BIAS, %eax
+    testq %rsi, %rsi
+    je mallard_realloc_odd
     addq %rsi, %rax
-    jc mallard_realloc_slow         /* backends fail there, but not all with ENOMEM */
+    jc mallard_realloc_odd          /* backends fail there, but not all with ENOMEM */
     count mallard_realloc_slow
-    leave_if_tracked %edi, mallard_realloc_tracked
+    leave_if_tracked mallard_realloc_tracked
+mallard_realloc_jump:
     jump_to_backend SLOT_REALLOC
+mallard_realloc_off:
+    testq %rsi, %rsi
+    jg mallard_realloc_jump
+    jmp mallard_realloc_odd
+mallard_realloc_off_boot:
+    testq %rsi, %rsi
+    jle mallard_realloc_odd
+    leave_if_tracked mallard_realloc_tracked
+    jmp mallard_realloc_jump
+    mode_entry mallard_realloc_entry, mallard_realloc_exact, mallard_realloc_off, mallard_realloc_off_boot
 end_function realloc
     .size __libc_realloc, . - __libc_realloc
 
@@ -137,8 +178,10 @@ end_function malloc_usable_size
 /* A call instead of a jump, because a null result must become std::bad_alloc. */
 function _Znwm
 export _Znam
-    leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+mallard_new_entry:
+    {disp32} leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
     count mallard_new_slow
+mallard_new_off:
     pushq %rdi
     .cfi_adjust_cfa_offset 8
     call_backend SLOT_MALLOC
@@ -147,6 +190,7 @@ export _Znam
     testq %rax, %rax
     je mallard_new_failed
     ret
+    mode_entry mallard_new_entry, mallard_new_exact, mallard_new_off, mallard_new_off
 end_function _Znwm
     .size _Znam, . - _Znam
 

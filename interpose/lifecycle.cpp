@@ -15,8 +15,10 @@
 #include "interpose/dispatch.hpp"
 #include "interpose/early.hpp"
 #include "interpose/mappings.hpp"
+#include "interpose/mode.hpp"
 #include "interpose/signals.hpp"
 #include "interpose/slow_paths.hpp"
+#include "record/exact.hpp"
 #include "record/mappings.hpp"
 #include "report/reporter.hpp"
 
@@ -233,16 +235,22 @@ void read_environment() noexcept {
 }
 
 void before_fork() noexcept {
+  mode_before_fork();
+  record::exact_before_fork();
   record::before_fork();
   record::mappings_before_fork();
 }
 void after_fork_in_parent() noexcept {
   record::mappings_after_fork_in_parent();
   record::after_fork_in_parent();
+  record::exact_after_fork_in_parent();
+  mode_after_fork_in_parent();
 }
 void after_fork_in_child() noexcept {
   record::mappings_after_fork_in_child();
   record::after_fork_in_child();
+  record::exact_after_fork_in_child();
+  mode_after_fork_in_child();
   report::after_fork_in_child();
   signals_after_fork_in_child();
 }
@@ -250,8 +258,14 @@ void after_fork_in_child() noexcept {
 __attribute__((constructor)) void start() noexcept {
   ensure_started();
   if (g_phase == Phase::kBeforeLoad) load_backend();
-  const bool records = !g_bypassed && !g_stepped_aside && options().mode == Mode::kSample;
+  const bool serves = !g_bypassed && !g_stepped_aside;
+  const bool records = serves && options().mode != Mode::kOff;
   if (!record::start(records ? options().sample_bytes : 0)) say::nothing_recorded();
+  const char* why_not;
+  if (!start_mode(options().mode, serves, &why_not)) {
+    say::exact_unusable(view_of(why_not));
+    if (options().strict) refuse();
+  }
   report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner)};
   report::configure(served);
   mappings_start();

@@ -1,13 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the hot exports do in each mode. Their first instruction is at least 5 bytes long, so that one jump can
-// stand in its place: off jumps straight to the backend, exact to functions that book every call, sample has
-// the instruction itself. A mode is put in force by mapping a patched copy over the exports' pages in one step:
-// no thread ever sees half an instruction.
+// What the hot exports do in each mode. Their first instruction is at least 5 bytes long, so that one jump
+// can stand in its place: off jumps straight to the backend, exact to functions that book every call, sample
+// has the instruction itself. A mode is put in force by moving a patched copy over the exports' pages in one
+// step (patch.hpp): no thread ever sees half an instruction. The exports that are not hot ask the flags
+// below.
 #pragma once
+
+#include <atomic>
+#include <cstdint>
 
 #include "base/options.hpp"
 
 namespace mallard::interpose {
+
+/// What an allocation or free has to do, in the mode in force.
+enum Duty : std::uint32_t {
+  kCounts = 1,          ///< allocations are counted, and sampled
+  kBooksExactly = 2,    ///< allocations go into the exact books
+  kUnbooksExactly = 4,  ///< frees come off them: begins before and ends after the booking does
+};
+extern constinit std::atomic<std::uint32_t> duties __attribute__((visibility("hidden")));
+
+inline bool has_duty(Duty duty) noexcept { return (duties.load(std::memory_order_relaxed) & duty) != 0; }
 
 /// \return the mode in force
 Mode mode() noexcept;
@@ -15,7 +29,18 @@ Mode mode() noexcept;
 /// Switches the running process. sample -> exact begins exact books, and sampling goes on underneath; leaving
 /// off begins empty books. \param why_not  set to one clause if it fails; then nothing has changed
 /// \return false if it cannot be done
-/// \context reporter, init
+/// \context reporter
 bool switch_mode(Mode to, const char** why_not) noexcept;
+
+/// Puts the first mode in force, once the backend serves and sampling has begun.
+/// \param serves  false: malloc belongs to somebody else, nothing is ever recorded
+/// \return false, with one clause in *why_not, if the mode had to become another one
+/// \context init
+bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept;
+
+/// Around fork, outside of the books' own handlers.
+void mode_before_fork() noexcept;
+void mode_after_fork_in_parent() noexcept;
+void mode_after_fork_in_child() noexcept;
 
 }  // namespace mallard::interpose

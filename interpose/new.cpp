@@ -78,11 +78,13 @@ __attribute__((visibility("hidden"))) void* mallard_new_slow(std::size_t bytes) 
     record::restart_countdown();
     return retried(kPlain, bytes, caller);
   }
-  const bool sampled = record::decide(bytes);
-  void* p = mallard_table.malloc(bytes);
-  if (!p) return retried(kPlain, bytes, caller);
-  if (sampled) record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
-  return p;
+  void* p = allocate_counted(bytes, record::decide(bytes), caller);
+  return MALLARD_LIKELY(p != nullptr) ? p : retried(kPlain, bytes, caller);
+}
+
+/// Where it jumps to at once in exact mode.
+__attribute__((visibility("hidden"))) void* mallard_new_exact(std::size_t bytes) {
+  return made_aligned(kPlain, bytes, MALLARD_CALLER());
 }
 
 /// Where it leaves to when the backend gave nothing.

@@ -8,6 +8,8 @@
 
 #include "backends/boot.hpp"
 #include "interpose/dispatch.hpp"
+#include "interpose/mode.hpp"
+#include "record/exact.hpp"
 
 namespace mallard::interpose {
 namespace {
@@ -23,9 +25,15 @@ void* fail_huge() noexcept {
   return fail(ENOMEM);
 }
 
-void* booked(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
-  if (sampled && MALLARD_LIKELY(p != nullptr))
-    record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
+/// Counts the allocation. \return true if it is a sample
+inline bool is_drawn(std::size_t bytes) noexcept {
+  return has_duty(kCounts) && MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
+}
+
+inline void* booked(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
+  if (MALLARD_UNLIKELY(p == nullptr)) return p;
+  if (has_duty(kBooksExactly)) record::exact_alloc(p, bytes, caller);
+  if (MALLARD_UNLIKELY(sampled)) record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
   return p;
 }
 
@@ -43,8 +51,11 @@ void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller&
   if (p && backends::is_boot_block(p)) return booked(move_boot_block(p, bytes), bytes, sampled, caller);
   record::LiveBlock saved;
   const bool was_sample = p && record::may_be_tracked(p) && record::on_move(p, &saved);
+  const bool exact = p && has_duty(kUnbooksExactly);
+  const record::ExactBlock saved_exactly = exact ? record::exact_free(p) : record::ExactBlock{};
   void* moved = mallard_table.realloc(p, bytes);
   if (!moved && was_sample) record::on_move_failed(saved);
+  if (!moved && exact) record::exact_restore(p, saved_exactly);
   return booked(moved, bytes, sampled, caller);
 }
 
@@ -52,7 +63,10 @@ void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller&
 
 void* allocate(std::size_t bytes, const Caller& caller) noexcept {
   if (MALLARD_UNLIKELY(bytes > kMaxRequestBytes)) return fail(ENOMEM);
-  const bool sampled = MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
+  return allocate_counted(bytes, is_drawn(bytes), caller);
+}
+
+void* allocate_counted(std::size_t bytes, bool sampled, const Caller& caller) noexcept {
   return booked(mallard_table.malloc(bytes), bytes, sampled, caller);
 }
 
@@ -63,17 +77,18 @@ void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& c
   if (alignment > kMaxAlignment) return fail(EINVAL);
   alignment = alignment <= 16 ? 16 : std::bit_ceil(alignment);
   if (bytes > kMaxRequestBytes || alignment > kMaxRequestBytes - bytes) return fail(ENOMEM);
-  const bool sampled = MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
+  const bool sampled = is_drawn(bytes);
   // Asked for 0 aligned bytes, jemalloc forgets the alignment.
   return booked(mallard_table.memalign(alignment, bytes ? bytes : 1), bytes, sampled, caller);
 }
 
 void release(void* p) noexcept {
+  if (!p) return;
   if (MALLARD_UNLIKELY(record::may_be_tracked(p))) {
-    if (!p) return;
     if (backends::is_boot_block(p)) return backends::boot_free(p);
     record::on_free(p);
   }
+  if (has_duty(kUnbooksExactly)) record::exact_free(p);
   mallard_table.free(p);
 }
 
@@ -84,8 +99,7 @@ void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept {
     return nullptr;
   }
   if (bytes > kMaxRequestBytes) return fail(ENOMEM);
-  const bool sampled = record::count(bytes) && record::decide(bytes);
-  return reallocate_counted(p, bytes, sampled, caller);
+  return reallocate_counted(p, bytes, is_drawn(bytes), caller);
 }
 
 }  // namespace mallard::interpose
@@ -101,8 +115,7 @@ extern "C" {
 __attribute__((visibility("hidden"))) void* mallard_malloc_slow(std::size_t bytes) {
   const Caller caller = MALLARD_CALLER();
   if (bytes > kMaxRequestBytes) return fail_huge();
-  const bool sampled = record::decide(bytes);
-  return booked(mallard_table.malloc(bytes), bytes, sampled, caller);
+  return allocate_counted(bytes, record::decide(bytes), caller);
 }
 
 __attribute__((visibility("hidden"))) void* mallard_calloc_slow(std::size_t count, std::size_t size) {
@@ -119,9 +132,10 @@ __attribute__((visibility("hidden"))) void* mallard_calloc_overflow(std::size_t,
 
 __attribute__((visibility("hidden"))) void mallard_free_slow(void* p) { release(p); }
 
-__attribute__((visibility("hidden"))) void* mallard_realloc_zero(void* p, std::size_t) {
+/// Size 0, or so large that adding the sampler's bias overflows.
+__attribute__((visibility("hidden"))) void* mallard_realloc_odd(void* p, std::size_t bytes) {
   const Caller caller = MALLARD_CALLER();
-  return reallocate(p, 0, caller);
+  return reallocate(p, bytes, caller);
 }
 
 __attribute__((visibility("hidden"))) void* mallard_realloc_slow(void* p, std::size_t bytes) {
@@ -133,5 +147,27 @@ __attribute__((visibility("hidden"))) void* mallard_realloc_slow(void* p, std::s
 __attribute__((visibility("hidden"))) void* mallard_realloc_tracked(void* p, std::size_t bytes) {
   const Caller caller = MALLARD_CALLER();
   return reallocate_counted(p, bytes, false, caller);
+}
+
+// Exact mode: what the hot exports jump to at once. They do what the duties in force ask for, so that they
+// are right for a thread, too, that comes here a moment after the mode has changed.
+
+__attribute__((visibility("hidden"))) void* mallard_malloc_exact(std::size_t bytes) {
+  return allocate(bytes, MALLARD_CALLER());
+}
+
+__attribute__((visibility("hidden"))) void* mallard_calloc_exact(std::size_t count, std::size_t size) {
+  const Caller caller = MALLARD_CALLER();
+  std::size_t bytes;
+  if (MALLARD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes) || bytes > kMaxRequestBytes))
+    return fail(ENOMEM);
+  const bool sampled = is_drawn(bytes);
+  return booked(mallard_table.calloc(count, size), bytes, sampled, caller);
+}
+
+__attribute__((visibility("hidden"))) void mallard_free_exact(void* p) { release(p); }
+
+__attribute__((visibility("hidden"))) void* mallard_realloc_exact(void* p, std::size_t bytes) {
+  return reallocate(p, bytes, MALLARD_CALLER());
 }
 }

@@ -14,6 +14,8 @@ using record::Caller;
 inline constexpr std::size_t kMaxRequestBytes = PTRDIFF_MAX;
 
 void* allocate(std::size_t bytes, const Caller& caller) noexcept;
+/// The countdown has been charged already; `sampled` is its verdict.
+void* allocate_counted(std::size_t bytes, bool sampled, const Caller& caller) noexcept;
 /// \param alignment any value; rounded up to a power of two as glibc does
 void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept;
 void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept;

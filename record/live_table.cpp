@@ -64,6 +64,16 @@ Index* link_to(std::uint32_t slot, std::uintptr_t address) noexcept {
   return link;
 }
 
+/// Takes the node behind `link` out of its chain.
+void unlink(Shard& shard, Index* link) noexcept {
+  const Index node = *link;
+  *link = g_nodes[node].next;
+  g_nodes[node].next = shard.free_list;
+  g_nodes[node].block.address = 0;
+  shard.free_list = node;
+  --shard.count;
+}
+
 Index take_node(Shard& shard) noexcept {
   if (Index node = shard.free_list) {
     shard.free_list = g_nodes[node].next;
@@ -120,13 +130,22 @@ bool live_remove(const void* p, LiveBlock* removed) noexcept {
   const Index node = *link;
   if (!node) return false;
   *removed = g_nodes[node].block;
-  *link = g_nodes[node].next;
-  g_nodes[node].next = shard.free_list;
-  g_nodes[node].block.address = 0;
-  shard.free_list = node;
-  --shard.count;
+  unlink(shard, link);
   filter_remove(slot);
   return true;
+}
+
+void live_clear() noexcept {
+  for (Index index = 0; index < kShards; ++index) {
+    Shard& shard = g_shards[index];
+    LockGuard guard(shard.lock);
+    for (Index b = 0; b < kBucketsPerShard; ++b)
+      for (Index* head = &g_buckets[index * kBucketsPerShard + b]; *head;) {
+        const std::uint32_t slot = filter_slot(g_nodes[*head].block.address);
+        unlink(shard, head);
+        filter_remove(slot);
+      }
+  }
 }
 
 std::uint32_t live_count() noexcept {

@@ -36,6 +36,9 @@ Insert live_insert(const LiveBlock& block) noexcept;
 /// \context hot (slow path)
 bool live_remove(const void* p, LiveBlock* removed) noexcept;
 
+/// Removes all blocks, and what the filter counts of them. \context reporter
+void live_clear() noexcept;
+
 std::uint32_t live_count() noexcept;
 
 /// Copies one shard's blocks, under its lock, to `to`. \return how many the shard holds; only the first

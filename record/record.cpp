@@ -17,6 +17,7 @@ struct {
 } constinit g_counters;
 
 constinit std::atomic<bool> g_recording{false};
+constinit std::atomic<bool> g_has_tables{false};
 constinit std::uint64_t g_started_ns = 0;
 MALLARD_FORK_DATA constinit std::uint64_t g_forked_ns = 0;
 
@@ -74,6 +75,7 @@ bool start(std::uint64_t mean_bytes) noexcept {
     return false;
   }
   stacks_init();
+  g_has_tables.store(true);
   g_started_ns = os::monotonic_ns();
   g_recording.store(true, std::memory_order_release);
   sampler_init(mean_bytes);
@@ -81,6 +83,25 @@ bool start(std::uint64_t mean_bytes) noexcept {
 }
 
 bool is_recording() noexcept { return g_recording.load(std::memory_order_acquire); }
+
+void pause() noexcept { g_recording.store(false); }
+
+bool resume(std::uint64_t mean_bytes) noexcept {
+  if (!g_has_tables.load()) return start(mean_bytes);
+  {
+    InsideGuard inside;
+    live_clear();
+    sites_clear_sums();
+  }
+  for (Counter* counter :
+       {&g_counters.sampled, &g_counters.sampled_frees, &g_counters.dropped_full, &g_counters.overflow_sites,
+        &g_counters.missed_frees, &g_counters.reentrant, &g_counters.filter_misses})
+    counter->store(0);
+  g_forked_ns = 0;  // the books begin in this process
+  g_started_ns = os::monotonic_ns();
+  g_recording.store(true, std::memory_order_release);
+  return true;
+}
 
 void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_bytes,
               const Caller& caller) noexcept {
@@ -130,7 +151,7 @@ std::uint64_t forked_ns() noexcept { return g_forked_ns; }
 
 std::uint64_t own_bytes() noexcept {
   const std::uint64_t log = mappings_own_bytes();  // is kept in every mode
-  return is_recording() ? log + sites_own_bytes() + live_own_bytes() + stacks_own_bytes() : log;
+  return g_has_tables.load() ? log + sites_own_bytes() + live_own_bytes() + stacks_own_bytes() : log;
 }
 
 // A signal handler may fork although it interrupted recording, whose locks its own thread then holds: they

@@ -15,7 +15,7 @@
 
 namespace mallard::record {
 
-/// What was lost or odd, since the start of the process. Printed in every report, also when 0.
+/// What was lost or odd, since recording began. Printed in every report, also when 0.
 struct Counters {
   std::uint64_t sampled;         ///< samples booked
   std::uint64_t sampled_frees;   ///< samples unbooked
@@ -30,6 +30,13 @@ struct Counters {
 /// \return false if there was no memory: nothing is recorded, the host goes on \context init
 bool start(std::uint64_t mean_bytes) noexcept;
 bool is_recording() noexcept;
+/// The hot exports no longer come here (mode off): samples are not unbooked any more, and figures mean
+/// nothing until resume(). \context reporter
+void pause() noexcept;
+/// Begins again, or for the first time, with empty books: what lives now was allocated before. Threads that
+/// are on their way here since before the pause may add a sample to either.
+/// \return false if there was no memory \context reporter
+bool resume(std::uint64_t mean_bytes) noexcept;
 
 /// Books a sampled block that now belongs to the program.
 /// \param asked_bytes   what the program asked for

@@ -104,6 +104,18 @@ void add_sample(SiteId id, std::uint64_t size, double weight) noexcept {
   }
 }
 
+void sites_clear_sums() noexcept {
+  const std::uint32_t count = site_count();
+  for (std::uint32_t id = 0; id < count; ++id) {
+    Site& s = g_sites[id];
+    for (std::atomic<double>* sum :
+         {&s.allocated_bytes, &s.allocated_bytes_variance, &s.allocated_count, &s.allocated_count_variance})
+      sum->store(0, std::memory_order_relaxed);
+    s.samples.store(0, std::memory_order_relaxed);
+    s.largest_bytes.store(0, std::memory_order_relaxed);
+  }
+}
+
 std::uint32_t site_count() noexcept { return g_count.load(std::memory_order_acquire); }
 const Site& site(SiteId id) noexcept { return g_sites[static_cast<std::uint32_t>(id)]; }
 const std::uintptr_t* site_pcs(const Site& site) noexcept { return &g_pcs[site.first_pc]; }

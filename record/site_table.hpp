@@ -38,6 +38,9 @@ SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept;
 /// Books one sampled allocation on the site. \context hot (slow path)
 void add_sample(SiteId site, std::uint64_t size, double weight) noexcept;
 
+/// The sums begin at 0 again; the sites stay. \context reporter
+void sites_clear_sums() noexcept;
+
 std::uint32_t site_count() noexcept;  ///< sites in use; ids run from 0
 const Site& site(SiteId id) noexcept;
 const std::uintptr_t* site_pcs(const Site& site) noexcept;

@@ -60,6 +60,7 @@ void compare_with(const RememberedReport& then, std::span<SiteRow> rows,
   if (then.taken_ns == 0) return;
   change->known = true;
   change->ago_ns = g_books_read_ns - then.taken_ns;
+  if (then.taken_ns < record::started_ns()) return;  // the books have begun anew since: no growth is known
   // The variance of the blocks that were live then already, for want of other room in the growth itself.
   double old_variance = 0;
   for (const record::LiveBlock& b : blocks) {
@@ -139,7 +140,7 @@ void compare_sites(std::span<SiteRow> rows, std::span<const record::LiveBlock> b
   History& history = out->history;
   compare_with(g_first, rows, blocks, &SiteHistory::since_first, &history.since_first);
   compare_with(g_previous, rows, blocks, &SiteHistory::since_previous, &history.since_previous);
-  if (g_first.taken_ns == 0) return;
+  if (!history.since_first.live.known) return;
   for (SiteRow& row : rows)
     if (const RememberedSite* site = g_first.find(row.id)) row.history.largest_in_first = site->largest_bytes;
 }

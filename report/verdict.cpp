@@ -29,7 +29,7 @@ bool goes_on(const SiteRow& row, const Snapshot& s) noexcept {
 
 void add_growing(const Snapshot& s, Facts* f) noexcept {
   double growths[kMaxVerdictSites] = {};
-  const bool compares = s.history.since_first.known;
+  const bool compares = s.history.since_first.live.known;
   for (std::uint32_t i = 0; i < s.site_count; ++i) {
     const SiteRow& row = s.sites[i];
     const bool by_births = !compares && grows_by_births(row, s);

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "interpose/mode.hpp"
+
+#include "base/lock.hpp"
+#include "interpose/patch.hpp"
+#include "record/exact.hpp"
+#include "record/record.hpp"
+
+namespace mallard::interpose {
+
+constinit std::atomic<std::uint32_t> duties{kCounts};
+
+namespace {
+
+constinit std::atomic<Mode> g_mode{Mode::kSample};
+constinit const char* g_why_never = nullptr;  ///< why this process stays in its mode; nullptr = it need not
+MALLARD_FORK_DATA constinit Lock g_lock;      ///< held while a mode is put in force
+
+constexpr const char* kNoCode = "the kernel does not let code be changed";
+constexpr const char* kNoBooks = "the kernel gave no address space for the books";
+
+std::uint32_t duties_of(Mode mode) noexcept {
+  switch (mode) {
+    case Mode::kOff:
+      return 0;
+    case Mode::kExact:
+      return kCounts | kBooksExactly | kUnbooksExactly;
+    case Mode::kSample:
+      break;
+  }
+  return kCounts;
+}
+
+/// Every block on the books must meet a free that looks for it: the duties of frees begin before the exports
+/// change and end after it, those of allocations begin after it and end before.
+bool put_in_force(Mode to) noexcept {
+  const std::uint32_t before = duties.load(), after = duties_of(to);
+  duties.store((before & after) | ((before | after) & kUnbooksExactly));
+  if (!patch_mode(to)) {
+    duties.store(before);
+    return false;
+  }
+  duties.store(after);
+  g_mode.store(to);
+  return true;
+}
+
+bool switch_locked(Mode to, const char** why_not) noexcept {
+  const Mode from = g_mode.load();
+  if (to == from) return true;
+  *why_not = g_why_never;
+  if (g_why_never) return false;
+  *why_not = kNoBooks;
+  if (to == Mode::kExact && !record::exact_prepare()) return false;
+  if (from == Mode::kOff && !record::resume(options().sample_bytes)) return false;
+  if (to == Mode::kExact) record::exact_begin();
+  if (!put_in_force(to)) {
+    if (to == Mode::kExact) record::exact_end();
+    if (from == Mode::kOff) record::pause();
+    *why_not = kNoCode;
+    return false;
+  }
+  if (from == Mode::kExact) record::exact_end();
+  if (to == Mode::kOff) record::pause();
+  *why_not = nullptr;
+  return true;
+}
+
+/// The fork handlers' own thread holds g_lock, or interrupted recording and must not wait for it: whoever
+/// holds it may wait for a lock of the books that the thread has.
+constinit __thread bool t_held_to_fork __attribute__((tls_model("initial-exec"))) = false;
+
+}  // namespace
+
+Mode mode() noexcept { return g_mode.load(std::memory_order_relaxed); }
+
+bool switch_mode(Mode to, const char** why_not) noexcept {
+  LockGuard guard(g_lock);
+  return switch_locked(to, why_not);
+}
+
+bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
+  Mode first = wanted;
+  *why_not = nullptr;
+  if (!serves) g_why_never = "malloc of this process belongs to another object";
+  if (!serves || !record::is_recording()) first = Mode::kOff;
+  if (first == Mode::kExact && !record::exact_prepare()) {
+    *why_not = kNoBooks;
+    first = Mode::kSample;
+  }
+  if (first == Mode::kExact) record::exact_begin();
+  if (!patch_at_start(first)) {
+    if (!g_why_never) g_why_never = kNoCode;
+    if (first == Mode::kExact) {
+      record::exact_end();
+      *why_not = kNoCode;
+      first = Mode::kSample;
+    }
+  }
+  duties.store(duties_of(first));
+  g_mode.store(first);
+  return *why_not == nullptr;
+}
+
+void mode_before_fork() noexcept {
+  if (mallard_thread.inside != 0) return;
+  g_lock.lock();
+  t_held_to_fork = true;
+}
+
+void mode_after_fork_in_parent() noexcept {
+  if (!t_held_to_fork) return;
+  t_held_to_fork = false;
+  g_lock.unlock();
+}
+
+void mode_after_fork_in_child() noexcept {
+  if (t_held_to_fork) return mode_after_fork_in_parent();
+  // A signal handler forked in the middle of recording: locks of the books may be held by threads that are no
+  // more, and a mode may be half in force. This child is not recorded, and stays so.
+  g_why_never = "this process was forked in the middle of recording";
+  if (patch_mode(Mode::kOff)) {
+    duties.store(0);
+    g_mode.store(Mode::kOff);
+  }
+}
+
+}  // namespace mallard::interpose
