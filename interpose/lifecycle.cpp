@@ -18,7 +18,6 @@
 #include "interpose/mode.hpp"
 #include "interpose/signals.hpp"
 #include "interpose/slow_paths.hpp"
-#include "record/exact.hpp"
 #include "record/mappings.hpp"
 #include "report/reporter.hpp"
 
@@ -236,20 +235,17 @@ void read_environment() noexcept {
 
 void before_fork() noexcept {
   mode_before_fork();
-  record::exact_before_fork();
   record::before_fork();
   record::mappings_before_fork();
 }
 void after_fork_in_parent() noexcept {
   record::mappings_after_fork_in_parent();
   record::after_fork_in_parent();
-  record::exact_after_fork_in_parent();
   mode_after_fork_in_parent();
 }
 void after_fork_in_child() noexcept {
   record::mappings_after_fork_in_child();
   record::after_fork_in_child();
-  record::exact_after_fork_in_child();
   mode_after_fork_in_child();
   report::after_fork_in_child();
   signals_after_fork_in_child();
@@ -266,7 +262,7 @@ __attribute__((constructor)) void start() noexcept {
     say::exact_unusable(view_of(why_not));
     if (options().strict) refuse();
   }
-  report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner)};
+  report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner), mode, switch_mode};
   report::configure(served);
   mappings_start();
   signals_start();

@@ -20,7 +20,7 @@ namespace {
 
 constinit std::atomic<std::uint64_t> g_since_ns{0};
 constinit bool g_ready = false;
-constinit Lock g_fork_lock;
+MALLARD_FORK_DATA constinit Lock g_fork_lock;
 constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
 
 void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
@@ -208,25 +208,17 @@ void exact_restore(const void* p, const ExactBlock& saved) noexcept {
   if (record && saved.temporary) record->last_block.store(address_of(p), std::memory_order_relaxed);
 }
 
-// As in record.cpp: a handler that forks although it interrupted its thread's booking takes no locks.
-
 void exact_before_fork() noexcept {
-  if (mallard_thread.inside++ != 0) return;  // raised: what other fork handlers do counts directly
   g_fork_lock.lock();
   g_locked_records = thread_records_before_fork();
 }
 
 void exact_after_fork_in_parent() noexcept {
-  if (mallard_thread.inside == 1) {
-    thread_records_after_fork_in_parent(g_locked_records);
-    g_fork_lock.unlock();
-  }
-  --mallard_thread.inside;
+  thread_records_after_fork_in_parent(g_locked_records);
+  g_fork_lock.unlock();
 }
 
-void exact_after_fork_in_child() noexcept {
-  const bool interrupted_recording = mallard_thread.inside > 1;
-  exact_after_fork_in_parent();
+void exact_after_fork_in_child(bool interrupted_recording) noexcept {
   // Threads that are no more may have held other locks: this child is not recorded.
   if (interrupted_recording) exact_end();
   thread_records_after_fork_in_child();

@@ -88,8 +88,10 @@ void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
 
 std::uint64_t exact_own_bytes() noexcept;  ///< resident memory of these books \context reporter
 
+/// Around fork, called by record.cpp with the thread marked as inside recording. Neither of the first two is
+/// called where a handler forks that interrupted recording.
 void exact_before_fork() noexcept;
-void exact_after_fork_in_parent() noexcept;
-void exact_after_fork_in_child() noexcept;
+void exact_after_fork_in_parent() noexcept;  ///< also in the child, before the next
+void exact_after_fork_in_child(bool interrupted_recording) noexcept;
 
 }  // namespace mallard::record

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/os.hpp"
+#include "record/exact.hpp"
 #include "record/mappings.hpp"
 
 namespace mallard::record {
@@ -160,6 +161,7 @@ std::uint64_t own_bytes() noexcept {
 void before_fork() noexcept {
   if (mallard_thread.inside++ != 0)
     return;  // also: other fork handlers may free samples while we hold the locks
+  exact_before_fork();
   stacks_before_fork();
   sites_before_fork();
   live_before_fork();
@@ -170,6 +172,7 @@ void after_fork_in_parent() noexcept {
     live_after_fork();
     sites_after_fork();
     stacks_after_fork();
+    exact_after_fork_in_parent();
   }
   --mallard_thread.inside;
 }
@@ -177,6 +180,7 @@ void after_fork_in_parent() noexcept {
 void after_fork_in_child() noexcept {
   const bool interrupted_recording = mallard_thread.inside > 1;
   after_fork_in_parent();
+  exact_after_fork_in_child(interrupted_recording);
   g_forked_ns = os::monotonic_ns();
   reseed_after_fork();
   if (!interrupted_recording) return;
