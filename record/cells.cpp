@@ -76,13 +76,14 @@ bool cells_init() noexcept {
 void cells_clear() noexcept {
   for (std::uint32_t i = 1; i < cells_end(); ++i) {
     Cell& c = g_cells[i];
-    for (auto* count : {&c.allocated_bytes, &c.allocated_count, &c.freed_bytes, &c.freed_count,
-                        &c.temporary_count, &c.largest_bytes})
+    for (auto* count :
+         {&c.allocated_bytes, &c.allocated_count, &c.freed_bytes, &c.freed_count, &c.temporary_count})
       count->store(0, std::memory_order_relaxed);
   }
   const auto clear = [](Level& level) {
     level.live_bytes.store(0, std::memory_order_relaxed);
     level.peak_bytes.store(0, std::memory_order_relaxed);
+    level.largest_bytes.store(0, std::memory_order_relaxed);
   };
   for (std::uint32_t i = 0; i < g_sites_end.load(std::memory_order_relaxed); ++i) clear(g_sites[i].level);
   clear(g_process);
@@ -103,9 +104,8 @@ std::uint32_t first_cell_of(SiteId site) noexcept {
              : 0;
 }
 
-Level* level_of(std::uint32_t site) noexcept {
-  return site < g_sites_end.load(std::memory_order_relaxed) ? &g_sites[site].level : nullptr;
-}
+std::uint32_t sites_with_cells_end() noexcept { return g_sites_end.load(std::memory_order_relaxed); }
+Level& level_of(std::uint32_t site) noexcept { return g_sites[site].level; }
 Level& process_level() noexcept { return g_process; }
 
 void raise_to(std::atomic<std::uint64_t>& largest, std::uint64_t value) noexcept {

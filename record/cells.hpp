@@ -24,14 +24,14 @@ struct alignas(64) Cell {
   RangeId range;
   std::uint32_t next;  ///< of the same site; 0 = the last
   std::uint32_t unused;
-  std::atomic<std::uint64_t> allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count,
-      largest_bytes;
+  std::atomic<std::uint64_t> allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count;
 };
 static_assert(sizeof(Cell) == 64);
 
 /// What is live, and the most that was, of a site or of the process.
 struct Level {
   std::atomic<std::int64_t> live_bytes, peak_bytes;
+  std::atomic<std::uint64_t> largest_bytes;  ///< block
 };
 
 /// Reserves the tables. \return false if the kernel gave no address space \context init
@@ -46,8 +46,8 @@ std::uint32_t find_cell(SiteId site, RangeId range) noexcept;
 Cell& cell_at(std::uint32_t cell) noexcept;
 std::uint32_t cells_end() noexcept;                 ///< cells run from 1
 std::uint32_t first_cell_of(SiteId site) noexcept;  ///< 0 = none
-/// Cells may hold a site that is not in the array of levels, because there was no memory: \return nullptr
-Level* level_of(std::uint32_t site) noexcept;
+std::uint32_t sites_with_cells_end() noexcept;
+Level& level_of(std::uint32_t site) noexcept;  ///< of a site below sites_with_cells_end()
 Level& process_level() noexcept;
 
 /// Adds counts to a cell. \context hot: lock-free

@@ -3,8 +3,6 @@
 // thread for which there is no record, count on the shared tables directly.
 #include "record/exact.hpp"
 
-#include <errno.h>
-
 #include "base/os.hpp"
 #include "record/cells.hpp"
 #include "record/exact_books.hpp"
@@ -25,17 +23,6 @@ constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
 
 void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
-class [[nodiscard]] ErrnoGuard {
- public:
-  ErrnoGuard() noexcept : saved_(errno) {}
-  ~ErrnoGuard() { errno = saved_; }
-  ErrnoGuard(const ErrnoGuard&) = delete;
-  ErrnoGuard& operator=(const ErrnoGuard&) = delete;
-
- private:
-  int saved_;
-};
-
 template <typename T>
 void add_own(std::atomic<T>& own, T value) noexcept {
   own.store(own.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
@@ -51,8 +38,8 @@ ThreadRecord* my_record(std::uint32_t epoch) noexcept {
 
 std::uint32_t cell_of(ThreadRecord* record, SiteId site, RangeId range) noexcept {
   if (!record) return find_cell(site, range);
-  const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(site)} << 9 | range;
-  std::uint64_t& found = record->finder[(key ^ key >> 9) % kFinderEntries];
+  const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(site)} << 9 | (range + 1);  // never 0
+  std::uint64_t& found = record->finder[key * 0x9e3779b97f4a7c15u >> (64 - kFinderBits)];
   if (MALLARD_LIKELY(found >> kCellBits == key)) return found & (kMaxCells - 1);
   const std::uint32_t cell = find_cell(site, range);
   // What stands on the overflow site instead must look again.
@@ -60,59 +47,66 @@ std::uint32_t cell_of(ThreadRecord* record, SiteId site, RangeId range) noexcept
   return cell;
 }
 
+/// Live bytes of a site or of the process, as far as this thread moved them. \return whether that is so much
+/// by now that it has to be settled
 template <typename Delta>
-void move_live(Delta& own, Level& shared, std::int64_t bytes) noexcept {
+bool move_live(Delta& own, std::int64_t bytes) noexcept {
   const std::int64_t delta = own.delta.load(std::memory_order_relaxed) + bytes;
   own.delta.store(delta, std::memory_order_relaxed);
   if (delta > own.most.load(std::memory_order_relaxed)) own.most.store(delta, std::memory_order_relaxed);
-  if (MALLARD_LIKELY(static_cast<std::uint64_t>(delta + kMostUnseenBytes) <= 2 * kMostUnseenBytes)) return;
-  add_to_level(shared, delta, own.most.load(std::memory_order_relaxed));
+  return static_cast<std::uint64_t>(delta + kMostUnseenBytes) > 2 * kMostUnseenBytes;
+}
+
+template <typename Delta>
+MALLARD_NOINLINE void settle(Delta& own, Level& shared) noexcept {
+  add_to_level(shared, own.delta.load(std::memory_order_relaxed), own.most.load(std::memory_order_relaxed));
   own.most.store(0, std::memory_order_relaxed);
   own.delta.store(0, std::memory_order_relaxed);
 }
 
-/// Live bytes of the cell's site and of the process.
-void move_live(ThreadRecord* record, std::uint32_t site, std::int64_t bytes) noexcept {
-  Level* level = level_of(site);
-  if (record) {
-    if (level) move_live(site_entry(*record, site), *level, bytes);
-    move_live(*record, process_level(), bytes);
-    return;
-  }
-  const std::int64_t most = bytes > 0 ? bytes : 0;
-  if (level) add_to_level(*level, bytes, most);
-  add_to_level(process_level(), bytes, most);
-}
-
 void count_alloc(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes) noexcept {
-  Cell& cell = cell_at(index);
-  if (record) {
+  const auto live = static_cast<std::int64_t>(bytes);
+  if (MALLARD_LIKELY(record != nullptr)) {
     CountEntry& entry = count_entry(*record, index);
     add_own(entry.allocated_bytes, bytes);
     add_own(entry.allocated_count, std::uint64_t{1});
-    if (bytes > entry.largest_bytes.load(std::memory_order_relaxed))
-      entry.largest_bytes.store(bytes, std::memory_order_relaxed);
-  } else {
-    add_to_cell(cell, {bytes, 1, 0, 0, 0});
-    raise_to(cell.largest_bytes, bytes);
+    SiteEntry& site = site_entry(*record, entry.site);
+    if (MALLARD_UNLIKELY(bytes > site.largest_bytes.load(std::memory_order_relaxed)))
+      site.largest_bytes.store(bytes, std::memory_order_relaxed);
+    if (MALLARD_UNLIKELY(move_live(site, live))) settle(site, level_of(entry.site));
+    if (MALLARD_UNLIKELY(move_live(*record, live))) settle(*record, process_level());
+    return;
   }
-  move_live(record, cell.site, static_cast<std::int64_t>(bytes));
+  Cell& cell = cell_at(index);
+  add_to_cell(cell, {bytes, 1, 0, 0, 0});
+  raise_to(level_of(cell.site).largest_bytes, bytes);
+  add_to_level(level_of(cell.site), live, live);
+  add_to_level(process_level(), live, live);
 }
 
 /// \param sign  -1 takes it back
-void count_free(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes, bool temporary,
-                std::int64_t sign) noexcept {
+inline void count_free(ThreadRecord& record, CountEntry& entry, std::uint64_t bytes, bool temporary,
+                       std::int64_t sign) noexcept {
   const auto times = static_cast<std::uint64_t>(sign);
+  const std::int64_t live = -sign * static_cast<std::int64_t>(bytes);
+  add_own(entry.freed_bytes, times * bytes);
+  add_own(entry.freed_count, times);
+  if (temporary) add_own(entry.temporary_count, times);
+  SiteEntry& site = site_entry(record, entry.site);
+  if (MALLARD_UNLIKELY(move_live(site, live))) settle(site, level_of(entry.site));
+  if (MALLARD_UNLIKELY(move_live(record, live))) settle(record, process_level());
+}
+
+/// Without a record, or rarely.
+MALLARD_NOINLINE void count_free(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes,
+                                 bool temporary, std::int64_t sign) noexcept {
+  if (record) return count_free(*record, count_entry(*record, index), bytes, temporary, sign);
+  const auto times = static_cast<std::uint64_t>(sign);
+  const std::int64_t live = -sign * static_cast<std::int64_t>(bytes), most = live > 0 ? live : 0;
   Cell& cell = cell_at(index);
-  if (record) {
-    CountEntry& entry = count_entry(*record, index);
-    add_own(entry.freed_bytes, times * bytes);
-    add_own(entry.freed_count, times);
-    if (temporary) add_own(entry.temporary_count, times);
-  } else {
-    add_to_cell(cell, {0, 0, times * bytes, times, temporary ? times : 0});
-  }
-  move_live(record, cell.site, -sign * static_cast<std::int64_t>(bytes));
+  add_to_cell(cell, {0, 0, times * bytes, times, temporary ? times : 0});
+  add_to_level(level_of(cell.site), live, most);
+  add_to_level(process_level(), live, most);
 }
 
 /// A block whose free was not seen, and whose address has come again.
@@ -165,7 +159,7 @@ void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) n
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
   if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return;
   InsideGuard inside;
-  ErrnoGuard keep;
+  shadow_expect(address_of(p));
   ThreadRecord* record = my_record(epoch);
   const SiteId site = capture_site(caller, record ? stack_memory_of(record) : nullptr);
   const SizePlace size = place_of_size(asked_bytes);
@@ -180,7 +174,6 @@ ExactBlock exact_free(const void* p) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
   if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return {};
   InsideGuard inside;
-  ErrnoGuard keep;
   ThreadRecord* record = my_record(epoch);
   ShadowBlock block;
   if (MALLARD_UNLIKELY(!shadow_take(address_of(p), &block))) {
@@ -188,20 +181,27 @@ ExactBlock exact_free(const void* p) noexcept {
     else bump(g_exact_odd.unknown_frees);
     return {};
   }
-  const Cell& cell = cell_at(block.cell);
-  const std::uint64_t bytes =
-      range_begin(cell.range) + block.low + shadow_take_high(address_of(p), remainder_bits(cell.range));
-  const bool temporary = record && record->last_block.load(std::memory_order_relaxed) == address_of(p);
+  const auto size_in = [&](RangeId range) {
+    return range_begin(range) + block.low + shadow_take_high(address_of(p), remainder_bits(range));
+  };
+  if (MALLARD_UNLIKELY(!record)) {
+    const Cell& cell = cell_at(block.cell);
+    const std::uint64_t bytes = size_in(cell.range);
+    count_free(nullptr, block.cell, bytes, false, 1);
+    return {SiteId{cell.site}, block.cell, bytes, false};
+  }
+  CountEntry& entry = count_entry(*record, block.cell);
+  const std::uint64_t bytes = size_in(entry.range);
+  const bool temporary = record->last_block.load(std::memory_order_relaxed) == address_of(p);
   if (temporary) record->last_block.store(0, std::memory_order_relaxed);
-  count_free(record, block.cell, bytes, temporary, 1);
-  return {SiteId{cell.site}, block.cell, bytes, temporary};
+  count_free(*record, entry, bytes, temporary, 1);
+  return {SiteId{entry.site}, block.cell, bytes, temporary};
 }
 
 void exact_restore(const void* p, const ExactBlock& saved) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
   if (saved.cell == 0 || !(epoch & 1)) return;
   InsideGuard inside;
-  ErrnoGuard keep;
   ThreadRecord* record = my_record(epoch);
   if (!put(record, address_of(p), saved.cell, place_of_size(saved.asked_bytes))) return;
   count_free(record, saved.cell, saved.asked_bytes, saved.temporary, -1);

@@ -62,14 +62,6 @@ class Entries {
     return sum;
   }
 
-  std::uint64_t largest(const Cell& cell, std::uint32_t index) const noexcept {
-    std::uint64_t largest = get(cell.largest_bytes);
-    each(index, [&](const CountEntry& e) {
-      if (get(e.largest_bytes) > largest) largest = get(e.largest_bytes);
-    });
-    return largest;
-  }
-
  private:
   static constexpr std::uint64_t kMoves = std::uint64_t{1} << 63;
 
@@ -97,13 +89,12 @@ class Entries {
   std::uint16_t indices_[kMaxThreadRecords];
 };
 
-void add(ExactCounts& to, const Counts& counts, std::uint64_t largest) noexcept {
+void add(ExactCounts& to, const Counts& counts) noexcept {
   to.allocated_bytes += counts.allocated_bytes;
   to.allocated_count += counts.allocated_count;
   to.freed_bytes += counts.freed_bytes;
   to.freed_count += counts.freed_count;
   to.temporary_count += counts.temporary_count;
-  if (largest > to.largest_bytes) to.largest_bytes = largest;
 }
 
 /// What has no counts left over is one moment's; threads that race may leave a little more freed than
@@ -111,6 +102,11 @@ void add(ExactCounts& to, const Counts& counts, std::uint64_t largest) noexcept 
 void straighten(ExactCounts& counts) noexcept {
   if (counts.freed_bytes > counts.allocated_bytes) counts.freed_bytes = counts.allocated_bytes;
   if (counts.freed_count > counts.allocated_count) counts.freed_count = counts.allocated_count;
+}
+
+void raise_largest(ExactCounts& site, ExactCounts& all, std::uint64_t bytes) noexcept {
+  if (bytes > site.largest_bytes) site.largest_bytes = bytes;
+  if (bytes > all.largest_bytes) all.largest_bytes = bytes;
 }
 
 void raise_peak(ExactCounts& counts, std::int64_t peak) noexcept {
@@ -123,11 +119,15 @@ void read_peaks(std::span<ExactCounts> by_site, ExactCounts& all) noexcept {
   const auto now = [](const std::atomic<std::int64_t>& value) {
     return value.load(std::memory_order_relaxed);
   };
-  for (std::size_t i = 0; i < by_site.size(); ++i) {
-    ExactCounts& site = by_site[i];
-    if (const Level* level = level_of(static_cast<std::uint32_t>(i)))
-      raise_peak(site, now(level->peak_bytes));
+  ExactCounts left_out{};
+  const auto row = [&](std::uint32_t site) -> ExactCounts& {
+    return site < by_site.size() ? by_site[site] : left_out;
+  };
+  for (std::uint32_t i = 0; i < sites_with_cells_end(); ++i) {
+    ExactCounts& site = row(i);
+    raise_peak(site, now(level_of(i).peak_bytes));
     raise_peak(site, static_cast<std::int64_t>(site.allocated_bytes - site.freed_bytes));
+    raise_largest(site, all, get(level_of(i).largest_bytes));
   }
   const Level& process = process_level();
   raise_peak(all, now(process.peak_bytes));
@@ -139,9 +139,9 @@ void read_peaks(std::span<ExactCounts> by_site, ExactCounts& all) noexcept {
     raise_peak(all, now(process.live_bytes) + now(record.most));
     for (const SiteEntry& entry : record.sites) {
       const std::uint32_t site = entry.site.load(std::memory_order_relaxed);
-      if (site == 0 || site - 1 >= by_site.size()) continue;
-      if (const Level* level = level_of(site - 1))
-        raise_peak(by_site[site - 1], now(level->live_bytes) + now(entry.most));
+      if (site == 0) continue;
+      raise_peak(row(site - 1), now(level_of(site - 1).live_bytes) + now(entry.most));
+      raise_largest(row(site - 1), all, get(entry.largest_bytes));
     }
   }
 }
@@ -158,9 +158,8 @@ ExactCounts exact_read(std::span<ExactCounts> by_site) noexcept {
     for (std::uint32_t i = place ? place : kCountEntries; i < end; i += kCountEntries) {
       Cell& cell = cell_at(i);
       const Counts counts = entries.read(cell, i);
-      const std::uint64_t largest = entries.largest(cell, i);
-      add(all, counts, largest);
-      if (cell.site < by_site.size()) add(by_site[cell.site], counts, largest);
+      add(all, counts);
+      if (cell.site < by_site.size()) add(by_site[cell.site], counts);
     }
   }
   for (ExactCounts& site : by_site) straighten(site);

@@ -9,32 +9,15 @@
 #include "base/os.hpp"
 
 namespace mallard::record {
+
+constinit shadow::Window* shadow::g_windows = nullptr;
+
 namespace {
 
-using Word = std::uint32_t;
-using AtomicWord = std::atomic<Word>;
+using namespace shadow;
 
-constexpr unsigned kGranuleShift = 6, kWindowShift = 28, kAddressBits = 47;
-constexpr std::size_t kWindows = std::size_t{1} << (kAddressBits - kWindowShift);
-constexpr std::size_t kWindowWords = std::size_t{1} << (kWindowShift - kGranuleShift);
 constexpr std::size_t kWindowBytes = kWindowWords * sizeof(Word);
-constexpr unsigned kLevels = 8;  // a granule has 8 places where a block can begin
-constexpr Word kCellMask = (Word{1} << kCellBits) - 1;
 constexpr unsigned kHighBits = 32 - kCellBits;  // of a size, in a word with cell 0
-
-struct Window {
-  std::atomic<AtomicWord*> levels[kLevels];  // made in order
-};
-constinit Window* g_windows = nullptr;
-
-constexpr std::size_t granule_of(std::uintptr_t block) noexcept {
-  return (block >> kGranuleShift) & (kWindowWords - 1);
-}
-constexpr Word offset_of(std::uintptr_t block) noexcept {
-  return static_cast<Word>((block >> 3) & 7) << kCellBits;
-}
-constexpr Word kOffsetMask = Word{7} << kCellBits;
-constexpr unsigned kLowShift = kCellBits + 3;
 
 Window* window_of(std::uintptr_t block) noexcept {
   const std::size_t index = block >> kWindowShift;
@@ -72,17 +55,6 @@ AtomicWord* inner_word(std::uintptr_t block, unsigned n, bool make) noexcept {
   return table ? &table[granule_of(inner)] : nullptr;
 }
 
-MALLARD_NOINLINE bool put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) noexcept {
-  for (unsigned n = 1; bits > 0; ++n) {
-    AtomicWord* word = inner_word(block, n, true);
-    if (!word) return false;
-    word->store(static_cast<Word>(high) << kCellBits, std::memory_order_relaxed);
-    high >>= kHighBits;
-    bits -= bits < kHighBits ? bits : kHighBits;
-  }
-  return true;
-}
-
 std::uint64_t read_high(std::uintptr_t block, unsigned bits, bool take) noexcept {
   std::uint64_t high = 0;
   unsigned at = 0;
@@ -104,13 +76,20 @@ bool shadow_init() noexcept {
   return g_windows != nullptr;
 }
 
-Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder, unsigned bits,
-               ShadowBlock* replaced) noexcept {
+bool shadow::put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) noexcept {
+  for (unsigned n = 1; bits > 0; ++n) {
+    AtomicWord* word = inner_word(block, n, true);
+    if (!word) return false;
+    word->store(static_cast<Word>(high) << kCellBits, std::memory_order_relaxed);
+    high >>= kHighBits;
+    bits -= bits < kHighBits ? bits : kHighBits;
+  }
+  return true;
+}
+
+Put shadow::put_further(std::uintptr_t block, Word mine, ShadowBlock* replaced) noexcept {
   Window* window = window_of(block);
-  if (MALLARD_UNLIKELY(!window || block & 7)) return Put::kNoMemory;
-  if (MALLARD_UNLIKELY(bits > kLowBits) && !put_high(block, remainder >> kLowBits, bits - kLowBits))
-    return Put::kNoMemory;
-  const Word mine = (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | static_cast<Word>(cell);
+  if (!window || block & 7) return Put::kNoMemory;
   const std::size_t granule = granule_of(block);
   for (auto& level : window->levels) {
     AtomicWord* table = level.load(std::memory_order_acquire);
@@ -129,17 +108,15 @@ Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder
   return Put::kNoMemory;
 }
 
-bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
+bool shadow::take_further(std::uintptr_t block, ShadowBlock* taken) noexcept {
   Window* window = window_of(block);
-  if (MALLARD_UNLIKELY(!window)) return false;
   const std::size_t granule = granule_of(block);
-  for (auto& level : window->levels) {
-    AtomicWord* table = level.load(std::memory_order_acquire);
+  for (unsigned i = 1; i < kLevels; ++i) {
+    AtomicWord* table = window->levels[i].load(std::memory_order_acquire);
     if (!table) return false;
     AtomicWord& word = table[granule];
     const Word there = word.load(std::memory_order_relaxed);
     if (!(there & kCellMask) || (there & kOffsetMask) != offset_of(block)) continue;
-    // Nobody else writes a word that a block has taken: a plain store.
     word.store(0, std::memory_order_relaxed);
     *taken = {there & kCellMask, there >> kLowShift};
     return true;
@@ -147,8 +124,8 @@ bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
   return false;
 }
 
-std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept {
-  return bits <= kLowBits ? 0 : read_high(block, bits - kLowBits, true) << kLowBits;
+std::uint64_t shadow_take_long(std::uintptr_t block, unsigned bits) noexcept {
+  return read_high(block, bits - kLowBits, true) << kLowBits;
 }
 
 namespace {

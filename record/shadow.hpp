@@ -9,9 +9,11 @@
 // 1024 have more bits: they stand in the level 0 words of the block's next granules, with cell 0.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "base/attributes.hpp"
 #include "record/size_ranges.hpp"
 
 namespace mallard::record {
@@ -35,14 +37,81 @@ bool shadow_init() noexcept;
 /// Forgets all blocks. \context reporter: no thread may put or take meanwhile
 void shadow_clear() noexcept;
 
+namespace shadow {
+
+using Word = std::uint32_t;
+using AtomicWord = std::atomic<Word>;
+
+inline constexpr unsigned kGranuleShift = 6, kWindowShift = 28, kAddressBits = 47;
+inline constexpr std::size_t kWindows = std::size_t{1} << (kAddressBits - kWindowShift);
+inline constexpr std::size_t kWindowWords = std::size_t{1} << (kWindowShift - kGranuleShift);
+inline constexpr unsigned kLevels = 8;  // a granule has 8 places where a block can begin
+inline constexpr Word kCellMask = (Word{1} << kCellBits) - 1;
+inline constexpr Word kOffsetMask = Word{7} << kCellBits;
+inline constexpr unsigned kLowShift = kCellBits + 3;
+
+struct Window {
+  std::atomic<AtomicWord*> levels[kLevels];  // made in order
+};
+extern Window* g_windows;
+
+constexpr std::size_t granule_of(std::uintptr_t block) noexcept {
+  return (block >> kGranuleShift) & (kWindowWords - 1);
+}
+constexpr Word offset_of(std::uintptr_t block) noexcept {
+  return static_cast<Word>((block >> 3) & 7) << kCellBits;
+}
+/// The block's word on level 0; nullptr: there is no such level.
+inline AtomicWord* first_word(std::uintptr_t block) noexcept {
+  const std::size_t index = block >> kWindowShift;
+  if (MALLARD_UNLIKELY(index >= kWindows)) return nullptr;
+  AtomicWord* table = g_windows[index].levels[0].load(std::memory_order_acquire);
+  return MALLARD_LIKELY(table != nullptr) ? &table[granule_of(block)] : nullptr;
+}
+Put put_further(std::uintptr_t block, Word mine, ShadowBlock* replaced) noexcept;
+bool take_further(std::uintptr_t block, ShadowBlock* taken) noexcept;
+bool put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) noexcept;
+
+}  // namespace shadow
+
+/// Fetches what booking the block will need, while its stack is captured. \context hot
+inline void shadow_expect(std::uintptr_t block) noexcept { __builtin_prefetch(shadow::first_word(block), 1); }
+
 /// \param remainder  of its size, shorter than `bits`
 /// \context hot: lock-free; rarely maps memory
-Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder, unsigned bits,
-               ShadowBlock* replaced) noexcept;
+inline Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder, unsigned bits,
+                      ShadowBlock* replaced) noexcept {
+  using namespace shadow;
+  if (MALLARD_UNLIKELY(bits > kLowBits) && !put_high(block, remainder >> kLowBits, bits - kLowBits))
+    return Put::kNoMemory;
+  const Word mine = (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell;
+  Word free = 0;
+  AtomicWord* word = first_word(block);
+  if (MALLARD_LIKELY(word && !(block & 7) && word->load(std::memory_order_relaxed) == 0) &&
+      MALLARD_LIKELY(
+          word->compare_exchange_strong(free, mine, std::memory_order_release, std::memory_order_relaxed)))
+    return Put::kNew;
+  return put_further(block, mine, replaced);
+}
+
 /// \return false if there is no block at that address \context hot
-bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept;
+inline bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
+  using namespace shadow;
+  AtomicWord* word = first_word(block);
+  if (MALLARD_UNLIKELY(!word)) return false;
+  const Word there = word->load(std::memory_order_relaxed);
+  if (!(there & kCellMask) || (there & kOffsetMask) != offset_of(block)) return take_further(block, taken);
+  // Nobody else writes a word that a block has taken: a plain store.
+  word->store(0, std::memory_order_relaxed);
+  *taken = {there & kCellMask, there >> kLowShift};
+  return true;
+}
+
+std::uint64_t shadow_take_long(std::uintptr_t block, unsigned bits) noexcept;
 /// The bits of the remainder above the word's, which has `bits` in all; takes them out. \context hot
-std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept;
+inline std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept {
+  return MALLARD_LIKELY(bits <= kLowBits) ? 0 : shadow_take_long(block, bits);
+}
 
 /// Calls `take` for each block that begins in [begin, end), ascending; `remainder` as far as `bits_of(cell)`
 /// says it goes. Does not commit memory. \context reporter

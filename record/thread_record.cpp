@@ -53,19 +53,17 @@ void move_out(CountEntry& entry, bool keep) noexcept {
   std::atomic_thread_fence(std::memory_order_release);
   const Counts counts{take(entry.allocated_bytes), take(entry.allocated_count), take(entry.freed_bytes),
                       take(entry.freed_count), take(entry.temporary_count)};
-  const std::uint64_t largest = take(entry.largest_bytes);
-  if (const std::uint32_t cell = take(entry.cell); cell && keep) {
-    add_to_cell(cell_at(cell), counts);
-    raise_to(cell_at(cell).largest_bytes, largest);
-  }
+  if (const std::uint32_t cell = take(entry.cell); cell && keep) add_to_cell(cell_at(cell), counts);
   entry.version.store((version | 1) + 1, std::memory_order_release);
 }
 
 void move_out(SiteEntry& entry, bool keep) noexcept {
   const std::int64_t delta = take(entry.delta), most = take(entry.most);
+  const std::uint64_t largest = take(entry.largest_bytes);
   const std::uint32_t site = take(entry.site);
   if (!site || !keep) return;
-  if (Level* level = level_of(site - 1)) add_to_level(*level, delta, most);
+  add_to_level(level_of(site - 1), delta, most);
+  raise_to(level_of(site - 1).largest_bytes, largest);
 }
 
 /// Empties a record; its counts go where they belong, or nowhere if they are of books that have ended.
@@ -152,6 +150,8 @@ MALLARD_NOINLINE CountEntry& replace_count_entry(ThreadRecord& record, std::uint
   CountEntry& entry = record.counts[cell % kCountEntries];
   LockGuard guard(record.lock);
   move_out(entry, is_current(record));
+  entry.site = cell_at(cell).site;
+  entry.range = cell_at(cell).range;
   entry.cell.store(cell, std::memory_order_relaxed);
   return entry;
 }

@@ -20,7 +20,8 @@
 namespace mallard::record {
 
 inline constexpr std::uint32_t kMaxThreadRecords = 4096;
-inline constexpr std::uint32_t kCountEntries = 512, kSiteEntries = 256, kFinderEntries = 512;
+inline constexpr std::uint32_t kCountEntries = 512, kSiteEntries = 256;
+inline constexpr unsigned kFinderBits = 9;
 /// A thread that is further off than this adds its live bytes to the process's and the site's at once: the
 /// peaks of what several threads use are this exact, for each thread.
 inline constexpr std::int64_t kMostUnseenBytes = 64 * 1024;
@@ -30,7 +31,9 @@ using OwnCount = std::atomic<std::uint64_t>;  ///< one writer
 struct alignas(64) CountEntry {
   std::atomic<std::uint32_t> version;  ///< odd while the entry moves
   std::atomic<std::uint32_t> cell;     ///< 0 = empty
-  OwnCount allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count, largest_bytes;
+  std::uint32_t site;                  ///< the cell's, for the owner
+  RangeId range;
+  OwnCount allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count;
 };
 static_assert(sizeof(CountEntry) == 64);
 
@@ -38,7 +41,9 @@ static_assert(sizeof(CountEntry) == 64);
 struct SiteEntry {
   std::atomic<std::uint32_t> site;  ///< + 1; 0 = empty
   std::atomic<std::int64_t> delta, most;
+  OwnCount largest_bytes;  ///< block
 };
+static_assert(sizeof(SiteEntry) == 32);
 
 struct ThreadRecord {
   std::atomic<std::uintptr_t> owner;       ///< address of its mallard_thread; 0 = nobody's
@@ -47,7 +52,7 @@ struct ThreadRecord {
   std::atomic<std::uintptr_t> last_block;  ///< newest of this thread, 0 = it is freed already
   std::atomic<std::int64_t> delta, most;   ///< as in SiteEntry, of the process
   OwnCount unknown_frees;
-  std::uint64_t finder[kFinderEntries];  ///< [site: 20][range: 9][cell: 22]
+  std::uint64_t finder[1 << kFinderBits];  ///< [site: 20][range + 1: 9][cell: 22]; 0 = empty
   SiteEntry sites[kSiteEntries];
   CountEntry counts[kCountEntries];
 };

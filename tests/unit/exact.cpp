@@ -291,6 +291,13 @@ TEST_CASE("exact: sizes at the ranges' ends and beyond 4 GiB come back as they w
   REQUIRE(live_blocks().empty());
 }
 
+TEST_CASE("exact: the first block of all, of site 0 and size 0") {
+  begin();
+  std::thread([] { exact_alloc(pointer(0x18'0000'0000), 0, at(0)); }).join();
+  REQUIRE(live_blocks().size() == 1);
+  REQUIRE(read()[0].allocated_count == 1);
+}
+
 TEST_CASE("exact: blocks of 8 bytes side by side, on both sides of a window's end") {
   begin();
   constexpr std::uintptr_t kEnd = 0x20'1000'0000, kFirst = kEnd - 8 * 100;
