@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stacks for exact mode: of two captures in a row in one thread, most of the root end is the same. Each capture
-// keeps the address and value of every memory word that unwinding read; the next one unwinds only down to a
-// frame that it meets again, and checks that all words behind it still hold the same values. Equal inputs make
-// an equal stack: exact, not a heuristic.
+// Stacks for exact mode: of two captures in a row in one thread, most of the root end is the same. Each
+// capture keeps the address and value of every memory word that unwinding read; the next one unwinds only
+// down to a frame that it meets again, and checks that all words behind it still hold the same values. Equal
+// inputs make an equal stack: exact, not a heuristic.
 #pragma once
 
 #include <cstddef>
@@ -23,11 +23,12 @@ std::size_t stack_memory_bytes() noexcept;  ///< sizeof(StackMemory)
 /// \context hot: any thread, signal handlers; keeps errno
 SiteId capture_site(const Caller& caller, StackMemory* memory) noexcept;
 
+/// Counted by each thread for itself and added up now and then: some hundreds per thread may be missing.
 struct IncrementalStats {
-  std::uint64_t captured;   ///< stacks
-  std::uint64_t joined;     ///< of them met the previous one
-  std::uint64_t walked;     ///< frames that were unwound
-  std::uint64_t checked, wrong;  ///< every 100th capture compared with a full unwind, where that is asked for
+  std::uint64_t captured;  ///< stacks
+  std::uint64_t joined;    ///< of them met the previous one of their thread
+  std::uint64_t walked;    ///< frames that were unwound, where no full walk was needed
+  std::uint64_t in_full;   ///< stacks that needed a full walk: foreign stacks, frames that no rule fits
 };
 IncrementalStats incremental_stats() noexcept;
 

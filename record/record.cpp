@@ -163,14 +163,12 @@ void before_fork() noexcept {
     return;  // also: other fork handlers may free samples while we hold the locks
   exact_before_fork();
   stacks_before_fork();
-  sites_before_fork();
   live_before_fork();
 }
 
 void after_fork_in_parent() noexcept {
   if (mallard_thread.inside == 1) {
     live_after_fork();
-    sites_after_fork();
     stacks_after_fork();
     exact_after_fork_in_parent();
   }

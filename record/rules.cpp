@@ -7,17 +7,25 @@ static_assert(PackedRule({RuleKind::kFromFrameSlot, true, -8, -16}, 65535).rule(
 static_assert(PackedRule({RuleKind::kFromSp, true, 1 << 20, -16}, 7).rule().frame_offset == -16);
 static_assert(PackedRule({RuleKind::kFromSp, true, 12, 0}, 7).rule().kind == RuleKind::kLibunwind);
 
-bool RuleTable::put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept {
+constinit RuleTable g_rules;
+
+std::uint32_t RuleTable::entry_of(std::uintptr_t code, bool make) noexcept {
   for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
     Entry& entry = entries_[i % kEntries];
     std::uintptr_t present = entry.code.load(std::memory_order_acquire);
+    if (present == 0 && !make) return kNone;
     if (present == 0 && entry.code.compare_exchange_strong(present, code)) present = code;
-    if (present != code) continue;
-    // Two threads may store for one address; a rule of an older generation is merely asked for again.
-    entry.rule.store(PackedRule(rule, generation).bits(), std::memory_order_release);
-    return true;
+    if (present == code) return static_cast<std::uint32_t>(i % kEntries);
   }
-  return false;
+  return kNone;
+}
+
+std::uint32_t RuleTable::put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept {
+  const std::uint32_t entry = entry_of(code, true);
+  // Two threads may store for one address; a rule of an older generation is merely asked for again.
+  if (entry != kNone)
+    entries_[entry].rule.store(PackedRule(rule, generation).bits(), std::memory_order_release);
+  return entry;
 }
 
 void RuleTable::expire_all() noexcept {

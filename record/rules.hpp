@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/attributes.hpp"
+
 namespace mallard::record {
 
 enum class RuleKind : std::uint8_t {
@@ -67,24 +69,37 @@ class RuleTable {
  public:
   constexpr RuleTable() noexcept = default;
 
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  static constexpr int kEntryBits = 17;
+
   /// \param code  an address within the instruction in question: for a return address, the byte before
-  /// \return false if no rule of the current generation is known \context hot
-  bool find(std::uintptr_t code, std::uint16_t generation, Rule* out) const noexcept {
+  /// \return the entry's number, which never changes; kNone if no rule of the current generation is known
+  /// \context hot
+  std::uint32_t find(std::uintptr_t code, std::uint16_t generation, Rule* out) const noexcept {
     for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
       const Entry& entry = entries_[i % kEntries];
       const std::uintptr_t present = entry.code.load(std::memory_order_acquire);
-      if (present == code) {
+      if (MALLARD_LIKELY(present == code)) {
         const PackedRule packed(entry.rule.load(std::memory_order_acquire));
         *out = packed.rule();
-        return packed.generation() == generation && out->kind != RuleKind::kUnset;
+        const bool known = packed.generation() == generation && out->kind != RuleKind::kUnset;
+        return MALLARD_LIKELY(known) ? static_cast<std::uint32_t>(i % kEntries) : kNone;
       }
-      if (present == 0) return false;
+      if (present == 0) return kNone;
     }
-    return false;
+    return kNone;
   }
 
-  /// \return false if there is no room near the address's place \context hot (slow path)
-  bool put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept;
+  /// \return the entry's number; kNone if there is no room near the address's place \context hot (slow path)
+  std::uint32_t put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept;
+
+  /// The entry of an address, whether its rule is known or not; makes one if `make`. \return kNone: none
+  /// \context hot
+  std::uint32_t entry_of(std::uintptr_t code, bool make) noexcept;
+  /// The address of an entry that one of the above returned. \context hot
+  std::uintptr_t code_at(std::uint32_t entry) const noexcept {
+    return entries_[entry].code.load(std::memory_order_relaxed);
+  }
 
   /// Of rules that hold now. \context hot
   std::uint16_t generation() const noexcept {
@@ -98,14 +113,16 @@ class RuleTable {
     std::atomic<std::uintptr_t> code{0};  // set once, never changed
     std::atomic<std::uint64_t> rule{0};   // a PackedRule; kUnset until the first is stored
   };
-  static constexpr int kEntryBits = 16, kProbes = 32;
+  static constexpr int kProbes = 32;
   static constexpr std::size_t kEntries = std::size_t{1} << kEntryBits;
   static std::size_t slot_of(std::uintptr_t code) noexcept {
     return static_cast<std::size_t>((code * 0x9e3779b97f4a7c15u) >> (64 - kEntryBits));
   }
 
-  Entry entries_[kEntries];  // 1 MiB, of which the kernel commits what is used
+  Entry entries_[kEntries];  // 2 MiB, of which the kernel commits what is used
   std::atomic<std::uint16_t> generation_{0};
 };
+
+extern RuleTable g_rules;  ///< of this process
 
 }  // namespace mallard::record

@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Call sites: one row per distinct stack, with what was allocated there since the start. Append-only and
-// bounded; found without a lock, inserted under one. What does not fit is booked on the overflow site.
+// Call sites: one row per distinct stack, which stands in the tree of contexts, and what was sampled there
+// since the start. Append-only, bounded, without locks. What does not fit is booked on the overflow site.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
+#include "record/context_tree.hpp"
 #include "record/stacks.hpp"
 
 namespace mallard::record {
 
 enum class SiteId : std::uint32_t {};
-inline constexpr SiteId kOverflowSite{0};  ///< stacks that found the table full
+inline constexpr SiteId kOverflowSite{0};  ///< stacks that found the tables full
 
-inline constexpr std::uint32_t kMaxSites = 1u << 16;
-inline constexpr std::uint32_t kMaxSitePcs = 4u << 20;  ///< return addresses of all stacks together
+inline constexpr std::uint32_t kMaxSites = 1u << 19;
+inline constexpr std::uint32_t kMaxSampledSites = 1u << 16;
+static_assert(kMaxSites <= 1u << kNodeSiteBits);
+
+struct Site {
+  std::atomic<NodeId> node;          ///< where its stack ends in the tree
+  std::atomic<std::uint32_t> depth;  ///< number of return addresses
+  std::atomic<std::uint32_t> sums;   ///< row of its sums; 0 = nothing was sampled here
+};
 
 /// Sums over the samples of a site; each sample of size x and weight w stands for w allocations.
 /// variance = sum of w (w - 1) x^2, the unbiased estimate for Poisson sampling (Horvitz-Thompson).
-struct Site {
-  std::uint64_t hash;
-  std::uint32_t first_pc;  ///< index into the table's array of return addresses
-  std::uint32_t depth;     ///< number of return addresses, leaf first
+struct SiteSums {
   std::atomic<double> allocated_bytes, allocated_bytes_variance;
   std::atomic<double> allocated_count, allocated_count_variance;
   std::atomic<std::uint64_t> samples;
@@ -32,10 +37,12 @@ struct Site {
 bool sites_init() noexcept;
 void sites_release() noexcept;  ///< gives back what sites_init() took \context init
 
-/// Finds or makes the site of a stack. \context hot (slow path)
+/// Finds or makes the site of a stack. \context hot: any thread, signal handlers
 SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept;
+/// The same for a stack that stands in the tree already. `node` kRoot: the overflow site
+SiteId site_at(NodeId node, int depth) noexcept;
 
-/// Books one sampled allocation on the site. \context hot (slow path)
+/// Books one sampled allocation on the site. \context hot: any thread, signal handlers
 void add_sample(SiteId site, std::uint64_t size, double weight) noexcept;
 
 /// The sums begin at 0 again; the sites stay. \context reporter
@@ -43,10 +50,10 @@ void sites_clear_sums() noexcept;
 
 std::uint32_t site_count() noexcept;  ///< sites in use; ids run from 0
 const Site& site(SiteId id) noexcept;
-const std::uintptr_t* site_pcs(const Site& site) noexcept;
+const SiteSums& site_sums(const Site& site) noexcept;  ///< all 0 if nothing was sampled there
+/// Writes its stack, leaf first: return addresses. \return how many were written: site.depth or, if less,
+/// `max`
+int copy_site_pcs(const Site& site, std::uintptr_t* to, int max) noexcept;
 std::uint64_t sites_own_bytes() noexcept;  ///< what is in memory of it \context reporter
-
-void sites_before_fork() noexcept;
-void sites_after_fork() noexcept;
 
 }  // namespace mallard::record

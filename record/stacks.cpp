@@ -4,14 +4,14 @@
 #include <atomic>
 
 #include "base/os.hpp"
+#include "record/code_addresses.hpp"
+#include "record/rule_lookup.hpp"
 #include "record/rules.hpp"
 #include "record/unwinder.hpp"
 #include "record/unwinder_memory.hpp"
 
 namespace mallard::record {
 namespace {
-
-constinit RuleTable rules;
 
 struct Counters {
   std::atomic<std::uint64_t> captured{0}, by_libunwind{0}, truncated{0}, rules{0}, dropped{0};
@@ -20,19 +20,24 @@ constinit Counters counters;
 
 void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
-/// \return false if it is unknown and cannot be asked for now
-bool rule_at(std::uintptr_t code, std::uint16_t generation, Rule* rule) noexcept {
-  if (MALLARD_LIKELY(rules.find(code, generation, rule))) return true;
+}  // namespace
+
+bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule, std::uint32_t* entry) noexcept {
+  *entry = RuleTable::kNone;
   Module module;
   if (!find_module(code, &module)) {
+    note_generated_code(code);
     *rule = {RuleKind::kNoInfo};  // generated code comes and goes without notice: never remembered
     return true;
   }
   if (!compile_rule(code, module, rule)) return false;
   count(counters.rules);
-  if (!rules.put(code, generation, *rule)) count(counters.dropped);
+  *entry = g_rules.put(code, generation, *rule);
+  if (*entry == RuleTable::kNone) count(counters.dropped);
   return true;
 }
+
+namespace {
 
 /// Registers of one frame, and the way to those of its caller.
 class Walk {
@@ -49,7 +54,8 @@ class Walk {
     for (*n = 0;;) {
       if (*n == max) return Result::kCut;
       Rule rule;
-      if (!rule_at(pc_ - (exact_ ? 0 : 1), generation_, &rule)) {
+      std::uint32_t entry;
+      if (!rule_at(pc_ - (exact_ ? 0 : 1), generation_, &rule, &entry)) {
         pcs[(*n)++] = pc_;
         return Result::kCut;
       }
@@ -84,19 +90,17 @@ class Walk {
     return true;
   }
 
-  /// No unwind information: a frame pointer is believed if it is near, as libunwind does.
   bool step_by_frame_pointer() noexcept {
-    constexpr std::uintptr_t kNear = 0x4000;
     std::uintptr_t frame;
-    if (frame_ - sp_ > kNear || frame_ % 8 != 0 || !stack_.read(frame_, &frame)) return false;
+    if (frame_ - sp_ > kNearFrameBytes || frame_ % 8 != 0 || !stack_.read(frame_, &frame)) return false;
     return enter(frame_ + 16, frame);
   }
 
   /// sp points at the ucontext_t that the kernel pushed; the pc in it is no return address.
   bool step_over_signal() noexcept {
-    constexpr std::uintptr_t kFrame = 120, kSp = 160, kPc = 168;
     std::uintptr_t sp;
-    if (!stack_.read(sp_ + kPc, &pc_) || !stack_.read(sp_ + kFrame, &frame_) || !stack_.read(sp_ + kSp, &sp))
+    if (!stack_.read(sp_ + kSignalPc, &pc_) || !stack_.read(sp_ + kSignalFrame, &frame_) ||
+        !stack_.read(sp_ + kSignalSp, &sp))
       return false;
     sp_ = sp;
     exact_ = true;
@@ -104,12 +108,8 @@ class Walk {
     return true;
   }
 
-  static std::uintptr_t offset(std::int32_t bytes) noexcept {
-    return static_cast<std::uintptr_t>(static_cast<std::intptr_t>(bytes));
-  }
-
   StackReader& stack_;
-  const std::uint16_t generation_ = rules.generation();
+  const std::uint16_t generation_ = g_rules.generation();
   std::uintptr_t pc_, sp_, frame_;
   bool exact_ = false;   ///< pc is the next instruction itself, not a return address
   bool jumped_ = false;  ///< the last step did not go up within one stack
@@ -138,7 +138,10 @@ int capture_stack(const Caller& caller, std::uintptr_t* pcs, int max) noexcept {
   return n;
 }
 
-void on_module_unloaded() noexcept { rules.expire_all(); }
+void on_module_unloaded() noexcept {
+  g_rules.expire_all();
+  begin_code_epoch();
+}
 
 StackStats stack_stats() noexcept {
   const auto value = [](const std::atomic<std::uint64_t>& c) noexcept {
@@ -149,7 +152,7 @@ StackStats stack_stats() noexcept {
 }
 
 std::uint64_t stacks_own_bytes() noexcept {
-  return os::resident_bytes(&rules, sizeof rules) + unwinder_own_bytes();
+  return os::resident_bytes(&g_rules, sizeof g_rules) + unwinder_own_bytes();
 }
 
 void stacks_before_fork() noexcept { unwinder_before_fork(); }

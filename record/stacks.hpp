@@ -25,7 +25,7 @@ struct Caller {
     return ::mallard::record::Caller{fa[1], reinterpret_cast<std::uintptr_t>(fa + 1), fa[0]}; \
   }(static_cast<std::uintptr_t*>(__builtin_frame_address(0))))
 
-inline constexpr int kMaxDepth = 128;  ///< frames kept; deeper stacks lose their root end
+inline constexpr int kMaxDepth = 256;  ///< frames kept; deeper stacks lose their root end
 
 struct StackStats {
   std::uint64_t captured;       ///< stacks taken

@@ -42,12 +42,6 @@ int note_module(dl_phdr_info* info, std::size_t, void*) noexcept {
   return 0;
 }
 
-struct OwnStack {
-  std::uintptr_t low, high;
-  int searches;
-};
-constinit thread_local OwnStack t_stack{};
-
 // A thread that lives on foreign stacks only must not read the maps for every capture.
 constexpr int kMaxSearches = 8;
 // The first thread's stack grows down into space that the kernel keeps free for it.
@@ -105,24 +99,26 @@ class MapsSearch {
   bool stack_name_ = false, found_ = false, done_ = false;
 };
 
+}  // namespace
+
+constinit thread_local OwnStack t_own_stack{};
+
 MALLARD_COLD std::uintptr_t search_own_stack(std::uintptr_t sp) noexcept {
-  if (t_stack.searches >= kMaxSearches) return 0;
-  ++t_stack.searches;
+  if (t_own_stack.searches >= kMaxSearches) return 0;
+  ++t_own_stack.searches;
   MapsSearch maps(sp);
   if (!maps.run()) return 0;
   // Of other threads, libc keeps the thread's descriptor at the top of its stack, whoever allocated it.
   const std::uintptr_t descriptor = address_of(__builtin_thread_pointer());
   if (maps.main_stack()) {
-    t_stack = {maps.start() - kGrowth, maps.end(), t_stack.searches};
+    t_own_stack = {maps.start() - kGrowth, maps.end(), t_own_stack.searches};
   } else if (sp < descriptor && descriptor < maps.end()) {
-    t_stack = {maps.start(), descriptor, kMaxSearches};  // fixed for the thread's life
+    t_own_stack = {maps.start(), descriptor, kMaxSearches};  // fixed for the thread's life
   } else {
     return 0;
   }
-  return t_stack.high;
+  return t_own_stack.high;
 }
-
-}  // namespace
 
 void modules_init() noexcept {
   if (!mallard_find_object) dl_iterate_phdr(note_module, nullptr);
@@ -141,11 +137,6 @@ bool find_module(std::uintptr_t code, Module* out) noexcept {
     return true;
   }
   return false;
-}
-
-std::uintptr_t own_stack_top(std::uintptr_t sp) noexcept {
-  if (MALLARD_LIKELY(sp - t_stack.low < t_stack.high - t_stack.low)) return t_stack.high;
-  return search_own_stack(sp);
 }
 
 bool StackReader::read_checked(std::uintptr_t address, std::uintptr_t* word) noexcept {

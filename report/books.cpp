@@ -51,13 +51,14 @@ void add_to(Estimate& total, const Estimate& part) noexcept {
 
 void read_site(std::uint32_t id, SiteRow& row) noexcept {
   const record::Site& site = record::site(record::SiteId{id});
+  const record::SiteSums& sums = record::site_sums(site);
   const auto get = [](const auto& value) { return value.load(std::memory_order_relaxed); };
   row.id = id;
-  row.depth = static_cast<int>(site.depth);
-  row.allocated_bytes = {get(site.allocated_bytes), get(site.allocated_bytes_variance), false, 0, 0};
-  row.allocated_count = {get(site.allocated_count), get(site.allocated_count_variance), false, 0, 0};
-  row.samples = get(site.samples);
-  row.largest_bytes = get(site.largest_bytes);
+  row.depth = static_cast<int>(get(site.depth));
+  row.allocated_bytes = {get(sums.allocated_bytes), get(sums.allocated_bytes_variance), false, 0, 0};
+  row.allocated_count = {get(sums.allocated_count), get(sums.allocated_count_variance), false, 0, 0};
+  row.samples = get(sums.samples);
+  row.largest_bytes = get(sums.largest_bytes);
 }
 
 /// Indices into the rows, by a figure of theirs, largest first.

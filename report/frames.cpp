@@ -21,8 +21,9 @@ std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count
   if (!symbols) return {};
   std::size_t n = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    const record::Site& site = record::site(record::SiteId{rows[i].id});
-    for (int f = 0; f < rows[i].depth; ++f) symbols[n++].pc = record::site_pcs(site)[f];
+    std::uintptr_t pcs[record::kMaxDepth];
+    const int depth = record::copy_site_pcs(record::site(record::SiteId{rows[i].id}), pcs, rows[i].depth);
+    for (int f = 0; f < depth; ++f) symbols[n++].pc = pcs[f];
   }
   for (const LedgerDetail& detail : details)
     if (detail.mapper != 0) symbols[n++].pc = detail.mapper;
@@ -87,9 +88,10 @@ bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
     SiteRow& row = rows[i];
     auto** frames = arena.array<const Frame*>(static_cast<std::size_t>(row.depth));
     if (!frames) return false;
-    const record::Site& site = record::site(record::SiteId{row.id});
+    std::uintptr_t pcs[record::kMaxDepth];
+    const int depth = record::copy_site_pcs(record::site(record::SiteId{row.id}), pcs, row.depth);
     for (int f = 0; f < row.depth; ++f) {
-      const Symbol* symbol = find_symbol_of(distinct, record::site_pcs(site)[f]);
+      const Symbol* symbol = f < depth ? find_symbol_of(distinct, pcs[f]) : nullptr;
       frames[f] = symbol ? &shared[symbol - distinct.data()] : &unknown;
     }
     row.frames = frames;

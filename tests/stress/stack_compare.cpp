@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A preload library that takes the stack of every 16th malloc twice, by rules and by a full unwind of
-// libunwind, and compares. At exit it writes the counts to descriptor 2; status 99 if any differ.
+// A preload library that takes the stack of every malloc as exact mode does, incrementally, and compares
+// every 100th of them with what a full unwind of libunwind says, and with a full walk by rules. At exit it
+// writes the counts to descriptor 2; status 99 if any differ.
 //   LD_PRELOAD=libstack_compare.so sqlite3 ...
 #include <dlfcn.h>
 #include <unistd.h>
@@ -10,6 +11,8 @@
 #include <cstring>
 
 #include "base/text.hpp"
+#include "record/incremental.hpp"
+#include "record/site_table.hpp"
 #include "record/stacks.hpp"
 #include "record/unwinder.hpp"
 
@@ -20,24 +23,53 @@ extern "C" void* __libc_malloc(std::size_t);
 
 namespace {
 
-constinit std::atomic<std::uint64_t> calls{0}, compared{0}, different{0};
+constexpr std::uint64_t kEvery = 100;
+constinit std::atomic<std::uint64_t> compared{0}, different{0}, overflow{0}, turned_away{0};
 constinit thread_local bool t_busy = false;
+constinit thread_local std::uint64_t t_calls = 0;
+// One row of this buffer for each thread, by turns: what a row holds of another thread must do no harm,
+// either.
+constexpr std::size_t kRows = 64, kRowBytes = 64 * 1024;
+alignas(64) constinit char g_rows[kRows][kRowBytes];
+constinit std::atomic<std::uint32_t> g_next_row{0};
+constinit thread_local char* t_row = nullptr;
+
+StackMemory* memory_of_thread() {
+  if (!t_row) {
+    const std::uint32_t row = g_next_row.fetch_add(1);
+    if (row >= kRows) return nullptr;
+    t_row = g_rows[row];
+  }
+  return reinterpret_cast<StackMemory*>(t_row);
+}
+
+bool same(const std::uintptr_t* a, int n, const std::uintptr_t* b, int m) {
+  return n == m && std::memcmp(a, b, static_cast<std::size_t>(n) * sizeof a[0]) == 0;
+}
 
 __attribute__((noinline)) void compare(const Caller& caller) {
+  const SiteId site = capture_site(caller, memory_of_thread());
+  if (++t_calls % kEvery != 0) return;
   std::uintptr_t by_rules[kMaxDepth], by_libunwind[kMaxDepth];
-  const int n = capture_stack(caller, by_rules, kMaxDepth);
+  if (site == kOverflowSite) {
+    overflow.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  const int n = copy_site_pcs(record::site(site), by_rules, kMaxDepth);
   StackReader stack(caller.return_slot);
   bool truncated;
   const int m = unwind_fully(caller, stack, by_libunwind, kMaxDepth, &truncated);
-  if (m == 0) return;
-  compared.fetch_add(1, std::memory_order_relaxed);
-  if (n == m && std::memcmp(by_rules, by_libunwind, static_cast<std::size_t>(n) * sizeof by_rules[0]) == 0)
+  if (m == 0) {
+    turned_away.fetch_add(1, std::memory_order_relaxed);
     return;
+  }
+  compared.fetch_add(1, std::memory_order_relaxed);
+  if (same(by_rules, n, by_libunwind, m)) return;
   if (different.fetch_add(1, std::memory_order_relaxed) >= 5) return;
   FixedText<400> text;
   text.add("stack_compare: ")
       .add_unsigned(static_cast<std::uint64_t>(n))
-      .add(" frames by rules, ")
+      .add(" frames incrementally, ")
       .add_unsigned(static_cast<std::uint64_t>(m))
       .add(" by libunwind");
   for (int i = 0; i < n && i < m; ++i) {
@@ -58,11 +90,18 @@ __attribute__((noinline)) void compare(const Caller& caller) {
   (void)!write(2, text.view().data(), text.size());
 }
 
+constinit bool ready = false;
+
 struct Report {
-  Report() { stacks_init(); }
+  Report() {
+    if (!sites_init() || stack_memory_bytes() > kRowBytes) _exit(98);
+    stacks_init();
+    ready = true;
+  }
   ~Report() {
-    FixedText<200> text;
+    FixedText<400> text;
     const StackStats stats = stack_stats();
+    const IncrementalStats incremental = incremental_stats();
     text.add("stack_compare: ")
         .add_unsigned(compared)
         .add(" compared, ")
@@ -73,7 +112,21 @@ struct Report {
         .add_unsigned(stats.truncated)
         .add(" truncated, ")
         .add_unsigned(stats.by_libunwind)
-        .add(" by libunwind\n");
+        .add(" by libunwind, ")
+        .add_unsigned(overflow)
+        .add(" without room; ")
+        .add_unsigned(incremental.captured)
+        .add(" captures, ")
+        .add_unsigned(incremental.joined)
+        .add(" joined, ")
+        .add_unsigned(incremental.in_full)
+        .add(" in full, ")
+        .add_unsigned(incremental.walked)
+        .add(" frames walked, ")
+        .add_unsigned(site_count())
+        .add(" sites, ")
+        .add_unsigned(sites_own_bytes() >> 10)
+        .add(" KiB\n");
     (void)!write(2, text.view().data(), text.size());
     if (different) _exit(99);
   }
@@ -83,7 +136,7 @@ Report report;
 }  // namespace
 
 MALLARD_EXPORT void* malloc(std::size_t bytes) {
-  if (!t_busy && calls.fetch_add(1, std::memory_order_relaxed) % 16 == 0) {
+  if (!t_busy && ready) {
     t_busy = true;
     compare(MALLARD_CALLER());
     t_busy = false;

@@ -79,16 +79,20 @@ TEST_CASE("site table: equal stacks share one id, others do not") {
   REQUIRE(intern_site(a, 2) != first);
   const Site& s = site(first);
   REQUIRE(s.depth == 3);
-  REQUIRE(site_pcs(s)[2] == 0x3000);
+  std::uintptr_t pcs[4];
+  REQUIRE(copy_site_pcs(s, pcs, 4) == 3);
+  REQUIRE((pcs[0] == 0x1000 && pcs[1] == 0x2000 && pcs[2] == 0x3000));
+  REQUIRE(copy_site_pcs(s, pcs, 2) == 2);
 }
 
 TEST_CASE("site table: sums and their variance") {
   prepare();
   const std::uintptr_t pcs[] = {0x77001};
   const SiteId id = intern_site(pcs, 1);
+  REQUIRE(site_sums(site(id)).samples.load() == 0);
   add_sample(id, 100, 10);
   add_sample(id, 50, 2);
-  const Site& s = site(id);
+  const SiteSums& s = site_sums(site(id));
   REQUIRE(s.allocated_bytes.load() == 1100);
   REQUIRE(s.allocated_count.load() == 12);
   REQUIRE(s.allocated_bytes_variance.load() == 10. * 9 * 100 * 100 + 2. * 1 * 50 * 50);
@@ -113,7 +117,7 @@ TEST_CASE("site table: threads that insert the same stacks agree on the ids") {
   REQUIRE(ids[0] == ids[1]);
   REQUIRE(ids[0] == ids[2]);
   REQUIRE(std::set<SiteId>(ids[0].begin(), ids[0].end()).size() == kStacks);
-  REQUIRE(site(ids[0][7]).samples.load() == 3);
+  REQUIRE(site_sums(site(ids[0][7])).samples.load() == 3);
 }
 
 static LiveBlock block_at(std::uintptr_t address, std::uint64_t size) { return {address, size, 2, 1, SiteId{1}, 0}; }

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules as walks need them: from the table, and from libunwind where the table has none.
+#pragma once
+
+#include <cstdint>
+
+#include "base/attributes.hpp"
+#include "record/rules.hpp"
+
+namespace mallard::record {
+
+/// Asks for the rule of an address that is not in the table, and stores it there.
+/// \return false if this thread is inside the unwinder already \context hot (slow path)
+MALLARD_COLD bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule,
+                           std::uint32_t* entry) noexcept;
+
+/// \param entry  where it stands in the table; kNone: nowhere, as the rules of generated code
+/// \return false if it is unknown and cannot be asked for now \context hot
+inline bool rule_at(std::uintptr_t code, std::uint16_t generation, Rule* rule,
+                    std::uint32_t* entry) noexcept {
+  *entry = g_rules.find(code, generation, rule);
+  return MALLARD_LIKELY(*entry != RuleTable::kNone) || ask_rule(code, generation, rule, entry);
+}
+
+/// Without unwind information a frame pointer is believed if it is near, as libunwind does.
+inline constexpr std::uintptr_t kNearFrameBytes = 0x4000;
+/// Where the kernel's signal frame keeps registers, from its begin.
+inline constexpr std::uintptr_t kSignalFrame = 120, kSignalSp = 160, kSignalPc = 168;
+
+inline std::uintptr_t offset(std::int32_t bytes) noexcept {
+  return static_cast<std::uintptr_t>(static_cast<std::intptr_t>(bytes));
+}
+
+}  // namespace mallard::record
