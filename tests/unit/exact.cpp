@@ -399,3 +399,105 @@ TEST_CASE("exact: reading while threads book never shows more freed than allocat
   REQUIRE(all.allocated_bytes == all.freed_bytes);
   REQUIRE(all.allocated_count == all.freed_count);
 }
+
+namespace {
+
+/// What the storm's handler does: a short-lived block in an address range of its own, and one that stays.
+std::atomic<std::uint64_t> g_in_handler{0};
+void storm(int) {
+  const std::uint64_t n = g_in_handler.fetch_add(1);
+  exact_alloc(pointer(0x71'0000'0000 + n * 48), 40, at(1));
+  if (n % 2) exact_free(pointer(0x71'0000'0000 + n * 48));
+}
+
+}  // namespace
+
+TEST_CASE("exact: signal handlers that interrupt booking book what they do themselves") {
+  begin();
+  g_in_handler = 0;
+  struct sigaction action {
+  }, before;
+  action.sa_handler = storm;
+  sigaction(SIGALRM, &action, &before);
+  timer_t timer;
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGALRM;
+  REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+  const itimerspec often{{0, 50'000}, {0, 50'000}};
+  timer_settime(timer, 0, &often, nullptr);
+  std::uint64_t mine = 0;
+  while (g_in_handler < 2000 && mine < 50'000'000) {
+    const std::uintptr_t address = 0x70'0000'0000 + mine % 5000 * 32;
+    exact_alloc(pointer(address), mine % 33, at(2 + mine % 30));
+    exact_free(pointer(address));
+    ++mine;
+  }
+  timer_delete(timer);
+  sigaction(SIGALRM, &before, nullptr);
+  const std::uint64_t handled = g_in_handler;
+  ExactCounts all;
+  const auto sites = read(&all);
+  CAPTURE(handled, mine);
+  REQUIRE(handled > 0);
+  REQUIRE(sites[1].allocated_count == handled);
+  REQUIRE(sites[1].freed_count == handled / 2);
+  REQUIRE(all.allocated_count == handled + mine);
+  REQUIRE(all.freed_count == handled / 2 + mine);
+  REQUIRE(all.allocated_bytes - all.freed_bytes == (handled - handled / 2) * 40);
+  REQUIRE(live_blocks().size() == handled - handled / 2);
+  REQUIRE(mallard_thread.inside == 0);
+}
+
+#ifndef __SANITIZE_THREAD__  // does not let a forked child of a program with threads go on
+TEST_CASE("exact: a forked child has the books of all threads and goes on with its own") {
+  begin();
+  Program program(7);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> turns{0};
+  std::vector<std::thread> threads;  // their counts move all the time, what they have live does not
+  for (std::uintptr_t t = 0; t < 2; ++t)
+    threads.emplace_back([&, t] {
+      exact_alloc(pointer(0x73'0000'0000 + t * 64), 50, at(0));
+      for (std::uintptr_t i = 0; !stop; ++i) {
+        const std::uintptr_t address = 0x74'0000'0000 + t * 0x100'0000 + i % 1000 * 32;
+        exact_alloc(pointer(address), i % 2000, at(2 + i % 30));
+        exact_free(pointer(address));
+        ++turns;
+      }
+    });
+  while (turns < 5000) std::this_thread::yield();
+  for (int i = 0; i < 50; ++i)
+    exact_alloc(pointer(0x72'0000'0000 + static_cast<unsigned>(i) * 64), 50, at(1));
+  int wrong = 0;
+  for (int round = 0; round < 30; ++round) {
+    exact_before_fork();
+    const pid_t child = fork();
+    if (child == 0) {
+      exact_after_fork_in_parent();
+      exact_after_fork_in_child(false);
+      exact_free(pointer(0x72'0000'0000));
+      exact_alloc(pointer(0x75'0000'0000), 10, at(1));
+      ExactCounts all{};
+      const auto sites = read(&all);
+      // A thread may have been between the two counts of one call: one block each, of 2000 bytes at most.
+      const auto live = static_cast<std::int64_t>(all.allocated_bytes - all.freed_bytes);
+      const bool good = sites[0].allocated_count == 2 && sites[1].allocated_count == 51 &&
+                        sites[1].freed_count == 1 && live >= 49 * 50 + 10 + 100 - 4000 &&
+                        live <= 49 * 50 + 10 + 100 + 4000 && exact_trouble().unbooked == 0;
+      _exit(good ? 0 : 1);
+    }
+    exact_after_fork_in_parent();
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    wrong += status != 0;
+  }
+  stop = true;
+  for (std::thread& t : threads) t.join();
+  REQUIRE(wrong == 0);
+  ExactCounts all;
+  read(&all);
+  REQUIRE(all.allocated_bytes - all.freed_bytes == 50 * 50 + 100);
+  REQUIRE(all.allocated_count - all.freed_count == 52);
+}
+#endif
