@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A census of the allocator's heap, for the ledger: which memory holds live blocks, which is the allocator's own.
-// The host runs on meanwhile: what a census says of memory that changes under it is a moment old, never a crash.
+// A census of the allocator's heap, for the ledger: which memory holds live blocks, which is the allocator's
+// own. The host runs on meanwhile: what a census says of memory that changes under it is a moment old, never
+// a crash.
 #pragma once
 
 #include <cstddef>
@@ -19,30 +20,43 @@ enum class UnitKind : std::uint8_t {
   kNotExamined,  ///< left out to keep the census short; samples inside count for the examined ones
 };
 
-/// The smallest piece of memory that an allocator can give back as a whole: a slab or large extent of jemalloc,
-/// a page of mimalloc, 4 KiB of glibc's heap. Pieces without a live block are not reported: they are free.
+/// The smallest piece of memory that an allocator can give back as a whole: a slab or large extent of
+/// jemalloc, a page of mimalloc, 4 KiB of glibc's heap. Pieces without a live block are not reported: they
+/// are free.
 struct Unit {
-  std::uintptr_t begin, end;     ///< any alignment; units do not overlap
+  std::uintptr_t begin, end;  ///< any alignment; units do not overlap
   UnitKind kind;
   std::uint64_t block_bytes;     ///< size class of the blocks; 0 = various sizes
   std::uint64_t live_bytes;      ///< usable bytes of the live blocks, as far as they lie in [begin, end)
   std::uint64_t overhead_bytes;  ///< headers between the blocks
 };
 
+/// What exact books say of a block that looks live.
+enum class Booked : std::uint8_t { kUnknown, kLive, kFree };
+
+/// For allocators that are asked block by block; what is told of a block comes before the unit that it begins
+/// in.
+struct BlockBooks {
+  Booked (*look_up)(std::uintptr_t block, void* opaque);  ///< ascending, as far as a heap is walked in one go
+  /// The block that was looked up last counts as live.
+  void (*take)(std::uintptr_t block, std::uint64_t usable_bytes, void* opaque);
+};
+
 struct CensusRequest {
-  std::span<const AddressRange> heap;              ///< mapped memory of the allocator, ascending
-  std::span<const AddressRange> resident;          ///< the part of it that is in memory, ascending; other pages
-                                                   ///< must not be read: that would bring them in
+  std::span<const AddressRange> heap;      ///< mapped memory of the allocator, ascending
+  std::span<const AddressRange> resident;  ///< the part of it that is in memory, ascending; other pages
+                                           ///< must not be read: that would bring them in
   std::span<const std::uintptr_t> sampled_blocks;  ///< blocks that were live a moment ago, ascending
   std::uint64_t budget_bytes;                      ///< how much of the heap may be read to find the blocks
   void (*take)(const Unit& unit, void* opaque);    ///< called for each unit, in no particular order
   void* opaque;
+  const BlockBooks* books = nullptr;  ///< if every block is booked
 };
 
 struct CensusResult {
-  bool done;                          ///< false: this allocator or version cannot be asked; `why_not` says why
-  const char* why_not;                ///< one clause, lower case
-  const char* unit_name;              ///< what the field calls a unit: "slab", "page of mimalloc", "4 KiB page"
+  bool done;              ///< false: this allocator or version cannot be asked; `why_not` says why
+  const char* why_not;    ///< one clause, lower case
+  const char* unit_name;  ///< what the field calls a unit: "slab", "page of mimalloc", "4 KiB page"
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that the census had to take for live
   std::uint64_t reads, raced;         ///< looks into the heap, and how many of them met memory that changed
 };

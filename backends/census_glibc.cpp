@@ -33,6 +33,7 @@ class Census {
   std::uintptr_t walk_stretch(std::uintptr_t from, std::uintptr_t stop, const Piece& piece) noexcept;
   std::uintptr_t stretch_end(std::uintptr_t from, std::uintptr_t end) noexcept;
   void settle(const Chunk& chunk) noexcept;
+  bool is_free(const Chunk& chunk, bool sampled) noexcept;
   bool is_chain(std::uintptr_t at, const Piece& piece) noexcept;
   std::uintptr_t resync(std::uintptr_t from, const Piece& piece) noexcept;
   std::size_t sample_from(std::uintptr_t at) const noexcept;
@@ -95,7 +96,10 @@ void Census::survey() noexcept {
 
 void Census::take_mapped_block(const Piece& piece) noexcept {
   const std::uint64_t usable = piece.end - piece.first - 16;
-  tally_.emit(piece.begin, piece.end, UnitKind::kBlocks, usable, piece.first + 16 - piece.begin, usable);
+  const std::uintptr_t block = piece.first + 16;
+  if (request_.books && request_.books->look_up(block, request_.opaque) != Booked::kFree)
+    request_.books->take(block, usable, request_.opaque);
+  tally_.emit(piece.begin, piece.end, UnitKind::kBlocks, usable, block - piece.begin, usable);
 }
 
 std::size_t Census::sample_from(std::uintptr_t at) const noexcept {
@@ -163,14 +167,27 @@ void Census::settle(const Chunk& chunk) noexcept {
     sampled ? ++met_ : ++missed_;
     go_to_sample(sample_ + 1);
   }
-  if (chunk.size <= kLargestCached && !sampled) {
-    if (lists_.holds(chunk)) return;
-    if (chunk.size == kThreadCacheChunk && lists_.is_thread_cache(chunk.at)) {
-      tally_.add_metadata(chunk.at, chunk.size);
-      return;
-    }
+  if (!request_.books) {
+    if (!is_free(chunk, sampled)) tally_.add_live(chunk.at, chunk.size);
+    return;
   }
-  tally_.add_live(chunk.at, chunk.size);
+  const Booked booked = request_.books->look_up(chunk.at + 16, request_.opaque);
+  if (booked == Booked::kFree) {
+    if (chunk.size == kThreadCacheChunk && lists_.is_thread_cache(chunk.at))
+      tally_.add_metadata(chunk.at, chunk.size);
+  } else if (booked == Booked::kLive || !is_free(chunk, sampled)) {
+    request_.books->take(chunk.at + 16, chunk.size - 8, request_.opaque);
+    tally_.add_live(chunk.at, chunk.size);
+  }
+}
+
+/// On a list of free blocks, or glibc's own, which is counted then.
+bool Census::is_free(const Chunk& chunk, bool sampled) noexcept {
+  if (chunk.size > kLargestCached || sampled) return false;
+  if (lists_.holds(chunk)) return true;
+  if (chunk.size != kThreadCacheChunk || !lists_.is_thread_cache(chunk.at)) return false;
+  tally_.add_metadata(chunk.at, chunk.size);
+  return true;
 }
 
 /// Walks the chunks from `from` until one begins at `stop` or later. \return that one, or where the piece

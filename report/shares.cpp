@@ -15,11 +15,6 @@ constexpr std::uint16_t kMaxStrata = 4096;
 constexpr std::uint64_t kLargeBlockBytes = 64 * 1024;
 constexpr std::uint32_t kLeftOut = UINT32_MAX;  // a block in memory that was not examined
 
-constexpr std::uintptr_t page_of(std::uintptr_t address) noexcept { return address & ~(kPageBytes - 1); }
-constexpr std::uintptr_t page_end_of(std::uintptr_t address) noexcept {
-  return align_up(address, kPageBytes);
-}
-
 /// Four ranges to each doubling, as size classes have.
 std::uint64_t range_of(std::uint64_t bytes) noexcept {
   const auto doubling = static_cast<std::uint64_t>(std::bit_width(bytes)) - 1;
@@ -51,80 +46,14 @@ std::uint8_t group_of(const Unit& unit) noexcept {
 
 bool Shares::begin(std::span<const SampledBlock> blocks) noexcept {
   blocks_ = blocks;
-  const std::uint64_t bytes =
-      runs_.empty() ? 0 : runs_.back().before + (runs_.back().end - runs_.back().begin);
-  pages_ = arena_.array<Page>(bytes / kPageBytes + 1);
   pieces_of_ = arena_.array<std::uint32_t>(blocks.size() + 1);
   piece_room_ = static_cast<std::uint32_t>(blocks.size()) * 2 + 64;
   pieces_ = arena_.array<Piece>(piece_room_);
   strata_ = arena_.array<Stratum>(kMaxStrata);
   stratum_table_ = arena_.array<std::uint16_t>(kTableSlots);
-  if (!pages_ || !pieces_of_ || !pieces_ || !strata_ || !stratum_table_) return false;
+  if (!pages_.begin(arena_) || !pieces_of_ || !pieces_ || !strata_ || !stratum_table_) return false;
   stratum_count_ = 1;  // 0: blocks that the census did not meet
   return true;
-}
-
-/// The run that holds `address` or, if none does, the next one. Units mostly ascend: look near the last
-/// first.
-std::size_t Shares::run_at(std::uintptr_t address) noexcept {
-  std::size_t i = run_hint_;
-  if (i >= runs_.size() || (i > 0 && runs_[i - 1].end > address)) i = runs_.size();
-  for (int step = 0; step < 4 && i < runs_.size() && runs_[i].end <= address; ++step) ++i;
-  if (i >= runs_.size() || runs_[i].end <= address)
-    i = static_cast<std::size_t>(
-        std::upper_bound(runs_.begin(), runs_.end(), address,
-                         [](std::uintptr_t a, const ResidentRun& run) { return a < run.end; }) -
-        runs_.begin());
-  run_hint_ = i;
-  return i;
-}
-
-std::uint64_t Shares::resident(std::uintptr_t begin, std::uintptr_t end) noexcept {
-  std::uint64_t bytes = 0;
-  for (std::size_t i = begin < end ? run_at(begin) : runs_.size(); i < runs_.size() && runs_[i].begin < end;
-       ++i)
-    bytes += std::min(end, runs_[i].end) - std::max(begin, runs_[i].begin);
-  return bytes;
-}
-
-/// What is known of a page that is in memory; nullptr if it is not.
-Shares::Page* Shares::page_at(std::uintptr_t address) noexcept {
-  const std::size_t i = run_at(address);
-  if (i >= runs_.size() || runs_[i].begin > address) return nullptr;
-  return &pages_[(runs_[i].before + (page_of(address) - runs_[i].begin)) / kPageBytes];
-}
-
-/// The first unit on a page takes all of it.
-std::uint64_t Shares::pin_shared(std::uintptr_t page) noexcept {
-  Page* const p = page_at(page);
-  if (!p || p->pinned) return 0;
-  p->pinned = true;
-  return kPageBytes;
-}
-
-/// Resident bytes of the pages that a unit touches and no unit before it.
-std::uint64_t Shares::pin(std::uintptr_t begin, std::uintptr_t end) noexcept {
-  const std::uintptr_t whole_begin = page_end_of(begin), whole_end = page_of(end);
-  if (whole_begin > whole_end) return pin_shared(page_of(begin));
-  std::uint64_t bytes = resident(whole_begin, whole_end);
-  if (begin != whole_begin) bytes += pin_shared(page_of(begin));
-  if (end != whole_end) bytes += pin_shared(whole_end);
-  return bytes;
-}
-
-/// Metadata counts by bytes. Where it lies on a page with blocks, that is found out at the end.
-void Shares::note_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept {
-  metadata_ += static_cast<double>(resident(begin, end));
-  const auto part_of_page = [this](std::uintptr_t from, std::uintptr_t to) {
-    Page* const p = page_at(from);
-    if (p)
-      p->metadata_bytes =
-          static_cast<std::uint16_t>(std::min<std::uint64_t>(p->metadata_bytes + (to - from), kPageBytes));
-  };
-  const std::uintptr_t whole_begin = page_end_of(begin), whole_end = page_of(end);
-  if (whole_begin > whole_end) return part_of_page(begin, end);
-  if (begin != whole_begin) part_of_page(begin, whole_begin);
-  if (end != whole_end) part_of_page(whole_end, end);
 }
 
 std::uint16_t Shares::stratum_of(const Unit& unit) noexcept {
@@ -179,7 +108,7 @@ void Shares::add_piece(std::size_t block, std::uint16_t stratum, const Piece& pa
 }
 
 void Shares::take_blocks(const Unit& unit) noexcept {
-  const auto resident_bytes = static_cast<double>(pin(unit.begin, unit.end));
+  const auto resident_bytes = static_cast<double>(pages_.pin(unit.begin, unit.end));
   const double live = std::min(static_cast<double>(unit.live_bytes), resident_bytes);
   const double overhead = std::min(static_cast<double>(unit.overhead_bytes), resident_bytes - live);
   const std::uint16_t k = stratum_of(unit);
@@ -195,10 +124,11 @@ void Shares::take_blocks(const Unit& unit) noexcept {
     const std::uintptr_t asked_to = std::clamp(block.begin + block.asked_bytes, from, to);
     if (to <= from) continue;
     const double part = std::min(1.0, static_cast<double>(to - from) / static_cast<double>(unit.live_bytes));
-    const double usable = static_cast<double>(resident(from, to));
-    add_piece(i, k,
-              {0, k, 0, 0, resident_bytes * part, live * part, usable,
-               static_cast<double>(resident(from, asked_to)), (resident_bytes - live - overhead) * part});
+    const double usable = static_cast<double>(pages_.resident(from, to));
+    add_piece(
+        i, k,
+        {0, k, 0, 0, resident_bytes * part, live * part, usable,
+         static_cast<double>(pages_.resident(from, asked_to)), (resident_bytes - live - overhead) * part});
   }
 }
 
@@ -216,9 +146,9 @@ void Shares::take(const Unit& unit) noexcept {
     case UnitKind::kBlocks:
       return take_blocks(unit);
     case UnitKind::kMetadata:
-      return note_metadata(unit.begin, unit.end);
+      return pages_.note_metadata(unit.begin, unit.end);
     case UnitKind::kNotExamined:
-      not_examined_ += static_cast<double>(resident(unit.begin, unit.end));
+      not_examined_ += static_cast<double>(pages_.resident(unit.begin, unit.end));
       for (std::size_t i = first_block(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i)
         leave_out(i);
   }
@@ -231,21 +161,11 @@ void Shares::add_uncovered() noexcept {
     if (pieces_of_[i] != 0 || block.usable_bytes == 0) continue;
     ++uncovered_;
     const std::uintptr_t end = block.begin + block.usable_bytes;
-    const auto pages = static_cast<double>(resident(page_of(block.begin), page_end_of(end)));
-    const auto usable = static_cast<double>(resident(block.begin, end));
-    const auto asked = static_cast<double>(resident(block.begin, block.begin + block.asked_bytes));
+    const auto pages = static_cast<double>(pages_.resident(page_of(block.begin), page_end_of(end)));
+    const auto usable = static_cast<double>(pages_.resident(block.begin, end));
+    const auto asked = static_cast<double>(pages_.resident(block.begin, block.begin + block.asked_bytes));
     add_piece(i, 0, {0, 0, 0, 0, pages, usable, usable, asked, pages - usable});
   }
-}
-
-/// Metadata that lies on pages with blocks: those pages are pinned as a whole.
-double Shares::pinned_metadata() const noexcept {
-  const std::uint64_t bytes =
-      runs_.empty() ? 0 : runs_.back().before + (runs_.back().end - runs_.back().begin);
-  std::uint64_t sum = 0;
-  for (std::uint64_t i = 0; i < bytes / kPageBytes; ++i)
-    if (pages_[i].pinned) sum += pages_[i].metadata_bytes;
-  return static_cast<double>(sum);
 }
 
 /// Memory that was not examined is taken to be like the rest: where sizes are mixed it holds free memory too;
@@ -274,8 +194,8 @@ bool Shares::finish(std::uint64_t heap_resident, std::span<SiteShare> sites, Hea
   *totals = {};
   add_uncovered();
   if (out_of_memory_) return false;
-  const double on_pinned_pages = pinned_metadata();
-  totals->metadata = metadata_ - on_pinned_pages;
+  const double on_pinned_pages = pages_.pinned_metadata();
+  totals->metadata = pages_.metadata() - on_pinned_pages;
   const double heap = static_cast<double>(heap_resident) - totals->metadata;
   totals->examined = heap > 0 ? std::clamp(1 - not_examined_ / heap, 0.0, 1.0) : 1;
   const double headers = on_pinned_pages + scale_up(heap, totals);

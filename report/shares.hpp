@@ -8,7 +8,7 @@
 
 #include "backends/census.hpp"
 #include "report/calibration.hpp"
-#include "report/residency.hpp"
+#include "report/unit_pages.hpp"
 
 namespace mallard::report {
 
@@ -36,7 +36,7 @@ struct HeapTotals {
 
 class Shares {
  public:
-  Shares(Arena& arena, std::span<const ResidentRun> runs) noexcept : arena_(arena), runs_(runs) {}
+  Shares(Arena& arena, std::span<const ResidentRun> runs) noexcept : arena_(arena), pages_(runs) {}
 
   /// `blocks` ascending by address; they must stay. \return false if memory is out
   bool begin(std::span<const SampledBlock> blocks) noexcept;
@@ -52,28 +52,15 @@ class Shares {
   bool finish(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept;
 
  private:
-  struct Page {
-    bool pinned;
-    std::uint16_t metadata_bytes;
-  };
-
-  std::size_t run_at(std::uintptr_t address) noexcept;
-  std::uint64_t resident(std::uintptr_t begin, std::uintptr_t end) noexcept;
-  Page* page_at(std::uintptr_t address) noexcept;
-  std::uint64_t pin(std::uintptr_t begin, std::uintptr_t end) noexcept;
-  std::uint64_t pin_shared(std::uintptr_t page) noexcept;
-  void note_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept;
   void take_blocks(const backends::Unit& unit) noexcept;
   std::size_t first_block(std::uintptr_t begin) noexcept;
   void add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept;
   void leave_out(std::size_t block) noexcept;
   void add_uncovered() noexcept;
-  double pinned_metadata() const noexcept;
   double scale_up(double heap, HeapTotals* totals) noexcept;
   std::uint16_t stratum_of(const backends::Unit& unit) noexcept;
 
   Arena& arena_;
-  std::span<const ResidentRun> runs_;
   std::span<const SampledBlock> blocks_;
   std::uint32_t* pieces_of_ = nullptr;  ///< first piece of each block; 0 = none
   Piece* pieces_ = nullptr;
@@ -81,9 +68,9 @@ class Shares {
   Stratum* strata_ = nullptr;
   std::uint16_t* stratum_table_ = nullptr;
   std::uint16_t stratum_count_ = 0;
-  Page* pages_ = nullptr;  ///< those in memory, in order; only those that units share are written
-  std::size_t run_hint_ = 0, block_hint_ = 0;
-  double metadata_ = 0, not_examined_ = 0;
+  UnitPages pages_;
+  std::size_t block_hint_ = 0;
+  double not_examined_ = 0;
   std::uint64_t units_ = 0, uncovered_ = 0;
   bool out_of_memory_ = false;
 };
