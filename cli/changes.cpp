@@ -30,9 +30,23 @@ double step_of(const Figure& before, const Figure& after, const Figure& bytes_be
   return bytes > 0 && value > 0 ? sample_bytes * value / bytes : sample_bytes;
 }
 
-SiteChange change_of(const ReportSite* before, const ReportSite* after, double sample_bytes) {
-  static const ReportSite kNone;
-  const ReportSite &a = before ? *before : kNone, &b = after ? *after : kNone;
+/// A site that a sampled report does not have may be there unseen; one that an exact report does not have is
+/// not there, or leads by no figure.
+const ReportSite& missing(bool exact) {
+  static const ReportSite kUnseen, kNone = [] {
+    ReportSite s;
+    for (Figure* f : {&s.live_bytes, &s.live_count, &s.allocated_bytes, &s.allocated_count, &s.resident_bytes,
+                      &s.hole_bytes, &s.temporary_count, &s.peak_bytes})
+      f->low = f->high = 0;
+    return s;
+  }();
+  return exact ? kNone : kUnseen;
+}
+
+SiteChange change_of(const ReportSite* before, const ReportSite* after, double sample_bytes,
+                     bool before_exact, bool after_exact) {
+  const ReportSite& a = before ? *before : missing(before_exact);
+  const ReportSite& b = after ? *after : missing(after_exact);
   const auto by_live = [&](const Figure& x, const Figure& y) {
     return change(x, y, step_of(x, y, a.live_bytes, b.live_bytes, sample_bytes));
   };
@@ -42,7 +56,9 @@ SiteChange change_of(const ReportSite* before, const ReportSite* after, double s
           by_live(a.hole_bytes, b.hole_bytes),
           change(a.live_bytes, b.live_bytes, sample_bytes),
           by_live(a.live_count, b.live_count),
-          change(a.allocated_bytes, b.allocated_bytes, sample_bytes)};
+          change(a.allocated_bytes, b.allocated_bytes, sample_bytes),
+          change(a.temporary_count, b.temporary_count, 0),
+          change(a.peak_bytes, b.peak_bytes, 0)};
 }
 
 }  // namespace
@@ -52,15 +68,19 @@ Changes compare(const ReportFile& before, const ReportFile& after) {
   for (const ReportFile::Line& line : after.ledger)
     for (const ReportFile::Line& old : before.ledger)
       if (old.cause == line.cause) out.ledger.push_back({line.cause, change(old.bytes, line.bytes, 0)});
-  const double sample_bytes = std::max(before.sample_bytes, after.sample_bytes);
+  const double sample_bytes =
+      std::max(before.is_exact() ? 0 : before.sample_bytes, after.is_exact() ? 0 : after.sample_bytes);
+  const auto site_change = [&](const ReportSite* a, const ReportSite* b) {
+    return change_of(a, b, sample_bytes, before.is_exact(), after.is_exact());
+  };
   std::map<std::string, const ReportSite*> old_sites;
   for (const ReportSite& site : before.sites) old_sites.emplace(site.key, &site);
   for (const ReportSite& site : after.sites) {
     const auto old = old_sites.find(site.key);
-    out.sites.push_back(change_of(old == old_sites.end() ? nullptr : old->second, &site, sample_bytes));
+    out.sites.push_back(site_change(old == old_sites.end() ? nullptr : old->second, &site));
     if (old != old_sites.end()) old_sites.erase(old);
   }
-  for (const auto& [key, site] : old_sites) out.sites.push_back(change_of(site, nullptr, sample_bytes));
+  for (const auto& [key, site] : old_sites) out.sites.push_back(site_change(site, nullptr));
   return out;
 }
 

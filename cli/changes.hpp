@@ -24,6 +24,7 @@ struct SiteChange {
   const ReportSite* before;  ///< nullptr = not in that report
   const ReportSite* after;
   Change resident_bytes, hole_bytes, live_bytes, live_count, allocated_bytes;
+  Change temporary_count, peak_bytes;  ///< only where both reports are of exact mode
 
   const ReportSite& site() const { return after ? *after : *before; }
 };

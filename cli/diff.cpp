@@ -29,12 +29,14 @@ Member member_of(const std::string& by) {
   if (by == "holes") return &SiteChange::hole_bytes;
   if (by == "live") return &SiteChange::live_bytes;
   if (by == "count") return &SiteChange::live_count;
+  if (by == "temporary") return &SiteChange::temporary_count;
+  if (by == "peak") return &SiteChange::peak_bytes;
   return &SiteChange::allocated_bytes;
 }
 
 std::string describe(const ReportFile& r) {
-  return fmt::format("{}, pid {}, report {}, {}, {}", r.name, r.pid, r.number, utc_text(r.taken_at_ns),
-                     r.backend);
+  return fmt::format("{}, pid {}, report {}, {}, {}, {}", r.name, r.pid, r.number, utc_text(r.taken_at_ns),
+                     r.backend, r.mode);
 }
 
 /// Leaf first, as text.
@@ -77,12 +79,16 @@ void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes,
                std::string* out) {
   const Member by = member_of(o.by);
   const auto sites = certain(changes, by);
-  *out += fmt::format("\nCall sites whose {} changed by more than the error\n",
-                      o.by == "resident" ? "resident memory"
-                      : o.by == "holes"  ? "pinned holes"
-                      : o.by == "live"   ? "live bytes"
-                      : o.by == "count"  ? "number of live blocks"
-                                         : "allocated bytes");
+  const bool exact = a.is_exact() && b.is_exact();
+  *out += fmt::format("\nCall sites whose {} changed{}\n",
+                      o.by == "resident"    ? "resident memory"
+                      : o.by == "holes"     ? "pinned holes"
+                      : o.by == "live"      ? "live bytes"
+                      : o.by == "count"     ? "number of live blocks"
+                      : o.by == "temporary" ? "temporary allocations"
+                      : o.by == "peak"      ? "peak"
+                                            : "allocated bytes",
+                      exact ? "" : " by more than the error");
   if (sites.empty()) *out += "  none\n";
   else
     *out += fmt::format("  {:>4}{:>13}{:>13}{:>13}{:>13}{:>13}\n", "rank", "resident", "holes", "live",
@@ -93,15 +99,15 @@ void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes,
                         change_text(c.resident_bytes.difference()), change_text(c.hole_bytes.difference()),
                         change_text(c.live_bytes.difference()), count_change(c.live_count.difference()),
                         change_text(c.allocated_bytes.difference()),
-                        !c.before  ? "   new"
-                        : !c.after ? "   gone"
+                        !c.before  ? a.others.sites > 0 ? "   not leading in A" : "   new"
+                        : !c.after ? b.others.sites > 0 ? "   not leading in B" : "   gone"
                                    : "");
     for (const std::string& frame : stack_of(a, b, c)) *out += fmt::format("        {}\n", frame);
   }
   if (sites.size() > o.limit)
     *out += fmt::format("  {} more with --limit {}\n", sites.size() - o.limit, sites.size());
-  *out += fmt::format("  {} of {} sites stayed as they were, as far as the samples can tell.\n",
-                      changes.sites.size() - sites.size(), changes.sites.size());
+  *out += fmt::format("  {} of {} sites stayed as they were{}.\n", changes.sites.size() - sites.size(),
+                      changes.sites.size(), exact ? "" : ", as far as the samples can tell");
 }
 
 std::string as_text(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o) {
@@ -111,8 +117,13 @@ std::string as_text(const ReportFile& a, const ReportFile& b, const Changes& cha
                       : fmt::format("B was taken {} before A: give the earlier report first.\n",
                                     duration_text(-seconds));
   if (a.backend != b.backend) out += "The two ran on different allocators: compare causes, not only sites.\n";
+  if (a.is_exact() != b.is_exact())
+    out += fmt::format("{} is exact, {} is {}: errors below are those of the samples.\n",
+                       a.is_exact() ? "A" : "B", a.is_exact() ? "B" : "A", a.is_exact() ? b.mode : a.mode);
   add_ledger(a, b, changes, &out);
   add_sites(a, b, changes, o, &out);
+  if (a.is_exact() && b.is_exact())
+    return out + "\nBoth reports are exact: every change of call sites is real.\n";
   out +=
       "\nA change counts as more than the error if chance alone would show it in one figure of a thousand.\n";
   return out;
@@ -147,6 +158,12 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
 ExitStatus diff(const Options& o) {
   const std::vector<Condition> conditions = parse_conditions(o.fail_on, true);
   const ReportFile a = read_report(o.before), b = read_report(o.after);
+  for (const ReportFile* r : {&a, &b})
+    if ((o.by == "temporary" || o.by == "peak") && !r->is_exact())
+      throw Error(
+          kUsage,
+          fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode, o.by),
+          "compare two reports of ALLOC_MODE=exact");
   const Changes changes = compare(a, b);
   const Member by = member_of(o.by);
   fmt::print("{}", o.json ? as_json(a, b, changes, by) : as_text(a, b, changes, o));
@@ -163,7 +180,7 @@ void add_diff(CLI::App& app, Run* run) {
   command->add_option("BEFORE", options->before, "The earlier report (.json)")->required();
   command->add_option("AFTER", options->after, "The later report (.json), of the same program")->required();
   command->add_option("--by", options->by, "What sites are ranked by")
-      ->check(CLI::IsMember({"resident", "holes", "live", "count", "allocated"}))
+      ->check(CLI::IsMember({"resident", "holes", "live", "count", "allocated", "temporary", "peak"}))
       ->capture_default_str();
   command->add_option("--limit", options->limit, "How many call sites to print")->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON instead of text");

@@ -17,13 +17,20 @@ struct Measure {
   const char* words;  ///< for headings
   bool is_bytes;
   Figure ReportSite::*figure;
+  double ReportFile::OtherSites::*others;  ///< nullptr: peaks of several sites do not add up
+  bool exact_only = false;                 ///< only reports of exact mode know it
 };
 inline constexpr Measure kMeasures[] = {
-    {"resident", "resident memory, holes included", true, &ReportSite::resident_bytes},
-    {"holes", "pinned holes", true, &ReportSite::hole_bytes},
-    {"live", "live bytes", true, &ReportSite::live_bytes},
-    {"allocated", "allocated bytes", true, &ReportSite::allocated_bytes},
-    {"count", "live blocks", false, &ReportSite::live_count}};
+    {"resident", "resident memory, holes included", true, &ReportSite::resident_bytes,
+     &ReportFile::OtherSites::resident_bytes},
+    {"holes", "pinned holes", true, &ReportSite::hole_bytes, &ReportFile::OtherSites::hole_bytes},
+    {"live", "live bytes", true, &ReportSite::live_bytes, &ReportFile::OtherSites::live_bytes},
+    {"allocated", "allocated bytes", true, &ReportSite::allocated_bytes,
+     &ReportFile::OtherSites::allocated_bytes},
+    {"count", "live blocks", false, &ReportSite::live_count, &ReportFile::OtherSites::live_count},
+    {"temporary", "temporary allocations", false, &ReportSite::temporary_count,
+     &ReportFile::OtherSites::temporary_count, true},
+    {"peak", "peak bytes", true, &ReportSite::peak_bytes, nullptr, true}};
 
 struct Profile {
   const ReportFile* report;

@@ -70,6 +70,7 @@ std::string as_speedscope(const Profile& profile) {
   Json profiles = Json::array();
   int active = 0;
   for (const Measure& measure : kMeasures) {
+    if (measure.exact_only && !profile.report->is_exact()) continue;
     if (&measure == profile.by) active = static_cast<int>(profiles.size());
     Json samples = Json::array(), weights = Json::array();
     std::int64_t total = 0;

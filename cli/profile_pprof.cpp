@@ -18,13 +18,17 @@ namespace {
 struct SampleType {
   const char *type, *unit, *by;
   Figure ReportSite::*figure;
+  bool exact_only = false;
 };
-constexpr SampleType kSampleTypes[] = {{"alloc_objects", "count", "", &ReportSite::allocated_count},
-                                       {"alloc_space", "bytes", "allocated", &ReportSite::allocated_bytes},
-                                       {"inuse_objects", "count", "count", &ReportSite::live_count},
-                                       {"inuse_space", "bytes", "live", &ReportSite::live_bytes},
-                                       {"inuse_resident", "bytes", "resident", &ReportSite::resident_bytes},
-                                       {"inuse_holes", "bytes", "holes", &ReportSite::hole_bytes}};
+constexpr SampleType kSampleTypes[] = {
+    {"alloc_objects", "count", "", &ReportSite::allocated_count},
+    {"alloc_space", "bytes", "allocated", &ReportSite::allocated_bytes},
+    {"inuse_objects", "count", "count", &ReportSite::live_count},
+    {"inuse_space", "bytes", "live", &ReportSite::live_bytes},
+    {"inuse_resident", "bytes", "resident", &ReportSite::resident_bytes},
+    {"inuse_holes", "bytes", "holes", &ReportSite::hole_bytes},
+    {"temporary_objects", "count", "temporary", &ReportSite::temporary_count, true},
+    {"peak_space", "bytes", "peak", &ReportSite::peak_bytes, true}};
 
 class Encoder {
  public:
@@ -32,6 +36,7 @@ class Encoder {
 
   pprof::Profile encode() {
     for (const SampleType& t : kSampleTypes) {
+      if (t.exact_only && !report_.is_exact()) continue;
       pprof::ValueType* type = out_.add_sample_type();
       type->set_type(text(t.type));
       type->set_unit(text(t.unit));
@@ -46,6 +51,9 @@ class Encoder {
     out_.set_period(whole(report_.sample_bytes));
     comment(fmt::format("mallard {}, {}, pid {}, report {}, {}", report_.mallard_version, report_.name,
                         report_.pid, report_.number, report_.backend));
+    if (report_.others.sites > 0)
+      comment(fmt::format("{} more sites, which lead by no figure, are left out: {} live",
+                          report_.others.sites, bytes_text(report_.others.live_bytes)));
     comment("resident memory: " + bytes_text(report_.rss_bytes));
     if (!report_.verdict.cause.empty())
       comment("verdict: " + report_.verdict.cause + ": " + report_.verdict.text);
@@ -81,7 +89,8 @@ class Encoder {
   void add_sample(const PlacedSite& placed) {
     pprof::Sample* sample = out_.add_sample();
     for (const Place* place : placed.stack) sample->add_location_id(location(*place));
-    for (const SampleType& t : kSampleTypes) sample->add_value(whole((placed.site->*t.figure).value));
+    for (const SampleType& t : kSampleTypes)
+      if (!t.exact_only || report_.is_exact()) sample->add_value(whole((placed.site->*t.figure).value));
     pprof::Label* label = sample->add_label();
     label->set_key(text("site"));
     label->set_num(placed.site->id);

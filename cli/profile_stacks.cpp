@@ -36,6 +36,9 @@ std::string as_folded(const Profile& profile) {
       }
     stacks[stack.empty() ? "no stack" : stack] += (placed.site->*profile.by->figure).value;
   }
+  const ReportFile& r = *profile.report;
+  if (profile.by->others && r.others.sites > 0)
+    stacks[fmt::format("{} more sites", r.others.sites)] += r.others.*profile.by->others;
   std::string out;
   for (const auto& [stack, value] : stacks)
     if (whole(value) > 0) out += fmt::format("{} {}\n", stack, whole(value));
@@ -57,7 +60,8 @@ std::string quoted(const std::string& text) {
 constexpr std::pair<const char*, Figure ReportSite::*> kColumns[] = {
     {"resident_bytes", &ReportSite::resident_bytes},   {"hole_bytes", &ReportSite::hole_bytes},
     {"live_bytes", &ReportSite::live_bytes},           {"live_count", &ReportSite::live_count},
-    {"allocated_bytes", &ReportSite::allocated_bytes}, {"allocated_count", &ReportSite::allocated_count}};
+    {"allocated_bytes", &ReportSite::allocated_bytes}, {"allocated_count", &ReportSite::allocated_count},
+    {"temporary_count", &ReportSite::temporary_count}, {"peak_bytes", &ReportSite::peak_bytes}};
 
 }  // namespace
 

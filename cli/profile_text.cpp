@@ -34,6 +34,7 @@ void add_paragraph(std::string_view label, const std::string& text, std::string*
 
 std::string error_text(const Figure& f) {
   if (!f.low || !f.high || !(f.value > 0)) return "±?";
+  if (*f.low == *f.high) return "exact";
   const double error = 100 * std::max(f.value - *f.low, *f.high - f.value) / f.value;
   return fmt::format("±{:.{}f} %", error, error < 10 ? 1 : 0);
 }
@@ -51,11 +52,12 @@ void add_header(const ReportFile& r, std::string* out) {
   add_paragraph("command line", r.command_line, out);
   add_paragraph("pid", fmt::format("{}", r.pid), out);
   add_paragraph("allocator", r.backend, out);
+  const std::string lasted = duration_text(static_cast<double>(r.recorded_ns) / 1e9);
   add_paragraph("recording",
                 r.mode == "off" ? "off: no call sites"
+                : r.is_exact()  ? fmt::format("exact: every allocation is booked, for {}", lasted)
                                 : fmt::format("{}: one sample per {} allocated, on average, for {}", r.mode,
-                                              bytes_text(r.sample_bytes),
-                                              duration_text(static_cast<double>(r.recorded_ns) / 1e9)),
+                                              bytes_text(r.sample_bytes), lasted),
                 out);
 }
 
@@ -95,27 +97,50 @@ void add_frame(const Profile& p, const Place& place, std::string* out) {
   }
 }
 
+/// What is in no row of the report.
+void add_rest(const Profile& p, std::string* out) {
+  const ReportFile& r = *p.report;
+  if (r.before_bytes > 0)
+    *out += fmt::format("  {} more were allocated before exact recording began: no call site is known.\n",
+                        bytes_text(r.before_bytes));
+  if (r.others.sites == 0) return;
+  *out += fmt::format("  {} more sites lead by no figure and have no row in the report", r.others.sites);
+  if (p.by->others) {
+    const double value = r.others.*p.by->others;
+    *out += ": " + (p.by->is_bytes ? bytes_text(value) : fmt::format("{:.0f}", value)) + " together";
+  }
+  *out += ".\n";
+}
+
 void add_sites(const Profile& p, std::string* out) {
   *out += fmt::format("\nCall sites by {}\n", p.by->words);
   if (p.sites.empty()) *out += "  none\n";
   else
-    *out += fmt::format("  {:>4}{:>12}{:>12}{:>12}{:>12}{:>12}{:>9}\n", "rank", "resident", "holes", "live",
-                        "blocks", "allocated", "error");
+    *out += fmt::format(
+        "  {:>4}{:>12}{:>12}{:>12}{:>12}{:>12}{}{:>9}\n", "rank", "resident", "holes", "live", "blocks",
+        "allocated", p.report->is_exact() ? fmt::format("{:>12}{:>12}", "peak", "temporary") : "", "error");
   int rank = 0;
   for (const PlacedSite& placed : p.sites) {
     const ReportSite& s = *placed.site;
-    *out += fmt::format("  {:>4}{:>12}{:>12}{:>12}{:>12.0f}{:>12}{}\n", fmt::format("#{}", ++rank),
-                        bytes_text(s.resident_bytes.value), bytes_text(s.hole_bytes.value),
-                        bytes_text(s.live_bytes.value), s.live_count.value,
-                        bytes_text(s.allocated_bytes.value), right(error_text(s.*p.by->figure), 9));
+    *out += fmt::format(
+        "  {:>4}{:>12}{:>12}{:>12}{:>12.0f}{:>12}{}{}\n", fmt::format("#{}", ++rank),
+        bytes_text(s.resident_bytes.value), bytes_text(s.hole_bytes.value), bytes_text(s.live_bytes.value),
+        s.live_count.value, bytes_text(s.allocated_bytes.value),
+        p.report->is_exact()
+            ? fmt::format("{:>12}{:>12.0f}", bytes_text(s.peak_bytes.value), s.temporary_count.value)
+            : "",
+        right(error_text(s.*p.by->figure), 9));
     for (const Place* place : placed.stack) add_frame(p, *place, out);
     if (placed.stack.empty()) *out += "        no stack: what found the table of sites full\n";
   }
   if (p.sites_left_out > 0)
     *out += fmt::format("  {} more with --limit {}\n", p.sites_left_out, p.sites.size() + p.sites_left_out);
   if (p.sites_unfocused > 0) *out += fmt::format("  {} more without --focus\n", p.sites_unfocused);
-  *out += fmt::format("  error: half of the 95 % confidence interval of {}; ±? where there is none.\n",
-                      p.by->words);
+  add_rest(p, out);
+  if (p.report->is_exact()) *out += "  error: exact: every block is counted.\n";
+  else
+    *out += fmt::format("  error: half of the 95 % confidence interval of {}; ±? where there is none.\n",
+                        p.by->words);
 }
 
 }  // namespace

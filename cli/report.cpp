@@ -64,7 +64,14 @@ bool matches(const Pattern& pattern, const PlacedSite& placed) {
 /// Resident memory, unless the allocator could not be asked for it.
 const Measure* measure_for(const std::string& by, const ReportFile& report) {
   for (const Measure& m : kMeasures)
-    if (by == m.name) return &m;
+    if (by == m.name) {
+      if (m.exact_only && !report.is_exact())
+        throw Error(kUsage,
+                    fmt::format("'{}' is a report of {} mode; only exact mode counts {}", report.path,
+                                report.mode, m.words),
+                    "run the program with ALLOC_MODE=exact");
+      return &m;
+    }
   const bool divided = std::any_of(report.sites.begin(), report.sites.end(),
                                    [](const ReportSite& s) { return s.resident_bytes.value > 0; });
   return &kMeasures[divided ? 0 : 2];
@@ -143,8 +150,9 @@ void add_report(CLI::App& app, Run* run) {
       ->capture_default_str();
   command
       ->add_option("--by", options->by,
-                   "What sites are ranked by; default: resident where the report knows it, else live")
-      ->check(CLI::IsMember({"resident", "holes", "live", "allocated", "count"}));
+                   "What sites are ranked by; default: resident where the report knows it, else live;\n"
+                   "temporary and peak: of reports of exact mode")
+      ->check(CLI::IsMember({"resident", "holes", "live", "allocated", "count", "temporary", "peak"}));
   command
       ->add_option("--depth", options->depth, "Return addresses to keep of a stack, nearest to malloc first")
       ->type_name("N")

@@ -25,6 +25,14 @@ Figure figure(const Json& object, const std::string& name) {
   return f;
 }
 
+/// A figure without companions, from exact books; 0 where the report has none.
+Figure counted(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_number()) return {};
+  const double value = found->get<double>();
+  return {value, value, value};
+}
+
 std::string text_or_empty(const Json& object, const char* field) {
   const auto found = object.find(field);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -48,6 +56,8 @@ ReportSite read_site(const Json& site) {
   s.allocated_count = figure(site, "allocated_count");
   s.resident_bytes = figure(site, "resident_bytes");
   s.hole_bytes = figure(site, "hole_bytes");
+  s.temporary_count = counted(site, "temporary_count");
+  s.peak_bytes = counted(site, "peak_bytes");
   return s;
 }
 
@@ -73,6 +83,21 @@ void read_facts(const Json& j, ReportFile* r) {
   r->rss_bytes = j.at("rss").at("total_bytes").get<double>();
 }
 
+void read_rest(const Json& j, ReportFile* r) {
+  if (const auto before = j.find("before_recording"); before != j.end() && before->is_object())
+    r->before_bytes = counted(*before, "live_bytes").value;
+  const auto others = j.find("other_sites");
+  if (others == j.end() || !others->is_object()) return;
+  r->others.sites = others->at("sites").get<std::int64_t>();
+  r->others.live_bytes = counted(*others, "live_bytes").value;
+  r->others.live_count = counted(*others, "live_count").value;
+  r->others.allocated_bytes = counted(*others, "allocated_bytes").value;
+  r->others.allocated_count = counted(*others, "allocated_count").value;
+  r->others.resident_bytes = counted(*others, "resident_bytes").value;
+  r->others.hole_bytes = counted(*others, "hole_bytes").value;
+  r->others.temporary_count = counted(*others, "temporary_count").value;
+}
+
 ReportFile interpret(const Json& j, const std::string& path) {
   const int version = j.at("schema_version").get<int>();
   if (version != kSchemaVersion)
@@ -91,6 +116,7 @@ ReportFile interpret(const Json& j, const std::string& path) {
   if (const auto verdict = j.find("verdict"); verdict != j.end() && verdict->is_object())
     r.verdict = {text_or_empty(*verdict, "cause"), text_or_empty(*verdict, "text"),
                  text_or_empty(*verdict, "next_step")};
+  read_rest(j, &r);
   for (const Json& module : j.at("modules")) r.modules.push_back(read_module(module));
   for (const Json& site : j.at("sites")) {
     r.sites.push_back(read_site(site));

@@ -34,6 +34,7 @@ struct ReportSite {
   std::vector<ReportFrame> stack;  ///< leaf first
   std::string key;                 ///< the same for the same stack in every report of the same binaries
   Figure live_bytes, live_count, allocated_bytes, allocated_count, resident_bytes, hole_bytes;
+  Figure temporary_count, peak_bytes;  ///< of exact reports; else 0
 };
 
 struct ReportFile {
@@ -49,6 +50,14 @@ struct ReportFile {
     Figure bytes;
   };
   std::vector<Line> ledger;
+  /// Of exact reports: sites without a row of their own, together.
+  struct OtherSites {
+    std::int64_t sites = 0;
+    double live_bytes = 0, live_count = 0, allocated_bytes = 0, allocated_count = 0, resident_bytes = 0,
+           hole_bytes = 0, temporary_count = 0;
+  } others;
+  double before_bytes = 0;  ///< live, allocated before exact recording began
+  bool is_exact() const { return mode == "exact"; }
   std::vector<ReportModule> modules;
   std::vector<ReportSite> sites;
 };

@@ -8,40 +8,10 @@
 namespace mallard::report {
 namespace {
 
-struct LiveCopy {
-  const record::LiveBlock* blocks;
-  std::uint32_t count;
-  std::uint64_t skipped;
-};
-
-/// Copies the live table shard by shard. Room is a little more than it holds now; what comes meanwhile and
-/// does not fit is counted.
-LiveCopy copy_live(Arena& arena) noexcept {
-  const std::uint32_t room = record::live_count() + record::live_count() / 8 + 1024;
-  auto* blocks = arena.array<record::LiveBlock>(room);
-  if (!blocks) return {};
-  LiveCopy copy{blocks, 0, 0};
-  for (std::uint32_t shard = 0; shard < record::kShards; ++shard) {
-    const std::uint32_t left = room - copy.count;
-    const std::uint32_t held = record::live_copy_shard(shard, blocks + copy.count, left);
-    copy.count += held < left ? held : left;
-    copy.skipped += held < left ? 0 : held - left;
-  }
-  return copy;
-}
-
 void add_live_block(SiteRow& row, const record::LiveBlock& block, std::uint64_t now_ns) noexcept {
   row.live_bytes.add(block.weight, static_cast<double>(block.asked_bytes));
   row.live_count.add(block.weight, 1);
-  const std::uint64_t age = now_ns > block.born_ns ? now_ns - block.born_ns : 0;
-  if (row.live_samples == 0 || age > row.oldest_ns) row.oldest_ns = age;
-  if (row.live_samples == 0 || age < row.youngest_ns) row.youngest_ns = age;
-  ++row.live_samples;
-  // A running mean by weight: live_count.value is the weight so far, this block's included.
-  const double mean = static_cast<double>(row.mean_age_ns);
-  row.mean_age_ns = std::clamp(static_cast<std::uint64_t>(mean + (static_cast<double>(age) - mean) *
-                                                                     block.weight / row.live_count.value),
-                               row.youngest_ns, row.oldest_ns);
+  add_age(row, block, row.live_count.value, now_ns);
 }
 
 void add_to(Estimate& total, const Estimate& part) noexcept {
@@ -62,13 +32,13 @@ void read_site(std::uint32_t id, SiteRow& row) noexcept {
 }
 
 /// Indices into the rows, by a figure of theirs, largest first.
-std::uint32_t* order_by(Arena& arena, const SiteRow* rows, std::uint32_t count,
-                        const Estimate SiteRow::*figure) noexcept {
+template <typename Figure>
+std::uint32_t* order_by(Arena& arena, const SiteRow* rows, std::uint32_t count, Figure figure) noexcept {
   auto* order = arena.array<std::uint32_t>(count + 1);
   if (!order) return nullptr;
   for (std::uint32_t i = 0; i < count; ++i) order[i] = i;
   std::sort(order, order + count, [rows, figure](std::uint32_t a, std::uint32_t b) {
-    const double left = (rows[a].*figure).value, right = (rows[b].*figure).value;
+    const double left = figure(rows[a]), right = figure(rows[b]);
     return left != right ? left > right : a < b;
   });
   return order;
@@ -76,15 +46,42 @@ std::uint32_t* order_by(Arena& arena, const SiteRow* rows, std::uint32_t count,
 
 }  // namespace
 
+std::span<const record::LiveBlock> copy_live_samples(Arena& arena, Recording* out) noexcept {
+  // Room for a little more than it holds now; what comes meanwhile and does not fit is counted.
+  const std::uint32_t room = record::live_count() + record::live_count() / 8 + 1024;
+  auto* blocks = arena.array<record::LiveBlock>(room);
+  if (!blocks) return {};
+  std::uint32_t count = 0;
+  for (std::uint32_t shard = 0; shard < record::kShards; ++shard) {
+    const std::uint32_t left = room - count;
+    const std::uint32_t held = record::live_copy_shard(shard, blocks + count, left);
+    count += held < left ? held : left;
+    out->skipped_live += held < left ? 0 : held - left;
+  }
+  out->live_samples = count;
+  return {blocks, count};
+}
+
+void add_age(SiteRow& row, const record::LiveBlock& block, double weight_so_far,
+             std::uint64_t now_ns) noexcept {
+  const std::uint64_t age = now_ns > block.born_ns ? now_ns - block.born_ns : 0;
+  if (row.live_samples == 0 || age > row.oldest_ns) row.oldest_ns = age;
+  if (row.live_samples == 0 || age < row.youngest_ns) row.youngest_ns = age;
+  ++row.live_samples;
+  const double mean = static_cast<double>(row.mean_age_ns);  // a running one, by weight
+  row.mean_age_ns = std::clamp(
+      static_cast<std::uint64_t>(mean + (static_cast<double>(age) - mean) * block.weight / weight_so_far),
+      row.youngest_ns, row.oldest_ns);
+}
+
 bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
   const std::uint32_t count = record::site_count();
   auto* rows = arena.array<SiteRow>(count);
   if (!rows) return false;
-  const LiveCopy live = copy_live(arena);
+  const std::span<const record::LiveBlock> live = copy_live_samples(arena, &out->recording);
   const std::uint64_t now = os::monotonic_ns();
   for (std::uint32_t i = 0; i < count; ++i) read_site(i, rows[i]);
-  for (std::uint32_t i = 0; i < live.count; ++i) {
-    const record::LiveBlock& block = live.blocks[i];
+  for (const record::LiveBlock& block : live) {
     const auto id = static_cast<std::uint32_t>(block.site);
     if (id >= count) continue;  // a site made after the rows were read
     add_live_block(rows[id], block, now);
@@ -111,16 +108,17 @@ bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
     out->live_bytes.has_interval = out->live_count.has_interval = out->inherited_live_bytes.has_interval =
         false;
   }
-  out->recording.live_samples = live.count;
-  out->recording.skipped_live = live.skipped;
   out->inherited = record::forked_ns() != 0;
-  *books = {rows, count, live.blocks, live.count};
+  books->rows = rows;
+  books->row_count = count;
+  books->blocks = live;
+  books->read_ns = now;
   return true;
 }
 
 SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept {
   // Row 0, the overflow site, is shown only if something is booked on it.
-  const std::uint32_t first = books.rows[0].samples == 0 ? 1 : 0;
+  const std::uint32_t first = !books.row_of && books.rows[0].samples == 0 ? 1 : 0;
   SiteRow* const rows = books.rows + first;
   const std::uint32_t count = books.row_count - first;
   std::sort(rows, rows + count, [](const SiteRow& a, const SiteRow& b) {
@@ -130,10 +128,16 @@ SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept {
     return a.id < b.id;
   });
   out->sites = rows;
-  out->site_count = out->recording.sites = count;
-  out->by_allocated = order_by(arena, rows, count, &SiteRow::allocated_bytes);
-  out->by_resident = order_by(arena, rows, count, &SiteRow::resident_bytes);
-  return out->by_allocated && out->by_resident ? rows : nullptr;
+  out->site_count = count;
+  if (!books.row_of) out->recording.sites = count;
+  const auto order = [&](auto figure) { return order_by(arena, rows, count, figure); };
+  out->by_allocated = order([](const SiteRow& r) { return r.allocated_bytes.value; });
+  out->by_resident = order([](const SiteRow& r) { return r.resident_bytes.value; });
+  if (!out->by_allocated || !out->by_resident) return nullptr;
+  if (!books.row_of) return rows;
+  out->by_temporary = order([](const SiteRow& r) { return static_cast<double>(r.temporary_count); });
+  out->by_peak = order([](const SiteRow& r) { return static_cast<double>(r.peak_bytes); });
+  return out->by_temporary && out->by_peak ? rows : nullptr;
 }
 
 }  // namespace mallard::report

@@ -20,6 +20,9 @@ struct Estimate {
   }
 };
 
+/// A figure that was counted: no error.
+inline constexpr Estimate counted(double value) noexcept { return {value, 0, true, value, value}; }
+
 /// Below this the interval would be wider than it is worth, and its coverage not to be relied on.
 inline constexpr double kMinEffectiveSamples = 10;
 

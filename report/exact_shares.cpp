@@ -17,8 +17,6 @@ std::uint64_t glibc_usable(std::uint64_t asked) noexcept {
   return std::max<std::uint64_t>(24, align_up(asked + 8, 16) - 8);
 }
 
-Estimate counted(double bytes) noexcept { return {bytes, 0, true, bytes, bytes}; }
-
 }  // namespace
 
 BlockSize glibc_block_size() noexcept { return {glibc_usable, 8}; }

@@ -35,10 +35,29 @@ void write_backend(Json& json, const Allocator& a) noexcept {
   json.close('}').close('}').line();
 }
 
+void write_exact(Json& json, const ExactRecording& e) noexcept {
+  if (!e.on) {
+    json.null();
+    return;
+  }
+  json.open('{').key("since_start").flag(e.complete).key("live_blocks").number(e.live_blocks);
+  json.key("met_blocks").number(e.met_blocks).key("raced_units").number(e.raced_units);
+  json.key("unknown_frees").number(e.trouble.unknown_frees);
+  json.key("missed_frees").number(e.trouble.missed_frees);
+  json.key("unbooked").number(e.trouble.unbooked);
+  json.key("unsure_peak_bytes").number(e.trouble.unsure_peak_bytes);
+  json.key("own_bytes").number(e.own_bytes).close('}');
+}
+
 void write_recording(Json& json, const Snapshot& s) noexcept {
   const Recording& r = s.recording;
   json.key("recording").open('{');
-  json.key("mode").text(r.on ? "sample" : "off").key("sample_bytes").number(r.sample_bytes);
+  json.key("mode")
+      .text(r.exact.on ? "exact"
+            : r.on     ? "sample"
+                       : "off")
+      .key("sample_bytes")
+      .number(r.sample_bytes);
   json.key("since_ns").number(r.since_ns);
   json.key("samples").number(r.counters.sampled).key("samples_freed").number(r.counters.sampled_frees);
   json.key("samples_live").number(r.live_samples).key("sites").number(r.sites);
@@ -52,6 +71,8 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
   json.key("captured").number(r.stacks.captured).key("by_libunwind").number(r.stacks.by_libunwind);
   json.key("truncated").number(r.stacks.truncated).key("rules").number(r.stacks.rules);
   json.key("rules_dropped").number(r.stacks.rules_dropped).close('}');
+  json.key("exact");
+  write_exact(json, r.exact);
   json.key("own_bytes").number(s.own_bytes).close('}').line();
 }
 
@@ -65,6 +86,13 @@ void write_rss(Json& json, const Rss& r) noexcept {
   json.key("swapped_bytes").number(r.swapped).close('}').line();
 }
 
+/// Figures that only exact books have.
+void number_or_null(Json& json, std::string_view name, std::uint64_t value, bool known) noexcept {
+  json.key(name);
+  if (known) json.number(value);
+  else json.null();
+}
+
 void write_totals(Json& json, const Snapshot& s) noexcept {
   json.key("totals").open('{');
   write_estimate(json, "live_bytes", s.live_bytes);
@@ -72,6 +100,8 @@ void write_totals(Json& json, const Snapshot& s) noexcept {
   write_estimate(json, "allocated_bytes", s.allocated_bytes);
   write_estimate(json, "allocated_count", s.allocated_count);
   write_estimate(json, "inherited_live_bytes", s.inherited_live_bytes);
+  number_or_null(json, "peak_bytes", s.peak_bytes, s.recording.exact.on);
+  number_or_null(json, "temporary_count", s.temporary_count, s.recording.exact.on);
   json.key("heap_resident_bytes").number(s.heap_resident_bytes);
   json.key("heap_is_bound").flag(s.heap_is_bound).close('}').line();
   json.key("fragmentation_ratio");
@@ -87,7 +117,34 @@ void write_totals(Json& json, const Snapshot& s) noexcept {
   json.line();
 }
 
-void write_site(Json& json, const SiteRow& row) noexcept {
+std::uint64_t whole(double bytes) noexcept { return static_cast<std::uint64_t>(bytes + 0.5); }
+
+/// What is in no row: sites that do not lead, and blocks without a site.
+void write_rest(Json& json, const Snapshot& s) noexcept {
+  const OtherSites& o = s.others;
+  json.key("other_sites").open('{').key("sites").number(o.sites);
+  json.key("live_bytes").number(o.live_bytes).key("live_count").number(o.live_count);
+  json.key("allocated_bytes").number(o.allocated_bytes).key("allocated_count").number(o.allocated_count);
+  json.key("temporary_count").number(o.temporary_count);
+  json.key("resident_bytes").number(whole(o.resident_bytes));
+  json.key("resident_live_bytes").number(whole(o.resident_live_bytes));
+  json.key("hole_bytes").number(whole(o.hole_bytes)).close('}').line();
+  json.key("before_recording").open('{').key("live_bytes").number(whole(s.before.live_bytes));
+  json.key("resident_bytes").number(whole(s.before.resident_bytes));
+  json.key("hole_bytes").number(whole(s.before.hole_bytes)).close('}').line();
+}
+
+void write_sizes(Json& json, std::span<const record::ExactSizes> sizes) noexcept {
+  json.key("sizes").open('[');
+  for (const record::ExactSizes& range : sizes) {
+    json.open('{').key("from").number(range.from_bytes).key("to").number(range.to_bytes);
+    json.key("allocated_count").number(range.allocated_count);
+    json.key("live_count").number(range.live_count).close('}');
+  }
+  json.close(']');
+}
+
+void write_site(Json& json, const SiteRow& row, bool exact) noexcept {
   json.open('{').key("id").number(row.id);
   write_estimate(json, "live_bytes", row.live_bytes);
   write_estimate(json, "live_count", row.live_count);
@@ -98,6 +155,9 @@ void write_site(Json& json, const SiteRow& row) noexcept {
   write_estimate(json, "hole_bytes", row.hole_bytes);
   json.key("samples").number(row.samples).key("live_samples").number(row.live_samples);
   json.key("largest_bytes").number(row.largest_bytes);
+  number_or_null(json, "peak_bytes", row.peak_bytes, exact);
+  number_or_null(json, "temporary_count", row.temporary_count, exact);
+  write_sizes(json, row.sizes);
   json.key("oldest_ns").number(row.oldest_ns).key("youngest_ns").number(row.youngest_ns);
   json.key("mean_age_ns").number(row.mean_age_ns);
   write_site_history_json(row.history, json);
@@ -135,8 +195,9 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
     json.key("begin").hex(m.begin).key("end").hex(m.end).key("load_bias").hex(m.load_bias).close('}').line();
   }
   json.close(']').line();
+  write_rest(json, s);
   json.key("sites").open('[').line();
-  for (std::uint32_t i = 0; i < s.site_count; ++i) write_site(json, s.sites[i]);
+  for (std::uint32_t i = 0; i < s.site_count; ++i) write_site(json, s.sites[i], s.recording.exact.on);
   json.close(']').close('}').line();
 }
 

@@ -54,6 +54,7 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   text_or_null(json, l.why_not);
   json.key("divided").flag(l.divided).key("not_divided_why");
   text_or_null(json, l.not_divided_why);
+  json.key("by_pages").flag(l.by_pages);
   json.key("rounding_known").flag(l.rounding_known).key("unit");
   text_or_null(json, l.unit_name);
   json.key("residency").text(method_word(l.method)).key("rss_bytes").number(l.rss_bytes);

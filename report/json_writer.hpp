@@ -92,6 +92,12 @@ inline void write_estimate(Json& json, std::string_view name, const Estimate& e)
     suffixed("_high").null();
     return;
   }
+  if (e.low == e.high) {  // counted
+    suffixed("_error").number(0);
+    suffixed("_low").number(rounded(e.value));
+    suffixed("_high").number(rounded(e.value));
+    return;
+  }
   const double up = e.high - e.value, down = e.value - e.low;
   suffixed("_error").number(rounded(up > down ? up : down));
   suffixed("_low").number(static_cast<std::uint64_t>(e.low));  // rounded outwards: the interval stays one

@@ -4,18 +4,14 @@
 #include <algorithm>
 
 #include "base/os.hpp"
+#include "report/divide.hpp"
 #include "report/kernel.hpp"
 #include "report/ledger.hpp"
 #include "report/maps.hpp"
-#include "report/shares.hpp"
 
 namespace mallard::report {
 namespace {
 
-constexpr const char* kNoMemory = "there was no memory for it";
-/// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below
-/// 1 s.
-constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29;
 
 /// What may hold pages: all but the kernel's own.
 std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> regions) noexcept {
@@ -28,62 +24,6 @@ std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> re
   }
   return ranges.all();
 }
-
-/// The live samples by address, for the shares and for the census.
-struct Samples {
-  std::span<SampledBlock> blocks;
-  std::span<std::uintptr_t> addresses;
-};
-
-bool sort_samples(Arena& arena, const Books& books, Samples* out) noexcept {
-  auto* blocks = arena.array<SampledBlock>(books.block_count + 1);
-  auto* addresses = arena.array<std::uintptr_t>(books.block_count + 1);
-  if (!blocks || !addresses) return false;
-  for (std::uint32_t i = 0; i < books.block_count; ++i) {
-    const record::LiveBlock& b = books.blocks[i];
-    blocks[i] = {b.address, b.asked_bytes, b.asked_bytes + b.rounding_bytes, b.weight,
-                 static_cast<std::uint32_t>(b.site)};
-  }
-  std::sort(blocks, blocks + books.block_count,
-            [](const SampledBlock& a, const SampledBlock& b) { return a.begin < b.begin; });
-  for (std::uint32_t i = 0; i < books.block_count; ++i) addresses[i] = blocks[i].begin;
-  *out = {{blocks, books.block_count}, {addresses, books.block_count}};
-  return true;
-}
-
-/// \return why the heap could not be divided; nullptr if it was
-const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
-                   HeapTotals* totals, Ledger* out) noexcept {
-  if (allocator.bypassed || allocator.stepped_aside) return "mallard's allocator does not serve this process";
-  if (!allocator.backend->census) return "mallard does not know how to ask this allocator";
-  HeapRanges heap;
-  Samples samples;
-  Shares shares(arena, memory.residency.runs());
-  auto* sites = arena.array<SiteShare>(books.row_count + 1);
-  if (!sites || !heap_ranges(arena, memory.regions.all, memory.residency.runs(), &heap) ||
-      !sort_samples(arena, books, &samples) || !shares.begin(samples.blocks))
-    return kNoMemory;
-  const std::uint64_t began = os::monotonic_ns();
-  const backends::CensusResult census = allocator.backend->census(
-      {heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes, Shares::take, &shares});
-  if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
-  if (!shares.finish(heap.resident_bytes, {sites, books.row_count}, totals)) return kNoMemory;
-  out->census_ns = os::monotonic_ns() - began;
-  out->unit_name = census.unit_name;
-  out->thread_cached_bytes = census.thread_cached_bytes;
-  out->reads = census.reads;
-  out->raced = census.raced;
-  for (std::uint32_t i = 0; i < books.row_count; ++i) {
-    books.rows[i].resident_bytes = sites[i].resident;
-    books.rows[i].resident_live_bytes = sites[i].live;
-    books.rows[i].hole_bytes = sites[i].holes;
-  }
-  return nullptr;
-}
-
-}  // namespace
-
-namespace {
 
 /// One look at the mappings and at what of them is in memory.
 void look(Arena& arena, const Served& served, Memory* out) noexcept {
@@ -127,22 +67,6 @@ void look_well(Arena& arena, const Served& served, Memory* out) noexcept {
   }
 }
 
-/// Few samples can claim more holes than there are: the line of the ledger, which is counted, is the bound.
-void bound_holes(const Books& books, const Ledger& ledger) noexcept {
-  const double holes = ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value;
-  double claimed = 0;
-  for (std::uint32_t i = 0; i < books.row_count; ++i) claimed += books.rows[i].hole_bytes.value;
-  if (!ledger.divided || claimed <= holes || claimed <= 0) return;
-  const double factor = holes / claimed;
-  for (std::uint32_t i = 0; i < books.row_count; ++i) {
-    Estimate& e = books.rows[i].hole_bytes;
-    e.value *= factor;
-    e.low *= factor;
-    e.high *= factor;
-    e.variance *= factor * factor;
-  }
-}
-
 }  // namespace
 
 void read_memory(Arena& arena, const Served& served, Memory* out) noexcept {
@@ -157,7 +81,7 @@ void read_memory(Arena& arena, const Served& served, Memory* out) noexcept {
 }
 
 void account(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
-             Ledger* out) noexcept {
+             ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
   out->known = memory.known;
   out->why_not = memory.why_not;
   out->method = memory.residency.method();
@@ -166,7 +90,7 @@ void account(Arena& arena, const Memory& memory, const Allocator& allocator, con
   out->unlogged_mappings = memory.regions.unlogged_mappings;
   if (!memory.known) return;
   HeapTotals totals;
-  const char* why_not = divide(arena, memory, allocator, books, &totals, out);
+  const char* why_not = divide(arena, memory, allocator, books, &totals, exact, before, out);
   const LedgerSources sources{memory.regions.all, memory.residency.runs(),     memory.before,
                               memory.after,       why_not ? nullptr : &totals, why_not};
   if (!build_ledger(arena, sources, out)) {
@@ -174,7 +98,7 @@ void account(Arena& arena, const Memory& memory, const Allocator& allocator, con
     out->why_not = kNoMemory;
     return;
   }
-  bound_holes(books, *out);
+  if (!exact->on) bound_holes(books, *out);
 }
 
 }  // namespace mallard::report

@@ -28,7 +28,8 @@ struct Memory {
 void read_memory(Arena& arena, const Served& served, Memory* out) noexcept;
 
 /// Asks the allocator which memory is in use, charges it to the sites of `books`, and writes the ledger.
+/// Of exact books fills in the shares, in `exact` how much of the books was met, and what is older than they.
 void account(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
-             Ledger* out) noexcept;
+             ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept;
 
 }  // namespace mallard::report

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "backends/backend.hpp"
+#include "record/exact.hpp"
 #include "record/record.hpp"
 #include "report/estimate.hpp"
 #include "report/history.hpp"
@@ -47,9 +49,22 @@ struct Allocator {
   int statistic_count;
 };
 
+/// Exact mode's own part of the recording.
+struct ExactRecording {
+  bool on;        ///< every block is booked; figures are no estimates
+  bool complete;  ///< the books began with the process: no block is older
+  record::ExactTrouble trouble;
+  std::uint64_t live_blocks;  ///< on the books
+  std::uint64_t met_blocks;   ///< of them in memory that the ledger divided
+  std::uint64_t raced_units;  ///< pieces of the heap that changed while they were read
+  std::uint64_t own_bytes;    ///< memory of these books
+};
+
 struct Recording {
   bool on;
-  std::uint64_t sample_bytes, since_ns;
+  std::uint64_t sample_bytes;
+  std::uint64_t since_ns;  ///< how long the books that this report shows have been kept
+  ExactRecording exact;
   record::Counters counters;
   record::StackStats stacks;
   std::uint32_t live_samples, sites;
@@ -65,6 +80,7 @@ struct Frame {
   std::uint64_t function_offset;
 };
 
+/// A call site. In exact mode the estimates are counts, with no variance.
 struct SiteRow {
   std::uint32_t id;
   const Frame* const* frames;  ///< leaf first
@@ -76,6 +92,21 @@ struct SiteRow {
   std::uint64_t samples, live_samples, largest_bytes;
   std::uint64_t oldest_ns, youngest_ns, mean_age_ns;  ///< ages of live samples; mean is by weight
   SiteHistory history;
+  std::uint64_t peak_bytes, temporary_count;  ///< exact mode; else 0
+  std::span<const record::ExactSizes> sizes;  ///< exact mode; else empty
+};
+
+/// Call sites without a row of their own, together; exact mode only.
+struct OtherSites {
+  std::uint32_t sites;
+  std::uint64_t live_bytes, live_count, allocated_bytes, allocated_count, temporary_count;
+  double resident_bytes, resident_live_bytes, hole_bytes;
+};
+
+/// Blocks that were allocated before exact recording began: no call site is known.
+struct BeforeRecording {
+  double live_bytes;  ///< usable and resident
+  double resident_bytes, hole_bytes;
 };
 
 /// Why memory is resident. Every resident page has exactly one cause; pages that live blocks share with free
@@ -116,6 +147,9 @@ struct Ledger {
   const char* why_not;
   bool divided;  ///< the heap's lines are there; otherwise it is one kUndivided line
   const char* not_divided_why;
+  /// For want of a census divided by the blocks of the exact books and the pages that they lie on: rounding
+  /// and headers are within kHoles, and pages without a block, kRetained, may be metadata.
+  bool by_pages;
   const char* unit_name;  ///< what the backend gives back as a whole: "slab", "page of mimalloc" ...
   ResidencyMethod method;
   LedgerLine lines[kCauses];  ///< indexed by Cause
@@ -129,7 +163,7 @@ struct Ledger {
   std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that count as live
   std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
-  std::uint64_t unlogged_mappings;  ///< mappings whose owner could not be noted, since the start
+  std::uint64_t unlogged_mappings;    ///< mappings whose owner could not be noted, since the start
   std::uint64_t scan_ns, census_ns;
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
@@ -170,11 +204,16 @@ struct Snapshot {
   std::uint32_t site_count;
   const std::uint32_t* by_allocated;  ///< indices into sites, by allocated bytes
   const std::uint32_t* by_resident;   ///< indices into sites, by resident bytes
+  const std::uint32_t* by_temporary;  ///< the same by temporary_count; exact mode only, else nullptr
+  const std::uint32_t* by_peak;       ///< the same by peak_bytes; exact mode only, else nullptr
+  OtherSites others;
+  BeforeRecording before;
   const ModuleRow* modules;
   int module_count;
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;
-  Estimate inherited_live_bytes;  ///< of live_bytes: allocated by the parent before the fork
-  bool inherited;                 ///< the process was forked off a recorded one
+  std::uint64_t peak_bytes, temporary_count;  ///< of the whole process; exact mode, else 0
+  Estimate inherited_live_bytes;              ///< of live_bytes: allocated by the parent before the fork
+  bool inherited;                             ///< the process was forked off a recorded one
   std::uint64_t
       heap_resident_bytes;       ///< of the ledger; without one: anonymous - lazily freed - mallard's own
   bool heap_is_bound;            ///< there was no ledger: the heap is at most that

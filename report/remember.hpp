@@ -3,17 +3,14 @@
 // growth. One report at a time (the reporter's lock). Context: reporter, exit.
 #pragma once
 
-#include <span>
-
+#include "report/books.hpp"
 #include "report/model.hpp"
 
 namespace mallard::report {
 
 /// Fills in SiteRow::history and Snapshot::history, all but the ledger's changes.
-/// \param rows    indexed by site id, with live_bytes
-/// \param blocks  the live samples behind these rows
-void compare_sites(std::span<SiteRow> rows, std::span<const record::LiveBlock> blocks,
-                   Snapshot* out) noexcept;
+/// \param books  with live_bytes in its rows
+void compare_sites(const Books& books, Snapshot* out) noexcept;
 
 /// Fills in what needs the finished ledger, and remembers this report. Call it last, once for each report.
 void compare_and_remember(Snapshot* snapshot) noexcept;

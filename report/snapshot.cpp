@@ -41,7 +41,7 @@ void relate(Snapshot* out, const Arena& arena) noexcept {
   out->heap_resident_bytes = ledger.known                    ? ledger.heap_bytes
                              : out->rss.anonymous > not_heap ? out->rss.anonymous - not_heap
                                                              : 0;
-  const bool counted = ledger.known && ledger.divided && ledger.rounding_known;
+  const bool counted = ledger.known && ledger.divided && (ledger.rounding_known || ledger.by_pages);
   const Estimate& live = counted ? ledger.lines[static_cast<int>(Cause::kLive)].bytes : out->live_bytes;
   if (out->heap_resident_bytes == 0 || live.value <= 0) return;
   const auto resident = static_cast<double>(out->heap_resident_bytes);
@@ -64,19 +64,24 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   out->rss = memory.after;
   out->process = read_process_facts(arena);
   out->allocator = read_allocator(served);
-  out->recording.on = record::is_recording();
+  const bool exact = out->recording.exact.on = record::exact_is_on();
+  out->recording.on = exact || record::is_recording();
   Books books{};
   if (out->recording.on) {
     out->recording.sample_bytes = record::sampler_mean_bytes();
-    out->recording.since_ns = began - record::started_ns();
+    out->recording.since_ns = began - (exact ? record::exact_since_ns() : record::started_ns());
     out->recording.counters = record::counters();
     out->recording.stacks = record::stack_stats();
-    if (!read_books(arena, &books, out)) return out_of_memory(*out);
-    compare_sites({books.rows, books.row_count}, {books.blocks, books.block_count}, out);
+    const bool read = exact ? read_exact_books(arena, &books, out) : read_books(arena, &books, out);
+    if (!read) return out_of_memory(*out);
   }
-  account(arena, memory, out->allocator, books, &out->ledger);
+  account(arena, memory, out->allocator, books, &out->recording.exact, &out->before, &out->ledger);
+  if (exact && !choose_rows(arena, &books, out)) return out_of_memory(*out);
   SiteRow* rows = nullptr;
-  if (out->recording.on && !(rows = order_sites(arena, books, out))) return out_of_memory(*out);
+  if (out->recording.on) {
+    compare_sites(books, out);
+    if (!(rows = order_sites(arena, books, out))) return out_of_memory(*out);
+  }
   if (!add_frames(arena, rows, out)) return out_of_memory(*out);
   relate(out, arena);
   out->duration_ns = os::monotonic_ns() - began;

@@ -72,6 +72,34 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     to.add("  It has no statistics that could be read without holding its locks.\n");
 }
 
+/// What exact books hold, and what they could not.
+void write_exact(const Snapshot& s, Sink& to) noexcept {
+  const ExactRecording& e = s.recording.exact;
+  Cell cell;
+  add_grouped(cell, e.live_blocks);
+  cell.add(" live blocks of ");
+  add_grouped(cell, s.recording.sites);
+  cell.add(s.recording.sites == 1 ? " call site" : " call sites");
+  cell.add("; the books themselves take ");
+  add_bytes(cell, static_cast<double>(e.own_bytes));
+  label(to, "booked");
+  to.add(cell.view()).add('\n');
+  cell.clear();
+  add_grouped(cell, e.trouble.unknown_frees);
+  cell.add(" frees of older blocks, ");
+  add_grouped(cell, e.trouble.unbooked);
+  cell.add(" blocks unbooked (no memory), ");
+  add_grouped(cell, e.trouble.missed_frees);
+  cell.add(" frees unseen");
+  label(to, "not on the books");
+  to.add(cell.view()).add('\n');
+  cell.clear();
+  add_bytes(cell, static_cast<double>(e.trouble.unsure_peak_bytes));
+  cell.add(" at most: threads tell of their newest blocks a little later");
+  label(to, "peaks may be off by");
+  to.add(cell.view()).add('\n');
+}
+
 void write_recording(const Snapshot& s, Sink& to) noexcept {
   const Recording& r = s.recording;
   heading(to, "Recording");
@@ -84,20 +112,28 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
     return;
   }
   Cell cell;
-  cell.add("sample: one sample per ");
-  add_bytes(cell, static_cast<double>(r.sample_bytes));
-  cell.add(" allocated, on average, for ");
+  cell.add(r.exact.on ? "exact: every allocation is booked" : "sample: one sample per ");
+  if (!r.exact.on) {
+    add_bytes(cell, static_cast<double>(r.sample_bytes));
+    cell.add(" allocated, on average");
+  }
+  cell.add(", for ");
   add_duration(cell, r.since_ns);
+  if (r.exact.on && !r.exact.complete) cell.add("; what was allocated before has no call site");
   label(to, "mode");
   to.add(cell.view()).add('\n');
+  if (r.exact.on) write_exact(s, to);
   cell.clear();
   add_grouped(cell, r.counters.sampled);
   cell.add(" taken, ");
   add_grouped(cell, r.live_samples);
-  cell.add(" of them live, ");
-  add_grouped(cell, r.sites);
-  cell.add(r.sites == 1 ? " call site" : " call sites");
-  label(to, "samples");
+  cell.add(" of them live");
+  if (!r.exact.on) {
+    cell.add(", ");
+    add_grouped(cell, r.sites);
+    cell.add(r.sites == 1 ? " call site" : " call sites");
+  }
+  label(to, r.exact.on ? "samples, for ages" : "samples");
   to.add(cell.view()).add('\n');
   cell.clear();
   add_grouped(cell, r.counters.dropped_full);
@@ -122,6 +158,31 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
   if (!s.ledger.known) byte_line(to, "mallard's own memory", s.own_bytes, "");
 }
 
+/// What only exact books know.
+void write_peak(const Snapshot& s, Sink& to) noexcept {
+  Cell cell;
+  label(to, "peak of live");
+  add_bytes(cell, static_cast<double>(s.peak_bytes));
+  to.add(cell.view()).add('\n');
+  cell.clear();
+  add_count(cell, static_cast<double>(s.temporary_count));
+  cell.add(" blocks (");
+  add_decimal(cell,
+              s.allocated_count.value > 0
+                  ? 100 * static_cast<double>(s.temporary_count) / s.allocated_count.value
+                  : 0,
+              1);
+  cell.add(" %) were freed before their thread's next allocation");
+  label(to, "temporary");
+  to.add(cell.view()).add('\n');
+  if (s.before.live_bytes <= 0) return;
+  cell.clear();
+  add_bytes(cell, s.before.live_bytes);
+  cell.add(" more, allocated before exact recording began, rounding included");
+  label(to, "older");
+  to.add(cell.view()).add('\n');
+}
+
 void write_heap(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Heap");
   if (s.heap_is_bound && s.rss.known)
@@ -132,8 +193,11 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   if (!s.recording.on) return;
   Cell cell;
   add_bytes_with_interval(cell, s.live_bytes);
-  label(to, s.ledger.divided ? "live, by samples alone" : "live, as requested");
-  to.add(cell.view()).add(" in about ");
+  const bool exact = s.recording.exact.on;
+  label(to, exact              ? "live, on the books"
+            : s.ledger.divided ? "live, by samples alone"
+                               : "live, as requested");
+  to.add(cell.view()).add(exact ? " in " : " in about ");
   cell.clear();
   add_count(cell, s.live_count.value);
   to.add(cell.view()).add(" blocks\n");
@@ -145,11 +209,12 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   }
   cell.clear();
   add_bytes_with_interval(cell, s.allocated_bytes);
-  label(to, "allocated since start");
-  to.add(cell.view()).add(" in about ");
+  label(to, exact && !s.recording.exact.complete ? "allocated since then" : "allocated since start");
+  to.add(cell.view()).add(exact ? " in " : " in about ");
   cell.clear();
   add_count(cell, s.allocated_count.value);
   to.add(cell.view()).add(" blocks\n");
+  if (exact) write_peak(s, to);
   label(to, "fragmentation ratio");
   const Estimate& f = s.fragmentation_ratio;
   cell.clear();
@@ -174,7 +239,9 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
 void write_footer(const Snapshot& s, Sink& to) noexcept {
   Cell cell;
   heading(to, "About these figures");
-  if (s.recording.on)
+  if (s.recording.exact.on) {
+    to.add("  error: exact. Every block is counted; while the report was taken the program ran on.\n");
+  } else if (s.recording.on)
     to.add(
         "  error: half of the 95 % confidence interval; ±? where a site has too few samples for one.\n"
         "  A site that is missing here has, with 95 % confidence, at most three sampling intervals live.\n");

@@ -32,13 +32,15 @@ void row(Sink& to, std::string_view name, const Estimate& bytes, std::uint64_t r
 std::string_view meaning_of(Cause cause, const Ledger& ledger) noexcept {
   switch (cause) {
     case Cause::kLive:
-      return ledger.rounding_known ? "not freed by the program" : "not freed, rounding included";
+      return ledger.rounding_known || ledger.by_pages ? "not freed by the program"
+                                                      : "not freed, rounding included";
     case Cause::kRounding:
       return "blocks are larger than asked for";
     case Cause::kHoles:
-      return "free, but live blocks keep it";
+      return ledger.by_pages && !ledger.rounding_known ? "free, rounding, headers; live blocks keep it"
+                                                       : "free, but live blocks keep it";
     case Cause::kRetained:
-      return "free, kept by the allocator";
+      return ledger.by_pages ? "pages without a live block" : "free, kept by the allocator";
     case Cause::kLazilyFreed:
       return "given back, not yet taken";
     case Cause::kMetadata:
@@ -57,6 +59,15 @@ std::string_view meaning_of(Cause cause, const Ledger& ledger) noexcept {
       return "its books and this report";
   }
   return "";
+}
+
+/// A part of the line above.
+void write_part(double bytes, std::string_view what, Sink& to) noexcept {
+  Cell cell;
+  to.add("      ");
+  add_bytes(cell, bytes);
+  add_right(to, cell.view(), 10);
+  to.add("  ").add(what).add('\n');
 }
 
 /// The end of a path says more than its beginning.
@@ -142,7 +153,9 @@ void write_unexplained(const Ledger& ledger, Sink& to) noexcept {
 }
 
 /// What a reader must know to trust the lines, or not to.
-void write_notes(const Ledger& l, Sink& to) noexcept {
+void write_notes(const Snapshot& s, Sink& to) noexcept {
+  const Ledger& l = s.ledger;
+  const ExactRecording& exact = s.recording.exact;
   Cell cell;
   const auto note = [&] {
     to.add("  ").add(cell.view()).add('\n');
@@ -154,7 +167,10 @@ void write_notes(const Ledger& l, Sink& to) noexcept {
   } else {
     to.add("  The heap is not divided: ").add(view_of(l.not_divided_why)).add(".\n");
   }
-  if (l.divided && !l.rounding_known)
+  if (l.by_pages)
+    to.add(
+        "  The allocator cannot be asked: this is from the booked blocks and the pages that they lie on.\n");
+  if (l.divided && !l.rounding_known && !l.by_pages)
     to.add("  No live block was sampled: rounding cannot be told from what was requested.\n");
   if (l.divided && l.examined < 0.999) {
     cell.add("Of the heap, ");
@@ -163,9 +179,21 @@ void write_notes(const Ledger& l, Sink& to) noexcept {
     note();
   }
   if (l.thread_cached_bytes > 0) {
-    cell.add("Of live, ");
+    cell.add(exact.on ? "Of holes, " : "Of live, ");
     add_bytes(cell, static_cast<double>(l.thread_cached_bytes));
     cell.add(" are free blocks that threads keep for themselves.");
+    note();
+  }
+  if (exact.on && l.divided && exact.raced_units > 0) {
+    add_grouped(cell, exact.raced_units);
+    cell.add(" pieces of the heap changed while they were read: their parts may be a moment apart.");
+    note();
+  }
+  if (exact.on && l.divided && exact.met_blocks < exact.live_blocks - exact.live_blocks / 200) {
+    cell.add("Of the booked blocks ");
+    add_decimal(cell, 100 * static_cast<double>(exact.met_blocks) / static_cast<double>(exact.live_blocks),
+                1);
+    cell.add(" % were still live, and in the allocator's memory, when the heap was looked at.");
     note();
   }
   if (l.unlogged_mappings > 0) {
@@ -217,8 +245,11 @@ void write_ledger_text(const Snapshot& s, Sink& to) noexcept {
                               cause == Cause::kRetained;
       if (of_divided ? !ledger.divided : ledger.lines[i].bytes.value <= 0) continue;
       if (cause == Cause::kRounding && !ledger.rounding_known) continue;
-      row(to, cause_title(cause), ledger.lines[i].bytes, ledger.rss_bytes, of_divided,
-          meaning_of(cause, ledger));
+      const bool or_metadata = cause == Cause::kRetained && ledger.by_pages;
+      row(to, or_metadata ? "retained or metadata" : cause_title(cause), ledger.lines[i].bytes,
+          ledger.rss_bytes, of_divided, meaning_of(cause, ledger));
+      if (cause == Cause::kLive && s.before.live_bytes > 0)
+        write_part(s.before.live_bytes, "allocated before exact recording began, rounding included", to);
       write_details(ledger, cause, to);
     }
     write_unexplained(ledger, to);
@@ -230,7 +261,7 @@ void write_ledger_text(const Snapshot& s, Sink& to) noexcept {
   }
   if (s.rss.swapped > 0) byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
   if (s.rss.locked > 0) byte_line(to, "locked", s.rss.locked, "within RSS, by mlock");
-  if (ledger.known) write_notes(ledger, to);
+  if (ledger.known) write_notes(s, to);
 }
 
 }  // namespace mallard::report

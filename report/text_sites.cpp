@@ -3,6 +3,7 @@
 
 #include "report/columns.hpp"
 #include "report/demangle.hpp"
+#include "report/text_site_lines.hpp"
 
 namespace mallard::report {
 namespace {
@@ -38,76 +39,6 @@ void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept
   to.add('\n');
 }
 
-enum class Table : std::uint8_t { kResident, kLive, kAllocated };
-
-void add_column(Sink& to, const Estimate& bytes, std::size_t width) noexcept {
-  Cell cell;
-  add_bytes(cell, bytes.value);
-  add_right(to, cell.view(), width);
-}
-
-void add_column(Sink& to, std::uint64_t ns, std::size_t width) noexcept {
-  Cell cell;
-  add_duration(cell, ns);
-  add_right(to, cell.view(), width);
-}
-
-void write_columns(Table table, Sink& to) noexcept {
-  add_right(to, "rank", 5);
-  add_right(to, table == Table::kResident ? "resident" : table == Table::kLive ? "live" : "allocated", 12);
-  add_right(to, "error", 9);
-  add_right(to, "share", 9);
-  if (table == Table::kResident) {
-    add_right(to, "of it live", 13);
-    add_right(to, "of it holes", 13);
-  }
-  add_right(to, "blocks", 12);
-  if (table != Table::kResident) add_right(to, "largest", 12);
-  if (table != Table::kAllocated) add_right(to, "mean age", 14);
-  if (table == Table::kLive) add_right(to, "oldest", 14);
-  add_right(to, "site", 7);
-  to.add('\n');
-}
-
-void write_site_line(const SiteRow& row, Table table, const Estimate& bytes, double total, int rank,
-                     Sink& to) noexcept {
-  Cell cell;
-  cell.add('#').add_signed(rank);
-  add_right(to, cell.view(), 5);
-  add_column(to, bytes, 12);
-  cell.clear();
-  add_relative_error(cell, bytes);
-  add_right(to, cell.view(), 9);
-  cell.clear();
-  add_decimal(cell, total > 0 ? 100 * bytes.value / total : 0, 1);
-  cell.add(" %");
-  add_right(to, cell.view(), 9);
-  if (table == Table::kResident) {
-    add_column(to, row.resident_live_bytes, 13);
-    add_column(to, row.hole_bytes, 13);
-  }
-  cell.clear();
-  add_count(cell, (table == Table::kAllocated ? row.allocated_count : row.live_count).value);
-  add_right(to, cell.view(), 12);
-  if (table != Table::kResident) {
-    cell.clear();
-    add_bytes(cell, static_cast<double>(row.largest_bytes));
-    add_right(to, cell.view(), 12);
-  }
-  if (table != Table::kAllocated) add_column(to, row.mean_age_ns, 14);
-  if (table == Table::kLive) add_column(to, row.oldest_ns, 14);
-  cell.clear();
-  cell.add_unsigned(row.id);
-  add_right(to, cell.view(), 7);
-  to.add('\n');
-}
-
-std::string_view word_for(Table table) noexcept {
-  return table == Table::kResident ? "resident memory"
-         : table == Table::kLive   ? "live bytes"
-                                   : "allocated bytes";
-}
-
 /// Where a stack stands already, so that a later table need not repeat it.
 class StacksShown {
  public:
@@ -127,7 +58,7 @@ class StacksShown {
   }
 
  private:
-  static constexpr int kMost = 3 * kTopSites;
+  static constexpr int kMost = 5 * kTopSites;
   struct Place {
     const SiteRow* row;
     Table table;
@@ -137,8 +68,42 @@ class StacksShown {
   int count_ = 0;
 };
 
-void write_sites(const Snapshot& s, Table table, const Estimate SiteRow::*bytes, const std::uint32_t* order,
-                 double total, StacksShown& stacks, Sink& to) noexcept {
+/// What is in the total but in no row.
+void write_rest(const Snapshot& s, Table table, double total, Sink& to) noexcept {
+  const OtherSites& o = s.others;
+  Cell cell;
+  const auto line = [&](double value, std::string_view what) {
+    cell.clear();
+    if (table == Table::kTemporary) add_count(cell, value);
+    else add_bytes(cell, value);
+    to.add("     ");
+    add_right(to, cell.view(), 12);
+    to.add("         ");
+    add_percent(to, value, total, 9);
+    to.add("   ").add(what).add('\n');
+  };
+  if (table == Table::kResident && s.before.resident_bytes > 0)
+    line(s.before.resident_bytes, "under blocks allocated before exact recording began");
+  if (table == Table::kLive && s.before.live_bytes > 0)
+    line(s.before.live_bytes, "allocated before exact recording began, rounding included");
+  if (o.sites == 0 || table == Table::kPeak) return;
+  FixedText<64> what;
+  what.add("in ");
+  add_grouped(what, o.sites);
+  what.add(" more sites, none of them leading");
+  line(table == Table::kResident    ? o.resident_bytes
+       : table == Table::kLive      ? static_cast<double>(o.live_bytes)
+       : table == Table::kAllocated ? static_cast<double>(o.allocated_bytes)
+                                    : static_cast<double>(o.temporary_count),
+       what.view());
+}
+
+void write_sites(const Snapshot& s, Table table, const std::uint32_t* order, double total,
+                 StacksShown& stacks, Sink& to) noexcept {
+  if (total <= 0 && s.recording.exact.on) {
+    to.add("  None.\n");
+    return;
+  }
   if (total <= 0) {
     to.add(
         "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
@@ -148,12 +113,15 @@ void write_sites(const Snapshot& s, Table table, const Estimate SiteRow::*bytes,
     return;
   }
   write_columns(table, to);
+  // In exact mode a table more is a matter of a glance.
+  const int most = table == Table::kTemporary || table == Table::kPeak ? kTopSites / 2 : kTopSites;
   int shown = 0;
-  for (std::uint32_t i = 0; i < s.site_count && shown < kTopSites; ++i) {
+  for (std::uint32_t i = 0; i < s.site_count && shown < most; ++i) {
     const SiteRow& row = s.sites[order ? order[i] : i];
-    if ((row.*bytes).value <= 0) break;
-    write_site_line(row, table, row.*bytes, total, ++shown, to);
+    if (figure_of(row, table).value <= 0) break;
+    write_site_line(row, table, total, ++shown, to);
     if (stacks.refer(row, table, shown, s.process, to)) continue;
+    write_sizes(row, table == Table::kAllocated || table == Table::kTemporary, to);
     for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(*row.frames[f], s.process, to);
     if (row.depth > kFramesShown) {
       Cell cell;
@@ -162,17 +130,22 @@ void write_sites(const Snapshot& s, Table table, const Estimate SiteRow::*bytes,
     }
     if (row.depth == 0) to.add("        (stacks that found the site table full)\n");
   }
+  write_rest(s, table, total, to);
 }
 
 void write_by_resident(const Snapshot& s, StacksShown& stacks, Sink& to) noexcept {
   heading(to, "Call sites by resident memory (their share of the pages under their blocks, holes included)");
   const double pinned = static_cast<double>(s.ledger.pinned_bytes);
-  write_sites(s, Table::kResident, &SiteRow::resident_bytes, s.by_resident,
-              s.live_count.value > 0 ? pinned : 0, stacks, to);
+  write_sites(s, Table::kResident, s.by_resident, s.live_count.value > 0 ? pinned : 0, stacks, to);
   if (s.ledger.unattributed_bytes == 0 || s.live_count.value <= 0) return;
   Cell cell;
   cell.add("  Of the pinned pages, ");
   add_bytes(cell, static_cast<double>(s.ledger.unattributed_bytes));
+  if (s.recording.exact.on) {
+    cell.add(" hold no booked block: free ones in thread caches, or the allocator's own.\n");
+    to.add(cell.view());
+    return;
+  }
   cell.add(" hold blocks of sizes that too few samples were taken of to say whose\n");
   cell.add("  they are; ALLOC_SAMPLE_BYTES lower than now would tell.\n");
   to.add(cell.view());
@@ -184,10 +157,16 @@ void write_site_tables(const Snapshot& s, Sink& to) noexcept {
   StacksShown stacks;
   if (s.ledger.divided) write_by_resident(s, stacks, to);
   heading(to, "Call sites by live bytes (requested by the program and not freed)");
-  write_sites(s, Table::kLive, &SiteRow::live_bytes, nullptr, s.live_bytes.value, stacks, to);
-  heading(to, "Call sites by allocated bytes (since the start, freed or not)");
-  write_sites(s, Table::kAllocated, &SiteRow::allocated_bytes, s.by_allocated, s.allocated_bytes.value,
-              stacks, to);
+  write_sites(s, Table::kLive, nullptr, s.live_bytes.value, stacks, to);
+  heading(to, s.recording.exact.on && !s.recording.exact.complete
+                  ? "Call sites by allocated bytes (since exact recording began, freed or not)"
+                  : "Call sites by allocated bytes (since the start, freed or not)");
+  write_sites(s, Table::kAllocated, s.by_allocated, s.allocated_bytes.value, stacks, to);
+  if (!s.recording.exact.on) return;
+  heading(to, "Call sites by temporary allocations (freed before their thread's next allocation)");
+  write_sites(s, Table::kTemporary, s.by_temporary, static_cast<double>(s.temporary_count), stacks, to);
+  heading(to, "Call sites by peak (the most that each held at one time; peaks are not of one moment)");
+  write_sites(s, Table::kPeak, s.by_peak, static_cast<double>(s.peak_bytes), stacks, to);
 }
 
 }  // namespace mallard::report

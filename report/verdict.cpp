@@ -22,8 +22,9 @@ bool goes_on(const SiteRow& row, const Snapshot& s) noexcept {
   if (!last.known || !h.since_previous.known || first.ago_ns == 0 || last.ago_ns >= first.ago_ns) return true;
   const double expected =
       h.since_first.bytes * static_cast<double>(last.ago_ns) / static_cast<double>(first.ago_ns);
-  const double most =
-      h.since_previous.high(1.96) + kNoSampleSeen * static_cast<double>(s.recording.sample_bytes);
+  const double unseen =
+      s.recording.exact.on ? 0 : kNoSampleSeen * static_cast<double>(s.recording.sample_bytes);
+  const double most = h.since_previous.high(1.96) + unseen;
   return most >= kLeastPace * expected && h.since_previous.bytes >= 0;
 }
 
@@ -106,7 +107,11 @@ bool is_code(std::string_view path, const ProcessFacts& process) noexcept {
 
 bool grows(const SiteRow& row, const Snapshot& s) noexcept {
   const Growth& g = row.history.since_first;
-  return g.known && g.bytes > 0 && g.low(kGrowthErrors) > 0 && goes_on(row, s);
+  if (!g.known || g.bytes <= 0 || g.low(kGrowthErrors) <= 0) return false;
+  if (s.recording.exact.on && (g.bytes < kLeastExactGrowthBytes ||
+                               g.bytes < kLeastExactGrowthShare * (row.live_bytes.value - g.bytes)))
+    return false;
+  return goes_on(row, s);
 }
 
 bool is_born_evenly(const SiteRow& row) noexcept {

@@ -19,6 +19,9 @@ inline constexpr double kLeastCauseShare = 0.30;
 inline constexpr double kLeastRetentionShare = 0.40;
 /// Growth is called so if it is this many standard errors from none: one false call in 2,000 sites.
 inline constexpr double kGrowthErrors = 3.29;
+/// With exact books every byte more is growth beyond error: a site grows if it grew by this much, and by this
+/// share of what it held.
+inline constexpr double kLeastExactGrowthBytes = 64 << 10, kLeastExactGrowthShare = 0.10;
 /// Growing sites are a leak if together they grew by this share of the memory since the first report, and go
 /// on growing: their growth since the last report is not surely below this share of its former pace.
 inline constexpr double kLeastLeakShare = 0.10;

@@ -64,7 +64,10 @@ void explain_holes(Judged& j) noexcept {
 void explain_retention(Judged& j) noexcept {
   const Probe& p = j.s.probe;
   say_part(j, j.f.retained);
-  j.text.say("are free pages that ").say(is_glibc(j.s) ? "glibc" : view_of(j.s.allocator.backend->name));
+  j.text
+      .say(j.s.ledger.by_pages ? "are pages without a live block, free or metadata, that "
+                               : "are free pages that ")
+      .say(is_glibc(j.s) ? "glibc" : view_of(j.s.allocator.backend->name));
   j.text.say(" keeps for later; no live block pins them, so this is neither a leak nor fragmentation.");
   j.evidence("retained_bytes", j.f.retained);
   j.evidence("live_bytes", j.f.live);

@@ -64,15 +64,13 @@ void explain_leak(Judged& j) noexcept {
     j.evidence("site_growth", g.bytes);
     j.evidence("site_growth_low", g.low(1.96));
     j.evidence("site_growth_high", g.high(1.96));
-    j.text.say(": ")
-        .bytes(g.bytes)
-        .say(" more (95 %: ")
-        .bytes(g.low(1.96))
-        .say(" to ")
-        .bytes(g.high(1.96))
-        .say(")");
+    j.text.say(": ").bytes(g.bytes).say(" more");
+    if (g.variance > 0) j.text.say(" (95 %: ").bytes(g.low(1.96)).say(" to ").bytes(g.high(1.96)).say(")");
   }
-  j.text.say("; ").bytes(row.live_bytes.value).say(" live in about ").count(row.live_count.value);
+  j.text.say("; ")
+      .bytes(row.live_bytes.value)
+      .say(j.s.recording.exact.on ? " live in " : " live in about ")
+      .count(row.live_count.value);
   j.text.say(row.live_count.value < 1.5 ? " block" : " blocks").say(" of ").bytes(mean).say(" on average, ");
   j.text.percent(row.live_bytes.value, row.allocated_bytes.value).say(" of what it ever allocated.");
   const std::uint64_t then = row.history.largest_in_first;
@@ -102,6 +100,7 @@ void say_growth_so_far(Judged& j) noexcept {
     const bool sure = c.live.low(kGrowthErrors) > 0;
     j.evidence("growth", c.live.bytes);
     if (sure) j.text.say(" Live memory grew by ").bytes(c.live.bytes).say(" within ").time(c.ago_ns).say(".");
+    else if (j.s.recording.exact.on) j.text.say(" Live memory has not grown within ").time(c.ago_ns).say(".");
     else j.text.say(" Live memory has not grown beyond its error within ").time(c.ago_ns).say(".");
     return;
   }
@@ -138,7 +137,10 @@ void explain_none(Judged& j) noexcept {
         .say(" are the heap, which cannot be divided: ");
     j.text.say(view_of(l.not_divided_why)).say(". ");
     if (const double free = free_in_undivided_heap(j.s); free > 0) {
-      j.text.say("By the samples at most ").bytes(j.s.live_bytes.high).say(" are live: ").bytes(free);
+      j.text.say(j.s.recording.exact.on ? "By the books " : "By the samples at most ")
+          .bytes(j.s.live_bytes.high)
+          .say(" are live: ")
+          .bytes(free);
       j.text.say(" or more are free memory, pinned or retained. ");
       j.evidence("free_bytes", free);
     }

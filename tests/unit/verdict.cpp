@@ -285,7 +285,12 @@ TEST_CASE("growth: blocks that are live in both reports add no error") {
       rows[1].live_bytes.add(b.weight, static_cast<double>(b.asked_bytes));
       s.live_bytes.add(b.weight, static_cast<double>(b.asked_bytes));
     }
-    compare_sites(rows, blocks, &s);
+    Books books;
+    books.rows = rows.data();
+    books.row_count = static_cast<std::uint32_t>(rows.size());
+    books.blocks = blocks;
+    books.read_ns = os::monotonic_ns();
+    compare_sites(books, &s);
     s.sites = rows.data();
     s.site_count = static_cast<std::uint32_t>(rows.size());
     s.recording.on = true;
@@ -313,5 +318,50 @@ TEST_CASE("growth: blocks that are live in both reports add no error") {
   REQUIRE(rows[1].history.since_previous.bytes == 0);
   REQUIRE(rows[1].history.since_previous.variance == 0);
   REQUIRE(is_near(rows[1].history.since_first.bytes, 19 * 100e3));
+  forget_reports();
+}
+
+TEST_CASE("growth: exact books know it to the byte; a byte more is not yet growth of a site") {
+  Process p;
+  p.s.recording.exact.on = true;
+  SiteRow row{};
+  const auto grow = [&](double before, double after) {
+    row.live_bytes = counted(after);
+    row.history.since_first = {true, after - before, 0};
+    return grows(row, p.s);
+  };
+  REQUIRE(grow(10 * kMega, 11.1 * kMega));
+  REQUIRE_FALSE(grow(10 * kMega, 10.9 * kMega));
+  REQUIRE_FALSE(grow(1000, 60000));
+  REQUIRE(grow(0, 70000));
+  REQUIRE_FALSE(grow(11 * kMega, 10 * kMega));
+}
+
+TEST_CASE("growth: reports of different books are not compared") {
+  forget_reports();
+  std::vector<SiteRow> rows(1);
+  const auto compare = [&](Snapshot& s, bool exact, double live) {
+    rows[0] = {};
+    rows[0].live_bytes = s.live_bytes = counted(live);
+    s.recording.on = true;
+    s.recording.exact.on = exact;
+    Books books;
+    books.rows = rows.data();
+    books.row_count = 1;
+    books.read_ns = os::monotonic_ns();
+    compare_sites(books, &s);
+    s.sites = rows.data();
+    s.site_count = 1;
+    compare_and_remember(&s);
+  };
+  Snapshot sampled{}, first{}, second{};
+  compare(sampled, false, 100);
+  compare(first, true, 1000);
+  REQUIRE_FALSE(rows[0].history.since_previous.known);
+  compare(second, true, 1500);
+  REQUIRE(rows[0].history.since_previous.known);
+  REQUIRE(rows[0].history.since_previous.bytes == 500);
+  REQUIRE(rows[0].history.since_previous.variance == 0);
+  REQUIRE(rows[0].history.since_first.bytes == 500);  // the first of these books
   forget_reports();
 }
