@@ -35,8 +35,8 @@ Member member_of(const std::string& by) {
 }
 
 std::string describe(const ReportFile& r) {
-  return fmt::format("{}, pid {}, report {}, {}, {}, {}", r.name, r.pid, r.number, utc_text(r.taken_at_ns),
-                     r.backend, r.mode);
+  return fmt::format("{}, pid {}, report {}, {}, {}{}", r.name, r.pid, r.number, utc_text(r.taken_at_ns),
+                     r.backend, r.is_exact() ? ", exact mode" : "");
 }
 
 /// Leaf first, as text.
