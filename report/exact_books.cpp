@@ -10,7 +10,7 @@ namespace mallard::report {
 namespace {
 
 /// So many sites all get a row; of more, kLeading by each figure do.
-constexpr std::uint32_t kMostRows = 10'000, kLeading = 2'000;
+constexpr std::uint32_t kMostRows = 2'000, kLeading = 500;
 /// Books that began so soon after recording are books of all blocks.
 constexpr std::uint64_t kAtStartNs = 50'000'000;
 

@@ -220,7 +220,7 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   cell.clear();
   if (f.value > 0) {
     add_decimal(cell, f.value, 2);
-    if (f.has_interval) {
+    if (f.has_interval && f.low < f.high) {
       cell.add(" (95 %: ");
       add_decimal(cell, f.low, 2);
       cell.add(" to ");
