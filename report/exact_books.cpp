@@ -68,7 +68,7 @@ void fill_row(Arena& arena, std::uint32_t id, const Books& books, SiteRow& row) 
   const record::ExactCounts& c = books.counts[id];
   const ExactShare& share = books.shares[id];
   row.id = id;
-  row.depth = static_cast<int>(site.depth);
+  row.depth = static_cast<int>(site.depth.load(std::memory_order_relaxed));
   row.live_bytes = counted(live_bytes(c));
   row.live_count = counted(live_count(c));
   row.allocated_bytes = counted(static_cast<double>(c.allocated_bytes));
@@ -76,7 +76,7 @@ void fill_row(Arena& arena, std::uint32_t id, const Books& books, SiteRow& row) 
   row.resident_bytes = counted(share.resident);
   row.resident_live_bytes = counted(share.live);
   row.hole_bytes = counted(share.holes);
-  row.samples = site.samples.load(std::memory_order_relaxed);
+  row.samples = record::site_sums(site).samples.load(std::memory_order_relaxed);
   row.largest_bytes = c.largest_bytes;
   row.peak_bytes = c.peak_bytes;
   row.temporary_count = c.temporary_count;
