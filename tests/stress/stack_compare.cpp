@@ -19,8 +19,6 @@
 using namespace mallard;
 using namespace mallard::record;
 
-extern "C" void* __libc_malloc(std::size_t);
-
 namespace {
 
 constexpr std::uint64_t kEvery = 100;
@@ -141,5 +139,9 @@ MALLARD_EXPORT void* malloc(std::size_t bytes) {
     compare(MALLARD_CALLER());
     t_busy = false;
   }
-  return __libc_malloc(bytes);
+  // The next one, whose free the program calls: redis brings an allocator of its own.
+  static constinit std::atomic<void* (*)(std::size_t)> next{nullptr};
+  auto* f = next.load(std::memory_order_relaxed);
+  if (!f) next = f = reinterpret_cast<void* (*)(std::size_t)>(dlsym(RTLD_NEXT, "malloc"));
+  return f(bytes);
 }
