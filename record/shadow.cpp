@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/shadow.hpp"
 
+#include <string.h>
 #include <sys/mman.h>
-
-#include <atomic>
 
 #include "base/attributes.hpp"
 #include "base/os.hpp"
@@ -130,8 +129,20 @@ std::uint64_t shadow_take_long(std::uintptr_t block, unsigned bits) noexcept {
 
 namespace {
 
+/// mincore() does not tell swapped pages from those that were never written: where there are any, or nobody
+/// tells, every page is read.
+bool may_be_swapped() noexcept {
+  char status[4096];
+  if (os::read_file("/proc/self/status", status, sizeof status) <= 0) return true;
+  const char* line = strstr(status, "\nVmSwap:");
+  if (!line) return true;
+  for (line += 8; *line == ' ' || *line == '\t'; ++line) {
+  }
+  return *line != '0';
+}
+
 template <typename Do>
-void for_each_level(std::uintptr_t begin, std::uintptr_t end, Do act) noexcept {
+void for_each_window(std::uintptr_t begin, std::uintptr_t end, bool read_all, Do act) noexcept {
   if (!g_windows) return;
   // The table of windows is sparse itself: its pages that were never written hold no window.
   constexpr std::size_t kPerPage = kPageBytes / sizeof(Window);
@@ -139,7 +150,7 @@ void for_each_level(std::uintptr_t begin, std::uintptr_t end, Do act) noexcept {
   std::size_t last = (end - 1) >> kWindowShift;
   if (last >= kWindows) last = kWindows - 1;
   for (std::size_t page = first / kPerPage; page <= last / kPerPage; ++page) {
-    if (os::resident_bytes(&g_windows[page * kPerPage], kPageBytes) == 0) continue;
+    if (!read_all && os::resident_bytes(&g_windows[page * kPerPage], kPageBytes) == 0) continue;
     for (std::size_t i = page * kPerPage; i < (page + 1) * kPerPage; ++i)
       if (i >= first && i <= last && g_windows[i].levels[0].load(std::memory_order_acquire)) act(i);
   }
@@ -150,6 +161,7 @@ constexpr std::size_t kPagesAtOnce = 256;
 
 struct Walk {
   std::uintptr_t begin, end;
+  bool read_all;  ///< also pages of which mincore() knows nothing
   unsigned (*bits_of)(std::uint32_t);
   void (*take)(std::uintptr_t, std::uint32_t, std::uint64_t, void*);
   void* opaque;
@@ -189,15 +201,15 @@ void visit_window(const Walk& walk, std::size_t window) noexcept {
     last = (walk.end - base + ((1u << kGranuleShift) - 1)) >> kGranuleShift;
   for (std::size_t at = first; at < last;) {
     const std::size_t piece_begin = at & ~(kWordsPerPage - 1);
-    const std::size_t pages = kPagesAtOnce;
+    const std::size_t left = (last - piece_begin + kWordsPerPage - 1) / kWordsPerPage;
+    const std::size_t pages = left < kPagesAtOnce ? left : kPagesAtOnce;
     unsigned char present[kLevels][kPagesAtOnce];
     for (unsigned level = 0; level < kLevels; ++level) {
       AtomicWord* table = g_windows[window].levels[level].load(std::memory_order_acquire);
-      const std::size_t left = (kWindowWords - piece_begin) / kWordsPerPage;
-      if (!table || os::call(SYS_mincore, os::arg(&table[piece_begin]),
-                             static_cast<long>((left < pages ? left : pages) * kPageBytes),
-                             os::arg(present[level])) != 0)
-        for (unsigned char& page : present[level]) page = table != nullptr;
+      if (!table || walk.read_all ||
+          os::call(SYS_mincore, os::arg(&table[piece_begin]), static_cast<long>(pages * kPageBytes),
+                   os::arg(present[level])) != 0)
+        memset(present[level], table != nullptr, pages);
     }
     for (std::size_t page = 0; page < pages && at < last; ++page) {
       const std::size_t page_end = piece_begin + (page + 1) * kWordsPerPage;
@@ -219,12 +231,15 @@ void shadow_for_each(std::uintptr_t begin, std::uintptr_t end, unsigned (*bits_o
                      void (*take)(std::uintptr_t, std::uint32_t, std::uint64_t, void*),
                      void* opaque) noexcept {
   if (begin >= end) return;
-  const Walk walk{begin, end, bits_of, take, opaque};
-  for_each_level(begin, end, [&](std::size_t window) { visit_window(walk, window); });
+  // A report asks for one slab after the other: reading costs less than asking what can be left out.
+  constexpr std::uintptr_t kFew = 4 << 20;
+  const bool read_all = end - begin <= kFew || may_be_swapped();
+  const Walk walk{begin, end, read_all, bits_of, take, opaque};
+  for_each_window(begin, end, walk.read_all, [&](std::size_t window) { visit_window(walk, window); });
 }
 
 void shadow_clear() noexcept {
-  for_each_level(0, UINTPTR_MAX, [](std::size_t window) {
+  for_each_window(0, UINTPTR_MAX, may_be_swapped(), [](std::size_t window) {
     for (auto& level : g_windows[window].levels)
       if (AtomicWord* table = level.load(std::memory_order_acquire))
         os::call(SYS_madvise, os::arg(table), kWindowBytes, MADV_DONTNEED);
@@ -234,7 +249,7 @@ void shadow_clear() noexcept {
 std::uint64_t shadow_own_bytes() noexcept {
   if (!g_windows) return 0;
   std::uint64_t bytes = os::resident_bytes(g_windows, kWindows * sizeof(Window));
-  for_each_level(0, UINTPTR_MAX, [&](std::size_t window) {
+  for_each_window(0, UINTPTR_MAX, false, [&](std::size_t window) {
     for (auto& level : g_windows[window].levels)
       if (AtomicWord* table = level.load(std::memory_order_acquire))
         bytes += os::resident_bytes(table, kWindowBytes);

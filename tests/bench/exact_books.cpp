@@ -91,6 +91,30 @@ void own_memory() {
   }
 }
 
+/// A report walks the live blocks.
+void walk() {
+  exact_begin();
+  constexpr std::uint64_t kBlocks = 10'000'000;
+  std::uint64_t seen = 0;
+  for (std::uint64_t i = 0; i < kBlocks; ++i)
+    exact_alloc(pointer(0x7300'0000'0000 + i * 112), 100, {1, 0, 0});
+  const auto start = std::clock();
+  exact_for_each_live(
+      0, UINTPTR_MAX,
+      [](const ExactLive& b, void* to) { *static_cast<std::uint64_t*>(to) += b.asked_bytes == 100; }, &seen);
+  const auto pieces = std::clock();
+  std::uint64_t again = 0;
+  for (std::uintptr_t at = 0x7300'0000'0000; at < 0x7300'0000'0000 + kBlocks * 112; at += 4096)
+    exact_for_each_live(
+        at, at + 4096,
+        [](const ExactLive& b, void* to) { *static_cast<std::uint64_t*>(to) += b.asked_bytes == 100; },
+        &again);
+  std::printf("page by page: %lu in %.0f ms\n", static_cast<unsigned long>(again),
+              1e3 * static_cast<double>(std::clock() - pieces) / CLOCKS_PER_SEC);
+  std::printf("walk over %lu live blocks: %.0f ms\n", static_cast<unsigned long>(seen),
+              1e3 * static_cast<double>(pieces - start) / CLOCKS_PER_SEC);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -114,5 +138,7 @@ int main(int argc, char** argv) {
   }
   std::printf("%zu blocks, %zu sites, %zu threads: %.1f ns per pair\n", blocks, sites, threads,
               ns / static_cast<double>(pairs * threads));
-  if (argc <= 1) own_memory();
+  if (argc > 1) return 0;
+  own_memory();
+  walk();
 }
