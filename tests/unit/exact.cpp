@@ -4,6 +4,7 @@
 // AddressSanitizer.
 #include "record/exact.hpp"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -499,5 +500,25 @@ TEST_CASE("exact: a forked child has the books of all threads and goes on with i
   read(&all);
   REQUIRE(all.allocated_bytes - all.freed_bytes == 50 * 50 + 100);
   REQUIRE(all.allocated_count - all.freed_count == 52);
+}
+#endif
+
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)  // which reserve terabytes
+TEST_CASE("exact: where the kernel gives no memory, blocks are not booked, and counted as such") {
+  begin();
+  exact_alloc(pointer(0x76'0000'0000), 10, at(1));
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none{1 << 20, 1 << 20};  // of address space: less than there is already
+    setrlimit(RLIMIT_AS, &none);
+    exact_alloc(pointer(0x77'0000'0000), 10, at(1));  // its window cannot be made
+    exact_alloc(pointer(0x76'0000'1000), 10, at(1));  // this one's is there
+    const bool one_lost = exact_trouble().unbooked == 1;
+    const bool not_there = exact_free(pointer(0x77'0000'0000)).cell == 0;
+    _exit(one_lost && not_there && exact_free(pointer(0x76'0000'1000)).cell != 0 ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
 }
 #endif
