@@ -9,7 +9,7 @@
 namespace mallard::record {
 namespace {
 
-// A hash table in four levels, each eight times the one before: a small program touches 64 KiB of it, and a
+// A hash table in four levels, each larger than the one before: a small program touches 256 KiB of it, and a
 // node never moves, so that its place is its name. A child stands in its parent's level, or, where its line
 // is taken there, in the next ones; early nodes, which are mostly the hot ones, lie close together.
 constexpr int kLevels = 4, kSlotBits = 22, kLine = 8;
@@ -18,10 +18,10 @@ struct Level {
   int bits;           ///< 2^bits slots
 };
 constexpr std::size_t after(std::size_t first, int bits) noexcept { return first + (std::size_t{1} << bits); }
-constexpr Level kLevel[kLevels] = {{0, 13},
-                                   {after(0, 13), 16},
-                                   {after(after(0, 13), 16), 19},
-                                   {after(after(after(0, 13), 16), 19), kSlotBits}};
+constexpr Level kLevel[kLevels] = {{0, 15},
+                                   {after(0, 15), 17},
+                                   {after(after(0, 15), 17), 19},
+                                   {after(after(after(0, 15), 17), 19), kSlotBits}};
 constexpr std::size_t kSlots = after(kLevel[3].first, kSlotBits);
 constexpr int kLastLines = 8;  ///< lines looked at in the last level
 
