@@ -88,7 +88,7 @@ bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
     *why_not = kNoBooks;
     first = Mode::kSample;
   }
-  if (first == Mode::kExact) record::exact_begin();
+  if (first == Mode::kExact) record::exact_begin(true);
   if (!patch_at_start(first)) {
     if (!g_why_never) g_why_never = kNoCode;
     if (first == Mode::kExact) {

@@ -17,6 +17,7 @@ constinit ExactOdd g_exact_odd{};
 namespace {
 
 constinit std::atomic<std::uint64_t> g_since_ns{0};
+constinit std::atomic<bool> g_since_start{false};
 constinit bool g_ready = false;
 MALLARD_FORK_DATA constinit Lock g_fork_lock;
 constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
@@ -138,15 +139,17 @@ bool exact_prepare() noexcept {
   return g_ready;
 }
 
-void exact_begin() noexcept {
+void exact_begin(bool with_the_process) noexcept {
   exact_end();
   shadow_clear();
   cells_clear();
   g_exact_odd.clear();
+  g_since_start.store(with_the_process, std::memory_order_relaxed);
   g_since_ns.store(os::monotonic_ns(), std::memory_order_relaxed);
   g_exact_epoch.fetch_add(1, std::memory_order_release);
 }
 
+bool exact_since_start() noexcept { return g_since_start.load(std::memory_order_relaxed); }
 bool exact_is_on() noexcept { return g_exact_epoch.load(std::memory_order_acquire) & 1; }
 
 void exact_end() noexcept {

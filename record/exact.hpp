@@ -27,8 +27,10 @@ struct ExactBlock {
 bool exact_prepare() noexcept;
 /// Begins empty books: blocks that live now were allocated before, and stay unknown. The hot exports must not
 /// yet call the functions below. \context init, reporter
-void exact_begin() noexcept;
+/// \param with_the_process  nothing has been allocated yet, or next to nothing: no live block is older
+void exact_begin(bool with_the_process = false) noexcept;
 bool exact_is_on() noexcept;
+bool exact_since_start() noexcept;  ///< the books began with the process
 /// The hot exports no longer call the functions below: figures stay as they are, until the next begin.
 void exact_end() noexcept;
 /// When the books began, CLOCK_MONOTONIC; 0 = never.

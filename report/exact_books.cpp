@@ -11,8 +11,6 @@ namespace {
 
 /// So many sites all get a row; of more, kLeading by each figure do.
 constexpr std::uint32_t kMostRows = 2'000, kLeading = 500;
-/// Books that began so soon after recording are books of all blocks.
-constexpr std::uint64_t kAtStartNs = 50'000'000;
 
 double live_bytes(const record::ExactCounts& c) noexcept {
   // Freed may be read after allocated: a block that came and went in between.
@@ -124,8 +122,7 @@ bool read_exact_books(Arena& arena, Books* books, Snapshot* out) noexcept {
   const record::ExactCounts all = record::exact_read(books->counts);
   books->read_ns = os::monotonic_ns();
   r.exact.trouble = record::exact_trouble();
-  r.exact.complete =
-      record::exact_since_ns() <= record::started_ns() + kAtStartNs && r.exact.trouble.unbooked == 0;
+  r.exact.complete = record::exact_since_start() && r.exact.trouble.unbooked == 0;
   r.exact.live_blocks = static_cast<std::uint64_t>(live_count(all));
   r.exact.own_bytes = record::exact_own_bytes();
   out->live_bytes = counted(live_bytes(all));

@@ -171,7 +171,8 @@ void write_notes(const Snapshot& s, Sink& to) noexcept {
     to.add(
         "  The allocator cannot be asked: this is from the booked blocks and the pages that they lie on.\n");
   if (l.divided && !l.rounding_known && !l.by_pages)
-    to.add("  No live block was sampled: rounding cannot be told from what was requested.\n");
+    to.add(s.recording.on ? "  No live block was sampled: rounding cannot be told from what was requested.\n"
+                          : "  Nothing is recorded: rounding cannot be told from what was requested.\n");
   if (l.divided && l.examined < 0.999) {
     cell.add("Of the heap, ");
     add_decimal(cell, 100 * l.examined, 0);
