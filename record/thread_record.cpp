@@ -79,38 +79,54 @@ void move_all_out(ThreadRecord& record) noexcept {
   record.last_block.store(0, std::memory_order_relaxed);
 }
 
+/// A record's owner is an address and, in the bits below, which claim this is: one that was decided on what
+/// an earlier claim's owner looked like fails.
+constexpr std::uintptr_t kClaims = alignof(ThreadState) - 1;
+static_assert(kClaims == 7);
+
 /// Whether the thread is gone, as far as memory tells: glibc keeps some stacks, with their TLS, for new
 /// threads.
 bool owner_is_gone(const ThreadRecord& record, std::uintptr_t owner) noexcept {
   ThreadState state;
-  return !os::copy_if_readable(&state, owner, sizeof state) || state.exact_record != &record;
+  return !os::copy_if_readable(&state, owner & ~kClaims, sizeof state) || state.exact_record != &record;
 }
 
-ThreadRecord* take_over_a_dead_ones(std::uintptr_t me) noexcept {
+/// Makes the calling thread the owner in `before`'s place. The thread names the record first, so that whoever
+/// asks from then on finds it alive.
+bool claim(ThreadRecord& record, std::uintptr_t before) noexcept {
+  const std::uintptr_t me = reinterpret_cast<std::uintptr_t>(&mallard_thread) | ((before + 1) & kClaims);
+  mallard_thread.exact_record = &record;
+  if (record.owner.compare_exchange_strong(before, me, std::memory_order_acq_rel)) return true;
+  mallard_thread.exact_record = nullptr;
+  return false;
+}
+
+ThreadRecord* take_over_a_dead_ones() noexcept {
   constexpr std::uint32_t kFewEnough = 64, kTries = 8;
   const std::uint32_t end = thread_records_end();
   if (end < kFewEnough) return nullptr;
   for (std::uint32_t i = 0; i < kTries; ++i) {
     ThreadRecord& record = thread_record_at(g_looked_at.fetch_add(1, std::memory_order_relaxed) % end);
-    std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
-    if (owner_is_gone(record, owner) &&
-        record.owner.compare_exchange_strong(owner, me, std::memory_order_acq_rel))
-      return &record;
+    const std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
+    if (owner_is_gone(record, owner) && claim(record, owner)) return &record;
   }
   return nullptr;
 }
 
-ThreadRecord* take_record(std::uintptr_t me) noexcept {
-  for (std::uint32_t i = 0; i < thread_records_end(); ++i)
-    if (thread_record_at(i).owner.load(std::memory_order_acquire) == me) return &thread_record_at(i);
-  if (ThreadRecord* record = take_over_a_dead_ones(me)) return record;
+ThreadRecord* take_record() noexcept {
+  const auto me = reinterpret_cast<std::uintptr_t>(&mallard_thread);
+  for (std::uint32_t i = 0; i < thread_records_end(); ++i) {
+    ThreadRecord& record = thread_record_at(i);
+    const std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
+    if ((owner & ~kClaims) == me && claim(record, owner)) return &record;
+  }
+  if (ThreadRecord* record = take_over_a_dead_ones()) return record;
   std::uint32_t index = g_end.load(std::memory_order_relaxed);
   do {
     if (index >= kMaxThreadRecords || !open(index + 1)) return nullptr;
   } while (!g_end.compare_exchange_weak(index, index + 1, std::memory_order_acq_rel));
-  ThreadRecord& record = thread_record_at(index);
-  record.owner.store(me, std::memory_order_release);
-  return &record;
+  // From here on others may find it without an owner, and be first.
+  return claim(thread_record_at(index), 0) ? &thread_record_at(index) : nullptr;
 }
 
 }  // namespace
@@ -128,7 +144,7 @@ ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
   void*& mine = mallard_thread.exact_record;
   if (mine == &g_none) return nullptr;
   auto* record = static_cast<ThreadRecord*>(mine);
-  if (!record) record = take_record(reinterpret_cast<std::uintptr_t>(&mallard_thread));
+  if (!record) record = take_record();
   if (!record) {
     g_turned_away.fetch_add(1, std::memory_order_relaxed);
     mine = &g_none;

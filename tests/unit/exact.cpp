@@ -370,6 +370,28 @@ TEST_CASE("exact: threads that come and go leave their counts, and few records")
   REQUIRE(thread_records_end() < 100);
 }
 
+TEST_CASE("exact: many threads at a time, each with a record of its own") {
+  begin();
+  constexpr std::uintptr_t kThreads = 150, kRounds = 3, kPairs = 400;
+  for (std::uintptr_t round = 0; round < kRounds; ++round) {
+    std::vector<std::thread> threads;
+    for (std::uintptr_t t = 0; t < kThreads; ++t)
+      threads.emplace_back([t] {
+        for (std::uintptr_t i = 0; i < kPairs; ++i) {
+          exact_alloc(pointer(0x51'0000'0000 + t * 4096), 1 + i % 100, at(i % kSites));
+          exact_free(pointer(0x51'0000'0000 + t * 4096));
+        }
+      });
+    for (std::thread& t : threads) t.join();
+  }
+  ExactCounts all;
+  read(&all);
+  REQUIRE(all.allocated_count == kThreads * kRounds * kPairs);
+  REQUIRE(all.freed_count == all.allocated_count);
+  REQUIRE(all.temporary_count == all.allocated_count);
+  REQUIRE(all.allocated_bytes == all.freed_bytes);
+}
+
 TEST_CASE("exact: reading while threads book never shows more freed than allocated") {
   begin();
   std::atomic<bool> stop{false};
