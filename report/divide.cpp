@@ -5,6 +5,7 @@
 
 #include "base/os.hpp"
 #include "report/exact_shares.hpp"
+#include "report/heap_map.hpp"
 #include "report/ledger.hpp"
 
 namespace mallard::report {
@@ -47,19 +48,22 @@ struct Division {
   Samples samples;
   HeapTotals* totals;
   Ledger* out;
+  HeapMap* map;
 
   std::span<const ResidentRun> runs() const noexcept { return memory.residency.runs(); }
 
   backends::CensusResult ask(void (*take)(const backends::Unit&, void*), void* opaque,
                              const backends::BlockBooks* block_books) noexcept {
     const std::uint64_t began = os::monotonic_ns();
-    const backends::CensusResult census = backend.census(
-        {heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes, take, opaque, block_books});
+    map->pass_on(take, opaque, block_books != nullptr);
+    const backends::CensusResult census = backend.census({heap.mapped, heap.resident, samples.addresses,
+                                                          kCensusBudgetBytes, HeapMap::take, map, block_books});
     out->census_ns = os::monotonic_ns() - began;
     out->unit_name = census.unit_name;
     out->thread_cached_bytes = census.thread_cached_bytes;
     out->reads = census.reads;
     out->raced = census.raced;
+    if (!census.done) map->clear();
     return census;
   }
 
@@ -88,6 +92,7 @@ struct Division {
       if (by_pages && !exact->complete) break;
       std::fill(books.shares.begin(), books.shares.end(), ExactShare{});
       ExactShares shares(arena, runs(), live, is_glibc ? glibc_block_size() : BlockSize{});
+      shares.draw(map);
       if (!shares.begin(books.shares)) return kNoMemory;
       if (by_pages) {
         const std::uint64_t began = os::monotonic_ns();
@@ -117,12 +122,17 @@ struct Division {
 const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
                    HeapTotals* totals, ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
   if (allocator.bypassed || allocator.stepped_aside) return "mallard's allocator does not serve this process";
-  if (!allocator.backend->census && !exact->on) return "mallard does not know how to ask this allocator";
-  Division division{arena, memory, *allocator.backend, books, {}, {}, totals, out};
+  Division division{arena, memory, *allocator.backend, books, {}, {}, totals, out, nullptr};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
       !sort_samples(arena, books, &division.samples))
     return kNoMemory;
-  return exact->on ? division.by_books(exact, before) : division.by_samples();
+  HeapMap* map = begin_heap_map(arena, division.heap.resident, division.samples.blocks);
+  if (!map) return kNoMemory;
+  out->heap_map = division.map = map;
+  if (!allocator.backend->census && !exact->on) return "mallard does not know how to ask this allocator";
+  const char* why_not = exact->on ? division.by_books(exact, before) : division.by_samples();
+  map->finish();
+  return why_not;
 }
 
 void bound_holes(const Books& books, const Ledger& ledger) noexcept {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "report/heap_map.hpp"
+
 namespace mallard::report {
 namespace {
 
@@ -104,6 +106,7 @@ void ExactShares::charge(const Unit& unit, std::span<const Held> blocks) noexcep
   headers_ += overhead;
   usable_ += usable;
   asked_ += asked;
+  if (map_) map_->count(unit.begin, unit.end, usable + old, holes);
   if (live + beyond == 0) return void(unattributed_ += resident);
   const double each = 1 / static_cast<double>(live + beyond);
   for (const Held& b : blocks) {
@@ -114,6 +117,9 @@ void ExactShares::charge(const Unit& unit, std::span<const Held> blocks) noexcep
     to.resident += resident * share;
     to.live += part.asked;
     to.holes += holes * share;
+    if (map_ && b.site != kBeforeSite)
+      map_->claim(std::max(b.begin, unit.begin), std::min(b.begin + b.usable_bytes, unit.end), b.site,
+                  resident * share);
   }
   const double share = static_cast<double>(beyond) * each;
   before_.resident += resident * share;

@@ -14,6 +14,8 @@
 
 namespace mallard::report {
 
+class HeapMap;
+
 /// Bytes in memory that one call site has a share of: resident >= live + holes.
 struct ExactShare {
   double resident, live, holes;
@@ -42,6 +44,9 @@ class ExactShares {
 
   /// \param sites  indexed by site \return false if memory is out
   bool begin(std::span<ExactShare> sites) noexcept;
+
+  /// Units and blocks are drawn into it, too.
+  void draw(HeapMap* map) noexcept { map_ = map; }
 
   /// The census's callbacks.
   static void take(const backends::Unit& unit, void* self) noexcept {
@@ -101,6 +106,7 @@ class ExactShares {
   Held* on_page_ = nullptr;  ///< of page_, where pages are the units
   std::uint32_t on_page_count_ = 0;
   std::uintptr_t page_ = 0;
+  HeapMap* map_ = nullptr;
   Held found_{};  ///< of the last look_up()
   double pinned_ = 0, headers_ = 0, usable_ = 0, asked_ = 0, unattributed_ = 0, not_examined_ = 0;
   std::uint64_t units_ = 0, met_ = 0, raced_ = 0;

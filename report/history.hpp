@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "report/estimate.hpp"
 
@@ -52,9 +53,25 @@ struct Change {
   std::int64_t causes[16] = {};  ///< of the ledger's lines, indexed by Cause
 };
 
+/// An earlier report, as far as a series over time needs it.
+struct PastPoint {
+  std::uint64_t taken_ns;  ///< CLOCK_MONOTONIC
+  std::uint64_t rss_bytes;
+  double live_bytes;
+  bool live_known, ledger_known;
+  std::int64_t unexplained_bytes;
+  double causes[16];  ///< of the ledger's lines, indexed by Cause
+};
+
+struct Past {
+  std::span<const PastPoint> points;  ///< oldest first
+  std::uint64_t now_ns = 0;           ///< CLOCK_MONOTONIC of the report that tells of them
+};
+
 struct History {
   std::uint32_t earlier_reports = 0;
   Change since_first, since_previous;
+  Past past;
 };
 
 }  // namespace mallard::report

@@ -2,6 +2,7 @@
 #include "report/json.hpp"
 
 #include "base/options.hpp"
+#include "report/heap_map_json.hpp"
 #include "report/json_ledger.hpp"
 #include "report/json_writer.hpp"
 #include "report/probe.hpp"
@@ -184,6 +185,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_recording(json, s);
   write_rss(json, s.rss);
   write_ledger_json(s, json);
+  write_heap_map_json(s.ledger, json);
   write_verdict_json(s, json);
   write_history_json(s, json);
   write_totals(json, s);

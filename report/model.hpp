@@ -20,6 +20,8 @@ namespace mallard::report {
 inline constexpr int kSchemaVersion = 1;
 inline constexpr const char* kVersion = MALLARD_VERSION;
 
+class HeapMap;
+
 enum class Reason : std::uint8_t { kSignal, kExit };
 
 struct ProcessFacts {
@@ -168,6 +170,7 @@ struct Ledger {
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
   std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
+  const HeapMap* heap_map;  ///< nullptr = none
   bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
   double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/os.hpp"
+#include "report/past.hpp"
 
 namespace mallard::report {
 namespace {
@@ -159,12 +160,14 @@ void compare_and_remember(Snapshot* s) noexcept {
   compare_ledgers(g_previous, *s, &s->history.since_previous);
   if (g_first.taken_ns == 0 || !g_first.has_same_books(*s)) remember(*s, &g_first);
   remember(*s, &g_previous);
+  s->history.past = keep_point(*s, g_books_read_ns);
 }
 
 void forget_reports() noexcept {
   if (g_reports == 0) return;  // in a child, a write would cost a page fault
   g_first.taken_ns = g_previous.taken_ns = 0;
   g_reports = 0;
+  forget_points();
 }
 
 }  // namespace mallard::report

@@ -2,6 +2,7 @@
 // The verdict and the growth, as text and as JSON.
 #include "report/columns.hpp"
 #include "report/ledger.hpp"
+#include "report/past.hpp"
 #include "report/verdict.hpp"
 #include "report/verdict_words.hpp"
 
@@ -77,6 +78,7 @@ void write_history_json(const Snapshot& s, Json& json) noexcept {
   json.key("history").open('{').key("earlier_reports").number(h.earlier_reports);
   write_change(json, "since_first", h.since_first);
   write_change(json, "since_previous", h.since_previous);
+  write_past_json(h.past, json);
   json.close('}').line();
 }
 
