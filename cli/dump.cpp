@@ -10,6 +10,8 @@
 #include "cli/commands.hpp"
 #include "cli/conditions.hpp"
 #include "cli/file.hpp"
+#include "cli/profile.hpp"
+#include "cli/report_html.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -17,19 +19,21 @@ namespace {
 struct Request {
   int pid = 0;
   bool purge = false, json = false;
+  std::string html;  ///< empty = not asked for
   double timeout_seconds = 30;
   std::string fail_on;
 };
 
 ExitStatus dump(const Request& request) {
   const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
+  if (!request.html.empty()) require_html();
   const Target target = look_at(request.pid, "dump");
   check_signal(target, "a report");
   ReportWatch watch(target);
   const NewReport report = watch.ask(request.purge, request.timeout_seconds);
   if (request.json) {
     fmt::print("{}", report.text);
-  } else {
+  } else if (request.html.empty()) {
     const std::string path = report.path.substr(0, report.path.size() - strlen(".json")) + ".txt";
     std::string text;
     if (!read_whole(path, &text))
@@ -38,6 +42,7 @@ ExitStatus dump(const Request& request) {
     fmt::print("{}", text);
   }
   fmt::print(stderr, "mallard: {} (and .txt)\n", watch.shown_path(report.path));
+  if (!request.html.empty()) write_html(report.path, request.html);
   return conditions.empty() ? kDone : fail_on(conditions, read_report(report.path));
 }
 
@@ -53,6 +58,8 @@ void add_dump(CLI::App& app, Run* run) {
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");
   command->add_flag("--json", request->json, "Print JSON instead of text");
+  command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
+      ->type_name("FILE");
   command->add_option("--timeout", request->timeout_seconds, "How long to wait for the report, in seconds")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -67,6 +74,7 @@ void add_dump(CLI::App& app, Run* run) {
       "\nExamples:\n"
       "  mallard dump 4711\n"
       "  mallard dump --purge --json 4711\n"
+      "  mallard dump --html report.html 4711\n"
       "  mallard dump --fail-on 'any,rss>2G' 4711\n\n"
       "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, not preloaded, not "
       "permitted, "

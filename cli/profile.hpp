@@ -53,5 +53,10 @@ std::string as_csv(const Profile& profile);
 std::string as_speedscope(const Profile& profile);
 /// Compressed by gzip.
 std::string as_pprof(const Profile& profile);
+/// \throws Error (kUsage) if this mallard was built without the page
+void require_html();
+/// \param document  the report as it was read
+/// \param series    reports of the same process, oldest first; the profile's own may be among them
+std::string as_html(const Profile& profile, nlohmann::json document, const std::vector<ReportFile>& series);
 
 }  // namespace mallard::cli

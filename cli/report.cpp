@@ -13,13 +13,16 @@
 #include "cli/commands.hpp"
 #include "cli/conditions.hpp"
 #include "cli/profile.hpp"
+#include "cli/report_html.hpp"
+#include "cli/series.hpp"
 #include "cli/symbolize.hpp"
 
 namespace mallard::cli {
 namespace {
 
 struct Options {
-  std::string file, format = "text", by, focus, fail_on, output = "-";
+  std::vector<std::string> files;
+  std::string format = "text", by, focus, fail_on, output = "-";
   std::size_t depth = 0, limit = 0;  ///< 0 = not given
 };
 
@@ -102,7 +105,9 @@ Profile select(const ReportFile& report, const Symbolizer& symbolizer, const Opt
   return p;
 }
 
-std::string formatted(const Profile& p, const std::string& format, nlohmann::json document) {
+std::string formatted(const Profile& p, const std::string& format, nlohmann::json document,
+                      const std::vector<ReportFile>& series) {
+  if (format == "html") return as_html(p, std::move(document), series);
   if (format == "json") return as_json(p, std::move(document));
   if (format == "folded") return as_folded(p);
   if (format == "csv") return as_csv(p);
@@ -126,27 +131,53 @@ void write_to(const std::string& path, const std::string& content) {
   if (std::fclose(file) != 0 || !written) fail(written ? errno : error);
 }
 
+/// All that can be refused before anything takes time.
+void check_options(const Options& o) {
+  if (!o.focus.empty()) Pattern check(o.focus);
+  if (o.format == "html") require_html();
+  else if (o.files.size() > 1)
+    throw Error(kUsage,
+                fmt::format("--format {} takes one report, and here are {}", o.format, o.files.size()),
+                "--format html shows several reports of one process over time");
+  if (o.output != "-" || !isatty(STDOUT_FILENO)) return;
+  if (o.format == "pprof") throw Error(kUsage, "a pprof profile is not for a terminal", "give -o FILE");
+  if (o.format == "html") throw Error(kUsage, "an HTML page is not for a terminal", "give -o FILE.html");
+}
+
 ExitStatus report(const Options& o) {
-  if (o.format == "pprof" && o.output == "-" && isatty(STDOUT_FILENO))
-    throw Error(kUsage, "a pprof profile is not for a terminal", "give -o FILE");
-  if (!o.focus.empty()) Pattern check(o.focus);  // before anything takes time
+  check_options(o);
   const std::vector<Condition> conditions = parse_conditions(o.fail_on, false);
   nlohmann::json document;
-  const ReportFile file = read_report(o.file, o.format == "json" ? &document : nullptr);
-  const Symbolizer symbolizer(file);
-  for (const std::string& note : symbolizer.notes()) fmt::print(stderr, "mallard: warning: {}\n", note);
-  write_to(o.output, formatted(select(file, symbolizer, o), o.format, std::move(document)));
-  return fail_on(conditions, file);
+  Series series;
+  if (o.format == "html") series = read_series(o.files, &document);
+  else series.latest = read_report(o.files[0], o.format == "json" ? &document : nullptr);
+  const Symbolizer symbolizer(series.latest);
+  for (const std::vector<std::string>* notes : {&std::as_const(series).notes, &symbolizer.notes()})
+    for (const std::string& note : *notes) fmt::print(stderr, "mallard: warning: {}\n", note);
+  write_to(o.output,
+           formatted(select(series.latest, symbolizer, o), o.format, std::move(document), series.points));
+  return fail_on(conditions, series.latest);
 }
 
 }  // namespace
 
+void write_html(const std::string& report_path, const std::string& output) {
+  Options o;
+  o.files = {report_path};
+  o.format = "html";
+  o.output = output;
+  report(o);
+}
+
 void add_report(CLI::App& app, Run* run) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("report", "Print a report with source lines, or convert it");
-  command->add_option("FILE", options->file, "The report (.json); - is standard input")->required();
+  command
+      ->add_option("FILE", options->files,
+                   "The report (.json); - is standard input. For html several of one process, or a directory")
+      ->required();
   command->add_option("--format", options->format, "What to write")
-      ->check(CLI::IsMember({"text", "json", "folded", "pprof", "speedscope", "csv"}))
+      ->check(CLI::IsMember({"text", "html", "json", "folded", "pprof", "speedscope", "csv"}))
       ->capture_default_str();
   command
       ->add_option("--by", options->by,
@@ -177,6 +208,8 @@ void add_report(CLI::App& app, Run* run) {
       kConditionsHelp +
       "\nExamples:\n"
       "  mallard report --by holes --limit 5 mallard.redis-server.4711.0001.json\n"
+      "  mallard report --format html -o report.html mallard.redis-server.4711.0001.json\n"
+      "  mallard report --format html -o hours.html mallard.redis-server.4711.*.json\n"
       "  mallard report --format pprof -o heap.pb.gz report.json\n"
       "  mallard report --format folded report.json | flamegraph.pl > flames.svg\n"
       "  mallard report --fail-on 'leak,holes>200M,unexplained>5%' report.json\n\n"

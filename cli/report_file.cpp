@@ -81,6 +81,9 @@ void read_facts(const Json& j, ReportFile* r) {
   r->sample_bytes = recording.at("sample_bytes").get<double>();
   r->recorded_ns = recording.contains("since_ns") ? unsigned_of(recording, "since_ns") : 0;
   r->rss_bytes = j.at("rss").at("total_bytes").get<double>();
+  r->uptime_ns = process.contains("uptime_ns") ? unsigned_of(process, "uptime_ns") : 0;
+  if (const auto totals = j.find("totals"); totals != j.end() && totals->is_object())
+    r->live_bytes = figure(*totals, "live_bytes").value;
 }
 
 void read_rest(const Json& j, ReportFile* r) {

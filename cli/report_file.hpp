@@ -41,7 +41,8 @@ struct ReportFile {
   std::string path, name, executable, command_line, backend, mode, mallard_version;
   std::int64_t pid = 0, number = 0;
   std::uint64_t taken_at_ns = 0, recorded_ns = 0;
-  double sample_bytes = 0, rss_bytes = 0, unexplained_bytes = 0;
+  std::uint64_t uptime_ns = 0;  ///< of the process; 0 = unknown
+  double sample_bytes = 0, rss_bytes = 0, live_bytes = 0, unexplained_bytes = 0;
   struct Verdict {
     std::string cause, text, next_step;  ///< cause is empty where the report has no verdict
   } verdict;

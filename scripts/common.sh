@@ -19,10 +19,12 @@ export LC_ALL=C.UTF-8
     libjemalloc-dev libunwind-dev libiberty-dev libelf-dev libdw-dev libcli11-dev libfmt-dev
     nlohmann-json3-dev catch2 protoc@protobuf-compiler libprotobuf-dev zlib1g-dev
   )
+  # Of the HTML page; npm brings hundreds of small packages, which the demo does without.
+  HTML_PACKAGES=(node@nodejs npm@npm)
   DEMO_PACKAGES=(redis-server redis-tools libmimalloc2.0)
   TEST_PACKAGES=(
     redis-server redis-tools slapd ldap-utils postgresql postgresql-contrib sqlite3@sqlite3 git@git
-    node@nodejs ps@procps libtcmalloc-minimal4 libmimalloc2.0 libjemalloc2 liblmdb-dev
+    node@nodejs chromium@chromium ps@procps libtcmalloc-minimal4 libmimalloc2.0 libjemalloc2 liblmdb-dev
     mdb_load@lmdb-utils
   )
 }

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the command put into the page (cli/profile_html.cpp), made handy.
+
+/** What a flame graph, a table or a figure of sites may be by. `field` is the report's. */
+export const MEASURES = [
+  { name: 'resident', words: 'resident', field: 'resident_bytes', long: 'resident memory, holes included' },
+  { name: 'holes', words: 'holes', field: 'hole_bytes', long: 'free memory that its blocks pin' },
+  { name: 'live', words: 'live', field: 'live_bytes', long: 'requested and not freed' },
+  { name: 'allocated', words: 'allocated', field: 'allocated_bytes', long: 'allocated since recording began' },
+];
+
+/** The causes of the ledger: words, what they mean, the CSS variable of their colour. */
+export const CAUSES = {
+  live: ['live, as requested', 'not freed by the program'],
+  rounding: ['rounding', 'blocks are larger than asked for'],
+  holes: ['holes on pinned pages', 'free, but live blocks keep it'],
+  retained: ['retained free', 'free, kept by the allocator'],
+  lazily_freed: ['lazily freed', 'given back; the kernel takes it when it needs it'],
+  metadata: ['allocator’s metadata', 'its own books, block headers'],
+  undivided: ['heap, not divided', 'this allocator cannot be asked for more'],
+  anonymous: ['other anonymous memory', 'mapped, not by this allocator'],
+  stacks: ['stacks', 'of threads, with their TLS'],
+  files: ['files', 'mapped files, as far as in memory'],
+  shared: ['shared memory', ''],
+  own: ['mallard’s own', 'its books and this report'],
+  unexplained: ['unexplained', 'RSS less the lines above'],
+};
+export const causeWords = (cause) => CAUSES[cause]?.[0] ?? cause;
+export const causeColour = (cause) => `var(--cause-${CAUSES[cause] ? cause.replace('_', '-') : 'unexplained'})`;
+
+/** @returns {{report, sites, series, ...}} sites as objects with `stack` of frames, leaf first */
+export function read() {
+  const data = JSON.parse(document.getElementById('report').textContent);
+  const frames = data.frames.map(([label, file, line, module, inlined]) => ({
+    label, file, line, module, inlined, place: file ? (line ? `${file}:${line}` : file) : '' }));
+  const stack = data.site_fields.indexOf('stack');
+  const sites = data.sites.map((row) => {
+    const site = {};
+    data.site_fields.forEach((field, i) => (site[field] = row[i]));
+    site.stack = row[stack].map((i) => frames[i]);
+    return site;
+  });
+  return { ...data, sites, series: seriesOf(data) };
+}
+
+/** Points over time: those of the other reports that were given, and what this one remembers itself. */
+function seriesOf({ report, series }) {
+  const points = series.map((p) => ({ ...p, at: p.taken_at_ns / 1e6 }));
+  for (const past of report.history?.past ?? [])
+    points.push({ ...past, at: (report.taken_at_ns - past.ago_ns) / 1e6 });
+  points.sort((a, b) => a.at - b.at);
+  // A report that was given as a file is remembered by later ones, too: a moment apart.
+  return points.filter((p, i) => i === 0 || p.at - points[i - 1].at > 20);
+}
+
+/** What people call a site: its innermost function and who called it. */
+export function title(site) {
+  const [leaf, caller] = site.stack.filter((f) => !f.inlined || f === site.stack[0]);
+  if (!leaf) return { leaf: 'no stack', caller: 'the table of sites was full' };
+  return { leaf: leaf.label, caller: caller?.label ?? '' };
+}
+
+/** The same in one line. */
+export function nameOf(site) {
+  const { leaf, caller } = title(site);
+  return `${leaf}${caller ? ` ← ${caller}` : ''} (site ${site.id})`;
+}

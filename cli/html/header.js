@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which process, when, how large.
+import { element } from './dom.js';
+import { bytes, duration, moment, share } from './format.js';
+
+export function showHeader({ report }) {
+  const { process, backend, recording } = report;
+  document.title = `${process.name}: ${bytes(report.rss.total_bytes)} resident, mallard report ${report.report_number}`;
+  const facts = [
+    ['Resident (RSS)', bytes(report.rss.total_bytes), `of pid ${process.pid}`],
+    ['Live, as requested', recording.mode === 'off' ? '?' : bytes(report.totals.live_bytes),
+      recording.mode === 'off' ? 'nothing was recorded' : `${share(report.totals.live_bytes, report.rss.total_bytes)} of RSS`],
+    ['Heap for each live byte', report.fragmentation_ratio ? report.fragmentation_ratio.toFixed(2) : '?',
+      report.fragmentation_ratio ? 'resident heap / live' : 'not known'],
+    ['Allocator', backend.name, backend.version],
+  ];
+  document.getElementById('main').append(element('div.hero', {},
+    element('h1', {}, process.name),
+    element('p.lead', {}, `Report ${report.report_number} of pid ${process.pid}, ${moment(report.taken_at_ns)}` +
+      (process.uptime_ns ? `, ${duration(process.uptime_ns)} after its start` : '')),
+    process.command_line ? element('p.command', {}, process.command_line) : null,
+    element('dl.facts', {}, ...facts.map(([name, value, more]) =>
+      element('div', {}, element('dt', {}, name), element('dd', {}, value, element('small', {}, more)))))));
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The call sites: a table to sort and search, with the stack of each behind a click.
+import { MEASURES, title } from './data.js';
+import { element, section } from './dom.js';
+import { bytes, count, error } from './format.js';
+import { siteDetails } from './site.js';
+
+const FIRST_ROWS = 25, MORE_ROWS = 200;
+const COLUMNS = [
+  { field: 'resident_bytes', words: 'resident', show: bytes, error: true },
+  { field: 'hole_bytes', words: 'holes', show: bytes, classes: '.medium' },
+  { field: 'live_bytes', words: 'live', show: bytes, error: true },
+  { field: 'live_count', words: 'blocks', show: count, classes: '.wide' },
+  { field: 'allocated_bytes', words: 'allocated', show: bytes, classes: '.medium' },
+];
+/** Where every block was booked. */
+const EXACT_COLUMNS = [
+  { field: 'peak_bytes', words: 'peak', show: bytes, classes: '.wide' },
+  { field: 'temporary_count', words: 'temporary', show: count, classes: '.wide' },
+];
+
+class Table {
+  constructor(data) {
+    this.sites = data.sites;
+    this.columns = [...COLUMNS, ...EXACT_COLUMNS.filter((c) => data.sites.some((s) => s[c.field] != null))];
+    const by = MEASURES.find((m) => m.name === data.ranked_by)?.field ?? (data.ranked_by === 'count' ? 'live_count' : 'live_bytes');
+    this.by = by;
+    this.falling = true;
+    this.shown = FIRST_ROWS;
+    this.opened = new Set();
+    this.search = new Map(data.sites.map((s) =>
+      [s, s.stack.map((f) => `${f.label} ${f.place} ${f.module}`).join('\n').toLowerCase() + `\nsite ${s.id}`]));
+    this.heads = this.columns.map((c) => element(`th.number${c.classes ?? ''}`, { scope: 'col' },
+      element('button.sort', { type: 'button', click: () => this.sortBy(c.field) }, c.words)));
+    this.body = element('tbody');
+    this.more = element('button.more', { type: 'button', click: () => {
+      this.shown += MORE_ROWS;
+      this.draw();
+    } });
+    this.said = element('p.soft', { role: 'status' });
+    this.input = element('input', { type: 'search', placeholder: 'Function, file or module', 'aria-label': 'Search call sites',
+      input: () => {
+        this.shown = FIRST_ROWS;
+        this.find();
+      } });
+    this.find();
+  }
+
+  sortBy(field) {
+    this.falling = this.by === field ? !this.falling : true;
+    this.by = field;
+    this.find();
+  }
+
+  find() {
+    const wanted = this.input.value.trim().toLowerCase();
+    this.found = this.sites.filter((s) => !wanted || this.search.get(s).includes(wanted));
+    this.found.sort((a, b) => (b[this.by] - a[this.by]) * (this.falling ? 1 : -1) || a.id - b.id);
+    this.draw();
+  }
+
+  row(site) {
+    const { leaf, caller } = title(site);
+    const open = this.opened.has(site);
+    const button = element('button.expand', { type: 'button', 'aria-expanded': String(open), click: () => {
+      if (!this.opened.delete(site)) this.opened.add(site);
+      this.draw();
+      this.body.querySelector(`#site-${site.id} button`)?.focus();
+    } }, leaf);
+    const name = element('th.name', { scope: 'row' }, button,
+      element('span.caller', {}, caller ? `← ${caller}` : ''));
+    const rows = [element('tr.site', { id: `site-${site.id}` }, name, ...this.columns.map((c) =>
+      element(`td.number${c.classes ?? ''}`, {}, c.show(site[c.field] ?? 0),
+        c.error ? element('small', {}, error(site, c.field)) : null)))];
+    if (open) rows.push(element('tr.stack', {}, element('td', { colspan: this.columns.length + 1 }, siteDetails(site))));
+    return rows;
+  }
+
+  draw() {
+    this.heads.forEach((head, i) => head.setAttribute('aria-sort',
+      this.columns[i].field !== this.by ? 'none' : this.falling ? 'descending' : 'ascending'));
+    this.body.replaceChildren(...this.found.slice(0, this.shown).flatMap((s) => this.row(s)));
+    const left = this.found.length - this.shown;
+    this.more.hidden = left <= 0;
+    this.more.textContent = `Show ${count(Math.min(left, MORE_ROWS))} more of ${count(left)}`;
+    this.said.textContent = this.found.length === this.sites.length ? `${count(this.sites.length)} call sites`
+      : `${count(this.found.length)} of ${count(this.sites.length)} call sites`;
+  }
+
+  /** Shows a site with its stack, wherever it is ranked. */
+  open(id) {
+    const site = this.sites.find((s) => s.id === id);
+    if (!site) return;
+    if (!this.found.includes(site)) {
+      this.input.value = '';
+      this.find();
+    }
+    this.opened.add(site);
+    this.shown = Math.max(this.shown, this.found.indexOf(site) + 1);
+    this.draw();
+    const row = this.body.querySelector(`#site-${id}`);
+    row.scrollIntoView({ block: 'center' });
+    row.querySelector('button').focus({ preventScroll: true });
+  }
+}
+
+/** @returns what opens a site by its id */
+export function showSites(data) {
+  const made = section('sites', 'Call sites', 'Who holds the memory. Resident is a site’s share of the pages under its blocks, ' +
+    'holes included: what the process would lose if the site’s blocks went away.');
+  if (!data.sites.length) {
+    made.append(element('p.note', {}, data.report.recording.mode === 'off'
+      ? 'Nothing was recorded: ALLOC_MODE=off. Start the program with ALLOC_MODE=sample for call sites.'
+      : data.sites_unfocused ? `No call site matches --focus; ${count(data.sites_unfocused)} do not.`
+        : 'No allocation has been sampled yet. A smaller ALLOC_SAMPLE_BYTES takes samples sooner.'));
+    return () => {};
+  }
+  const table = new Table(data);
+  made.append(element('div.tools', {}, table.input, table.said),
+    element('table.sites', {}, element('thead', {}, element('tr', {}, element('th', { scope: 'col' }, 'call site'), ...table.heads)),
+      table.body), table.more);
+  const left = [[data.sites_left_out, 'more were left out by --limit'], [data.sites_unfocused, 'do not match --focus']]
+    .filter(([n]) => n > 0).map(([n, words]) => `${count(n)} ${words}`);
+  const { other_sites: others, before_recording: before, recording } = data.report;
+  if (others?.sites > 0)
+    left.push(`${count(others.sites)} small ones are not in the report: ${bytes(others.live_bytes)} live, ${bytes(others.allocated_bytes)} allocated`);
+  if (before?.live_bytes > 0) left.push(`${bytes(before.live_bytes)} were allocated before recording began`);
+  made.append(element('p.soft', {}, (recording.mode === 'exact' ? 'Every block was booked.'
+    : 'Errors are half of the 95 % confidence interval; ±? where there are too few samples for one.') +
+    (left.length ? ` ${left.join('; ')}.` : '')));
+  return (id) => table.open(id);
+}
