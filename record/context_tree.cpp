@@ -23,7 +23,7 @@ constexpr Level kLevel[kLevels] = {{0, 15},
                                    {after(after(0, 15), 17), 19},
                                    {after(after(after(0, 15), 17), 19), kSlotBits}};
 constexpr std::size_t kSlots = after(kLevel[3].first, kSlotBits);
-constexpr int kLastLines = 8;  ///< lines looked at in the last level
+constexpr int kLastLines = 64;  ///< lines looked at in the last level
 
 // node: level 2 | slot 22, which is never 0 since slot 0 of level 0 stays free
 // word: used 1 | parent 24 | pc 18 | site 20, so that a word without its site is what is looked for
