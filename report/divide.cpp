@@ -55,9 +55,11 @@ struct Division {
   backends::CensusResult ask(void (*take)(const backends::Unit&, void*), void* opaque,
                              const backends::BlockBooks* block_books) noexcept {
     const std::uint64_t began = os::monotonic_ns();
-    map->pass_on(take, opaque, block_books != nullptr);
-    const backends::CensusResult census = backend.census({heap.mapped, heap.resident, samples.addresses,
-                                                          kCensusBudgetBytes, HeapMap::take, map, block_books});
+    // Exact books are asked by the census itself, and draw the map on their own.
+    if (!block_books) map->pass_on(take, opaque);
+    const backends::CensusResult census = backend.census(
+        {heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
+         block_books ? take : HeapMap::take, block_books ? opaque : map, block_books});
     out->census_ns = os::monotonic_ns() - began;
     out->unit_name = census.unit_name;
     out->thread_cached_bytes = census.thread_cached_bytes;

@@ -153,7 +153,10 @@ void ExactShares::take(const Unit& unit) noexcept {
     case UnitKind::kMetadata:
       return pages_.note_metadata(unit.begin, unit.end);
     case UnitKind::kNotExamined:
-      if (!live_.complete) not_examined_ += static_cast<double>(pages_.resident(unit.begin, unit.end));
+      if (!live_.complete) {
+        not_examined_ += static_cast<double>(pages_.resident(unit.begin, unit.end));
+        if (map_) map_->leave_out(unit.begin, unit.end);
+      }
       if (unit.block_bytes == 0) return walk_pages(unit.begin, unit.end);
       gather(unit);
       if (held_count_ > 0) charge(unit, {held_, held_count_});

@@ -180,15 +180,19 @@ void HeapMap::count(std::uintptr_t begin, std::uintptr_t end, double live, doubl
   }
 }
 
+void HeapMap::leave_out(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  for_each_cell(begin, end, [](HeapCell& cell, std::uint64_t bytes) {
+    cell.not_examined += static_cast<double>(std::min(bytes, cell.resident));
+  });
+}
+
 void HeapMap::add(const Unit& unit) noexcept {
   if (unit.end <= unit.begin || unit.kind == UnitKind::kMetadata) return;
+  if (unit.kind == UnitKind::kNotExamined) return leave_out(unit.begin, unit.end);
   double resident = 0;
-  for_each_cell(unit.begin, unit.end, [&](HeapCell& cell, std::uint64_t bytes) {
-    const auto part = static_cast<double>(std::min(bytes, cell.resident));
-    resident += part;
-    if (unit.kind == UnitKind::kNotExamined) cell.not_examined += part;
+  for_each_cell(unit.begin, unit.end, [&resident](HeapCell& cell, std::uint64_t bytes) {
+    resident += static_cast<double>(std::min(bytes, cell.resident));
   });
-  if (unit.kind == UnitKind::kNotExamined || next_counts_) return;
   const double live = std::min(static_cast<double>(unit.live_bytes), resident);
   const double holes = std::max(0.0, resident - live - static_cast<double>(unit.overhead_bytes));
   count(unit.begin, unit.end, live, holes);

@@ -46,12 +46,9 @@ class HeapMap {
              std::span<const SampledBlock> blocks) noexcept;
 
   /// Whom the census is for.
-  /// \param counts  it calls count() and claim() itself, because it knows more than the units and samples
-  /// tell
-  void pass_on(void (*to)(const backends::Unit& unit, void* opaque), void* opaque, bool counts) noexcept {
+  void pass_on(void (*to)(const backends::Unit& unit, void* opaque), void* opaque) noexcept {
     next_ = to;
     next_opaque_ = opaque;
-    next_counts_ = counts;
   }
   static void take(const backends::Unit& unit, void* self) noexcept {
     auto* map = static_cast<HeapMap*>(self);
@@ -60,6 +57,8 @@ class HeapMap {
   }
 
   void add(const backends::Unit& unit) noexcept;
+  /// Its blocks were not looked at.
+  void leave_out(std::uintptr_t begin, std::uintptr_t end) noexcept;
   /// Live bytes and holes of a unit. What of it is in memory is taken to lie evenly in what of its cells is.
   void count(std::uintptr_t begin, std::uintptr_t end, double live, double holes) noexcept;
   /// The block [begin, end) pins `bytes` for its site.
@@ -89,7 +88,7 @@ class HeapMap {
   std::size_t stretch_hint_ = 0, block_hint_ = 0;
   void (*next_)(const backends::Unit& unit, void* opaque) = nullptr;
   void* next_opaque_ = nullptr;
-  bool next_counts_ = false, divided_ = false;
+  bool divided_ = false;
 };
 
 /// A map that lives as long as the arena; without cells where there is no memory for them. \return nullptr if

@@ -110,7 +110,7 @@ TEST_CASE("heap map: the site that pins most, and who is asked next") {
                                  {kBase + 4096, 4096, 4096, 1, 9}};
   REQUIRE(map.begin(arena, ranges, blocks));
   int passed = 0;
-  map.pass_on([](const Unit&, void* n) { ++*static_cast<int*>(n); }, &passed, false);
+  map.pass_on([](const Unit&, void* n) { ++*static_cast<int*>(n); }, &passed);
   HeapMap::take(blocks_at(kBase, 4 * kKiB, 1000), &map);
   HeapMap::take(blocks_at(kBase + 4 * kKiB, 4 * kKiB, 4096), &map);
   map.finish();
@@ -120,16 +120,12 @@ TEST_CASE("heap map: the site that pins most, and who is asked next") {
   CHECK(map.cells()[1].pinned_by().bytes == 4096.0f);
 }
 
-TEST_CASE("heap map: who counts for itself is listened to, but for what was not examined") {
+TEST_CASE("heap map: what exact books count and claim") {
   Arena arena;
   HeapMap map;
   const AddressRange ranges[] = {{kBase, kBase + 12 * kKiB}};
-  const SampledBlock blocks[] = {{kBase, 100, 100, 1, 7}};
-  REQUIRE(map.begin(arena, ranges, blocks));
-  map.pass_on(nullptr, nullptr, true);
-  HeapMap::take(blocks_at(kBase, 4 * kKiB, 1000), &map);
-  HeapMap::take({kBase + 8 * kKiB, kBase + 12 * kKiB, UnitKind::kNotExamined, 0, 0, 0}, &map);
-  CHECK(map.cells()[0].live == 0);
+  REQUIRE(map.begin(arena, ranges, {}));
+  map.leave_out(kBase + 8 * kKiB, kBase + 12 * kKiB);
   map.count(kBase, kBase + 4 * kKiB, 900, 100);
   map.claim(kBase, kBase + 8 * kKiB, 3, 200);
   map.finish();
@@ -137,6 +133,10 @@ TEST_CASE("heap map: who counts for itself is listened to, but for what was not 
   CHECK(map.cells()[0].pinned_by().site == 3);
   CHECK(map.cells()[1].pinned_by().bytes == 100.0f);
   CHECK_FALSE(map.cells()[2].known());
+  map.clear();
+  CHECK(map.cells()[0].live == 0);
+  CHECK(map.cells()[0].resident == 4096);
+  CHECK_FALSE(map.divided());
 }
 
 TEST_CASE("heap map: of many sites in one cell the largest is found") {
