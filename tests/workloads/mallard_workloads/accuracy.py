@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mallard_e2e.backends import Backend, matrix
-from mallard_e2e.framework import Failure, Skip, Test
+from mallard_e2e.framework import ALL, Failure, Skip, Test
 from mallard_e2e.runner_paths import REPOSITORY
 
 from .judge import SiteTally, close_complaints, unexplained_share
@@ -27,7 +27,9 @@ DOCUMENT = REPOSITORY / "docs" / "accuracy.md"
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/accuracy", description=__doc__)
     parser.add_argument("--build", type=Path, default=REPOSITORY / "build", metavar="DIR")
-    parser.add_argument("--backend", action="append", choices=BACKENDS, help="only these; repeatable")
+    parser.add_argument("--backend", action="append", choices=ALL, help="only these; repeatable")
+    parser.add_argument("--mode", choices=("sample", "exact"), default="sample",
+                        help="of recording; exact: resident memory by call site only (default: sample)")
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="runs per backend; 0 = none (default: 100)")
     parser.add_argument("--megabytes", type=int, default=1024, metavar="N", help="size of the heap (default: 1024)")
     parser.add_argument("--sample-bytes", default="", metavar="N", help="other than the default rate")
@@ -40,7 +42,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def measure_sites(backend: Backend, options: argparse.Namespace, folder: Path) -> SiteTally:
     test = Test("accuracy", backend, options.build, folder, folder)
     tally = SiteTally()
-    extra = {"ALLOC_SAMPLE_BYTES": options.sample_bytes} if options.sample_bytes else {}
+    extra = {"ALLOC_MODE": options.mode}
+    if options.sample_bytes:
+        extra["ALLOC_SAMPLE_BYTES"] = options.sample_bytes
     try:
         build_workload(test, "pinned_pages")
         with ThreadPoolExecutor(options.jobs) as pool:
@@ -71,6 +75,16 @@ def sites_table(tallies: dict[str, SiteTally], options: argparse.Namespace) -> s
                      f"{100 * tally.naive_misplaced / tally.runs:.1f} % | "
                      f"{100 * tally.total_error / tally.runs:+.2f} % | {tally.led} of {tally.runs} | "
                      f"{100 * tally.worst_unexplained:.3f} % |")
+    return "\n".join(lines)
+
+
+def exact_table(tallies: dict[str, SiteTally], options: argparse.Namespace) -> str:
+    lines = [f"Heap of {options.megabytes} MB, {max(t.runs for t in tallies.values())} seeds.", "",
+             "| backend | on a wrong site | by live bytes it would be | all sites together | pinning site leads | "
+             "unexplained, at most |", "|---|---|---|---|---|---|"]
+    lines += [f"| {name} | {100 * t.misplaced / t.runs:.2f} % | {100 * t.naive_misplaced / t.runs:.1f} % | "
+              f"{100 * t.total_error / t.runs:+.2f} % | {t.led} of {t.runs} | {100 * t.worst_unexplained:.3f} % |"
+              for name, t in tallies.items()]
     return "\n".join(lines)
 
 
@@ -114,7 +128,7 @@ def main(arguments: list[str]) -> int:
     if not (options.build / "libmallard.so").exists():
         print(f"accuracy: error: no {options.build / 'libmallard.so'}", file=sys.stderr)
         return 3
-    names = options.backend or list(BACKENDS)
+    names = options.backend or list(ALL if options.mode == "exact" else BACKENDS)
     folder = options.build / "accuracy"
     shutil.rmtree(folder, ignore_errors=True)
     tables: dict[str, str] = {}
@@ -139,9 +153,12 @@ def main(arguments: list[str]) -> int:
             return 1
         print(f"{backend.name}: {tallies[backend.name].sentence()} ({time.monotonic() - begin:.0f} s)", flush=True)
         (folder / "sites.json").write_text(json.dumps({k: asdict(v) for k, v in tallies.items()}, indent=1) + "\n")
-    if tallies:
-        tables["sites"] = f"Kernel {platform.release().split('-')[0]}. {sites_table(tallies, options)}"
-    if not options.no_causes:
+    kernel = f"Kernel {platform.release().split('-')[0]}."
+    if tallies and options.mode == "exact":
+        tables["exact"] = f"{kernel} {exact_table(tallies, options)}"
+    elif tallies:
+        tables["sites"] = f"{kernel} {sites_table(tallies, options)}"
+    if not options.no_causes and options.mode != "exact":
         tables["causes"] = causes_table(options.build, present)
     for name, table in tables.items():
         print(f"\n{table}")

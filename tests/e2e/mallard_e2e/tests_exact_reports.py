@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real programs under exact mode and with recording off: their reports are whole, and say what they are."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from .framework import ALL, Test, test, wait_until
+from .reports import ask_and_check
+from .tests_redis import fill, serve
+
+PYTHON = """
+import sys
+kept = [bytes(1000 + i % 7) for i in range(20000)]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@test("exact_reports.redis", ALL, timeout=90)
+def redis(t: Test) -> None:
+    server, _, client = serve(t, t.preload_env(ALLOC_MODE="exact"), "server")
+    fill(client)
+    used = int(client.ask("INFO", "memory").split("used_memory:")[1].split()[0])
+    report = ask_and_check(t, server, min_sites=50).data
+    t.equal(report["recording"]["mode"], "exact", "the mode")
+    about, exact, totals = report["ledger_about"], report["recording"]["exact"], report["totals"]
+    t.check(about["divided"] and about["by_pages"] == (t.backend.name == "tcmalloc"), f"the ledger: {about}")
+    t.check(exact["since_start"] and exact["unbooked"] == exact["missed_frees"] == 0, f"the books: {exact}")
+    t.check(exact["met_blocks"] >= 0.995 * exact["live_blocks"], f"blocks that the heap was found to hold: {exact}")
+    # redis counts usable sizes of its own blocks, the report what the whole process asked for.
+    t.check(0.75 * used < totals["live_bytes"] < 1.15 * used, f"live {totals['live_bytes']}, redis counts {used}")
+    for figure in ("live_bytes", "allocated_bytes", "temporary_count"):
+        parts = sum(site[figure] for site in report["sites"]) + report["other_sites"][figure]
+        t.equal(parts, totals[figure], f"{figure} of all sites, and in total")
+    client.send("SHUTDOWN", "NOSAVE")
+    t.finish(server)
+
+
+def start_python(t: Test, mode: str) -> subprocess.Popen[bytes]:
+    process = t.start([os.path.realpath(sys.executable), "-c", PYTHON],
+                      t.preload_env(PYTHONMALLOC="malloc", ALLOC_MODE=mode), stdin=subprocess.PIPE, label="python3")
+    wait_until(lambda: "ready" in t.output_of(process), 60, "python3")
+    return process
+
+
+def end(t: Test, process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin
+    process.stdin.close()
+    t.finish(process)
+
+
+@test("exact_reports.python3", ("system", "jemalloc", "mimalloc3"))
+def python3(t: Test) -> None:
+    """20,000 objects of known sizes, on one call site."""
+    process = start_python(t, "exact")
+    report = ask_and_check(t, process, min_sites=50).data
+    largest = report["sites"][0]
+    sizes = sum(1000 + i % 7 + 33 for i in range(20000))  # an object's header and its closing zero
+    t.equal((largest["live_count"], largest["live_bytes"]), (20000, sizes), "live blocks and bytes of the first site")
+    t.check(sizes <= largest["resident_bytes"] < 1.3 * sizes, f"resident {largest['resident_bytes']} for {sizes}")
+    end(t, process)
+
+
+@test("exact_reports.off", ("system", "jemalloc", "mimalloc2", "mimalloc3"))
+def off(t: Test) -> None:
+    """Without recording the report still divides the heap, as far as the allocator itself tells."""
+    process = start_python(t, "off")
+    report = ask_and_check(t, process, min_sites=0).data
+    t.equal((report["recording"]["mode"], report["recording"]["exact"], report["sites"]), ("off", None, []), "recording")
+    live = next(line["bytes"] for line in report["ledger"] if line["cause"] == "live")
+    t.check(report["ledger_about"]["divided"] and live > 20e6, f"{live} bytes live, {report['ledger_about']}")
+    t.check(not report["ledger_about"]["rounding_known"], "rounding cannot be known")
+    end(t, process)
