@@ -157,7 +157,7 @@ void write_site_tables(const Snapshot& s, Sink& to) noexcept {
   StacksShown stacks;
   if (s.ledger.divided) write_by_resident(s, stacks, to);
   heading(to, "Call sites by live bytes (requested by the program and not freed)");
-  write_sites(s, Table::kLive, nullptr, s.live_bytes.value, stacks, to);
+  write_sites(s, Table::kLive, nullptr, s.live_bytes.value + s.before.live_bytes, stacks, to);
   heading(to, s.recording.exact.on && !s.recording.exact.complete
                   ? "Call sites by allocated bytes (since exact recording began, freed or not)"
                   : "Call sites by allocated bytes (since the start, freed or not)");

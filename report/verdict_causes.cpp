@@ -45,7 +45,16 @@ void explain_holes(Judged& j) noexcept {
   j.evidence("live_bytes", j.f.live);
   j.evidence("memory_bytes", j.f.memory);
   say_changed(j, Cause::kHoles);
-  if (const SiteRow* row = largest(j.s, &SiteRow::hole_bytes)) {
+  const SiteRow* row = largest(j.s, &SiteRow::hole_bytes);
+  const double older = j.s.before.hole_bytes;
+  if (older > 0 && (!row || older > row->hole_bytes.value)) {
+    j.text.say(" Most is pinned by blocks allocated before exact recording began: ")
+        .bytes(older)
+        .say(" of holes");
+    j.text.say(" around ").bytes(j.s.before.live_bytes).say(" of them.");
+    j.evidence("older_hole_bytes", older);
+    j.next.say("Start the program with ALLOC_MODE=exact to see which call sites they belong to; or");
+  } else if (row) {
     j.text.say(" Most is pinned by ");
     add_site(j.text, *row);
     j.text.say(": ").bytes(row->hole_bytes.value).say(" of holes around ").bytes(row->live_bytes.value);

@@ -162,8 +162,13 @@ void explain_none(Judged& j) noexcept {
         .bytes(j.f.files + j.f.shared)
         .say(" files and shared memory.");
   }
+  if (j.s.before.live_bytes > 0) {
+    j.text.say(" ").bytes(j.s.before.live_bytes);
+    j.text.say(" are older than exact recording: no call site is known of them.");
+    j.evidence("older_bytes", j.s.before.live_bytes);
+  }
   if (const SiteRow* row = largest(j.s, &SiteRow::live_bytes)) {
-    j.text.say(" The largest site is ");
+    j.text.say(j.s.before.live_bytes > 0 ? " The largest site since is " : " The largest site is ");
     add_site(j.text, *row);
     j.text.say(" with ").bytes(row->live_bytes.value).say(" live.");
     look_at_largest(j, &SiteRow::live_bytes);
