@@ -13,7 +13,7 @@ import { pathToFileURL } from 'node:url';
 const sha256 = (text, encoding) => createHash('sha256').update(text).digest(encoding);
 
 function fail(message) {
-  process.stderr.write(`error: ${message}\n`);
+  process.stderr.write(`${message}\n`);
   process.exit(1);
 }
 

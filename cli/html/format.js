@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers as people read them; the same words as the text report.
 
+const SPACE = '\u00a0'; // a number and its unit stay on one line
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** "1.50 MiB" */
@@ -8,14 +9,14 @@ export function bytes(value) {
   let shown = Math.abs(value);
   let unit = 0;
   for (; shown >= 1023.95 && unit < UNITS.length - 1; ++unit) shown /= 1024;
-  return `${value < 0 ? '−' : ''}${shown.toFixed(unit === 0 ? 0 : shown < 10 ? 2 : 1)} ${UNITS[unit]}`;
+  return `${value < 0 ? '−' : ''}${shown.toFixed(unit === 0 ? 0 : shown < 10 ? 2 : 1)}${SPACE}${UNITS[unit]}`;
 }
 
 /** The same with its sign, as a change. */
 export const change = (value) => (value > 0 ? '+' : '') + bytes(value);
 
 /** "12.3 %" */
-export const share = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toFixed(1)} %` : '');
+export const share = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toFixed(1)}${SPACE}%` : '');
 
 export const count = (value) => Math.round(value).toLocaleString('en-US');
 
@@ -44,7 +45,7 @@ export function error(of, name) {
   if (high - low <= 1) return 'exact';
   if (!(value > 0)) return '±?';
   const percent = (100 * Math.max(value - low, high - value)) / value;
-  return `±${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
+  return `±${percent < 10 ? percent.toFixed(1) : Math.round(percent)}${SPACE}%`;
 }
 
 /** Ticks of an axis of bytes: multiples of 1, 2, 4, 8 ... or 5, 10 ... hundreds of a unit. */

@@ -59,10 +59,10 @@ class HeapMap {
   constructor(data, openSite) {
     this.map = data.report.heap_map;
     this.all = cellsOf(this.map);
-    // Samples are sparse: squares as large as it takes for most of them to have one.
+    // Samples are sparse: squares as large as it takes for many of them to have one.
     this.coarse = this.all;
     this.coarseBytes = this.map.cell_bytes;
-    while (partWithSite(this.coarse) < 0.7 && this.coarseBytes < 256 * this.map.cell_bytes)
+    while (partWithSite(this.coarse) < 0.4 && this.coarseBytes < 256 * this.map.cell_bytes)
       this.coarse = grouped(this.all, (this.coarseBytes *= 2));
     this.cells = this.all;
     this.data = data;

@@ -77,7 +77,7 @@ def quiet(b: browser.Browser) -> None:
 
 
 def text_of(b: browser.Browser, selector: str) -> str:
-    return b.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
+    return b.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''").replace("\xa0", " ")
 
 
 def changed(t: Test, report: Path, change: Any, name: str = "changed.json") -> Path:
@@ -281,6 +281,28 @@ def dump_writes_a_page(t: Test) -> None:
         expect(abs(found - wanted) <= 0.02 * wanted + 65536, (field, found, wanted))
     done = t.run("dump", str(process.pid), "--html", t.dir / "no" / "now.html")
     expect(done.status == 3 and "cannot be written: No such file" in done.stderr, done)
+
+
+@test
+def html_of_exact_mode(t: Test) -> None:
+    process = start_holder(t, "--backend", "system", "--mode", "exact")
+    done = t.run("dump", str(process.pid), "--html", t.dir / "exact.html")
+    if "was built without the HTML page" in done.stderr:
+        raise Skip("this mallard was built without the HTML page: there was no npm")
+    expect(done.status == 0, done)
+    b = opened(t.dir / "exact.html")
+    b.run("[...document.querySelectorAll('tr.site button')].find(x => x.innerText.includes('make_block')).click()")
+    shown = text_of(b, "#sites")
+    for words in ("Every block was booked.", "most live at one time", "size of request", "200 B", "temporary", "exact"):
+        expect(words in shown, (words, shown[:2000]))
+    facts = json.loads(next(t.dir.glob("h.*.0001.json")).read_text())
+    ledger = {line["cause"]: line["bytes"] for line in facts["ledger"]}
+    cells = [c for r in facts["heap_map"]["ranges"] for c in zip(r["live_bytes"], r["hole_bytes"], r["site"])]
+    live, holes = (sum(c[i] or 0 for c in cells) for i in (0, 1))
+    expect(abs(live - ledger["live"] - ledger["rounding"]) < 65536 and abs(holes - ledger["holes"]) < 65536,
+           (live, holes, ledger))
+    make_block = max(facts["sites"], key=lambda s: s["live_bytes"])["id"]
+    expect(sum(c[2] == make_block for c in cells) > 0.9 * len(cells), (make_block, [c[2] for c in cells][:100]))
 
 
 @test
