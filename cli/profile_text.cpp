@@ -104,7 +104,8 @@ void add_rest(const Profile& p, std::string* out) {
     *out += fmt::format("  {} more were allocated before exact recording began: no call site is known.\n",
                         bytes_text(r.before_bytes));
   if (r.others.sites == 0) return;
-  *out += fmt::format("  {} more sites lead by no figure and have no row in the report", r.others.sites);
+  *out += fmt::format("  {} more sites lead by none of the figures and have no row in the report",
+                      r.others.sites);
   if (p.by->others) {
     const double value = r.others.*p.by->others;
     *out += ": " + (p.by->is_bytes ? bytes_text(value) : fmt::format("{:.0f}", value)) + " together";

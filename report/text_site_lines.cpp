@@ -166,30 +166,31 @@ void write_sizes(const SiteRow& row, bool by_allocation, Sink& to) noexcept {
     shown[at] = &range;
   }
   if (n == 0) return;
-  to.add("        sizes: ");
-  for (int i = 0; i < n; ++i) {
-    Cell cell;
-    if (i > 0) cell.add(",  ");
-    add_count(cell, static_cast<double>(weight(*shown[i])));
-    cell.add(" of ");
-    if (shown[i]->from_bytes != shown[i]->to_bytes) {
-      add_bytes(cell, static_cast<double>(shown[i]->from_bytes));
-      cell.add(" to ");
-    }
-    add_bytes(cell, static_cast<double>(shown[i]->to_bytes));
-    to.add(cell.view());
-  }
   std::uint64_t others = 0;
   for (const record::ExactSizes& range : row.sizes) others += weight(range);
-  for (int i = 0; i < n; ++i) others -= weight(*shown[i]);
-  if (others > 0) {
-    Cell cell;
-    cell.add(",  ");
-    add_count(cell, static_cast<double>(others));
-    cell.add(" of other sizes");
-    to.add(cell.view());
+  // As many as fit into 110 columns, with room for what is left.
+  constexpr std::size_t kMostColumns = 77;
+  Cell line;
+  for (int i = 0; i < n; ++i) {
+    Cell part;
+    add_count(part, static_cast<double>(weight(*shown[i])));
+    part.add(" of ");
+    if (shown[i]->from_bytes != shown[i]->to_bytes) {
+      add_bytes(part, static_cast<double>(shown[i]->from_bytes));
+      part.add(" to ");
+    }
+    add_bytes(part, static_cast<double>(shown[i]->to_bytes));
+    if (line.size() + part.size() > kMostColumns) break;
+    if (i > 0) line.add(",  ");
+    line.add(part.view());
+    others -= weight(*shown[i]);
   }
-  to.add('\n');
+  if (others > 0) {
+    line.add(",  ");
+    add_count(line, static_cast<double>(others));
+    line.add(" of others");
+  }
+  to.add("        sizes: ").add(line.view()).add('\n');
 }
 
 }  // namespace mallard::report

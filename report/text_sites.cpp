@@ -90,7 +90,7 @@ void write_rest(const Snapshot& s, Table table, double total, Sink& to) noexcept
   FixedText<64> what;
   what.add("in ");
   add_grouped(what, o.sites);
-  what.add(" more sites, none of them leading");
+  what.add(" more sites, which lead by none of the figures");
   line(table == Table::kResident    ? o.resident_bytes
        : table == Table::kLive      ? static_cast<double>(o.live_bytes)
        : table == Table::kAllocated ? static_cast<double>(o.allocated_bytes)

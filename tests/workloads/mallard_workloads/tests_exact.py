@@ -70,5 +70,5 @@ def declare(name: str, megabytes: int) -> None:
     test(f"exact.{name}", BACKENDS)(check)
 
 
-for _name, _megabytes in (("leak", 60), ("partly_touched", 200), ("cross_thread_frees", 60), ("thread_churn", 60)):
+for _name, _megabytes in (("leak", 60), ("partly_touched", 200), ("cross_thread_frees", 60)):
     declare(_name, _megabytes)
