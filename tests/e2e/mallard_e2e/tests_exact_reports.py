@@ -73,3 +73,40 @@ def off(t: Test) -> None:
     t.check(report["ledger_about"]["divided"] and live > 20e6, f"{live} bytes live, {report['ledger_about']}")
     t.check(not report["ledger_about"]["rounding_known"], "rounding cannot be known")
     end(t, process)
+
+
+LATE = """
+import sys
+old = [bytes(500 + i % 7) for i in range(40000)]
+print("ready", flush=True)
+sys.stdin.readline()
+new = [bytes(1000 + i % 7) for i in range(20000)]
+del old[::2]
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@test("exact_reports.late", ("system", "jemalloc", "mimalloc3"))
+def late(t: Test) -> None:
+    """Exact mode from the middle on: what is older is told apart from the call sites, and not from the ledger."""
+    process = t.start([os.path.realpath(sys.executable), "-c", LATE],
+                      t.preload_env(PYTHONMALLOC="malloc", ALLOC_CONTROL="1"), stdin=subprocess.PIPE, label="python3")
+    wait_until(lambda: "ready" in t.output_of(process), 60, "python3")
+    t.run([t.build / "mallard", "mode", str(process.pid), "exact"], t.plain_env())
+    assert process.stdin
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    wait_until(lambda: "done" in t.output_of(process), 60, "python3")
+    report = ask_and_check(t, process, min_sites=1).data
+    exact, before = report["recording"]["exact"], report["before_recording"]
+    t.check(exact and not exact["since_start"] and exact["unknown_frees"] >= 20000, f"the books: {exact}")
+    new = sum(1000 + i % 7 + 33 for i in range(20000))
+    t.equal((report["sites"][0]["live_count"], report["sites"][0]["live_bytes"]), (20000, new), "the newer objects")
+    old = sum(500 + i % 7 + 33 for i in range(1, 40000, 2))
+    # In a class of 640 bytes at most; beside them lives what the interpreter itself allocated, some 5 MB.
+    t.check(old + 1e6 < before["live_bytes"] < 20000 * 640 + 8e6, f"older: {before}, the older objects have {old}")
+    live = next(line["bytes"] for line in report["ledger"] if line["cause"] == "live")
+    total = report["totals"]["live_bytes"] + before["live_bytes"]
+    t.check(abs(live - total) < 0.01 * total, f"live in the ledger {live}, on the books and older {total}")
+    end(t, process)
