@@ -43,14 +43,12 @@ export function read() {
   return { ...data, sites, series: seriesOf(data) };
 }
 
-/** Points over time: those of the other reports that were given, and what this one remembers itself. */
+/** Points over time: the reports that were given; of a single one, what it remembers of earlier ones. */
 function seriesOf({ report, series }) {
   const points = series.map((p) => ({ ...p, at: p.taken_at_ns / 1e6 }));
-  for (const past of report.history?.past ?? [])
-    points.push({ ...past, at: (report.taken_at_ns - past.ago_ns) / 1e6 });
-  points.sort((a, b) => a.at - b.at);
-  // A report that was given as a file is remembered by later ones, too: a moment apart.
-  return points.filter((p, i) => i === 0 || p.at - points[i - 1].at > 20);
+  if (points.length === 1)
+    for (const past of report.history?.past ?? []) points.push({ ...past, at: (report.taken_at_ns - past.ago_ns) / 1e6 });
+  return points.sort((a, b) => a.at - b.at);
 }
 
 /** What people call a site: its innermost function and who called it. */
