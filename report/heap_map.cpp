@@ -71,6 +71,7 @@ HeapCell::Claim HeapCell::pinned_by() const noexcept {
 bool HeapMap::begin(Arena& arena, std::span<const AddressRange> resident,
                     std::span<const SampledBlock> blocks) noexcept {
   blocks_ = blocks;
+  finder_ = BlockFinder(blocks);
   Counts n = count_cells(resident, shift_);
   while (n.cells > kMostCells) {
     shift_ += std::max(1, static_cast<int>(std::bit_width(n.cells / kMostCells)) - 1);
@@ -122,23 +123,6 @@ void HeapMap::for_each_cell(std::uintptr_t begin, std::uintptr_t end, Visit visi
   }
 }
 
-/// The first sampled block that ends behind `begin`. Units mostly ascend: look near the last first.
-std::size_t HeapMap::first_block(std::uintptr_t begin) noexcept {
-  const auto end_of = [this](std::size_t i) { return blocks_[i].begin + blocks_[i].usable_bytes; };
-  std::size_t i = block_hint_;
-  if (i > 0 && end_of(i - 1) > begin) i = blocks_.size();
-  for (int step = 0; step < 4 && i < blocks_.size() && end_of(i) <= begin; ++step) ++i;
-  if (i >= blocks_.size() || end_of(i) <= begin) {
-    i = static_cast<std::size_t>(
-        std::upper_bound(blocks_.begin(), blocks_.end(), begin,
-                         [](std::uintptr_t a, const SampledBlock& b) { return a < b.begin; }) -
-        blocks_.begin());
-    if (i > 0 && end_of(i - 1) > begin) --i;
-  }
-  block_hint_ = i;
-  return i;
-}
-
 void HeapMap::claim(std::uintptr_t begin, std::uintptr_t end, std::uint32_t site, double bytes) noexcept {
   if (end <= begin) return;
   const double each = bytes / static_cast<double>(end - begin);
@@ -150,7 +134,8 @@ void HeapMap::claim(std::uintptr_t begin, std::uintptr_t end, std::uint32_t site
 /// A sampled block stands for others of its site: together they pin their part of the unit.
 void HeapMap::claim_blocks(const Unit& unit) noexcept {
   const double fill = static_cast<double>(unit.end - unit.begin) / static_cast<double>(unit.live_bytes);
-  for (std::size_t i = first_block(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i) {
+  for (std::size_t i = finder_.first_behind(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end;
+       ++i) {
     const SampledBlock& block = blocks_[i];
     const std::uintptr_t begin = std::max(block.begin, unit.begin);
     const std::uintptr_t end = std::min(block.begin + block.usable_bytes, unit.end);

@@ -9,7 +9,7 @@
 
 #include "backends/census.hpp"
 #include "report/arena.hpp"
-#include "report/shares.hpp"
+#include "report/sampled_blocks.hpp"
 
 namespace mallard::report {
 
@@ -78,14 +78,14 @@ class HeapMap {
   template <class Visit>
   void for_each_cell(std::uintptr_t begin, std::uintptr_t end, Visit visit) noexcept;
   std::size_t stretch_at(std::uint64_t key) noexcept;
-  std::size_t first_block(std::uintptr_t begin) noexcept;
   void claim_blocks(const backends::Unit& unit) noexcept;
 
   int shift_ = 12;
   std::span<HeapStretch> stretches_;
   std::span<HeapCell> cells_;
   std::span<const SampledBlock> blocks_;
-  std::size_t stretch_hint_ = 0, block_hint_ = 0;
+  BlockFinder finder_;
+  std::size_t stretch_hint_ = 0;
   void (*next_)(const backends::Unit& unit, void* opaque) = nullptr;
   void* next_opaque_ = nullptr;
   bool divided_ = false;

@@ -46,6 +46,7 @@ std::uint8_t group_of(const Unit& unit) noexcept {
 
 bool Shares::begin(std::span<const SampledBlock> blocks) noexcept {
   blocks_ = blocks;
+  finder_ = BlockFinder(blocks);
   pieces_of_ = arena_.array<std::uint32_t>(blocks.size() + 1);
   piece_room_ = static_cast<std::uint32_t>(blocks.size()) * 2 + 64;
   pieces_ = arena_.array<Piece>(piece_room_);
@@ -65,23 +66,6 @@ std::uint16_t Shares::stratum_of(const Unit& unit) noexcept {
   strata_[stratum_count_] = {key, class_of(unit), group_of(unit), true, holds_several(unit), 0, 0, 0};
   stratum_table_[slot] = stratum_count_;
   return stratum_count_++;
-}
-
-/// The first sampled block that ends behind `begin`.
-std::size_t Shares::first_block(std::uintptr_t begin) noexcept {
-  const auto end_of = [this](std::size_t i) { return blocks_[i].begin + blocks_[i].usable_bytes; };
-  std::size_t i = block_hint_;
-  if (i > 0 && end_of(i - 1) > begin) i = blocks_.size();
-  for (int step = 0; step < 4 && i < blocks_.size() && end_of(i) <= begin; ++step) ++i;
-  if (i >= blocks_.size() || end_of(i) <= begin) {
-    i = static_cast<std::size_t>(
-        std::upper_bound(blocks_.begin(), blocks_.end(), begin,
-                         [](std::uintptr_t a, const SampledBlock& b) { return a < b.begin; }) -
-        blocks_.begin());
-    if (i > 0 && end_of(i - 1) > begin) --i;
-  }
-  block_hint_ = i;
-  return i;
 }
 
 void Shares::add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept {
@@ -116,7 +100,7 @@ void Shares::take_blocks(const Unit& unit) noexcept {
   strata_[k].live_bytes += live;
   strata_[k].overhead_bytes += overhead;
   if (unit.live_bytes == 0) return;
-  for (std::size_t i = first_block(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i) {
+  for (std::size_t i = finder_.first_behind(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i) {
     if (pieces_of_[i] == kLeftOut) continue;
     const SampledBlock& block = blocks_[i];
     const std::uintptr_t from = std::max(block.begin, unit.begin);
@@ -149,7 +133,7 @@ void Shares::take(const Unit& unit) noexcept {
       return pages_.note_metadata(unit.begin, unit.end);
     case UnitKind::kNotExamined:
       not_examined_ += static_cast<double>(pages_.resident(unit.begin, unit.end));
-      for (std::size_t i = first_block(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i)
+      for (std::size_t i = finder_.first_behind(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i)
         leave_out(i);
   }
 }

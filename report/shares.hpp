@@ -8,16 +8,10 @@
 
 #include "backends/census.hpp"
 #include "report/calibration.hpp"
+#include "report/sampled_blocks.hpp"
 #include "report/unit_pages.hpp"
 
 namespace mallard::report {
-
-struct SampledBlock {
-  std::uintptr_t begin;
-  std::uint64_t asked_bytes, usable_bytes;
-  double weight;
-  std::uint32_t site;
-};
 
 /// The heap as a whole. Bytes that are in memory, unless it says otherwise.
 struct HeapTotals {
@@ -53,7 +47,6 @@ class Shares {
 
  private:
   void take_blocks(const backends::Unit& unit) noexcept;
-  std::size_t first_block(std::uintptr_t begin) noexcept;
   void add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept;
   void leave_out(std::size_t block) noexcept;
   void add_uncovered() noexcept;
@@ -69,7 +62,7 @@ class Shares {
   std::uint16_t* stratum_table_ = nullptr;
   std::uint16_t stratum_count_ = 0;
   UnitPages pages_;
-  std::size_t block_hint_ = 0;
+  BlockFinder finder_;
   double not_examined_ = 0;
   std::uint64_t units_ = 0, uncovered_ = 0;
   bool out_of_memory_ = false;
