@@ -33,7 +33,7 @@ bool out_of_memory(const Snapshot& snapshot) noexcept {
 
 /// How much of the heap is resident, and what it is for each live byte. Without a ledger an upper bound.
 void relate(Snapshot* out, const Arena& arena) noexcept {
-  const std::uint64_t books = record::own_bytes();
+  const std::uint64_t books = record::own_bytes() + out->recording.exact.own_bytes;
   out->own_bytes = books + arena.mapped_bytes();
   const Ledger& ledger = out->ledger;
   const std::uint64_t not_heap = out->rss.lazily_freed + books;
