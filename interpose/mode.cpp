@@ -53,7 +53,7 @@ bool switch_locked(Mode to, const char** why_not) noexcept {
   *why_not = kNoBooks;
   if (to == Mode::kExact && !record::exact_prepare()) return false;
   if (from == Mode::kOff && !record::resume(options().sample_bytes)) return false;
-  if (to == Mode::kExact) record::exact_begin();
+  if (to == Mode::kExact) record::exact_begin(false);
   if (!put_in_force(to)) {
     if (to == Mode::kExact) record::exact_end();
     if (from == Mode::kOff) record::pause();

@@ -19,6 +19,7 @@ struct {
 
 constinit std::atomic<bool> g_recording{false};
 constinit std::atomic<bool> g_has_tables{false};
+constinit std::atomic<bool> g_with_process{true};
 constinit std::uint64_t g_started_ns = 0;
 MALLARD_FORK_DATA constinit std::uint64_t g_forked_ns = 0;
 
@@ -88,6 +89,7 @@ bool is_recording() noexcept { return g_recording.load(std::memory_order_acquire
 void pause() noexcept { g_recording.store(false); }
 
 bool resume(std::uint64_t mean_bytes) noexcept {
+  g_with_process.store(false);
   if (!g_has_tables.load()) return start(mean_bytes);
   {
     InsideGuard inside;
@@ -148,6 +150,7 @@ Counters counters() noexcept {
 }
 
 std::uint64_t started_ns() noexcept { return g_started_ns; }
+bool began_with_process() noexcept { return g_with_process.load(); }
 std::uint64_t forked_ns() noexcept { return g_forked_ns; }
 
 std::uint64_t own_bytes() noexcept {

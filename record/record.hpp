@@ -56,6 +56,7 @@ void on_move_failed(const LiveBlock& saved) noexcept;
 
 Counters counters() noexcept;
 std::uint64_t started_ns() noexcept;  ///< when recording began, CLOCK_MONOTONIC
+bool began_with_process() noexcept;   ///< false: after resume(); blocks may be older than the books
 std::uint64_t forked_ns() noexcept;   ///< when this process was forked off a recorded one; 0 = it was not
 std::uint64_t own_bytes() noexcept;   ///< resident memory of the books \context reporter
 
