@@ -89,9 +89,18 @@ def plain_digest(t: Test) -> str:
 
 @test("redis", ALL, timeout=90)
 def redis(t: Test) -> None:
+    serve_and_check(t, ALLOC_SAMPLE_BYTES="65536")
+
+
+@test("exact.program_redis", ("system", "jemalloc"), timeout=120)
+def redis_exactly(t: Test) -> None:
+    serve_and_check(t, ALLOC_MODE="exact")
+
+
+def serve_and_check(t: Test, **environment: str) -> None:
     expected = t.baseline("redis", lambda: plain_digest(t))
     benchmark = t.program("redis-benchmark")
-    server, path, client = serve(t, t.preload_env(ALLOC_SAMPLE_BYTES="65536"), "server")
+    server, path, client = serve(t, t.preload_env(**environment), "server")
     fill(client)
     t.equal(client.ask("DEBUG", "DIGEST"), expected, "DEBUG DIGEST of the seeded data")
 
