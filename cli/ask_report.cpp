@@ -98,7 +98,7 @@ bool ReportWatch::find_new(NewReport* out) const {
   return false;
 }
 
-NewReport ReportWatch::ask(bool purge, double timeout_seconds) {
+NewReport ReportWatch::ask(bool purge, double timeout_seconds, const std::atomic<bool>* stop) {
   const Target& t = target_;
   const double until = now_seconds() + timeout_seconds;
   send(purge);
@@ -113,7 +113,7 @@ NewReport ReportWatch::ask(bool purge, double timeout_seconds) {
       continue;
     }
     if (gone) throw Error(kUnreadable, fmt::format("{} ended before it had written a report", t.who()));
-    if (now_seconds() >= until) break;
+    if (now_seconds() >= until || (stop && *stop)) break;
     usleep(10'000);
   }
   throw Error(

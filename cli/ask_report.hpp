@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -21,8 +22,8 @@ struct NewReport {
 class ReportWatch {
  public:
   explicit ReportWatch(const Target& target);
-  /// Asks, and waits for the answer. \throws Error if none comes
-  NewReport ask(bool purge, double timeout_seconds);
+  /// Asks, and waits for the answer. \param stop  ends the wait \throws Error if none comes
+  NewReport ask(bool purge, double timeout_seconds, const std::atomic<bool>* stop = nullptr);
   /// A path as people write it here, where the process sees the same files as this command.
   std::string shown_path(const std::string& path) const;
 

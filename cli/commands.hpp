@@ -19,9 +19,10 @@ void add_mode(CLI::App& app, Run* run);
 void add_purge(CLI::App& app, Run* run);
 void add_report(CLI::App& app, Run* run);
 void add_run(CLI::App& app, Run* run);
+void add_top(CLI::App& app, Run* run);
 
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
-inline constexpr AddCommand kCommands[] = {add_run,  add_check, add_dump, add_report,
-                                           add_diff, add_mode,  add_purge};
+inline constexpr AddCommand kCommands[] = {add_run,    add_check, add_dump, add_top,
+                                           add_report, add_diff,  add_mode, add_purge};
 
 }  // namespace mallard::cli

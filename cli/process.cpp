@@ -20,6 +20,7 @@
 
 #include "cli/error.hpp"
 #include "cli/file.hpp"
+#include "cli/process_memory.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -108,32 +109,17 @@ bool is_text(const char* text, std::size_t bytes) { return std::memchr(text, '\0
 
 /// Looks for OptionsInForce in the writable data of libmallard.so.
 bool find_options(int pid, ProcessOptions* out) {
-  const int memory = open(fmt::format("/proc/{}/mem", pid).c_str(), O_RDONLY | O_CLOEXEC);
-  if (memory < 0) return false;
-  std::ifstream maps(fmt::format("/proc/{}/maps", pid));
-  bool found = false;
-  for (std::string line; !found && std::getline(maps, line);) {
-    unsigned long begin = 0, end = 0;
-    char rights[5] = "";
-    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, rights) != 3) continue;
-    if (rights[1] != 'w' || line.find("/libmallard.so") == line.npos) continue;
-    std::string data(end - begin, '\0');
-    const ssize_t n = pread(memory, data.data(), data.size(), static_cast<off_t>(begin));
-    if (n <= 0) continue;
-    data.resize(static_cast<std::size_t>(n));
-    const std::size_t at = data.find(std::string_view(kOptionsMark, sizeof kOptionsMark));
-    OptionsInForce copy;
-    if (at == data.npos || data.size() - at < sizeof copy) continue;
-    std::memcpy(&copy, data.data() + at, sizeof copy);
-    const Options& o = copy.options;
-    if (copy.bytes != sizeof copy || o.signal < 0 || o.signal > 64) continue;
-    if (!is_text(o.report, sizeof o.report) || !is_text(o.temporary_directory, sizeof o.temporary_directory))
-      continue;
-    *out = {o.signal, o.report, o.temporary_directory, o.control, true};
-    found = true;
-  }
-  close(memory);
-  return found;
+  const ProcessMemory memory(pid);
+  OptionsInForce copy;
+  const std::uint64_t at = memory.is_open() ? memory.find_in_library({kOptionsMark, sizeof kOptionsMark}) : 0;
+  if (at == 0 || !memory.read(at, &copy)) return false;
+  const Options& o = copy.options;
+  if (copy.bytes != sizeof copy || o.signal < 0 || o.signal > 64) return false;
+  if (!is_text(o.report, sizeof o.report) || !is_text(o.temporary_directory, sizeof o.temporary_directory) ||
+      !is_text(o.backend, sizeof o.backend))
+    return false;
+  *out = {o.signal, o.report, o.temporary_directory, o.control, true, o.backend};
+  return true;
 }
 
 }  // namespace
@@ -147,6 +133,7 @@ ProcessOptions read_process_options(int pid) {
   const int parsed = signal.empty() ? -1 : parse_signal(signal);
   options.signal = parsed < 0 ? preset.signal : parsed;
   options.report = report.empty() ? preset.report : report;
+  options.backend = variable_of(pid, "ALLOC_BACKEND");
   options.control = variable_of(pid, "ALLOC_CONTROL") == "1";
   options.temporary_directory = directory.empty() ? preset.temporary_directory : directory;
   return options;

@@ -31,6 +31,7 @@ struct ProcessOptions {
   std::string temporary_directory;
   bool control;  ///< ALLOC_CONTROL
   bool certain;  ///< read from the library's own memory
+  std::string backend;  ///< ALLOC_BACKEND; empty = not known
 };
 
 /// Read from the library's own memory, or, where that is not permitted, from the environment, which a program

@@ -24,7 +24,9 @@ inline std::string bytes_text(double bytes) {
 }
 
 /// The same with its sign, as a change.
-inline std::string change_text(double bytes) { return (bytes < 0 ? "" : "+") + bytes_text(bytes); }
+inline std::string change_text(double bytes) {
+  return fmt::format("{}{}", bytes < 0 ? "" : "+", bytes_text(bytes));
+}
 
 inline std::string utc_text(std::uint64_t ns) {
   const auto seconds = static_cast<std::time_t>(ns / 1'000'000'000);

@@ -4,6 +4,7 @@
 #include "base/lock.hpp"
 #include "interpose/patch.hpp"
 #include "record/exact.hpp"
+#include "record/published.hpp"
 #include "record/record.hpp"
 
 namespace mallard::interpose {
@@ -99,6 +100,7 @@ bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
   }
   duties.store(duties_of(first));
   g_mode.store(first);
+  mallard_published.mode_at = address_of(&g_mode);
   return *why_not == nullptr;
 }
 

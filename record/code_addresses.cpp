@@ -62,4 +62,11 @@ void on_memory_unmapped(std::uintptr_t begin, std::size_t bytes) noexcept {
 
 std::uint64_t code_addresses_own_bytes() noexcept { return os::resident_bytes(g_others, sizeof g_others); }
 
+void publish_code_addresses(Published::Tree* tree) noexcept {
+  tree->rule_rows = address_of(g_rules.rows());
+  tree->rules = kOthers;
+  tree->rule_stride = RuleTable::row_bytes();
+  tree->others = address_of(g_others);
+}
+
 }  // namespace mallard::record

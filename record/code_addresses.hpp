@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/published.hpp"
 #include "record/rules.hpp"
 
 namespace mallard::record {
@@ -31,6 +32,9 @@ void note_generated_code(std::uintptr_t code) noexcept;
 /// The host gives memory back: if it held generated code, the loader may put an object in its place.
 /// \context hot
 void on_memory_unmapped(std::uintptr_t begin, std::size_t bytes) noexcept;
+
+/// Tells readers outside of the process where the tables are.
+void publish_code_addresses(Published::Tree* tree) noexcept;
 
 std::uint64_t
 code_addresses_own_bytes() noexcept;  ///< what is in memory of the second table \context reporter

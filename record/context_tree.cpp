@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "base/growing.hpp"
+#include "record/published.hpp"
 
 namespace mallard::record {
 namespace {
@@ -71,8 +72,24 @@ inline Found find_in_line(int level, std::uint64_t hash, std::uint64_t wanted, i
 
 }  // namespace
 
-bool context_tree_init() noexcept { return g_nodes.init() && g_nodes.open(kLevel[1].first); }
-void context_tree_release() noexcept { g_nodes.release(); }
+bool context_tree_init() noexcept {
+  if (!g_nodes.init() || !g_nodes.open(kLevel[1].first)) return false;
+  Published::Tree& tree = mallard_published.tree;
+  tree = {};
+  tree.words = address_of(g_nodes.data());
+  for (int i = 0; i < kLevels; ++i) tree.first_slot[i] = kLevel[i].first;
+  tree.slot_bits = kSlotBits;
+  tree.parent_shift = kNodeSiteBits + kPcBits;
+  tree.parent_bits = kNodeBits;
+  tree.code_shift = kNodeSiteBits;
+  tree.code_bits = kPcBits;
+  publish_code_addresses(&tree);
+  return true;
+}
+void context_tree_release() noexcept {
+  mallard_published.tree = {};
+  g_nodes.release();
+}
 
 NodeId context_child(NodeId parent, PcIndex pc) noexcept {
   const std::uint64_t wanted = kUsed | std::uint64_t{parent} << kPcBits | pc;

@@ -9,6 +9,7 @@
 #include "base/lock.hpp"
 #include "base/os.hpp"
 #include "record/filter.hpp"
+#include "record/published.hpp"
 
 alignas(4096) constinit std::uint8_t mallard_filter[MALLARD_FILTER_SLOTS] = {};
 
@@ -92,10 +93,20 @@ bool live_init() noexcept {
   // Huge pages would make all of the filter resident at the first sample.
   os::call(SYS_madvise, os::arg(mallard_filter), sizeof mallard_filter, MADV_NOHUGEPAGE);
   g_buckets = static_cast<Index*>(os::map_sparse(kShards * kBucketsPerShard * sizeof(Index)));
-  return g_buckets && g_nodes.init();
+  if (!g_buckets || !g_nodes.init()) return false;
+  mallard_published.live = {address_of(g_nodes.data()),
+                            address_of(&g_used),
+                            sizeof(Node),
+                            offsetof(Node, block.address),
+                            offsetof(Node, block.asked_bytes),
+                            offsetof(Node, block.weight),
+                            offsetof(Node, block.born_ns),
+                            offsetof(Node, block.site)};
+  return true;
 }
 
 void live_release() noexcept {
+  mallard_published.live = {};
   if (g_buckets) os::unmap(g_buckets, kShards * kBucketsPerShard * sizeof(Index));
   g_buckets = nullptr;
   g_nodes.release();

@@ -101,6 +101,10 @@ class RuleTable {
     return entries_[entry].code.load(std::memory_order_relaxed);
   }
 
+  /// For readers outside of the process: rows, each of which begins with the code address.
+  const void* rows() const noexcept { return entries_; }
+  static constexpr std::uint32_t row_bytes() noexcept { return sizeof(Entry); }
+
   /// Of rules that hold now. \context hot
   std::uint16_t generation() const noexcept {
     return generation_.load(std::memory_order_acquire);  // pairs with expire_all()

@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "base/os.hpp"
+#include "record/published.hpp"
 
 constinit __thread mallard::record::ThreadState mallard_thread = {};
 
@@ -51,6 +52,8 @@ std::uint64_t next_gap(ThreadState& t) noexcept {
 
 void sampler_init(std::uint64_t mean_bytes) noexcept {
   g_mean_bytes = mean_bytes;
+  mallard_published.sample_bytes = mean_bytes;
+  mallard_published.bias_bytes = kBiasBytes;
   g_state = mean_bytes ? State::kOn : State::kOff;
 }
 

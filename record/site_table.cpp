@@ -3,6 +3,7 @@
 
 #include "base/growing.hpp"
 #include "base/os.hpp"
+#include "record/published.hpp"
 
 namespace mallard::record {
 namespace {
@@ -39,6 +40,18 @@ SiteSums* sums_of(Site& s) noexcept {
   return &g_sums[row];
 }
 
+void publish() noexcept {
+  mallard_published.sites = {address_of(g_sites.data()), address_of(&g_count), sizeof(Site),
+                             offsetof(Site, node)};
+  mallard_published.sums = {address_of(g_sums.data()),
+                            address_of(&g_sums_count),
+                            sizeof(SiteSums),
+                            offsetof(Site, sums),
+                            offsetof(SiteSums, allocated_bytes),
+                            offsetof(SiteSums, allocated_bytes_variance),
+                            offsetof(SiteSums, allocated_count)};
+}
+
 }  // namespace
 
 bool sites_init() noexcept {
@@ -46,10 +59,13 @@ bool sites_init() noexcept {
     return false;
   g_sums_count.store(1, std::memory_order_relaxed);
   g_count.store(1, std::memory_order_release);  // row 0: the overflow site, an empty stack
+  publish();
   return true;
 }
 
 void sites_release() noexcept {
+  mallard_published.sites = {};
+  mallard_published.sums = {};
   g_sites.release();
   g_sums.release();
   context_tree_release();

@@ -16,7 +16,7 @@ export LC_ALL=C.UTF-8
 {
   BUILD_PACKAGES=(
     g++@g++ gcc@gcc meson@meson ninja@ninja-build pkg-config@pkg-config objcopy@binutils python3@python3
-    libjemalloc-dev libunwind-dev libiberty-dev libelf-dev libdw-dev libcli11-dev libfmt-dev
+    libjemalloc-dev libunwind-dev libiberty-dev libelf-dev libdw-dev libncurses-dev libcli11-dev libfmt-dev
     nlohmann-json3-dev catch2 protoc@protobuf-compiler libprotobuf-dev zlib1g-dev
   )
   # Of the HTML page; npm brings hundreds of small packages, which the demo does without.

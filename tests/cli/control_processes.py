@@ -61,6 +61,17 @@ def mode_shows_what_is_in_force(t: Test) -> None:
 
 
 @test
+def mode_switches(t: Test) -> None:
+    pid = start(t)
+    was = "sample"
+    for mode in ("exact", "off", "exact", "sample", "off", "sample"):
+        t.expect(t.run("mode", str(pid), mode), 0, f"process {pid} ('holder'): mode {mode}, was {was}\n")
+        t.expect(t.run("mode", str(pid)), 0, f"process {pid} ('holder'): mode {mode}\n")
+        t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0, f"mode {mode}")  # from outside, too
+        was = mode
+
+
+@test
 def control_wrong_use(t: Test) -> None:
     for command in ("mode", "purge"):
         for arguments, message in (([], "PID is required"), (["x"], "PID: 'x' is no process id"),

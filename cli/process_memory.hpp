@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Another process's memory, read through /proc/PID/mem: the process notices nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace mallard::cli {
+
+class ProcessMemory {
+ public:
+  explicit ProcessMemory(int pid);
+  ~ProcessMemory();
+  ProcessMemory(const ProcessMemory&) = delete;
+  ProcessMemory& operator=(const ProcessMemory&) = delete;
+
+  /// False: it may not be read; errno says why.
+  bool is_open() const { return fd_ >= 0; }
+  /// \return true if all bytes were copied; false also after the process began another program
+  bool read(std::uint64_t from, void* to, std::size_t bytes) const;
+  template <typename T>
+  bool read(std::uint64_t from, T* to) const {
+    return read(from, to, sizeof *to);
+  }
+  /// Where `mark` stands in the writable data of libmallard.so; 0 = nowhere.
+  std::uint64_t find_in_library(std::string_view mark) const;
+
+ private:
+  int pid_, fd_;
+};
+
+}  // namespace mallard::cli

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/terminal.hpp"
+
+#include <langinfo.h>
+#include <unistd.h>
+#include <clocale>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+#include "cli/error.hpp"
+
+// Last: its macros (timeout, erase, move ...) are short words.
+#define NCURSES_NOMACROS
+#include <curses.h>
+
+namespace mallard::cli {
+namespace {
+
+constexpr int kEscape = 27;
+constexpr short kGrowingColour = 1, kShrinkingColour = 2;
+
+volatile sig_atomic_t g_signal = 0;
+
+void end_on(int signal) {
+  struct sigaction action {};
+  action.sa_handler = [](int number) { g_signal = number; };
+  sigaction(signal, &action, nullptr);
+}
+
+}  // namespace
+
+int Terminal::ending_signal() { return g_signal; }
+
+Terminal::Terminal() {
+  if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+    throw Error(kUsage, "standard input or output is no terminal", "use --batch");
+  // Without a locale ncurses takes the bytes of a character for characters.
+  if (!std::setlocale(LC_ALL, "") || std::strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+    std::setlocale(LC_ALL, "C.UTF-8");
+  std::setlocale(LC_NUMERIC, "C");
+  screen_ = newterm(nullptr, stdout, stdin);
+  if (!screen_) {
+    const char* type = std::getenv("TERM");
+    throw Error(kUsage, std::string("the terminal '") + (type ? type : "") + "' is not known here",
+                "set TERM=xterm, or use --batch");
+  }
+  set_term(static_cast<SCREEN*>(screen_));
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) end_on(signal);
+  cbreak();
+  noecho();
+  curs_set(0);
+  keypad(stdscr, TRUE);
+  set_escdelay(50);
+  const char* no_colour = std::getenv("NO_COLOR");
+  coloured_ = has_colors() && !(no_colour && *no_colour) && start_color() == OK && use_default_colors() == OK;
+  if (coloured_) {
+    init_pair(kGrowingColour, COLOR_RED, -1);
+    init_pair(kShrinkingColour, COLOR_GREEN, -1);
+  }
+}
+
+Terminal::~Terminal() {
+  endwin();
+  delscreen(static_cast<SCREEN*>(screen_));
+}
+
+std::size_t Terminal::width() const { return static_cast<std::size_t>(getmaxx(stdscr)); }
+std::size_t Terminal::height() const { return static_cast<std::size_t>(getmaxy(stdscr)); }
+
+void Terminal::show(const std::vector<Line>& lines) {
+  werase(stdscr);
+  for (std::size_t i = 0; i < lines.size() && i < height(); ++i) {
+    attr_t attributes = A_NORMAL;
+    if (lines[i].style == LineStyle::kHeading) attributes = A_REVERSE;
+    if (lines[i].style == LineStyle::kSelected) attributes = A_STANDOUT | A_BOLD;
+    if (coloured_ && lines[i].style == LineStyle::kGrowing) attributes = COLOR_PAIR(kGrowingColour);
+    if (coloured_ && lines[i].style == LineStyle::kShrinking) attributes = COLOR_PAIR(kShrinkingColour);
+    wattrset(stdscr, static_cast<int>(attributes));
+    mvwaddstr(stdscr, static_cast<int>(i), 0, lines[i].text.c_str());
+  }
+  wattrset(stdscr, A_NORMAL);
+  wrefresh(stdscr);
+}
+
+KeyPress Terminal::key(int milliseconds) {
+  wtimeout(stdscr, milliseconds);
+  const int c = wgetch(stdscr);
+  switch (c) {
+    case ERR:
+      return {};
+    case KEY_UP:
+      return {Key::kUp, 0};
+    case KEY_DOWN:
+      return {Key::kDown, 0};
+    case KEY_PPAGE:
+      return {Key::kPageUp, 0};
+    case KEY_NPAGE:
+      return {Key::kPageDown, 0};
+    case KEY_HOME:
+      return {Key::kHome, 0};
+    case KEY_END:
+      return {Key::kEnd, 0};
+    case KEY_ENTER:
+    case '\r':
+    case '\n':
+      return {Key::kEnter, 0};
+    case kEscape:
+      return {Key::kEscape, 0};
+    case KEY_RESIZE:
+      return {Key::kResize, 0};
+    default:
+      return c > 0 && c < 128 ? KeyPress{Key::kCharacter, static_cast<char>(c)} : KeyPress{};
+  }
+}
+
+std::string Terminal::ask(std::size_t row, const std::string& question) {
+  std::string word;
+  while (g_signal == 0) {
+    wmove(stdscr, static_cast<int>(row), 0);
+    wclrtoeol(stdscr);
+    waddstr(stdscr, (question + word + "_").c_str());
+    wrefresh(stdscr);
+    const KeyPress press = key(500);
+    constexpr char kBackspace = 127, kControlH = 8;
+    if (press.key == Key::kEnter) return word;
+    if (press.key == Key::kEscape) break;
+    if (press.key != Key::kCharacter) continue;
+    if (press.character == kBackspace || press.character == kControlH) {
+      if (!word.empty()) word.pop_back();
+    } else if (word.size() < 20 && press.character >= ' ') {
+      word += press.character;
+    }
+  }
+  return {};
+}
+
+}  // namespace mallard::cli
