@@ -60,6 +60,29 @@ void* reserve(std::size_t bytes) noexcept { return map_with(bytes, PROT_NONE, MA
 void* map_sparse(std::size_t bytes) noexcept {
   return map_with(bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
 }
+void* map_near(std::uintptr_t begin, std::uintptr_t end, std::size_t bytes) noexcept {
+  constexpr std::uintptr_t kStep = 1 << 20, kFar = 1 << 30, kLowest = 1 << 16;
+  if (end - begin > kFar) return nullptr;
+  begin &= ~(kPageBytes - 1);
+  end = align_up(end, kPageBytes);
+  // Below first: above a program lies what brk() will want.
+  for (int above = 0; above < 2; ++above)
+    for (std::uintptr_t away = kStep; away < kFar - (end - begin); away += kStep) {
+      if (!above && begin < kLowest + away) break;
+      const std::uintptr_t wanted = above ? begin + kFar - away : begin - away;
+      if (above && wanted < end) break;
+      const long r = call(SYS_mmap, static_cast<long>(wanted), static_cast<long>(bytes),
+                          PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+      if (r < 0 && r > -4096) continue;
+      if (static_cast<std::uintptr_t>(r) != wanted) {  // a kernel older than 4.17 takes it for a hint
+        call(SYS_munmap, r, static_cast<long>(bytes));
+        continue;
+      }
+      remember(wanted, align_up(wanted + bytes, kPageBytes));
+      return reinterpret_cast<void*>(wanted);
+    }
+  return nullptr;
+}
 void unmap(void* p, std::size_t bytes) noexcept {
   forget(address_of(p));  // first: the kernel may give the address to another thread at once
   call(SYS_munmap, arg(p), static_cast<long>(bytes));

@@ -43,7 +43,10 @@ void* map(std::size_t bytes) noexcept;
 void* reserve(std::size_t bytes) noexcept;
 /// Memory that is not counted as committed until it is touched. \context refill
 void* map_sparse(std::size_t bytes) noexcept;
-/// Gives back what one of the three above returned, whole. \context refill
+/// Memory within 1 GiB of every address in [begin, end), for code that is jumped to from there; nullptr if
+/// all of that is taken. \context init
+void* map_near(std::uintptr_t begin, std::uintptr_t end, std::size_t bytes) noexcept;
+/// Gives back what one of the above returned, whole. \context refill
 void unmap(void* p, std::size_t bytes) noexcept;
 bool protect(void* p, std::size_t bytes, int protection) noexcept;
 /// Moves what map() returned, whole, to the place of another mapping in one step: threads that use that place

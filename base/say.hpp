@@ -16,6 +16,9 @@ void refused_to_start() noexcept;
 void backend_unusable(std::string_view backend, std::string_view why, std::string_view hint) noexcept;
 void backend_chosen(std::string_view name, std::string_view version, std::string_view path) noexcept;
 void bypassed(std::string_view owner) noexcept;
+void taken_over(std::string_view what, std::size_t entries) noexcept;
+/// \param what  may be empty
+void not_taken_over(std::string_view what, std::string_view why, std::string_view hint) noexcept;
 void sanitizer_present() noexcept;
 void misaligning_backend(std::string_view version) noexcept;
 void text_not_patched(std::string_view why) noexcept;

@@ -12,12 +12,14 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "base/takeover.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/early.hpp"
 #include "interpose/mappings.hpp"
 #include "interpose/mode.hpp"
 #include "interpose/signals.hpp"
 #include "interpose/slow_paths.hpp"
+#include "interpose/takeover.hpp"
 #include "record/mappings.hpp"
 #include "report/reporter.hpp"
 
@@ -176,8 +178,17 @@ int mimalloc_major(std::string_view backend) noexcept {
   return backend == "mimalloc" ? 0 : backend == "mimalloc2" ? 2 : backend == "mimalloc3" ? 3 : -1;
 }
 
+/// \return true if the executable's own malloc leads to us now
+bool take_over_if_asked() noexcept {
+  if (options().embedded != EmbeddedAction::kRedirect) return false;
+  const bool taken = take_over();
+  if (takeover_outcome().state == TakeoverState::kRefused && options().strict) refuse();
+  return taken;
+}
+
 void choose() noexcept {
-  if (step_aside_for_sanitizer() || follow_owner_in_front()) return;
+  if (step_aside_for_sanitizer()) return;
+  if (!take_over_if_asked() && follow_owner_in_front()) return;
   const std::string_view wanted = view_of(options().backend);
   backends::Backend backend;
   FixedText<128> why;

@@ -2,6 +2,7 @@
 #include "report/json.hpp"
 
 #include "base/options.hpp"
+#include "base/takeover.hpp"
 #include "report/heap_map_json.hpp"
 #include "report/json_ledger.hpp"
 #include "report/json_writer.hpp"
@@ -30,6 +31,12 @@ void write_backend(Json& json, const Allocator& a) noexcept {
   if (a.bypassed) json.text(a.bypass_owner);
   else if (a.stepped_aside) json.text("a sanitizer");
   else json.null();
+  json.key("takeover").open('{');
+  const TakeoverOutcome& t = takeover_outcome();
+  constexpr std::string_view kStates[] = {"not asked", "nothing inside", "taken over", "refused"};
+  json.key("state").text(kStates[static_cast<std::size_t>(t.state)]);
+  json.key("allocator").text(view_of(t.what)).key("entry_points").number(t.entry_points);
+  json.key("why").text(view_of(t.why)).close('}');
   json.key("statistics").open('{');
   for (int i = 0; i < a.statistic_count; ++i)
     json.key(view_of(a.statistics[i].name)).number(a.statistics[i].bytes);

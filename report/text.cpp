@@ -2,6 +2,7 @@
 #include "report/text.hpp"
 
 #include "base/options.hpp"
+#include "base/takeover.hpp"
 #include "report/columns.hpp"
 #include "report/probe.hpp"
 #include "report/text_ledger.hpp"
@@ -64,6 +65,18 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     label(to, "asked for");
     add_printable(to, view_of(options().backend));
     to.add(", which could not be used; the reason was printed on stderr at start\n");
+  }
+  if (const TakeoverOutcome& t = takeover_outcome(); t.state == TakeoverState::kTakenOver) {
+    label(to, "taken over");
+    Cell entries;
+    entries.add_unsigned(t.entry_points);
+    to.add(view_of(t.what)).add(" inside the executable, ").add(entries.view()).add(" entry points\n");
+  } else if (t.state == TakeoverState::kRefused) {
+    label(to, "not taken over");
+    add_printable(to, view_of(*t.what ? t.what : "the executable"));
+    to.add(": ");
+    add_printable(to, view_of(t.why));
+    to.add('\n');
   }
   for (int i = 0; i < a.statistic_count; ++i)
     byte_line(to, view_of(a.statistics[i].name), a.statistics[i].bytes,

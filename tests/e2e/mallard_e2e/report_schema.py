@@ -44,6 +44,7 @@ SCHEMA: Schema = {
     "backend": {
         "name": "text", "version": "text", "path": "string", "requested": "text", "served": "flag",
         "bypassed_by": "text?", "statistics": {},
+        "takeover": {"state": "text", "allocator": "string", "entry_points": "count", "why": "string"},
     },
     "recording": {
         "mode": "text", "sample_bytes": "size", "since_ns": "count", "samples": "count",

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What became of ALLOC_EMBEDDED=redirect in this process. Written once, before main.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mallard {
+
+enum class TakeoverState : std::uint8_t {
+  kNotAsked,
+  kNothingInside,  ///< no allocator known by its entry points is in the executable
+  kTakenOver,
+  kRefused,
+};
+
+struct TakeoverOutcome {
+  TakeoverState state = TakeoverState::kNotAsked;
+  char what[64] = "";            ///< "mimalloc and its own malloc"; empty if the file could not be read
+  std::size_t entry_points = 0;  ///< taken over
+  char why[256] = "";            ///< a clause, if refused
+};
+
+/// \context any, after init
+const TakeoverOutcome& takeover_outcome() noexcept;
+void set_takeover_outcome(const TakeoverOutcome& outcome) noexcept;
+
+}  // namespace mallard
