@@ -210,7 +210,9 @@ SymbolMeaning meaning_in_mimalloc(std::string_view symbol) noexcept {
 }  // namespace
 
 bool is_named_like_an_allocator(std::string_view symbol) noexcept {
-  for (const std::string_view prefix : {"mi_", "_mi_", "__mi_", "je_", "_rjem_", "jemalloc_"})
+  for (const std::string_view prefix :
+       {"mi_", "_mi_", "__mi_", "je_", "_rjem_", "jemalloc_", "_Z13fallback_impl", "_ZL13fallback_impl",
+        "_Z7newImpl", "_ZL7newImpl"})
     if (symbol.starts_with(prefix)) return true;
   return false;
 }

@@ -11,6 +11,7 @@
 #include "cli/error.hpp"
 #include "cli/file.hpp"
 #include "cli/libraries.hpp"
+#include "cli/takeover.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -88,13 +89,14 @@ std::string follow_scripts(std::string path, CheckResult* result) {
 
 }  // namespace
 
-CheckResult check_file(const std::string& target) {
+CheckResult check_file(const std::string& target, bool redirects) {
   CheckResult result;
   result.target = target;
   result.program = follow_scripts(path_of(target), &result);
   result.name = base_name(target);
   const ElfFile program = read_elf(result.program, result.program);
   result.objects.push_back({result.program, judge_program(program, result.program)});
+  add_takeover(result.program, redirects, &result.objects.front().findings);
   if (!program.is_64_bit || !program.is_x86_64) return result;
   const Libraries libraries = find_libraries(program);
   for (const ElfFile& library : libraries.loaded)

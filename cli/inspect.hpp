@@ -16,7 +16,9 @@ std::string path_of(const std::string& target);
 /// \throws Error if there is none
 std::string command_file(const std::string& command);
 
-/// What mallard would see of the program. \throws Error if it cannot be read or is no program
-CheckResult check_file(const std::string& target);
+/// What mallard would see of the program.
+/// \param redirects  it will run with ALLOC_EMBEDDED=redirect
+/// \throws Error if it cannot be read or is no program
+CheckResult check_file(const std::string& target, bool redirects = false);
 
 }  // namespace mallard::cli

@@ -103,8 +103,8 @@ void make_room_for_tls(const std::string& backend) {
 }
 
 /// Says what will not be seen. \return false if that is everything
-bool announce(const std::string& command) {
-  const CheckResult result = check_file(command);
+bool announce(const std::string& command, bool redirects) {
+  const CheckResult result = check_file(command, redirects);
   if (result.worst() == Severity::kNote) return true;
   fmt::print(stderr, "mallard: warning: {}\nmallard: hint: {}\n", result.verdict(), result.next_step());
   return result.worst() != Severity::kAll;
@@ -119,7 +119,7 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
   const std::string file = command_file(command.front());
   if (access(file.c_str(), X_OK) != 0)
     throw Error(kUnreadable, fmt::format("'{}' cannot be run: {}", file, std::strerror(errno)));
-  if (!announce(file) && effective(settings, "ALLOC_STRICT") == "1") {
+  if (!announce(file, effective(settings, "ALLOC_EMBEDDED") == "redirect") && effective(settings, "ALLOC_STRICT") == "1") {
     fmt::print(stderr, "mallard: error: '{}' is not started, because of --strict\n", command.front());
     return ExitStatus{kRefused};
   }

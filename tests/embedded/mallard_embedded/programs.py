@@ -2,6 +2,7 @@
 """Building the programs, and running one with its allocator taken over."""
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -79,9 +80,36 @@ def mimalloc_archive(t: Test) -> Path:
     t.skip("cargo has left no archive of mimalloc 3")
 
 
+def predicted(t: Test, program: Path) -> str:
+    """What `mallard check` foretells: "redirectable", "not_redirectable: why", or nothing."""
+    done = subprocess.run([t.build / "mallard", "check", "--json", program], capture_output=True, text=True, check=False)
+    t.check(done.returncode in (0, 1), f"mallard check: status {done.returncode}, {done.stderr[-300:]}")
+    for finding in json.loads(done.stdout)["objects"][0]["findings"]:
+        if finding["id"] == "redirectable":
+            return "redirectable"
+        if finding["id"] == "not_redirectable":
+            return f"not_redirectable: {finding['text']}"
+    return ""
+
+
+def require_predicted(t: Test, program: Path, done: Finished) -> None:
+    """The command reads the file alone, and must come to what the library did, unless it is up to the process."""
+    foretold = predicted(t, program)
+    refused = REFUSED.search(done.stderr)
+    if TAKEN.search(done.stderr) or (refused and re.search("used already|code be (changed|made)", refused[2])):
+        t.equal(foretold, "redirectable", f"mallard check of {program.name}")
+    elif refused:
+        t.check(foretold.startswith("not_redirectable") and refused[2] in foretold,
+                f"mallard check foretells '{foretold}', the library says '{refused[2]}'")
+    else:
+        t.equal(foretold, "", f"mallard check of {program.name}")
+
+
 def redirected(t: Test, program: Path, *words: str, expect: int | None = 0, label: str = "", **env: str) -> Finished:
-    return t.run([program, *words], t.preload_env(ALLOC_EMBEDDED="redirect", ALLOC_VERBOSE="1", **env), expect=expect,
-                 label=label)
+    done = t.run([program, *words], t.preload_env(**{"ALLOC_EMBEDDED": "redirect", "ALLOC_VERBOSE": "1"} | env),
+                 expect=expect, label=label)
+    require_predicted(t, program, done)
+    return done
 
 
 def require_taken(t: Test, done: Finished, what: str) -> int:

@@ -24,11 +24,13 @@ def jemalloc_program(t: Test) -> Path:
 def jemalloc_in_cpp(t: Test) -> None:
     program = jemalloc_program(t)
     plain = t.run([program], t.plain_env(), label="plain")
-    t.check(int(re.findall(r"jemalloc has (\d+)", plain.stderr)[0]) > 50_000, f"it is not in use: {plain.stderr}")
+    t.check(int(re.findall(r"jemalloc has (\d+)", plain.stderr)[0]) > 100_000, f"it is not in use: {plain.stderr}")
     done = redirected(t, program)
     t.check(require_taken(t, done, "jemalloc and its own malloc") >= 30, f"too few entries: {done.stderr[-300:]}")
     t.equal(done.stdout, plain.stdout, "the program's output")
-    t.equal(re.findall(r"jemalloc has (\d+)", done.stderr), ["0"], "bytes that jemalloc has handed out")
+    # Its own constructor and mallctl() take a little for themselves.
+    own = int(re.findall(r"jemalloc has (\d+)", done.stderr)[0])
+    t.check(own < 32 * 1024, f"jemalloc has handed out {own} bytes")
 
 
 @test()
@@ -73,7 +75,7 @@ static char pool[1 << 16];
 static size_t used;
 __attribute__((noinline)) void* _mi_malloc_generic(size_t n) { used += (n + 15) & ~15ul; return pool + used - n; }
 __attribute__((noinline)) void* mi_malloc(size_t n) { return _mi_malloc_generic(n); }
-__attribute__((noinline)) void mi_free(void* p) { __asm__ volatile("" : : "r"(p) : "memory"); }
+__attribute__((noinline)) void mi_free(void* p) { used -= p == pool + 1; memset(pool + sizeof pool - 8, 0, 8); }
 int main(void) {
   char* a = mi_malloc(10);
   char* b = _mi_malloc_generic(20);

@@ -152,3 +152,14 @@ def another_preload_in_front(t: Test) -> None:
     # The executable comes before every preload: its malloc is still the one that counts.
     require_taken(t, done, OWN)
     t.equal(own_blocks(t, done), 0, "blocks from the program's own allocator")
+
+
+@test()
+def mallard_run_warns_only_if_it_is_not_taken_over(t: Test) -> None:
+    program = case(t, "own_allocator.c", *FLAGS["pie"], output="own_pie")
+    command = [t.build / "mallard", "run"]
+    done = t.run([*command, "--", program], t.plain_env(ALLOC_REPORT=str(t.dir / "r.%n")), label="run")
+    t.check("ALLOC_EMBEDDED=redirect takes over its own malloc" in done.stderr, f"no hint: {done.stderr[-400:]}")
+    done = t.run([*command, "--embedded", "redirect", "--", program], t.plain_env(), label="run-redirect")
+    t.check("warning" not in done.stderr, f"stderr: {done.stderr[-400:]}")
+    t.equal(own_blocks(t, done), 0, "blocks from the program's own allocator")
