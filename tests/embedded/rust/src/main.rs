@@ -73,7 +73,9 @@ fn use_lmdb(directory: &std::path::Path) -> u64 {
 
 #[inline(never)]
 fn hold_in_rust() -> Vec<Vec<u8>> {
-    (0..4000).map(|i| vec![i as u8 | 1; 5000]).collect()
+    let held = (0..4000).map(|i| vec![i as u8 | 1; 5000]).collect();
+    std::hint::black_box(&held); // so that this function is the caller, and not replaced by a jump
+    held
 }
 
 fn main() {
