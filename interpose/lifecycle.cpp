@@ -273,7 +273,8 @@ __attribute__((constructor)) void start() noexcept {
     say::exact_unusable(view_of(why_not));
     if (options().strict) refuse();
   }
-  report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner), mode, switch_mode};
+  report::Served served{&backend(), g_bypassed, g_stepped_aside, view_of(g_bypass_owner),
+                        mode,       why_off,    switch_mode};
   report::configure(served);
   mappings_start();
   signals_start();

@@ -14,11 +14,18 @@ constinit std::atomic<std::uint32_t> duties{kCounts};
 namespace {
 
 constinit std::atomic<Mode> g_mode{Mode::kSample};
+constinit std::atomic<const char*> g_why_off{nullptr};
 constinit const char* g_why_never = nullptr;  ///< why this process stays in its mode; nullptr = it need not
 MALLARD_FORK_DATA constinit Lock g_lock;      ///< held while a mode is put in force
 
 constexpr const char* kNoCode = "the kernel does not let code be changed";
 constexpr const char* kNoBooks = "the kernel gave no address space for the books";
+constexpr const char* kOffByOption = "no call sites, as ALLOC_MODE asks; 'mallard mode PID sample' begins";
+constexpr const char* kOffByCommand =
+    "switched off while the program ran; 'mallard mode PID sample' begins anew";
+constexpr const char* kOffForNoBooks = "there was no address space for the books; raise ulimit -v by 128 MiB";
+constexpr const char* kOffByFork =
+    "this process was forked by a signal handler in the middle of recording; exec ends that";
 
 std::uint32_t duties_of(Mode mode) noexcept {
   switch (mode) {
@@ -62,6 +69,7 @@ bool switch_locked(Mode to, const char** why_not) noexcept {
     return false;
   }
   if (from == Mode::kExact) record::exact_end();
+  g_why_off.store(to == Mode::kOff ? kOffByCommand : nullptr);
   if (to == Mode::kOff) record::pause();
   *why_not = nullptr;
   return true;
@@ -75,6 +83,8 @@ constinit __thread bool t_held_to_fork __attribute__((tls_model("initial-exec"))
 
 Mode mode() noexcept { return g_mode.load(std::memory_order_relaxed); }
 
+const char* why_off() noexcept { return mode() == Mode::kOff ? g_why_off.load() : nullptr; }
+
 bool switch_mode(Mode to, const char** why_not) noexcept {
   LockGuard guard(g_lock);
   return switch_locked(to, why_not);
@@ -85,6 +95,8 @@ bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
   *why_not = nullptr;
   if (!serves) g_why_never = "malloc of this process belongs to another object";
   if (!serves || !record::is_recording()) first = Mode::kOff;
+  if (first == Mode::kOff)
+    g_why_off.store(wanted == Mode::kOff ? kOffByOption : serves ? kOffForNoBooks : nullptr);
   if (first == Mode::kExact && !record::exact_prepare()) {
     *why_not = kNoBooks;
     first = Mode::kSample;
@@ -123,6 +135,7 @@ void mode_after_fork_in_child() noexcept {
   g_why_never = "this process was forked in the middle of recording";
   if (patch_mode(Mode::kOff)) {
     duties.store(0);
+    g_why_off.store(kOffByFork);
     g_mode.store(Mode::kOff);
   }
 }

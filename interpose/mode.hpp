@@ -25,6 +25,8 @@ inline bool has_duty(Duty duty) noexcept { return (duties.load(std::memory_order
 
 /// \return the mode in force
 Mode mode() noexcept;
+/// \return why that is off, one clause and what to do; nullptr in other modes
+const char* why_off() noexcept;
 
 /// Switches the running process. sample -> exact begins exact books, and sampling goes on underneath; leaving
 /// off begins empty books. \param why_not  set to one clause if it fails; then nothing has changed

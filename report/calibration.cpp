@@ -54,7 +54,7 @@ void sum_live(std::span<const Cell> cells, CalibratedTotals* totals) noexcept {
       totals->live.variance += c.asked_squared;
       totals->usable += c.usable;
     } else if (c.kind == CellKind::kRest) {
-      totals->unattributed = std::max(0.0, c.resident_bytes - c.resident);
+      totals->unattributed += std::max(0.0, c.resident_bytes - c.resident);
     }
   }
   totals->sampled = all.nominal > 0;
@@ -147,13 +147,13 @@ void add_unseen(std::span<const Expected> expected, std::size_t* at, const Piece
 
 }  // namespace
 
-bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata,
+bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, bool older,
                std::span<SiteShare> sites, CalibratedTotals* totals) noexcept {
   *totals = {};
   Cells cells;
   Growing<Expected> expected(arena);
   auto* effective = arena.array<Effective>(sites.size() + 1);
-  if (!effective || !cells.make(arena, pieces, strata) ||
+  if (!effective || !cells.make(arena, pieces, strata, older) ||
       !expect_pieces(arena, pieces, strata, cells, expected))
     return false;
   sum_live(cells.all(), totals);

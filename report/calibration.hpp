@@ -58,9 +58,11 @@ struct CalibratedTotals {
 inline constexpr std::uint32_t kMinStratumPieces = 5;
 
 /// Adds up `pieces` (any order; they are sorted and their strata changed) into `sites`, which is indexed by
-/// site. \param scale  what the examined part of the heap is multiplied by to stand for all of it \return
-/// false if memory is out
-bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata,
+/// site.
+/// \param older  blocks may live that could not be sampled, because they are older than the books: what the
+///               samples do not account for stays unattributed
+/// \return false if memory is out
+bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, bool older,
                std::span<SiteShare> sites, CalibratedTotals* totals) noexcept;
 
 }  // namespace mallard::report

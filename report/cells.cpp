@@ -37,7 +37,8 @@ void add_cell(Cell& to, const Cell& c) noexcept {
   to.asked_nominal += c.asked_nominal;
 }
 
-bool Cells::make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata) noexcept {
+bool Cells::make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata,
+                 bool older) noexcept {
   groups_ = strata.size();
   count_ = groups_ + kGroups + 1;
   cells_ = arena.array<Cell>(count_);
@@ -55,6 +56,7 @@ bool Cells::make(Arena& arena, std::span<const Piece> pieces, std::span<const St
   join_groups(groups_ + kGroups / 2, rest());   // large ones
   cells_[rest()].kind = CellKind::kRest;
   for (Cell& c : all()) {
+    if (older && c.kind == CellKind::kCalibrated) c.kind = CellKind::kRest;
     c.factor = c.resident > 0 && c.kind != CellKind::kUncounted ? c.resident_bytes / c.resident : 1;
     if (c.kind == CellKind::kRest) c.factor = std::min(c.factor, 1.0);
   }

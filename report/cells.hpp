@@ -35,8 +35,10 @@ void add_cell(Cell& to, const Cell& c) noexcept;
 /// of many on the site of one sample.
 class Cells {
  public:
+  /// \param older  no factor raises: what the samples do not account for is older than they are
   /// \return false if memory is out
-  bool make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata) noexcept;
+  bool make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata,
+            bool older) noexcept;
 
   std::span<Cell> all() noexcept { return {cells_, count_}; }
   std::uint16_t cell_of(std::uint16_t stratum) const noexcept {

@@ -57,9 +57,9 @@ struct Division {
     const std::uint64_t began = os::monotonic_ns();
     // Exact books are asked by the census itself, and draw the map on their own.
     if (!block_books) map->pass_on(take, opaque);
-    const backends::CensusResult census = backend.census(
-        {heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
-         block_books ? take : HeapMap::take, block_books ? opaque : map, block_books});
+    const backends::CensusResult census =
+        backend.census({heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
+                        block_books ? take : HeapMap::take, block_books ? opaque : map, block_books});
     out->census_ns = os::monotonic_ns() - began;
     out->unit_name = census.unit_name;
     out->thread_cached_bytes = census.thread_cached_bytes;
@@ -70,7 +70,7 @@ struct Division {
   }
 
   const char* by_samples() noexcept {
-    Shares shares(arena, runs());
+    Shares shares(arena, runs(), !record::began_with_process());
     auto* sites = arena.array<SiteShare>(books.row_count + 1);
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
     const backends::CensusResult census = ask(Shares::take, &shares, nullptr);

@@ -66,7 +66,10 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
                        : "off")
       .key("sample_bytes")
       .number(r.sample_bytes);
-  json.key("since_ns").number(r.since_ns);
+  json.key("since_ns").number(r.since_ns).key("since_start").flag(r.since_start);
+  json.key("why_off");
+  if (!r.on && r.why_off) json.text(view_of(r.why_off));
+  else json.null();
   json.key("samples").number(r.counters.sampled).key("samples_freed").number(r.counters.sampled_frees);
   json.key("samples_live").number(r.live_samples).key("sites").number(r.sites);
   json.key("dropped_table_full").number(r.counters.dropped_full);

@@ -64,6 +64,8 @@ struct ExactRecording {
 
 struct Recording {
   bool on;
+  const char* why_off;  ///< one clause, where that is known; else nullptr
+  bool since_start;     ///< the books began with the process; false: blocks may be older
   std::uint64_t sample_bytes;
   std::uint64_t since_ns;  ///< how long the books that this report shows have been kept
   ExactRecording exact;
@@ -170,7 +172,7 @@ struct Ledger {
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
   std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
-  const HeapMap* heap_map;  ///< nullptr = none
+  const HeapMap* heap_map;           ///< nullptr = none
   bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
   double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
 };

@@ -16,7 +16,8 @@ struct Served {
   bool bypassed = false;       ///< malloc belongs to an object in front of us
   bool stepped_aside = false;  ///< to a sanitizer
   std::string_view bypass_owner;
-  Mode (*mode)() = nullptr;  ///< in force
+  Mode (*mode)() = nullptr;            ///< in force
+  const char* (*why_off)() = nullptr;  ///< one clause, where that is off; may be nullptr
   /// \param why_not  one clause, if it fails and returns false \context reporter
   bool (*switch_mode)(Mode to, const char** why_not) = nullptr;
 };

@@ -100,7 +100,8 @@ void Shares::take_blocks(const Unit& unit) noexcept {
   strata_[k].live_bytes += live;
   strata_[k].overhead_bytes += overhead;
   if (unit.live_bytes == 0) return;
-  for (std::size_t i = finder_.first_behind(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i) {
+  for (std::size_t i = finder_.first_behind(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end;
+       ++i) {
     if (pieces_of_[i] == kLeftOut) continue;
     const SampledBlock& block = blocks_[i];
     const std::uintptr_t from = std::max(block.begin, unit.begin);
@@ -133,7 +134,8 @@ void Shares::take(const Unit& unit) noexcept {
       return pages_.note_metadata(unit.begin, unit.end);
     case UnitKind::kNotExamined:
       not_examined_ += static_cast<double>(pages_.resident(unit.begin, unit.end));
-      for (std::size_t i = finder_.first_behind(unit.begin); i < blocks_.size() && blocks_[i].begin < unit.end; ++i)
+      for (std::size_t i = finder_.first_behind(unit.begin);
+           i < blocks_.size() && blocks_[i].begin < unit.end; ++i)
         leave_out(i);
   }
 }
@@ -186,7 +188,7 @@ bool Shares::finish(std::uint64_t heap_resident, std::span<SiteShare> sites, Hea
   CalibratedTotals sums;
   Piece* const end =
       std::remove_if(pieces_ + 1, pieces_ + piece_count_, [](const Piece& p) { return p.weight == 0; });
-  if (!calibrate(arena_, {pieces_ + 1, end}, {strata_, stratum_count_}, sites, &sums)) return false;
+  if (!calibrate(arena_, {pieces_ + 1, end}, {strata_, stratum_count_}, older_, sites, &sums)) return false;
   // Estimated from samples alone, and so bounded by what is there.
   totals->pinned += std::clamp(heap - totals->pinned, 0.0, sums.uncounted);
   totals->headers = headers;

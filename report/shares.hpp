@@ -30,7 +30,9 @@ struct HeapTotals {
 
 class Shares {
  public:
-  Shares(Arena& arena, std::span<const ResidentRun> runs) noexcept : arena_(arena), pages_(runs) {}
+  /// \param older  blocks may be older than the samples (calibration.hpp)
+  Shares(Arena& arena, std::span<const ResidentRun> runs, bool older = false) noexcept
+      : arena_(arena), older_(older), pages_(runs) {}
 
   /// `blocks` ascending by address; they must stay. \return false if memory is out
   bool begin(std::span<const SampledBlock> blocks) noexcept;
@@ -54,6 +56,7 @@ class Shares {
   std::uint16_t stratum_of(const backends::Unit& unit) noexcept;
 
   Arena& arena_;
+  const bool older_;
   std::span<const SampledBlock> blocks_;
   std::uint32_t* pieces_of_ = nullptr;  ///< first piece of each block; 0 = none
   Piece* pieces_ = nullptr;

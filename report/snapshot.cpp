@@ -66,8 +66,10 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   out->allocator = read_allocator(served);
   const bool exact = out->recording.exact.on = record::exact_is_on();
   out->recording.on = exact || record::is_recording();
+  out->recording.why_off = !out->recording.on && served.why_off ? served.why_off() : nullptr;
   Books books{};
   if (out->recording.on) {
+    out->recording.since_start = exact ? record::exact_since_start() : record::began_with_process();
     out->recording.sample_bytes = record::sampler_mean_bytes();
     out->recording.since_ns = began - (exact ? record::exact_since_ns() : record::started_ns());
     out->recording.counters = record::counters();

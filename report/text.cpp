@@ -118,10 +118,7 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Recording");
   if (!r.on) {
     label(to, "mode");
-    const bool wanted =
-        options().mode == Mode::kSample && !s.allocator.bypassed && !s.allocator.stepped_aside;
-    to.add(wanted ? "off: there was no address space for the books; raise ulimit -v by 128 MiB\n"
-                  : "off: no call sites\n");
+    to.add("off: ").add(r.why_off ? view_of(r.why_off) : "no call sites").add('\n');
     return;
   }
   Cell cell;
@@ -132,9 +129,12 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
   }
   cell.add(", for ");
   add_duration(cell, r.since_ns);
-  if (r.exact.on && !r.exact.complete) cell.add("; what was allocated before has no call site");
   label(to, "mode");
   to.add(cell.view()).add('\n');
+  if (!r.since_start) {
+    label(to, "older blocks");
+    to.add("what was allocated before has no call site\n");
+  }
   if (r.exact.on) write_exact(s, to);
   cell.clear();
   add_grouped(cell, r.counters.sampled);
@@ -222,7 +222,7 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   }
   cell.clear();
   add_bytes_with_interval(cell, s.allocated_bytes);
-  label(to, exact && !s.recording.exact.complete ? "allocated since then" : "allocated since start");
+  label(to, s.recording.since_start ? "allocated since start" : "allocated since then");
   to.add(cell.view()).add(exact ? " in " : " in about ");
   cell.clear();
   add_count(cell, s.allocated_count.value);

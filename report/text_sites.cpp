@@ -146,6 +146,12 @@ void write_by_resident(const Snapshot& s, StacksShown& stacks, Sink& to) noexcep
     to.add(cell.view());
     return;
   }
+  if (!s.recording.since_start) {
+    cell.add(" hold more than the samples account for: blocks allocated before\n");
+    cell.add("  recording began, mostly.\n");
+    to.add(cell.view());
+    return;
+  }
   cell.add(" hold blocks of sizes that too few samples were taken of to say whose\n");
   cell.add("  they are; ALLOC_SAMPLE_BYTES lower than now would tell.\n");
   to.add(cell.view());
@@ -158,9 +164,10 @@ void write_site_tables(const Snapshot& s, Sink& to) noexcept {
   if (s.ledger.divided) write_by_resident(s, stacks, to);
   heading(to, "Call sites by live bytes (requested by the program and not freed)");
   write_sites(s, Table::kLive, nullptr, s.live_bytes.value + s.before.live_bytes, stacks, to);
-  heading(to, s.recording.exact.on && !s.recording.exact.complete
+  heading(to, s.recording.since_start ? "Call sites by allocated bytes (since the start, freed or not)"
+              : s.recording.exact.on
                   ? "Call sites by allocated bytes (since exact recording began, freed or not)"
-                  : "Call sites by allocated bytes (since the start, freed or not)");
+                  : "Call sites by allocated bytes (since recording began anew, freed or not)");
   write_sites(s, Table::kAllocated, s.by_allocated, s.allocated_bytes.value, stacks, to);
   if (!s.recording.exact.on) return;
   heading(to, "Call sites by temporary allocations (freed before their thread's next allocation)");

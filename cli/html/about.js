@@ -9,8 +9,8 @@ export function showAbout({ report, command }) {
     ['Program', p.executable], ['Threads', count(p.threads)],
     ['Allocator', [b.name, b.version, b.path].filter((w) => w).join(', ') +
       (b.served === false ? `; but ${b.bypassed_by ?? 'another allocator'} serves the program` : '')],
-    ['Recording', r.mode === 'off' ? 'off: no call sites'
-      : r.mode === 'exact' ? `exact: every block is booked, for ${duration(r.since_ns)}${r.exact?.since_start ? ', since the start' : ''}`
+    ['Recording', r.mode === 'off' ? `off: ${r.why_off ?? 'no call sites'}`
+      : r.mode === 'exact' ? `exact: every block is booked, for ${duration(r.since_ns)}${r.since_start ?? r.exact?.since_start ? ', since the start' : ''}`
       : `${r.mode}; one sample for each ${bytes(r.sample_bytes)} allocated, on average, for ${duration(r.since_ns)}`],
     ['Samples', r.mode === 'off' ? null : `${count(r.samples)} taken, ${count(r.samples_live)} live, ${count(r.sites)} call sites`],
     ['Lost', [[r.dropped_table_full, 'samples: live table full'], [r.overflow_sites, 'without a site of their own: site table full'],

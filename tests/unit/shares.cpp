@@ -54,14 +54,14 @@ struct Heap {
     HeapTotals totals;
     std::vector<SiteShare> sites;
   };
-  Result shares(std::size_t sites = 3) {
+  Result shares(std::size_t sites = 3, bool older = false) {
     Arena arena;
     Result result;
     result.sites.resize(sites);
     std::uint64_t heap = 0;
     for (const ResidentRun& run : runs) heap += run.end - run.begin;
     std::sort(blocks.begin(), blocks.end(), [](auto& a, auto& b) { return a.begin < b.begin; });
-    Shares shares(arena, runs);
+    Shares shares(arena, runs, older);
     REQUIRE(shares.begin(blocks));
     for (const Unit& u : units) shares.take(u);
     REQUIRE(shares.finish(heap, result.sites, &result.totals));
@@ -88,6 +88,21 @@ TEST_CASE("shares: one block keeps a whole slab") {
   REQUIRE(r.sites[1].live.value == About(90));
   REQUIRE(r.sites[1].holes.value == About(16 * kKiB - 100));
   REQUIRE(sum_of(r.totals) == About(64 * kKiB));
+}
+
+TEST_CASE("shares: blocks older than the samples are nobody's") {
+  // 64 blocks of 1 KiB are live, 8 of them sampled with weight 2: the other 48 are older than the books.
+  Heap heap;
+  heap.resident(kBase, 64 * kKiB);
+  for (std::uint64_t i = 0; i < 16; ++i) heap.unit(kBase + i * 4 * kKiB, 4 * kKiB, 4 * kKiB, kKiB);
+  for (std::uint64_t i = 0; i < 8; ++i) heap.block(kBase + i * 4 * kKiB, kKiB, kKiB, 2, 1);
+  REQUIRE(heap.shares().sites[1].resident.value == About(64 * kKiB));
+  const auto r = heap.shares(3, true);
+  REQUIRE(r.sites[1].resident.value == About(16 * kKiB));
+  REQUIRE(r.sites[1].live.value == About(16 * kKiB));
+  REQUIRE(r.totals.unattributed == About(48 * kKiB));
+  REQUIRE(r.totals.live_usable == About(64 * kKiB));
+  REQUIRE(r.totals.pinned == 64 * kKiB);
 }
 
 TEST_CASE("shares: blocks of a slab divide it by their usable bytes") {

@@ -47,7 +47,8 @@ SCHEMA: Schema = {
         "takeover": {"state": "text", "allocator": "string", "entry_points": "count", "why": "string"},
     },
     "recording": {
-        "mode": "text", "sample_bytes": "size", "since_ns": "count", "samples": "count",
+        "mode": "text", "sample_bytes": "size", "since_ns": "count", "since_start": "flag",
+        "why_off": "text?", "samples": "count",
         "samples_freed": "count", "samples_live": "count", "sites": "count", "dropped_table_full": "count",
         "overflow_sites": "count", "missed_frees": "count", "reentrant_frees": "count",
         "filter_misses": "count", "skipped_in_snapshot": "count",

@@ -110,3 +110,32 @@ def late(t: Test) -> None:
     total = report["totals"]["live_bytes"] + before["live_bytes"]
     t.check(abs(live - total) < 0.01 * total, f"live in the ledger {live}, on the books and older {total}")
     end(t, process)
+
+
+@test("mode.late_samples", ("system", "jemalloc"))
+def late_samples(t: Test) -> None:
+    """From off to samples and back: memory of blocks that are older than the books is no call site's, and the
+    report says since when it records, or why it does not."""
+    process = t.start([os.path.realpath(sys.executable), "-c", LATE.replace("1000 +", "500 +")],
+                      t.preload_env(PYTHONMALLOC="malloc", ALLOC_CONTROL="1", ALLOC_MODE="off",
+                                    ALLOC_SAMPLE_BYTES="16K"), stdin=subprocess.PIPE, label="python3")
+    wait_until(lambda: "ready" in t.output_of(process), 60, "python3")
+    t.run([t.build / "mallard", "mode", str(process.pid), "sample"], t.plain_env())
+    assert process.stdin
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    wait_until(lambda: "done" in t.output_of(process), 60, "python3")
+    report = ask_and_check(t, process, min_sites=1)
+    new = sum(500 + i % 7 + 33 for i in range(20000))
+    site = max(report.data["sites"], key=lambda s: s["live_bytes"])
+    t.check(0.75 * new < site["live_bytes"] < 1.25 * new, f"live {site['live_bytes']}, allocated since {new}")
+    t.check(0.75 * new < site["resident_bytes"] < 1.5 * new,
+            f"resident {site['resident_bytes']}, allocated since {new}; {20000 * 540} are older")
+    t.check(not report.data["recording"]["since_start"], "the books began with the process")
+    t.check("allocated since then" in report.text and "older blocks" in report.text, "the report says since when")
+    t.run([t.build / "mallard", "mode", str(process.pid), "off"], t.plain_env())
+    off = ask_and_check(t, process, min_sites=0)
+    t.equal(off.data["recording"]["mode"], "off", "mode")
+    t.check("switched off" in (off.data["recording"]["why_off"] or "") and "switched off" in off.text,
+            f"why: {off.data['recording']['why_off']}")
+    end(t, process)
