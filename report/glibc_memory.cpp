@@ -114,7 +114,7 @@ GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uint
     if (pages_left_ > 0) {
       --pages_left_;
       GlibcKind kind = GlibcKind::kArena;
-      std::uintptr_t piece_end = arena_heap_end(at, end);
+      std::uintptr_t piece_end = arena_heap_end(at, reach);
       if (piece_end == 0) {
         kind = GlibcKind::kChunk;
         piece_end = mapped_chunk_end(at, reach);

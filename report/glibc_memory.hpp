@@ -27,7 +27,8 @@ class GlibcMemory {
   GlibcMemory() noexcept;
 
   /// The first piece of [begin, end), which is anonymous, private and writable. Pages that are not in memory
-  /// are not read. `reach` >= end: so far goes memory of the same sort; a chunk may end there.
+  /// are not read. `reach` >= end: so far goes memory of the same sort; a chunk may end there,
+  /// and so may an arena's heap: what it grows by after a fork stays a mapping of its own in the child.
   GlibcPiece next(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t reach) noexcept;
 
   /// True if the brk heap that begins at `begin` looks like glibc's malloc.

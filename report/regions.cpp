@@ -222,7 +222,7 @@ class Classifier {
       GlibcPiece piece{r->begin, std::min(r->end, chunk_end_), GlibcKind::kChunk};
       if (chunk_end_ <= r->begin) {
         piece = glibc_.next(r->begin, r->end, reach_of(*r));
-        if (piece.kind == GlibcKind::kChunk) chunk_end_ = piece.end;
+        if (piece.kind == GlibcKind::kChunk || piece.kind == GlibcKind::kArena) chunk_end_ = piece.end;
       }
       r->end = std::min(r->end, piece.end);
       if (piece.kind == GlibcKind::kStack) {
@@ -270,7 +270,7 @@ class Classifier {
   std::span<os::OwnRange> own_;
   GlibcMemory glibc_;
   TextRange own_text_, backend_text_;
-  std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk of glibc that was met last
+  std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk or arena heap of glibc that was met last
   bool serves_, built_in_, glibc_serves_, brk_is_heap_;
 };
 

@@ -71,8 +71,10 @@ def compare_run(t: Test, program: Path, seed: int) -> int:
             raise Failure(f"seed {seed}: no report of process {pid}: {done.stderr[-300:]!r}")
         data = report.data
         t.equal(data["recording"]["mode"], "exact", "mode")
+        exact = data["recording"]["exact"]
         for trouble in ("missed_frees", "unbooked", "unknown_frees"):
-            t.equal(data["recording"]["exact"][trouble], 0, f"seed {seed}, process {pid}: {trouble}")
+            t.equal(exact[trouble], 0, f"seed {seed}, process {pid}: {trouble}")
+        t.equal(exact["met_blocks"], exact["live_blocks"], f"seed {seed}, process {pid}: blocks found in the heap")
         for line in lines:
             if found := re.match(r"site (\w+) (\d+) (\d+) (\d+) (\d+)$", line):
                 true = tuple(map(int, found.groups()[1:]))
