@@ -16,13 +16,28 @@ struct KnownAllocator {
   std::span<const std::string_view> symbols;
   /// Functions that give out memory without going through malloc.
   std::span<const std::string_view> calls;
-  /// Texts inside it, all of them, with ~ for blanks: so no reader of this table is taken for a carrier.
+  /// Texts inside it, all of them, written with ~ and ^ (see meant_by()).
   std::span<const std::string_view> messages;
   /// Beginnings of its own libraries' names.
   std::span<const std::string_view> sonames;
+  /// Beginnings of the names that it gives its memory (PR_SET_VMA_ANON_NAME), as in "[anon:scudo:primary]".
+  std::span<const std::string_view> mapping_names = {};
+  /// The heap of a language's runtime, which keeps objects in memory that it maps by itself: no malloc.
+  bool is_managed = false;
+  /// Of a managed heap: what does show its objects.
+  std::string_view advice = {};
 };
 
+inline constexpr std::size_t kMaxKnownAllocators = 32;
+/// Those whose names say more come before those that only share a name with them.
 std::span<const KnownAllocator> known_allocators() noexcept;
+
+/// Whose memory a mapping is by the name that was given to it; nullptr = nobody's that is known.
+/// \param path  as in /proc/PID/maps: "[anon:scudo:primary]"
+const KnownAllocator* allocator_of_mapping(std::string_view path) noexcept;
+
+/// ~ stands for a blank and ^ for a slash in messages: so no reader of this table is taken for a carrier.
+constexpr char meant_by(char c) noexcept { return c == '~' ? ' ' : c == '^' ? '/' : c; }
 
 /// True if `symbol` is meant by `pattern`, which may end in '*'.
 constexpr bool matches(std::string_view pattern, std::string_view symbol) noexcept {

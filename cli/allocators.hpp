@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the command makes of base/known_allocators.hpp: sanitizers, versions, texts in files.
+// What the command makes of base/known_allocators.hpp: sanitizers, texts in files.
 #pragma once
 
 #include <string>
@@ -16,10 +16,6 @@ std::string_view sanitizer_of_symbol(std::string_view symbol);
 /// True if any rule of this command looks at a symbol of this name.
 bool is_interesting(std::string_view symbol);
 
-/// Version within the bytes of an object that carries `allocator`; empty if there is none to be read.
-std::string version_in_text(const KnownAllocator& allocator, std::string_view bytes);
-/// The same from the code of mi_version(), which only loads a number.
-std::string version_in_code(std::string_view code);
 /// True if every message of `allocator` stands in `bytes` (and it has any).
 bool has_messages(const KnownAllocator& allocator, std::string_view bytes);
 

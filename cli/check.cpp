@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "cli/bindings.hpp"
 #include "cli/check_result.hpp"
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
@@ -42,6 +43,7 @@ CheckResult check_process(int pid, const std::string& target) {
     }
     result.objects.push_back(report);
   }
+  add_bindings(process, result.process->mallard_path, &result.objects);
   return result;
 }
 

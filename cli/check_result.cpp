@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace mallard::cli {
@@ -123,6 +124,28 @@ std::string CheckResult::next_step() const {
                      process ? program : target, process ? "  (start it anew)" : "");
 }
 
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json or_null(const std::string& text) { return text.empty() ? ordered_json() : ordered_json(text); }
+
+/// "malloc of 12 objects leads to libmallard.so"; in a process, where the loader has bound it.
+std::string where_malloc_leads(const CheckResult& r) {
+  std::map<std::string, std::vector<std::string>> by_target;
+  for (const ObjectReport& o : r.objects)
+    for (const BoundTo& b : o.bindings) by_target[b.object].push_back(o.path);
+  std::string out;
+  for (const auto& [target, objects] : by_target)
+    out += objects.size() == 1
+               ? fmt::format("malloc of {} leads to {}\n", printable(base_name(objects.front())),
+                             printable(target))
+               : fmt::format("malloc of {} objects leads to {}\n", objects.size(), printable(target));
+  return out.empty() ? out : "\n" + out;
+}
+
+}  // namespace
+
 std::string as_text(const CheckResult& r) {
   std::string out = printable(r.verdict()) + "\n";
   for (const std::string& line : r.scripts) out += fmt::format("\n{}", printable(line));
@@ -148,11 +171,11 @@ std::string as_text(const CheckResult& r) {
                : fmt::format("\nlibmallard.so is loaded: {}\n", printable(r.process->mallard_path));
   else if (r.worst() != Severity::kAll)
     out += "\nWhat the program loads later by dlopen cannot be told from its file; check the process then.\n";
+  out += where_malloc_leads(r);
   return out + fmt::format("\nnext step: {}\n", printable(r.next_step()));
 }
 
 std::string as_json(const CheckResult& r) {
-  using nlohmann::ordered_json;
   const Severity worst = r.worst();
   ordered_json j = {{"schema_version", kSchemaVersion},
                     {"target", r.target},
@@ -177,7 +200,17 @@ std::string as_json(const CheckResult& r) {
                                                                    : "nothing"},
                           {"text", f.text},
                           {"hint", f.next}});
-    j["objects"].push_back({{"path", o.path}, {"findings", findings}});
+    for (std::size_t i = 0; i < o.findings.size(); ++i)
+      if (const Finding& f = o.findings[i]; !f.allocator.empty())
+        findings[i]["allocator"] = {
+            {"name", f.allocator}, {"version", or_null(f.version)}, {"recognised_by", f.recognised_by}};
+    ordered_json bindings = ordered_json::array();
+    for (const BoundTo& b : o.bindings)
+      bindings.push_back({{"object", b.object}, {"references", b.references}});
+    j["objects"].push_back({{"path", o.path},
+                            {"malloc_from", or_null(o.malloc_from)},
+                            {"bindings", bindings},
+                            {"findings", findings}});
   }
   j["next_step"] = r.next_step();
   // Paths are bytes; what is no UTF-8 becomes U+FFFD.

@@ -11,6 +11,7 @@
 #include <span>
 #include <string_view>
 
+#include "base/allocator_version.hpp"
 #include "cli/allocators.hpp"
 #include "cli/file.hpp"
 
@@ -57,8 +58,10 @@ std::vector<Carried> carried_by(const ElfFile& file) {
     if (symbol.empty()) symbol = first_match(file.hidden, a.symbols);
     if (symbol.empty() && (file.has_symbol_table || !has_messages(a, bytes()))) continue;
     Carried c{&a, symbol.empty() ? "by its messages" : symbol, {}};
-    if (a.name == "mimalloc") c.version = version_in_code(file.mi_version_code);
-    if (c.version.empty()) c.version = version_in_text(a, bytes());
+    FixedText<24> version;
+    if (!a.is_managed && ((a.name == "mimalloc" && version_in_code(file.mi_version_code, version)) ||
+                          version_in_text(a, bytes(), version)))
+      c.version = version.view();
     found.push_back(c);
   }
   return found;
@@ -79,20 +82,28 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
                     kUseRedirect});
   bool knows_malloc = false;
   for (const Carried& c : carried_by(file)) {
+    if (c.allocator->is_managed) {
+      out->push_back(
+          {"managed_heap", Severity::kNote,
+           fmt::format("has {}: its objects lie in memory that it maps by itself", c.allocator->name),
+           std::string(c.allocator->advice), std::string(c.allocator->name), c.version, c.evidence});
+      continue;
+    }
     knows_malloc = true;
     if (!is_program && is_its_own_library(*c.allocator, file)) {
       if (exports_malloc)
         out->push_back({"allocator_library", Severity::kNote,
                         fmt::format("is {}; the program is linked with it, but mallard's malloc comes first",
                                     full_name(c)),
-                        "ALLOC_BACKEND=next keeps it as the allocator behind mallard"});
+                        "ALLOC_BACKEND=next keeps it as the allocator behind mallard",
+                        std::string(c.allocator->name), c.version, c.evidence});
       continue;
     }
     out->push_back(
         {"embedded_allocator", Severity::kPart,
          fmt::format("carries {} inside ({}){}", full_name(c), c.evidence,
                      exports_malloc && is_program ? "" : ", whose calls do not pass through mallard"),
-         kUseRedirect});
+         kUseRedirect, std::string(c.allocator->name), c.version, c.evidence});
   }
   if (exports_malloc && !is_program && file.is_symbolic)
     out->push_back({"symbolic", Severity::kPart,
@@ -112,7 +123,7 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
       out->push_back(
           {"direct_calls", Severity::kPart,
            fmt::format("calls {}() of {} by name; that memory does not pass through mallard", call, a.name),
-           kUseRedirect});
+           "ALLOC_BACKEND=next serves malloc from that library too, so that both work on one heap"});
   }
 }
 
@@ -199,6 +210,16 @@ std::vector<Finding> judge_program(const ElfFile& program, const std::string& st
                    "use Go's own profiler (net/http/pprof) for the rest"});
   judge_contents(program, !is_library, &out);
   return out;
+}
+
+std::string malloc_of(const ElfFile& object, const ElfFile& program) {
+  const bool is_program = &object == &program, has_own = object.exports.contains("malloc");
+  if (!object.is_64_bit || !object.is_x86_64 || is_glibc(object)) return {};
+  if (is_program && object.interpreter.empty()) return {};  // nothing is bound: it is static
+  if (has_own && (is_program || object.is_symbolic)) return "itself";
+  if (!has_own && object.hidden.contains("malloc")) return "itself";
+  if (!has_own && !object.imports.contains("malloc")) return {};
+  return program.exports.contains("malloc") ? "the program" : "mallard";
 }
 
 std::vector<Finding> judge_library(const ElfFile& library) {

@@ -73,11 +73,16 @@ Process read_process(int pid) {
     std::string range, rights, offset, device;
     std::uint64_t inode = 0;
     if (!(words >> range >> rights >> offset >> device >> inode) || inode == 0) continue;
-    if (rights.size() < 3 || rights[2] != 'x') continue;
+    if (rights.size() < 3) continue;
     std::string path;
     std::getline(words >> std::ws, path);
     const bool deleted = path.ends_with(kDeleted);
     if (deleted) path.resize(path.size() - kDeleted.size());
+    unsigned long begin = 0, end = 0;
+    if (std::sscanf(range.c_str(), "%lx-%lx", &begin, &end) != 2) continue;
+    if (offset.find_first_not_of('0') == offset.npos) process.first_pages.try_emplace(path, begin);
+    if (rights[2] != 'x') continue;
+    process.code.push_back({begin, end, path});
     if (path.starts_with('/') && seen.insert(path).second)
       process.libraries.push_back({path, open_path_of(pid, range, path, inode, deleted)});
   }

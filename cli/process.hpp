@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,11 +14,19 @@ struct ProcessObject {
   std::string open_path;  ///< where this command can open the very file; empty = nowhere any more
 };
 
+/// Executable memory of a file.
+struct ProcessRange {
+  std::uintptr_t begin, end;
+  std::string path;
+};
+
 struct Process {
   int pid;
   std::string executable;                ///< path as the process sees it
   std::string executable_open;           ///< /proc/PID/exe
   std::vector<ProcessObject> libraries;  ///< mapped executable, without the executable itself
+  std::vector<ProcessRange> code;
+  std::map<std::string, std::uintptr_t> first_pages;  ///< path -> where offset 0 of the file is mapped
 };
 
 /// \throws Error if there is no such process, it may not be read, or it has no program (kernel thread,

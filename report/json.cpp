@@ -6,6 +6,7 @@
 #include "report/heap_map_json.hpp"
 #include "report/json_ledger.hpp"
 #include "report/json_writer.hpp"
+#include "report/other_allocators.hpp"
 #include "report/probe.hpp"
 #include "report/verdict.hpp"
 
@@ -196,6 +197,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_rss(json, s.rss);
   write_ledger_json(s, json);
   write_heap_map_json(s.ledger, json);
+  write_other_allocators_json(s, json);
   write_verdict_json(s, json);
   write_history_json(s, json);
   write_totals(json, s);

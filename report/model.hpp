@@ -177,6 +177,42 @@ struct Ledger {
   double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
 };
 
+enum class OtherStatus : std::uint8_t {
+  kReported,    ///< goes on beside mallard
+  kRedirected,  ///< ALLOC_EMBEDDED=redirect has taken it over
+  kRefused,     ///< asked for, and not possible
+};
+
+/// An allocator in the process that is not the one which mallard serves from.
+struct OtherAllocator {
+  std::string_view object;   ///< path of what carries it; empty = told by the names of its mappings alone
+  std::string_view name;     ///< as the field calls it: "jemalloc"
+  std::string_view version;  ///< empty = it does not say
+  std::string_view recognised_by;
+  bool is_managed;      ///< the heap of a language's runtime
+  bool has_own_malloc;  ///< exports malloc as well
+  bool uses_brk;        ///< calls sbrk or brk
+  std::uint64_t resident_bytes, mapped_bytes;  ///< private anonymous memory that was seen to be mapped by it
+  std::uint64_t brk_bytes;  ///< of resident_bytes: its by elimination, as the only one that calls sbrk
+  OtherStatus status;
+  std::string_view why;        ///< of the status; empty = nothing to add
+  std::string_view next_step;  ///< empty = none
+};
+
+/// A loaded object whose calls of the malloc family do not all lead to mallard.
+struct BoundElsewhere {
+  std::string_view object;
+  std::string_view bound_to;  ///< path of the object where they lead
+  std::uint32_t references;   ///< slots that the loader filled; 0 = its calls need none (-Bsymbolic)
+};
+
+struct Others {
+  std::span<OtherAllocator> allocators;  ///< the largest first
+  std::span<BoundElsewhere> bound;
+  /// Private anonymous memory that nobody was seen to map: by the loader, libc or a bare system call.
+  std::uint64_t nobody_saw_bytes;
+};
+
 /// What happened when the allocator was asked to give back its free pages, after everything else was read.
 struct Probe {
   bool asked;          ///< by ALLOC_PROBE=purge, or with the request
@@ -225,6 +261,7 @@ struct Snapshot {
   std::uint64_t own_bytes;       ///< mallard's own memory: books and this report
   Estimate fragmentation_ratio;  ///< heap resident / live requested and resident; value 0 = unknown
   std::uint64_t duration_ns;     ///< how long taking the snapshot took
+  Others other_allocators;      ///< in the process, beside the one that serves it
   Probe probe;                   ///< made after the rest was read
   History history;               ///< against earlier reports of this process
   Verdict verdict;

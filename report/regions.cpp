@@ -163,6 +163,7 @@ class Classifier {
   std::uintptr_t classify_anonymous(const Mapping& m, std::uintptr_t at) noexcept {
     Region r = of(m, Owner::kAnonymous);
     r.begin = at;
+    if (const KnownAllocator* named = allocator_of_mapping(m.path)) r.allocator = named->name;
     if (const os::OwnRange* own = range_from(own_, at)) {
       if (own->begin <= at) {
         r.end = std::min(m.end, own->end);
@@ -197,6 +198,7 @@ class Classifier {
   }
 
   std::uintptr_t classify_brk(Region* r) noexcept {
+    r->is_brk = true;
     const bool glibcs = GlibcMemory::is_main_heap(r->begin, r->end);
     if (brk_is_heap_ && (glibc_serves_ || !glibcs)) r->owner = Owner::kHeap;
     else if (glibcs) r->allocator = kGlibcMalloc;
@@ -282,7 +284,7 @@ void recognise_allocators(Arena& arena, Regions* regions) noexcept {
   for (Region& r : regions->all) {
     if (r.owner != Owner::kAnonymous || r.mapper == 0 || !r.allocator.empty()) continue;
     const int module = modules.find(r.mapper - 1);
-    if (module >= 0) r.allocator = allocator_inside(arena, modules.all()[static_cast<std::size_t>(module)]);
+    if (module >= 0) r.allocator = look_inside(modules.all()[static_cast<std::size_t>(module)]).name();
   }
 }
 

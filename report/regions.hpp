@@ -29,6 +29,7 @@ struct Region {
   std::uintptr_t begin, end;
   Owner owner;
   bool readable, writable, shared;
+  bool is_brk;  ///< kAnonymous: of the program break
   /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main" or "".
   std::string_view name;
   /// kAnonymous: the allocator that the mapping module has inside, as the field calls it ("mimalloc"); or

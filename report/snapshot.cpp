@@ -7,6 +7,7 @@
 #include "report/frames.hpp"
 #include "report/kernel.hpp"
 #include "report/memory.hpp"
+#include "report/other_allocators.hpp"
 #include "report/remember.hpp"
 
 namespace mallard::report {
@@ -78,6 +79,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     if (!read) return out_of_memory(*out);
   }
   account(arena, memory, out->allocator, books, &out->recording.exact, &out->before, &out->ledger);
+  find_other_allocators(arena, served, memory, &out->other_allocators);
   if (exact && !choose_rows(arena, &books, out)) return out_of_memory(*out);
   SiteRow* rows = nullptr;
   if (out->recording.on) {

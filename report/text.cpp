@@ -4,6 +4,7 @@
 #include "base/options.hpp"
 #include "base/takeover.hpp"
 #include "report/columns.hpp"
+#include "report/other_allocators.hpp"
 #include "report/probe.hpp"
 #include "report/text_ledger.hpp"
 #include "report/text_sites.hpp"
@@ -271,6 +272,7 @@ void write_text(const Snapshot& s, Sink& to) noexcept {
   write_allocator(s.allocator, to);
   write_verdict(s, to);
   write_ledger_text(s, to);
+  write_other_allocators(s, to);
   write_heap(s, to);
   if (s.recording.on) write_site_tables(s, to);
   write_probe_text(s, to);

@@ -120,6 +120,27 @@ void explain_lazily_freed(Judged& j) noexcept {
   j.next.say(is_jemalloc(j.s) ? "set MALLOC_CONF=muzzy_decay_ms:0." : "have their owner use MADV_DONTNEED.");
 }
 
+namespace {
+
+/// What is known of the allocator behind a detail of kAnonymous; nullptr = nothing.
+const OtherAllocator* other_allocator_of(const Snapshot& s, const LedgerDetail& d) noexcept {
+  for (const OtherAllocator& a : s.other_allocators.allocators)
+    if (d.name.empty() ? !d.allocator.empty() && a.name == d.allocator : a.object == d.name) return &a;
+  return nullptr;
+}
+
+/// A bare system call has no caller that could be seen; whoever has an allocator inside is suspect.
+void say_who_it_may_be(Judged& j) noexcept {
+  for (const OtherAllocator& a : j.s.other_allocators.allocators) {
+    if (a.is_managed || a.status == OtherStatus::kRedirected || a.mapped_bytes > 0) continue;
+    j.text.say(" ").say(a.name).say(" inside ").say(file_name_of(a.object));
+    j.text.say(" was not seen to map any: it may be its, by bare system calls.");
+    return;
+  }
+}
+
+}  // namespace
+
 void explain_second_allocator(Judged& j) noexcept {
   say_part(j, j.f.anonymous);
   j.text.say("are anonymous memory that did not come from malloc.");
@@ -128,16 +149,39 @@ void explain_second_allocator(Judged& j) noexcept {
   say_changed(j, Cause::kAnonymous);
   const LedgerDetail* d = largest_detail(j.s, Cause::kAnonymous, false);
   if (d) {
-    j.text.say(" Most of it, ").bytes(static_cast<double>(d->bytes)).say(", was mapped by ");
-    j.text.say(d->name.empty() ? "somebody whom nobody saw" : file_name_of(d->name));
-    if (!d->allocator.empty()) j.text.say(", which has ").say(d->allocator).say(" inside");
+    j.text.say(" Most of it, ").bytes(static_cast<double>(d->bytes));
+    if (d->name.empty() && !d->allocator.empty()) {
+      j.text.say(", is memory of ").say(d->allocator);
+    } else {
+      j.text.say(", was mapped by ");
+      j.text.say(d->name.empty() ? "somebody whom nobody saw" : file_name_of(d->name));
+      if (!d->allocator.empty()) j.text.say(", which has ").say(d->allocator).say(" inside");
+    }
     j.text.say(".");
     j.evidence("largest_owner_bytes", static_cast<double>(d->bytes));
   }
-  j.next.say(d && !d->allocator.empty() ? "Build it without its own allocator, so that malloc serves all; "
-                                          "'mallard check PROGRAM' names what is inside."
-                                        : "Look at what it maps: an arena, a cache or a JIT of its own. Call "
-                                          "sites are known for malloc only.");
+  const OtherAllocator* a = d ? other_allocator_of(j.s, *d) : nullptr;
+  if (a && a->resident_bytes > 0) {
+    j.text.say(" ").say(a->name);
+    if (!a->version.empty()) j.text.say(" ").say(a->version);
+    j.text.say(" holds ").bytes(static_cast<double>(a->resident_bytes)).say(" in all");
+    if (a->status == OtherStatus::kRefused) j.text.say("; it was not taken over: ").say(a->why);
+    j.text.say(".");
+    j.evidence("second_allocator_bytes", static_cast<double>(a->resident_bytes));
+  } else if (d && d->name.empty()) {
+    say_who_it_may_be(j);
+  }
+  if (a && !a->next_step.empty()) {
+    const char first = a->next_step[0];  // a sentence, here
+    j.next.add(first >= 'a' && first <= 'z' && !a->is_managed ? static_cast<char>(first - 'a' + 'A') : first);
+    j.next.say(part_of(a->next_step, 1)).say(".");
+    if (!a->is_managed && a->status == OtherStatus::kReported && a->why != "not asked for" && !a->why.empty())
+      j.next.say(" Here ").say(a->why).say(".");
+    return;
+  }
+  j.next.say(
+      "Look at what it maps: an arena, a cache or a JIT of its own. Call sites are known for malloc only; ");
+  say_next(j, "'mallard check PID' names the allocators inside.");
 }
 
 void explain_files(Judged& j) noexcept {

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// A shared object that allocates megabytes by malloc. -DOWN: it defines malloc itself, by bump allocation.
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifdef OWN
+static char* g_at;
+static size_t g_left;
+void* malloc(size_t bytes) {
+  bytes = (bytes + 15) & ~(size_t)15;
+  if (bytes > g_left) {
+    g_left = bytes > (4 << 20) ? bytes : 4 << 20;
+    g_at = mmap(NULL, g_left, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+  void* p = g_at;
+  g_at += bytes;
+  g_left -= bytes;
+  return p;
+}
+#endif
+
+static void* volatile g_kept;
+
+int use_allocator(int megabytes) {
+  for (int i = 0; i < megabytes * 16; i++) {
+    void** p = malloc(64 << 10);
+    if (!p) return 1;
+    memset(p, 1, 64 << 10);
+    *p = g_kept;
+    g_kept = p;
+  }
+  return 0;
+}
