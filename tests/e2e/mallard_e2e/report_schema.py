@@ -71,6 +71,13 @@ SCHEMA: Schema = {
         "thread_cached_bytes": "size", "examined": "number", "reads": "count", "raced": "count",
         "uncovered_samples": "count", "scan_ns": "count", "census_ns": "count",
     },
+    "embedded_allocators": [{
+        "object": "text?", "name": "text", "version": "text?", "recognised_by": "text", "managed_heap": "flag",
+        "exports_malloc": "flag", "resident_bytes": "size?", "mapped_bytes": "size?", "brk_bytes": "size",
+        "status": "text", "why": "text?", "next_step": "text?", "calls": "count?", "calls_why": "text",
+    }],
+    "bound_elsewhere": [{"object": "text", "bound_to": "text", "references": "count"}],
+    "nobody_saw_bytes": "size",
     "totals": {**FOUR_FIGURES, **estimate("inherited_live_bytes"), "peak_bytes": "size?",
                "temporary_count": "count?", "heap_resident_bytes": "size", "heap_is_bound": "flag"},
     "other_sites": {"sites": "count", "live_bytes": "size", "live_count": "count", "allocated_bytes": "size",
