@@ -318,3 +318,40 @@ def full_device(t: Test) -> None:
                               cwd=t.dir, check=False)
     if done.returncode != 3 or "cannot be written" not in done.stderr:
         raise Failure(f"status {done.returncode}: {done.stderr}")
+
+
+@test
+def what_was_recognised_is_in_the_json(t: Test) -> None:
+    t.compile("a.out", source=EMBEDDED)
+    t.compile("b.out", "-s", source=JEMALLOC_TEXTS)
+    for name, expected in (("a.out", {"name": "mimalloc", "version": "2.1.7", "recognised_by": "mi_malloc"}),
+                           ("b.out", {"name": "jemalloc", "version": "5.3.0", "recognised_by": "by its messages"})):
+        program = t.check_json(f"./{name}")["objects"][0]
+        found = [f["allocator"] for f in program["findings"] if "allocator" in f]
+        if found != [expected]:
+            raise Failure(f"{name}: {found} instead of {expected}")
+
+
+@test
+def managed_heaps_are_notes(t: Test) -> None:
+    t.compile("a.out", "-rdynamic", source="void* PyObject_Malloc(unsigned long n) { return (void*)n; }\n"
+              "int main(void) { return PyObject_Malloc(0) != 0; }\n")
+    t.expect(t.check("./a.out"), 0, "note: has CPython's pymalloc", "hint: PYTHONMALLOC=malloc",
+             verdict="mallard will see every malloc of 'a.out'")
+
+
+@test
+def where_malloc_of_each_object_leads(t: Test) -> None:
+    uses = "#include <stdlib.h>\nvoid* give(void) { return malloc(10); }\n"
+    main = "void* give(void);\nint main(void) { return give() == 0; }\n"
+    for options, source, expected in (((), uses, "mallard"),
+                                      (("-Wl,-Bsymbolic",), "#include <stddef.h>\nvoid* malloc(size_t n) { return (void*)n; }\n"
+                                       "void* give(void) { return malloc(10); }\n", "itself")):
+        library = t.compile("libgive.so", "-shared", "-fPIC", *options, source=source)
+        t.compile("a.out", str(library), f"-Wl,-rpath,{t.dir}", source=main)
+        objects = {Path(o["path"]).name: o["malloc_from"] for o in t.check_json("./a.out")["objects"]}
+        if objects.get("libgive.so") != expected or objects["a.out"] is not None:
+            raise Failure(f"malloc_from is {objects}, expected {expected} for libgive.so and nothing for a.out")
+    t.compile("own.out", "-rdynamic", source=OWN_MALLOC)
+    if t.check_json("./own.out")["objects"][0]["malloc_from"] != "itself":
+        raise Failure("a program that exports malloc calls its own")
