@@ -6,16 +6,19 @@ namespace mallard::backends::glibc {
 namespace {
 
 /// A block with a mapping of its own: {0, size | kMapped}. An aligned one begins later and keeps the distance
-/// in the word before its size; only its own header is then up to date.
+/// in the word before its size; only its own header is then up to date: realloc may have left the other one
+/// with a size that is too large or too small.
 Piece mapped_block(Reader& reader, std::uintptr_t at, std::uintptr_t end,
                    const std::uint64_t* words) noexcept {
   const auto ends_well = [at, end](std::uintptr_t stop) {
     return stop % kPageBytes == 0 && stop > at && stop <= end;
   };
   Piece piece{Piece::kUnknown, at, end, at};
-  if (words[0] != 0 || (words[1] & kFlags) != kMapped || !ends_well(at + (words[1] & ~kFlags))) return piece;
-  piece.kind = Piece::kMappedBlock;
-  piece.end = at + (words[1] & ~kFlags);
+  if (words[0] != 0 || (words[1] & kFlags) != kMapped || words[1] % kPageBytes != kMapped) return piece;
+  if (const std::uintptr_t stop = at + (words[1] & ~kFlags); ends_well(stop)) {
+    piece.kind = Piece::kMappedBlock;
+    piece.end = stop;
+  }
   for (std::uintptr_t alignment = 32; alignment < end - at; alignment *= 2) {
     std::uintptr_t chunk = align_up(at + 16, alignment) - 16;
     if (chunk - at < kSmallestChunk) chunk += alignment;
@@ -23,8 +26,7 @@ Piece mapped_block(Reader& reader, std::uintptr_t at, std::uintptr_t end,
     if (chunk + sizeof head > end || !reader.copy(chunk, head, sizeof head)) continue;
     const std::uintptr_t stop = chunk + (head[1] & ~kFlags);
     if (head[0] != chunk - at || (head[1] & kFlags) != kMapped || !ends_well(stop)) continue;
-    piece.first = chunk;
-    piece.end = stop;
+    piece = {Piece::kMappedBlock, at, stop, chunk};
     break;
   }
   return piece;

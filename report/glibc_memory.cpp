@@ -49,12 +49,23 @@ std::uintptr_t arena_heap_end(std::uintptr_t at, std::uintptr_t limit) noexcept 
   return at + h.mprotect_bytes;
 }
 
+/// An aligned chunk begins later in its mapping, and keeps the distance in front of its size. realloc brings
+/// only that header up to date.
 /// \return the end of the mapped chunk at `at`, or 0
 std::uintptr_t mapped_chunk_end(std::uintptr_t at, std::uintptr_t limit) noexcept {
   ChunkHeader c;
   if (!look(at, &c) || (c.size_and_flags & kFlags) != kIsMmapped || c.previous_bytes != 0) return 0;
   const std::uint64_t bytes = c.size_and_flags & ~kFlags;
-  return whole_pages(bytes) && bytes <= limit - at ? at + bytes : 0;
+  if (!whole_pages(bytes)) return 0;
+  for (std::uintptr_t alignment = 32; alignment < limit - at; alignment *= 2) {
+    std::uintptr_t chunk = align_up(at + sizeof c, alignment) - sizeof c;
+    if (chunk - at < 2 * sizeof c) chunk += alignment;
+    if (chunk + sizeof c > limit || !look(chunk, &c) || c.previous_bytes != chunk - at) continue;
+    const std::uint64_t left = c.size_and_flags & ~kFlags;
+    if ((c.size_and_flags & kFlags) == kIsMmapped && left <= limit - chunk && whole_pages(chunk + left))
+      return chunk + left;
+  }
+  return bytes <= limit - at ? at + bytes : 0;
 }
 
 }  // namespace
