@@ -28,6 +28,7 @@ class GrowingArray {
   void release() noexcept {
     if (data_) os::unmap(data_, kBytes);
     data_ = nullptr;
+    open_.store(0, std::memory_order_relaxed);
   }
 
   /// Opens the array up to `count` elements, which are zero at first. \return false if the kernel refused

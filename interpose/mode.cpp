@@ -19,7 +19,8 @@ constinit const char* g_why_never = nullptr;  ///< why this process stays in its
 MALLARD_FORK_DATA constinit Lock g_lock;      ///< held while a mode is put in force
 
 constexpr const char* kNoCode = "the kernel does not let code be changed";
-constexpr const char* kNoBooks = "the kernel gave no address space for the books";
+constexpr const char* kNoBooks =
+    "the kernel gave no address space for the books (ulimit -v should be 1 GiB more)";
 constexpr const char* kOffByOption = "no call sites, as ALLOC_MODE asks; 'mallard mode PID sample' begins";
 constexpr const char* kOffByCommand =
     "switched off while the program ran; 'mallard mode PID sample' begins anew";

@@ -73,6 +73,11 @@ bool cells_init() noexcept {
   return (g_cells || g_cells.init()) && (g_sites || g_sites.init()) && g_cells.open(1) && g_sites.open(1);
 }
 
+void cells_release() noexcept {
+  g_cells.release();
+  g_sites.release();
+}
+
 void cells_clear() noexcept {
   for (std::uint32_t i = 1; i < cells_end(); ++i) {
     Cell& c = g_cells[i];

@@ -36,6 +36,8 @@ struct Level {
 
 /// Reserves the tables. \return false if the kernel gave no address space \context init
 bool cells_init() noexcept;
+/// Gives them back. \context where nothing is booked yet
+void cells_release() noexcept;
 /// All counts 0; the cells stay. \context reporter
 void cells_clear() noexcept;
 

@@ -136,6 +136,11 @@ bool put(ThreadRecord* record, std::uintptr_t block, std::uint32_t cell, SizePla
 
 bool exact_prepare() noexcept {
   g_ready = g_ready || (shadow_init() && cells_init() && thread_records_init());
+  if (!g_ready) {  // what little there is belongs to the host
+    thread_records_release();
+    cells_release();
+    shadow_release();
+  }
   return g_ready;
 }
 

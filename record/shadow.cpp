@@ -75,6 +75,11 @@ bool shadow_init() noexcept {
   return g_windows != nullptr;
 }
 
+void shadow_release() noexcept {
+  if (g_windows) os::unmap(g_windows, kWindows * sizeof(Window));
+  g_windows = nullptr;
+}
+
 bool shadow::put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) noexcept {
   for (unsigned n = 1; bits > 0; ++n) {
     AtomicWord* word = inner_word(block, n, true);

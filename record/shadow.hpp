@@ -34,6 +34,8 @@ enum class Put : std::uint8_t {
 
 /// Reserves the table of windows. \return false if the kernel gave no address space \context init
 bool shadow_init() noexcept;
+/// Gives it back. \context where nothing is booked yet
+void shadow_release() noexcept;
 /// Forgets all blocks. \context reporter: no thread may put or take meanwhile
 void shadow_clear() noexcept;
 

@@ -140,6 +140,11 @@ bool thread_records_init() noexcept {
   return g_records != nullptr;
 }
 
+void thread_records_release() noexcept {
+  if (g_records) os::unmap(g_records, align_up(all_bytes(), kPageBytes));
+  g_records = nullptr;
+}
+
 ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
   void*& mine = mallard_thread.exact_record;
   if (mine == &g_none) return nullptr;

@@ -63,6 +63,8 @@ extern std::atomic<std::uint32_t> g_exact_epoch;
 
 /// Reserves the records. \return false if the kernel gave no address space \context init
 bool thread_records_init() noexcept;
+/// Gives them back. \context where nothing is booked yet
+void thread_records_release() noexcept;
 /// The calling thread's record, with counts of this epoch. \return nullptr if there is no room for one more
 /// \context hot (slow path)
 ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept;

@@ -162,6 +162,16 @@ def where_code_must_not_change(t: Test) -> None:
     t.equal(modes, ["exact", "exact"], "modes in the reports of parent and child")
 
 
+@test("exact.little_address_space")
+def little_address_space(t: Test) -> None:
+    """Where there is too little for the exact books, sample mode goes on and the host keeps what there is."""
+    script = "ulimit -v 600000; exec grep VmSize /proc/self/status"
+    done = t.run(["/bin/sh", "-c", script], t.preload_env(ALLOC_MODE="exact"))
+    t.check("exact mode cannot be used" in done.stderr and "ulimit -v" in done.stderr, f"stderr: {done.stderr!r}")
+    size = int(done.stdout.split()[1])
+    t.check(size < 200_000, f"{size} KiB of address space, of some 120,000 with sample books alone")
+
+
 # ---- real programs: the same results as without mallard
 PROGRAMS = {
     "python3": ["-c", "import json, hashlib, threading\n"
