@@ -98,7 +98,9 @@ class Finder {
     const Inside& inside = look_inside(module);
     const bool owns_malloc = served_.bypassed && served_.bypass_owner == module.path;
     const bool keeps_own_malloc = inside.defines_malloc && inside.is_symbolic;
-    if (inside.name().empty() && !owns_malloc && !keeps_own_malloc) return;
+    const bool taken_over =
+        inside.defines_malloc && is_program(module) && takeover_outcome().state == TakeoverState::kTakenOver;
+    if (inside.name().empty() && !owns_malloc && !keeps_own_malloc && !taken_over) return;
     OtherAllocator a{};
     a.object = module.path;
     a.name = inside.name().empty() ? "a malloc of its own" : inside.name();
@@ -120,13 +122,16 @@ class Finder {
     found_.add(a);
   }
 
-  void set_status(const Module& module, const Inside& inside, OtherAllocator* a) noexcept {
+  static bool is_program(const Module& module) noexcept {
     std::uintptr_t begin = 0, end = 0;
-    const bool is_program = first_object() && text_range(first_object(), &begin, &end) &&
-                            begin >= module.span_begin && begin < module.span_end;
+    return first_object() && text_range(first_object(), &begin, &end) && begin >= module.span_begin &&
+           begin < module.span_end;
+  }
+
+  void set_status(const Module& module, const Inside& inside, OtherAllocator* a) noexcept {
     const TakeoverOutcome& outcome = takeover_outcome();
     a->next_step = kByRelink;
-    if (!is_program) {
+    if (!is_program(module)) {
       if (inside.allocator && is_its_own_library(*inside.allocator, module.path)) {
         a->why = inside.defines_malloc ? "its malloc comes to mallard; calls by names of its own do not" : "";
         a->next_step = "ALLOC_BACKEND=next keeps it as the allocator behind mallard";

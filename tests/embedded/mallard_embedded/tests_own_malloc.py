@@ -84,6 +84,8 @@ def the_report_has_its_call_sites(t: Test) -> None:
     backend = report.data["backend"]
     t.check(backend["served"], f"backend: {backend}")
     t.equal(backend["takeover"]["state"], "taken over", "backend.takeover.state")
+    t.equal([(a["name"], a["status"], a["calls"]) for a in report.data["embedded_allocators"]],
+            [("a malloc of its own", "redirected", 0)], "embedded_allocators")
     t.check("taken over              its own malloc" in report.text, "the text does not say what is taken over")
     site = max(report.data["sites"], key=lambda s: s["live_bytes"])
     t.equal(site["stack"][0]["function"], "main", "the call site with the most live memory")
