@@ -46,8 +46,12 @@ std::string library_path() {
   namespace fs = std::filesystem;
   std::error_code none;
   const fs::path here = fs::read_symlink("/proc/self/exe", none).parent_path();
-  for (const fs::path& path : {here / "libmallard.so", here / "../lib/x86_64-linux-gnu/libmallard.so.0",
-                               here / "../lib/libmallard.so.0"})
+  // Beside it in a build, where it was installed relative to it, so that a tree may be moved, and where it
+  // was configured to go.
+  const fs::path library_dir = MALLARD_LIBDIR;
+  for (const fs::path& path :
+       {here / "libmallard.so", here / library_dir.lexically_relative(MALLARD_BINDIR) / "libmallard.so",
+        library_dir / "libmallard.so"})
     if (fs::exists(path, none)) return fs::weakly_canonical(path, none).string();
   return "libmallard.so";
 }

@@ -131,8 +131,11 @@ ReportFile interpret(const Json& j, const std::string& path) {
 }  // namespace
 
 ReportFile read_report(const std::string& path, nlohmann::json* document) {
-  const std::string shown = path == "-" ? "standard input" : path;
-  Json j = parse_json(read_input(path), shown);
+  return parse_report(read_input(path), path == "-" ? "standard input" : path, document);
+}
+
+ReportFile parse_report(const std::string& text, const std::string& shown, nlohmann::json* document) {
+  Json j = parse_json(text, shown);
   try {
     ReportFile report = interpret(j, shown);
     if (document) *document = std::move(j);

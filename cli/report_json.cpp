@@ -66,6 +66,9 @@ Json parse_json(const std::string& text, const std::string& path) {
                 path.ends_with(".txt")
                     ? "the report for programs is the .json file beside it"
                     : "a report that was being written when the process ended stays cut off");
+  } catch (const Json::out_of_range& e) {  // "1e400"
+    const std::string_view what = e.what();
+    throw Error(kUnreadable, fmt::format("'{}' is no report: {}", path, what.substr(what.find(']') + 2)));
   }
 }
 

@@ -115,6 +115,10 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
   if (library.find('/') == library.npos)
     throw Error(kUnreadable, "libmallard.so is neither beside this command nor installed",
                 "build it (ninja -C build) or install it (meson install -C build)");
+  if (library.find_first_of(" :") != library.npos)
+    throw Error(kUnreadable,
+                fmt::format("'{}' cannot be preloaded: LD_PRELOAD is split at blanks and colons", library),
+                "move mallard to a path without them");
   check_settings(settings);
   const std::string file = command_file(command.front());
   if (access(file.c_str(), X_OK) != 0)

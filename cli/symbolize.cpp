@@ -25,7 +25,7 @@ Symbolizer::Symbolizer(const ReportFile& report) : report_(report) {
     const int module = at->first.first;
     std::vector<Place*> wanted;
     for (; at != places_.end() && at->first.first == module; ++at) wanted.push_back(&at->second);
-    if (module < 0 || report.modules[static_cast<std::size_t>(module)].path.front() != '/') continue;
+    if (module < 0 || !report.modules[static_cast<std::size_t>(module)].path.starts_with('/')) continue;
     const ModuleFile file(report.modules[static_cast<std::size_t>(module)]);
     if (!file.note().empty()) notes_.push_back(file.note());
     if (file.is_open()) file.symbolize(wanted);
