@@ -61,6 +61,7 @@ struct Word {
   std::vector<std::string> names;  ///< "-o", "--output"; or the positional's name
   std::string description;
   bool takes_value;
+  bool is_repeated;  ///< of a positional: all that follow are such
   Value value;
 };
 
@@ -73,7 +74,11 @@ Command command_of(const CLI::App& app) {
   Command out{app.get_name(), app.get_description(), {}, {}};
   for (const CLI::Option* option : app.get_options([](const CLI::Option*) { return true; })) {
     if (option->get_group().empty()) continue;
-    Word word{{}, option->get_description(), option->get_items_expected_max() > 0, {}};
+    Word word{{},
+              option->get_description(),
+              option->get_items_expected_max() > 0,
+              option->get_items_expected_max() > 1,
+              {}};
     for (const std::string& name : option->get_snames()) word.names.push_back("-" + name);
     for (const std::string& name : option->get_lnames()) word.names.push_back("--" + name);
     const bool is_positional = word.names.empty();
@@ -163,8 +168,12 @@ std::string as_bash(const CLI::App& app) {
     const bool runs = !c.positionals.empty() && c.positionals[0].value.kind == "command";
     cases += fmt::format("    {}) options='{}' valued=' {}'{} ;;\n", c.name, options, valued,
                          runs ? " runs=1" : "");
-    for (std::size_t i = 0; i < c.positionals.size() && !runs; ++i)
-      positions += fmt::format("    '{} {}') {};;\n", c.name, i, bash_value(c.positionals[i].value));
+    for (std::size_t i = 0; i < c.positionals.size() && !runs; ++i) {
+      const Word& w = c.positionals[i];
+      const std::string places =
+          w.is_repeated ? fmt::format("'{} '*", c.name) : fmt::format("'{} {}'", c.name, i);
+      positions += fmt::format("    {}) {};;\n", places, bash_value(w.value));
+    }
     if (runs) positions += fmt::format("    '{} 0') COMPREPLY=($(compgen -c -- \"$cur\")) ;;\n", c.name);
   }
   return kBashHead + cases +
@@ -176,12 +185,12 @@ std::string as_bash(const CLI::App& app) {
          positions + "  esac\n}\ncomplete -F _mallard mallard\n";
 }
 
-/// For the brackets of _arguments, inside single quotes.
+/// For the brackets of _arguments, inside single quotes: one line.
 std::string described(const std::string& text) {
   std::string out;
   for (char c : quoted(text)) {
     if (c == '[' || c == ']' || c == ':') out += '\\';
-    out += c;
+    out += c == '\n' ? ' ' : c;
   }
   return out;
 }
@@ -239,10 +248,10 @@ std::string as_zsh(const CLI::App& app) {
     for (const Word& w : c.options) cases += " \\\n        " + zsh_option(w);
     std::size_t position = 0;
     for (const Word& w : c.positionals)
-      cases +=
-          w.value.kind == "command"
-              ? " \\\n        '(-)1:command:_command_names -e' '*::arguments:_normal'"
-              : fmt::format(" \\\n        '{}:{}:{}'", ++position, described(w.names[0]), zsh_value(w.value));
+      cases += w.value.kind == "command"
+                   ? " \\\n        '(-)1:command:_command_names -e' '*::arguments:_normal'"
+                   : fmt::format(" \\\n        '{}:{}:{}'", w.is_repeated ? "*" : std::to_string(++position),
+                                 described(w.names[0]), zsh_value(w.value));
     cases += "\n      ;;\n";
   }
   return kZshHead + names + kZshMiddle + cases + "  esac\n}\n_mallard \"$@\"\n";

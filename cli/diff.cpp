@@ -10,6 +10,7 @@
 #include "cli/changes.hpp"
 #include "cli/commands.hpp"
 #include "cli/conditions.hpp"
+#include "cli/demangled.hpp"
 #include "cli/ledger_words.hpp"
 #include "cli/units.hpp"
 
@@ -35,14 +36,15 @@ Member member_of(const std::string& by) {
 }
 
 std::string describe(const ReportFile& r) {
-  return fmt::format("{}, pid {}, report {}, {}, {}{}", r.name, r.pid, r.number, utc_text(r.taken_at_ns),
-                     r.backend, r.is_exact() ? ", exact mode" : "");
+  return fmt::format("{}, pid {}, report {}, {}, {}{}", printable(r.name), r.pid, r.number,
+                     utc_text(r.taken_at_ns), printable(r.backend), r.is_exact() ? ", exact mode" : "");
 }
 
-/// Leaf first, as text.
+/// Leaf first, as text; names are whatever a file says, so nothing in them may reach a terminal as control.
 std::vector<std::string> stack_of(const ReportFile& a, const ReportFile& b, const SiteChange& c) {
   std::vector<std::string> out;
-  for (const ReportFrame& frame : c.site().stack) out.push_back(frame_text(c.after ? b : a, frame));
+  for (const ReportFrame& frame : c.site().stack)
+    out.push_back(printable(frame_text(c.after ? b : a, frame)));
   return out;
 }
 
@@ -68,7 +70,7 @@ void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes
   };
   for (const LineChange& c : changes.ledger)
     if (c.bytes.before != 0 || c.bytes.after != 0)
-      line(words_for(c.cause), c.bytes.before, c.bytes.after,
+      line(printable(words_for(c.cause)), c.bytes.before, c.bytes.after,
            c.bytes.is_beyond_error() || c.bytes.difference() == 0 ? "" : "   within the error");
   if (changes.ledger.empty()) *out += "  one of the reports has no ledger\n";
   else line("unexplained", a.unexplained_bytes, b.unexplained_bytes, "");
@@ -119,7 +121,8 @@ std::string as_text(const ReportFile& a, const ReportFile& b, const Changes& cha
   if (a.backend != b.backend) out += "The two ran on different allocators: compare causes, not only sites.\n";
   if (a.is_exact() != b.is_exact())
     out += fmt::format("{} is exact, {} is {}: errors below are those of the samples.\n",
-                       a.is_exact() ? "A" : "B", a.is_exact() ? "B" : "A", a.is_exact() ? b.mode : a.mode);
+                       a.is_exact() ? "A" : "B", a.is_exact() ? "B" : "A",
+                       printable(a.is_exact() ? b.mode : a.mode));
   add_ledger(a, b, changes, &out);
   add_sites(a, b, changes, o, &out);
   if (a.is_exact() && b.is_exact())
@@ -160,10 +163,10 @@ ExitStatus diff(const Options& o) {
   const ReportFile a = read_report(o.before), b = read_report(o.after);
   for (const ReportFile* r : {&a, &b})
     if ((o.by == "temporary" || o.by == "peak") && !r->is_exact())
-      throw Error(
-          kUsage,
-          fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode, o.by),
-          "compare two reports of ALLOC_MODE=exact");
+      throw Error(kUsage,
+                  fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path,
+                              printable(r->mode), o.by),
+                  "compare two reports of ALLOC_MODE=exact");
   const Changes changes = compare(a, b);
   const Member by = member_of(o.by);
   fmt::print("{}", o.json ? as_json(a, b, changes, by) : as_text(a, b, changes, o));

@@ -39,6 +39,7 @@ def completion_of_bash(t: Test) -> None:
     expect(bash_offers(t, "report", "--format", "p"), {"pprof"}, {"text"})
     expect(bash_offers(t, "report", "--format", "=", "sp"), {"speedscope"}, {"text"})
     expect(bash_offers(t, "report", "--format", "text", ""), {"a.json", "deep"}, {"a.txt"})
+    expect(bash_offers(t, "report", "--format", "html", "b.json", "c.json", ""), {"a.json"}, {"a.txt"})
     expect(bash_offers(t, "diff", "a.json", ""), {"a.json"}, {"a.txt"})
     expect(bash_offers(t, "dump", "--fail-on", "l"), {"leak", "lazily_freed"})
     expect(bash_offers(t, "run", "--backend", "mi"), {"mimalloc", "mimalloc2", "mimalloc3"}, {"jemalloc"})

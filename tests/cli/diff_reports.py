@@ -89,6 +89,22 @@ def diff_knows_the_error_of_its_samples(t: Test) -> None:
 
 
 @test
+def diff_prints_no_control_characters(t: Test) -> None:
+    before, after = two_reports(t, "system")
+    for path in (before, after):
+        report = json.loads(path.read_text())
+        evil = "\x1b[2Jcleared"
+        report["process"]["name"] = report["backend"]["name"] = evil
+        for frame in (f for site in report["sites"] for f in site["stack"]):
+            frame.update(function=evil, module="/bin/" + evil)
+        report["ledger"][0]["cause"] = evil
+        path.write_text(json.dumps(report))
+    done = t.run("diff", before, after)
+    expect(done.status == 0 and "cleared  [" in done.stdout, done)
+    expect("\x1b" not in done.stdout, f"control characters reach the terminal: {done.stdout!r}")
+
+
+@test
 def diff_used_wrongly(t: Test) -> None:
     good, _ = two_reports(t, "system")
     text = good.read_text()

@@ -212,7 +212,8 @@ def report_as_pprof(t: Test) -> None:
 @test
 def report_is_read_by_pprof(t: Test) -> None:
     report = report_of(t, compile_cxx(t))
-    tools = [["go", "tool", "pprof"], ["google-pprof"], ["pprof"]]
+    # Go's own installer puts it beside PATH.
+    tools = [["go", "tool", "pprof"], ["/usr/local/go/bin/go", "tool", "pprof"], ["google-pprof"], ["pprof"]]
     tool = next((c for c in tools if shutil.which(c[0]) and
                  subprocess.run([*c, "-h"], capture_output=True, check=False).returncode in (0, 2)), None)
     if tool is None or tool[0] == "google-pprof":  # gperftools' script reads only its own older format
