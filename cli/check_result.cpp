@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <install_dirs.hpp>  // written when the build is configured
 #include <map>
 #include <nlohmann/json.hpp>
 

@@ -25,6 +25,7 @@ constexpr Known kKnown[] = {
     {"--probe", "none purge", ""},
     {"--embedded", "report redirect", ""},
     {"--signal", "SIGUSR1 SIGUSR2 SIGRTMIN+5 none", ""},
+    {"--sort", "live growth allocated count resident", ""},
     {"--report", "", "file"},
     {"--output", "", "file"},
     {"--html", "", "file"},

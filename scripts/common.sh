@@ -25,7 +25,7 @@ export LC_ALL=C.UTF-8
   TEST_PACKAGES=(
     redis-server redis-tools slapd ldap-utils postgresql postgresql-contrib sqlite3@sqlite3 git@git
     node@nodejs chromium@chromium ps@procps libtcmalloc-minimal4 libmimalloc2.0 libjemalloc2 liblmdb-dev
-    mdb_load@lmdb-utils zsh@zsh mandoc@mandoc
+    mdb_load@lmdb-utils zsh@zsh mandoc@mandoc dpkg-shlibdeps@dpkg-dev
   )
 }
 

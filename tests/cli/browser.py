@@ -85,14 +85,15 @@ class Browser:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._send(method, self._session, **parameters)
 
-    def open(self, page: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Opens a file and waits until it has loaded."""
+    def open(self, page: Path, width: int = 1200, height: int = 900, dark: bool = False,
+             fragment: str = "") -> None:
+        """Opens a file, at what comes behind its '#', and waits until it has loaded."""
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 500)
         self.call("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=page.resolve().as_uri() + (f"#{fragment}" if fragment else ""))
         until = time.monotonic() + self.timeout
         while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
             self.events.append(self._message(until))

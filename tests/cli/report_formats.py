@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import base64
 import csv
 import gzip
 import io
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import browser
 from harness import Failure, Skip, Test, test
 
 INLINING = """
@@ -148,6 +151,39 @@ def report_as_speedscope(t: Test) -> None:
     names = [frames[i]["name"] for i in active["samples"][0]]
     expect(names[-3:] == ["store::fill(store::Cache&, int)", "store::Cache::insert(unsigned long)",
                           "store::Cache::make(unsigned long)"], names)
+
+
+SPEEDSCOPE = "speedscope@1.25.0"
+
+
+@test
+def report_is_shown_by_speedscope(t: Test) -> None:
+    """speedscope's own page, as npm has it, imports the file and draws it."""
+    program = browser.find()
+    if not shutil.which("npm") or program is None:
+        raise Skip("there is no npm" if program else "there is no chromium to run speedscope in")
+    place = t.dir / "speedscope"
+    place.mkdir()
+    (place / "package.json").write_text("{}")
+    # It has no use for what its package depends on: that opens a browser.
+    fetched = subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", SPEEDSCOPE],
+                             cwd=place, capture_output=True, text=True, timeout=120, check=False)
+    if fetched.returncode != 0:
+        raise Skip(f"npm does not bring {SPEEDSCOPE}: {(fetched.stderr.strip().splitlines() or ['no reason'])[-1][:200]}")
+    text = good(t, report_of(t, compile_cxx(t)), "--format", "speedscope")
+    load = place / "load.js"  # what speedscope's command writes for its page
+    load.write_text(f'speedscope.loadFileFromBase64("heap.json", "{base64.b64encode(text.encode()).decode()}")')
+    page = place / "node_modules/speedscope/dist/release/index.html"
+    with browser.Browser(program, timeout=60) as b:
+        b.open(page, fragment=f"localProfilePath={load}")
+        shown = ""
+        for _ in range(100):
+            shown = b.run("document.title + ' | ' + document.body.innerText")
+            if "(1/5)" in shown:
+                break
+            time.sleep(0.2)
+    found = json.loads(text)
+    expect(found["name"] in shown and found["profiles"][found["activeProfileIndex"]]["name"] + " (1/5)" in shown, shown)
 
 
 def decoded(plain: bytes) -> dict[str, list[Any]]:
