@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/snapshot.hpp"
 
+#include <algorithm>
+
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "report/books.hpp"
@@ -80,6 +82,11 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   }
   account(arena, memory, out->allocator, books, &out->recording.exact, &out->before, &out->ledger);
   find_other_allocators(arena, served, memory, &out->other_allocators);
+  if (exact && out->ledger.known) {
+    // mincore, which the books ask, holds pages to be there that were only read, too.
+    const auto own = static_cast<std::uint64_t>(out->ledger.lines[static_cast<int>(Cause::kOwn)].bytes.value);
+    out->recording.exact.own_bytes = std::min(out->recording.exact.own_bytes, own);
+  }
   if (exact && !choose_rows(arena, &books, out)) return out_of_memory(*out);
   SiteRow* rows = nullptr;
   if (out->recording.on) {

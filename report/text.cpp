@@ -94,7 +94,7 @@ void write_exact(const Snapshot& s, Sink& to) noexcept {
   cell.add(" live blocks of ");
   add_grouped(cell, s.recording.sites);
   cell.add(s.recording.sites == 1 ? " call site" : " call sites");
-  cell.add("; the books themselves take ");
+  cell.add("; the books themselves take up to ");
   add_bytes(cell, static_cast<double>(e.own_bytes));
   label(to, "booked");
   to.add(cell.view()).add('\n');
