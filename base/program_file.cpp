@@ -6,7 +6,6 @@
 namespace mallard {
 namespace {
 
-constexpr std::uint64_t kMaxSections = 1u << 17;
 constexpr std::uint64_t kMaxTableBytes = 1u << 30;
 
 /// A piece of the file in memory of its own, with a NUL behind it; nullptr if it is not all there.
@@ -50,6 +49,15 @@ bool ProgramFile::copy(std::uint64_t address, void* to, std::size_t bytes) const
   return false;
 }
 
+bool ProgramFile::is_code(std::uint64_t address, std::size_t bytes) const noexcept {
+  for (std::size_t i = 0; i < segment_count_; ++i) {
+    const Elf64_Phdr& s = segments_[i];
+    if (s.p_type == PT_LOAD && (s.p_flags & PF_X) && address >= s.p_vaddr && address - s.p_vaddr < s.p_filesz)
+      return bytes <= s.p_filesz - (address - s.p_vaddr);
+  }
+  return false;
+}
+
 bool ProgramFile::read_table(const Elf64_Shdr* sections, std::size_t section_count, const Elf64_Shdr& section,
                              Table* to) noexcept {
   if (section.sh_entsize != sizeof(Elf64_Sym) || section.sh_link >= section_count) return false;
@@ -79,7 +87,6 @@ bool ProgramFile::read(int fd, const char** why) noexcept {
   *why = "its file has no section headers, and so no names of functions";
   if (header.e_shoff == 0 || header.e_shnum == 0 || header.e_shentsize != sizeof(Elf64_Shdr)) return false;
   *why = "its symbol tables cannot be read";
-  if (header.e_shnum > kMaxSections) return false;
   const std::size_t bytes = header.e_shnum * sizeof(Elf64_Shdr);
   auto* sections = static_cast<Elf64_Shdr*>(mapped_copy(*this, header.e_shoff, bytes));
   if (!sections) return false;

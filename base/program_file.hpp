@@ -30,6 +30,8 @@ class ProgramFile {
 
   /// Copies bytes by the addresses that the file gives them. \return false unless all are in the file
   bool copy(std::uint64_t address, void* to, std::size_t bytes) const noexcept;
+  /// True if all of these addresses are in one executable segment.
+  bool is_code(std::uint64_t address, std::size_t bytes) const noexcept;
   bool copy_at_offset(std::uint64_t offset, void* to, std::size_t bytes) const noexcept;
 
   /// Calls visit(name, symbol, is_dynamic) for each function that the file defines, until it returns false.

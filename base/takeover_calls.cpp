@@ -18,6 +18,10 @@ struct Target {
 struct Range {
   std::uint64_t begin, end;
 };
+struct Function {
+  std::uint64_t begin, end;
+  bool is_own;  ///< among the allocator's already
+};
 
 constexpr std::size_t kMaxTargets = 16384, kMaxRanges = 16384, kPieceBytes = 256 << 10;
 constexpr std::size_t kLongestBranch = 7;
@@ -36,7 +40,7 @@ class CallSearch {
       : file_(file), plan_(plan), space_(space) {}
 
   ~CallSearch() {
-    if (functions_) os::unmap(functions_, kMaxFunctions * sizeof(Range));
+    if (functions_) os::unmap(functions_, kMaxFunctions * sizeof(Function));
   }
 
   bool run() noexcept {
@@ -93,15 +97,17 @@ class CallSearch {
   /// Of an allocator whose functions have names that tell nothing, what its entry points call is internal,
   /// and so a copy of an entry point elsewhere shows; what those functions call in turn may call it, too.
   void collect_callees() noexcept {
-    functions_ = static_cast<Range*>(os::map(kMaxFunctions * sizeof(Range)));
+    functions_ = static_cast<Function*>(os::map(kMaxFunctions * sizeof(Function)));
     if (!functions_) return;
     file_.for_each_function([this](std::string_view, const Elf64_Sym& s, bool) noexcept {
-      functions_[function_count_++] = {s.st_value, s.st_value + s.st_size};
+      functions_[function_count_++] = {s.st_value, s.st_value + s.st_size, false};
       return function_count_ < kMaxFunctions;
     });
     std::sort(functions_, functions_ + function_count_,
-              [](const Range& a, const Range& b) noexcept { return a.begin < b.begin; });
+              [](const Function& a, const Function& b) noexcept { return a.begin < b.begin; });
     const std::size_t entries = own_;
+    for (std::size_t i = 0; i < entries; ++i)
+      if (Function* f = function_at(space_.own[i].begin)) f->is_own = true;
     for (std::size_t i = 0; i < own_; ++i) {  // grows meanwhile
       const Range body = space_.own[i];
       const std::size_t bytes = std::min<std::uint64_t>(body.end - body.begin, kMaxBodyBytes);
@@ -110,13 +116,14 @@ class CallSearch {
         std::uint64_t to;
         if (!branch_at(space_.piece + n, body.begin + n, &to) || (to >= body.begin && to < body.end))
           continue;
-        const Range* callee = function_at(to);
-        if (!callee || is_known_own(to)) continue;
+        Function* callee = function_at(to);
+        if (!callee || callee->is_own) continue;
         if (own_ == kMaxRanges) {
           too_many_ = true;
           return;
         }
-        space_.own[own_++] = *callee;
+        callee->is_own = true;
+        space_.own[own_++] = {callee->begin, callee->end};
         if (i < entries) add_target(to, true);
       }
     }
@@ -130,17 +137,11 @@ class CallSearch {
     return true;
   }
 
-  const Range* function_at(std::uint64_t address) const noexcept {
-    const Range *begin = functions_, *end = begin + function_count_;
-    const Range* r = std::lower_bound(begin, end, address,
-                                      [](const Range& a, std::uint64_t b) noexcept { return a.begin < b; });
-    return r != end && r->begin == address ? r : nullptr;
-  }
-
-  bool is_known_own(std::uint64_t address) const noexcept {
-    for (std::size_t i = 0; i < own_; ++i)
-      if (space_.own[i].begin == address) return true;
-    return false;
+  Function* function_at(std::uint64_t address) const noexcept {
+    Function* end = functions_ + function_count_;
+    Function* f = std::lower_bound(functions_, end, address,
+                                   [](const Function& a, std::uint64_t b) noexcept { return a.begin < b; });
+    return f != end && f->begin == address ? f : nullptr;
   }
 
   bool search(const Elf64_Phdr& segment) noexcept {
@@ -195,8 +196,8 @@ class CallSearch {
     const Target* target = find(to);
     if (!target || is_own(from)) return true;
     if (!target->is_internal && is_address) return true;
-    const std::string_view caller = name_at(from), callee = name_at(to);
     if (target->is_internal && is_helper(from)) return true;
+    const std::string_view caller = name_at(from), callee = name_at(to);
     if (!target->is_internal) {
       plan_.why.add(caller).add(" jumps into the first bytes of ").add(callee);
       return false;
@@ -241,7 +242,7 @@ class CallSearch {
   TakeoverPlan& plan_;
   Workspace& space_;
   std::size_t targets_ = 0, own_ = 0, function_count_ = 0;
-  Range* functions_ = nullptr;  ///< sorted; of unknown allocators only
+  Function* functions_ = nullptr;  ///< sorted; of unknown allocators only
   std::uint64_t lowest_ = 0, highest_ = 0;
   bool too_many_ = false;
 };

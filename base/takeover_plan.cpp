@@ -167,7 +167,7 @@ class Planner {
     unsigned char code[sizeof kEndbr64];
     if (file_.copy(e.address, code, sizeof code) && __builtin_memcmp(code, kEndbr64, sizeof code) == 0)
       e.address += sizeof code;
-    if (!file_.copy(e.address, e.bytes, sizeof e.bytes))
+    if (!file_.is_code(e.address, sizeof e.bytes) || !file_.copy(e.address, e.bytes, sizeof e.bytes))
       refuse({}).add("the code of ").add(e.target).add(" is not in its file");
   }
 

@@ -68,7 +68,7 @@ class Takeover {
     lowest_ = ~std::uintptr_t{0};
     for (std::size_t i = 0; i < plan_.count; ++i) {
       const std::uintptr_t where = address_of(at(plan_.entries[i]));
-      if (where < begin || where + kJumpBytes > end) return refuse("its file is not the program that runs");
+      if (where < begin || where > end - kJumpBytes) return refuse("its file is not the program that runs");
       if (memcmp(at(plan_.entries[i]), plan_.entries[i].bytes, kJumpBytes) != 0)
         return refuse("its code in memory differs from its file: a debugger or another tool has changed it");
       if (where < lowest_) lowest_ = where;

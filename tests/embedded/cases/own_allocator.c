@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program whose executable defines the malloc family itself: a bump allocator that marks each block and
 // ends the program if it is given one of somebody else's. main prints how many blocks it handed out: none,
-// once it is taken over. Options: -DEARLY_USER, -DNO_FREE, -DINLINED.
+// once it is taken over. Options: -DNO_FREE, -DINLINED, -DIFUNC, -DSHORT, and those of early.h.
 #include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -55,7 +55,15 @@ __attribute__((noinline)) static void* take(size_t alignment, size_t size) {
 }
 
 VISIBLE void* malloc(size_t size) { return take(16, size); }
-#ifndef NO_FREE
+#ifdef SHORT
+// Two bytes, and its neighbour right behind it.
+__asm__(
+    ".globl free, cfree\n.type free, @function\n.type cfree, @function\n"
+    "free: jmp mark_free\n.size free, . - free\n"
+    "cfree: jmp mark_free\n.size cfree, . - cfree\n"
+    "mark_free: mov $1, %eax\nret\n");
+void free(void* block);
+#elif !defined(NO_FREE)
 VISIBLE void free(void* block) {
   if (block) header_of(block)->size = 0;
 }
@@ -66,7 +74,13 @@ VISIBLE void* realloc(void* old, size_t size) {
   if (old) memcpy(block, old, header_of(old)->size < size ? header_of(old)->size : size);
   return block;
 }
+#ifdef IFUNC
+static void* one_memalign(size_t alignment, size_t size) { return take(alignment, size); }
+static void* (*choose_memalign(void))(size_t, size_t) { return one_memalign; }
+VISIBLE void* memalign(size_t alignment, size_t size) __attribute__((ifunc("choose_memalign")));
+#else
 VISIBLE void* memalign(size_t alignment, size_t size) { return take(alignment, size); }
+#endif
 VISIBLE void* aligned_alloc(size_t alignment, size_t size) { return take(alignment, size); }
 VISIBLE int posix_memalign(void** to, size_t alignment, size_t size) {
   *to = take(alignment, size);
@@ -74,15 +88,8 @@ VISIBLE int posix_memalign(void** to, size_t alignment, size_t size) {
 }
 VISIBLE size_t malloc_usable_size(void* block) { return block ? header_of(block)->size : 0; }
 
-#ifdef EARLY_USER
-// Chosen while the loader relocates, long before any constructor.
-static void* g_early;
-static int answer(void) { return 42; }
-static int (*choose(void))(void) {
-  g_early = malloc(100);
-  return answer;
-}
-int early_answer(void) __attribute__((ifunc("choose")));
+#if defined(EARLY_USER) || defined(EARLY_THREAD) || defined(EARLY_CHANGE) || defined(EARLY_FULL)
+#include "early.h"
 #else
 static int early_answer(void) { return 42; }
 #endif

@@ -15,6 +15,7 @@ from mallard_e2e.framework import Finished, Test, locked
 SOURCES = Path(__file__).resolve().parent.parent
 RUST = SOURCES / "rust"
 VARIANTS = ("mimalloc2", "mimalloc2_override", "mimalloc3", "mimalloc3_override", "jemalloc", "jemalloc_unprefixed")
+JEMALLOC_PIC = Path("/usr/lib/x86_64-linux-gnu/libjemalloc_pic.a")
 BACKENDS = ("system", "jemalloc", "mimalloc2", "mimalloc3")
 TAKEN = re.compile(r"^mallard: (.*) inside the executable is taken over: (\d+) entry points$", re.M)
 REFUSED = re.compile(r"^mallard: error: (.*) is not (?:taken over|examined): (.*); it goes on by itself", re.M)
@@ -52,6 +53,8 @@ def rust_program(t: Test, variant: str) -> Path:
                        "--target-dir", folder / "target"]
             # The test's own HOME is a scratch place, cargo's is where its settings are.
             env = {key: value for key, value in os.environ.items() if not key.startswith(("LD_", "ALLOC_", "MALLOC_"))}
+            if variant == "jemalloc_unprefixed" and JEMALLOC_PIC.exists():  # its configure and make take a minute
+                env["JEMALLOC_OVERRIDE"] = str(JEMALLOC_PIC)
             try:
                 done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600, check=False)
                 why = done.stderr.strip()
@@ -80,6 +83,16 @@ def mimalloc_archive(t: Test) -> Path:
     t.skip("cargo has left no archive of mimalloc 3")
 
 
+def mimalloc_source(t: Test) -> Path:
+    """The one file that mimalloc 3 can be compiled from, as cargo has fetched it."""
+    rust_program(t, "mimalloc3")
+    home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    found = sorted((home / "registry" / "src").glob("*/libmimalloc-sys-*/c_src/mimalloc/v3/src/static.c"))
+    if not found:
+        t.skip("cargo keeps no source of mimalloc 3")
+    return found[-1]
+
+
 def predicted(t: Test, program: Path) -> str:
     """What `mallard check` foretells: "redirectable", "not_redirectable: why", or nothing."""
     done = subprocess.run([t.build / "mallard", "check", "--json", program], capture_output=True, text=True, check=False)
@@ -96,7 +109,7 @@ def require_predicted(t: Test, program: Path, done: Finished) -> None:
     """The command reads the file alone, and must come to what the library did, unless it is up to the process."""
     foretold = predicted(t, program)
     refused = REFUSED.search(done.stderr)
-    if TAKEN.search(done.stderr) or (refused and re.search("used already|code be (changed|made)", refused[2])):
+    if TAKEN.search(done.stderr) or (refused and re.search("used already|code be (changed|made)|a thread runs|differs from its file|no free memory", refused[2])):
         t.equal(foretold, "redirectable", f"mallard check of {program.name}")
     elif refused:
         t.check(foretold.startswith("not_redirectable") and refused[2] in foretold,

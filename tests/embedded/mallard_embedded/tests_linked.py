@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mallard_e2e.framework import Test, test
 
-from .programs import BACKENDS, case, mimalloc_archive, redirected, require_refused, require_taken, stripped
+from .programs import (BACKENDS, case, mimalloc_archive, mimalloc_source, redirected, require_refused, require_taken,
+                       stripped)
 
 JEMALLOC = Path("/usr/lib/x86_64-linux-gnu/libjemalloc.a")
 
@@ -63,6 +64,17 @@ def mimalloc_without_names(t: Test) -> None:
     program = stripped(t, case(t, "mi_program.c", str(archive), output="mi_program", links=(archive,)))
     done = redirected(t, program)
     require_refused(t, done, "stripped.*mimalloc")
+
+
+@test(timeout=900)
+def mimalloc_and_link_time_optimisation(t: Test) -> None:
+    """A real one: what the compiler leaves of mimalloc's functions in the program's own is not ours to judge."""
+    source = mimalloc_source(t)
+    program = case(t, "mi_program.c", "-O2", "-flto", "-w", "-DNDEBUG", f"-I{source.parent.parent / 'include'}",
+                   output="mi_lto_program", links=(source,))
+    done = redirected(t, program)
+    require_refused(t, done, "inlined|which only the allocator itself may")
+    t.equal(done.stdout, "ok\n", "the program's output")
 
 
 INLINED = r'''

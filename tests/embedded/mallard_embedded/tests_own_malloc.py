@@ -113,6 +113,43 @@ def used_before_us(t: Test) -> None:
     t.check("not started" in strict.stderr, f"stderr: {strict.stderr[-300:]}")
 
 
+def goes_on_by_itself(t: Test, output: str, flags: tuple[str, ...], why: str) -> None:
+    program = case(t, "own_allocator.c", "-rdynamic", *flags, output=output)
+    expected = plain_output(t, program)
+    done = redirected(t, program)
+    require_refused(t, done, why)
+    t.equal(done.stdout, expected, "the program's output")
+    t.check(own_blocks(t, done) > 8000, "its own allocator was not used")
+
+
+@test()
+def a_thread_before_us(t: Test) -> None:
+    goes_on_by_itself(t, "own_thread", ("-DEARLY_THREAD", "-Wl,-z,now"), "a thread runs already")
+
+
+@test()
+def code_changed_before_us(t: Test) -> None:
+    goes_on_by_itself(t, "own_changed", ("-DEARLY_CHANGE", "-fpatchable-function-entry=8", "-Wl,-z,now"),
+                      "code in memory differs from its file")
+    # The counter-proof: the nops alone are no obstacle.
+    is_served_by_us(t, case(t, "own_allocator.c", "-rdynamic", "-fpatchable-function-entry=8", output="own_nops"))
+
+
+@test()
+def no_address_space_nearby(t: Test) -> None:
+    goes_on_by_itself(t, "own_full", ("-DEARLY_FULL", "-Wl,-z,now"), "no free memory within 1 GiB")
+
+
+@test()
+def an_entry_is_chosen_at_load_time(t: Test) -> None:
+    goes_on_by_itself(t, "own_ifunc", ("-DIFUNC",), "memalign is chosen at load time")
+
+
+@test()
+def an_entry_is_too_short(t: Test) -> None:
+    goes_on_by_itself(t, "own_short", ("-DSHORT",), "free is too short for a jump|begins within the first bytes")
+
+
 @test()
 def an_entry_is_missing(t: Test) -> None:
     program = case(t, "own_allocator.c", "-rdynamic", "-DNO_FREE", output="own_no_free")

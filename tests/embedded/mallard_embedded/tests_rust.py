@@ -18,9 +18,9 @@ def whose(variant: str) -> str:
     return f"{name} and its own malloc" if variant.endswith(("override", "unprefixed")) else name
 
 
-def held(t: Test, variant: str, action: str) -> Report:
-    process = t.start([rust_program(t, variant), "hold"],
-                      t.preload_env(ALLOC_EMBEDDED=action, ALLOC_SAMPLE_BYTES="16K"), label=f"hold-{action}",
+def held(t: Test, variant: str, action: str, **env: str) -> Report:
+    env = {"ALLOC_EMBEDDED": action, "ALLOC_SAMPLE_BYTES": "16K"} | env
+    process = t.start([rust_program(t, variant), "hold"], t.preload_env(**env), label=f"hold-{action}",
                       stdin=subprocess.PIPE)
     wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 30, "the program to be ready")
     report, _ = ask(process.pid, t.dir)
@@ -56,6 +56,18 @@ def make(variant: str) -> Callable[[Test], None]:
 
 for each in VARIANTS:
     test(f"rust.{each}", backends=BACKENDS, timeout=900)(make(each))
+
+
+@test("rust.exact_books", backends=BACKENDS, timeout=900)
+def exact_books(t: Test) -> None:
+    """Counts, not estimates: every block of the function in Rust, and those of LMDB's C code, are on the books."""
+    data = held(t, "mimalloc3", "redirect", ALLOC_MODE="exact").data
+    t.equal(data["recording"]["mode"], "exact", "mode")
+    stacks = [(site, [frame["function"] or "" for frame in site["stack"]]) for site in data["sites"]]
+    rust = [site for site, stack in stacks if any("hold_in_rust" in name for name in stack)]
+    t.equal(sum(site["live_bytes"] for site in rust), 4000 * 5000 + 4000 * 24, "live bytes of hold_in_rust")
+    t.equal(sum(site["live_count"] for site in rust), 4001, "live blocks of hold_in_rust")
+    t.check(any("mdb_" in name for _, stack in stacks for name in stack), "no call site in LMDB's C code is there")
 
 
 @test("rust.without_redirect", timeout=900)
