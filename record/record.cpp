@@ -113,10 +113,9 @@ void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_byt
   ErrnoGuard keep;
   std::uintptr_t pcs[kMaxDepth];
   const int depth = capture_stack(caller, pcs, kMaxDepth);
-  const SiteId site = intern_site(pcs, depth);
-  if (site == kOverflowSite) bump(g_counters.overflow_sites);
   const double weight = weight_of(asked_bytes);
-  add_sample(site, asked_bytes, weight);
+  const SiteId site = add_sample(intern_site(pcs, depth), asked_bytes, weight);
+  if (site == kOverflowSite) bump(g_counters.overflow_sites);
   bump(g_counters.sampled);
   const std::size_t rounding = usable_bytes > asked_bytes ? usable_bytes - asked_bytes : 0;
   book({address_of(block), asked_bytes, weight, os::monotonic_ns(), site,

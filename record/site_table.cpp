@@ -59,6 +59,7 @@ bool sites_init() noexcept {
     return false;
   g_sums_count.store(1, std::memory_order_relaxed);
   g_count.store(1, std::memory_order_release);  // row 0: the overflow site, an empty stack
+  if (!sums_of(g_sites[0])) return false;
   publish();
   return true;
 }
@@ -99,10 +100,12 @@ SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept {
   return site_at(node, depth);
 }
 
-void add_sample(SiteId id, std::uint64_t size, double weight) noexcept {
+SiteId add_sample(SiteId id, std::uint64_t size, double weight) noexcept {
   SiteSums* s = sums_of(g_sites[static_cast<std::uint32_t>(id)]);
-  if (MALLARD_UNLIKELY(!s)) s = sums_of(g_sites[static_cast<std::uint32_t>(kOverflowSite)]);
-  if (MALLARD_UNLIKELY(!s)) return;
+  if (MALLARD_UNLIKELY(!s)) {
+    id = kOverflowSite;
+    s = sums_of(g_sites[0]);  // made by sites_init
+  }
   const auto bytes = static_cast<double>(size);
   add(s->allocated_bytes, weight * bytes);
   add(s->allocated_bytes_variance, weight * (weight - 1) * bytes * bytes);
@@ -113,6 +116,7 @@ void add_sample(SiteId id, std::uint64_t size, double weight) noexcept {
   while (largest < size &&
          !s->largest_bytes.compare_exchange_weak(largest, size, std::memory_order_relaxed)) {
   }
+  return id;
 }
 
 void sites_clear_sums() noexcept {

@@ -42,8 +42,10 @@ SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept;
 /// The same for a stack that stands in the tree already. `node` kRoot: the overflow site
 SiteId site_at(NodeId node, int depth) noexcept;
 
-/// Books one sampled allocation on the site. \context hot: any thread, signal handlers
-void add_sample(SiteId site, std::uint64_t size, double weight) noexcept;
+/// Books one sampled allocation on the site.
+/// \return where it was booked: on the overflow site if there is no room for more sums
+/// \context hot: any thread, signal handlers
+SiteId add_sample(SiteId site, std::uint64_t size, double weight) noexcept;
 
 /// The sums begin at 0 again; the sites stay. \context reporter
 void sites_clear_sums() noexcept;

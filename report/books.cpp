@@ -74,17 +74,37 @@ void add_age(SiteRow& row, const record::LiveBlock& block, double weight_so_far,
       row.youngest_ns, row.oldest_ns);
 }
 
+/// Sites where nothing was sampled have no row: they were met by exact mode, or found the sums full.
+bool choose_sampled(Arena& arena, Books* books) noexcept {
+  const std::uint32_t sites = record::site_count();
+  auto* row_of = arena.array<std::uint32_t>(sites + 1);
+  if (!row_of) return false;
+  std::uint32_t rows = 0;
+  for (std::uint32_t id = 0; id < sites; ++id) {
+    const record::Site& site = record::site(record::SiteId{id});
+    const bool is_sampled = id == 0 || site.sums.load(std::memory_order_relaxed) != 0;
+    row_of[id] = is_sampled ? rows++ : Books::kNoRow;
+  }
+  books->rows = arena.array<SiteRow>(rows + 1);
+  if (!books->rows) return false;
+  for (std::uint32_t id = 0; id < sites; ++id)
+    if (row_of[id] != Books::kNoRow) read_site(id, books->rows[row_of[id]]);
+  books->row_of = row_of;
+  books->site_count = sites;
+  books->row_count = rows;
+  return true;
+}
+
 bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
-  const std::uint32_t count = record::site_count();
-  auto* rows = arena.array<SiteRow>(count);
-  if (!rows) return false;
+  if (!choose_sampled(arena, books)) return false;
+  SiteRow* const rows = books->rows;
+  const std::uint32_t count = books->row_count;
   const std::span<const record::LiveBlock> live = copy_live_samples(arena, &out->recording);
   const std::uint64_t now = os::monotonic_ns();
-  for (std::uint32_t i = 0; i < count; ++i) read_site(i, rows[i]);
   for (const record::LiveBlock& block : live) {
-    const auto id = static_cast<std::uint32_t>(block.site);
-    if (id >= count) continue;  // a site made after the rows were read
-    add_live_block(rows[id], block, now);
+    SiteRow* const row = books->find(block.site);
+    if (!row) continue;  // a site made after the rows were read
+    add_live_block(*row, block, now);
     if (block.born_ns < record::forked_ns())
       out->inherited_live_bytes.add(block.weight, static_cast<double>(block.asked_bytes));
   }
@@ -109,8 +129,6 @@ bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
         false;
   }
   out->inherited = record::forked_ns() != 0;
-  books->rows = rows;
-  books->row_count = count;
   books->blocks = live;
   books->read_ns = now;
   return true;
@@ -118,7 +136,7 @@ bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
 
 SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept {
   // Row 0, the overflow site, is shown only if something is booked on it.
-  const std::uint32_t first = !books.row_of && books.rows[0].samples == 0 ? 1 : 0;
+  const std::uint32_t first = !books.exact && books.rows[0].samples == 0 ? 1 : 0;
   SiteRow* const rows = books.rows + first;
   const std::uint32_t count = books.row_count - first;
   std::sort(rows, rows + count, [](const SiteRow& a, const SiteRow& b) {
@@ -129,12 +147,12 @@ SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept {
   });
   out->sites = rows;
   out->site_count = count;
-  if (!books.row_of) out->recording.sites = count;
+  if (!books.exact) out->recording.sites = count;
   const auto order = [&](auto figure) { return order_by(arena, rows, count, figure); };
   out->by_allocated = order([](const SiteRow& r) { return r.allocated_bytes.value; });
   out->by_resident = order([](const SiteRow& r) { return r.resident_bytes.value; });
   if (!out->by_allocated || !out->by_resident) return nullptr;
-  if (!books.row_of) return rows;
+  if (!books.exact) return rows;
   out->by_temporary = order([](const SiteRow& r) { return static_cast<double>(r.temporary_count); });
   out->by_peak = order([](const SiteRow& r) { return static_cast<double>(r.peak_bytes); });
   return out->by_temporary && out->by_peak ? rows : nullptr;

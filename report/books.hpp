@@ -15,7 +15,9 @@ namespace mallard::report {
 struct Books {
   SiteRow* rows = nullptr;
   std::uint32_t row_count = 0;
-  const std::uint32_t* row_of = nullptr;  ///< exact mode: row of a site, kNoRow = none; else row i is site i
+  bool exact = false;
+  const std::uint32_t* row_of = nullptr;      ///< row of a site, kNoRow = none; nullptr: row i is site i
+  std::uint32_t site_count = 0;               ///< how many row_of knows
   std::span<const record::LiveBlock> blocks;  ///< samples that were live when their shard was copied
   std::span<record::ExactCounts> counts;      ///< exact mode, by site
   std::span<ExactShare> shares;               ///< the same; account() fills it in
@@ -26,7 +28,7 @@ struct Books {
   SiteRow* find(record::SiteId site) const noexcept {
     const auto id = static_cast<std::uint32_t>(site);
     if (!row_of) return id < row_count ? rows + id : nullptr;
-    return id < counts.size() && row_of[id] != kNoRow ? rows + row_of[id] : nullptr;
+    return id < site_count && row_of[id] != kNoRow ? rows + row_of[id] : nullptr;
   }
 };
 

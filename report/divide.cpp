@@ -71,15 +71,16 @@ struct Division {
 
   const char* by_samples() noexcept {
     Shares shares(arena, runs(), !record::began_with_process());
-    auto* sites = arena.array<SiteShare>(books.row_count + 1);
+    auto* sites = arena.array<SiteShare>(books.site_count + 1);
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
     const backends::CensusResult census = ask(Shares::take, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
-    if (!shares.finish(heap.resident_bytes, {sites, books.row_count}, totals)) return kNoMemory;
+    if (!shares.finish(heap.resident_bytes, {sites, books.site_count}, totals)) return kNoMemory;
     for (std::uint32_t i = 0; i < books.row_count; ++i) {
-      books.rows[i].resident_bytes = sites[i].resident;
-      books.rows[i].resident_live_bytes = sites[i].live;
-      books.rows[i].hole_bytes = sites[i].holes;
+      const SiteShare& share = sites[books.rows[i].id];
+      books.rows[i].resident_bytes = share.resident;
+      books.rows[i].resident_live_bytes = share.live;
+      books.rows[i].hole_bytes = share.holes;
     }
     return nullptr;
   }

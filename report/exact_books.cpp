@@ -151,7 +151,9 @@ bool choose_rows(Arena& arena, Books* books, Snapshot* out) noexcept {
     if (row_of[id] != Books::kNoRow) row_of[id] = rows++;
   books->rows = arena.array<SiteRow>(rows + 1);
   if (!books->rows) return false;
+  books->exact = true;
   books->row_of = row_of;
+  books->site_count = static_cast<std::uint32_t>(sites);
   books->row_count = rows;
   for (std::uint32_t id = 0; id < sites; ++id) {
     if (row_of[id] != Books::kNoRow) fill_row(arena, id, *books, books->rows[row_of[id]]);

@@ -98,7 +98,7 @@ void compare_with(const RememberedReport& then, const Books& books, const Snapsh
 void find_births(const Books& books, std::uint64_t began, std::uint64_t now_ns) noexcept {
   const std::uint64_t lasted = now_ns > began ? now_ns - began : 1;
   for (const record::LiveBlock& b : books.blocks) {
-    SiteRow* const row = books.row_of && b.born_ns < began ? nullptr : books.find(b.site);
+    SiteRow* const row = books.exact && b.born_ns < began ? nullptr : books.find(b.site);
     if (!row) continue;
     const std::uint64_t at = b.born_ns > began ? b.born_ns - began : 0;
     const auto period =
