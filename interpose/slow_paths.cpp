@@ -88,7 +88,7 @@ void release(void* p) noexcept {
     if (backends::is_boot_block(p)) return backends::boot_free(p);
     record::on_free(p);
   }
-  if (has_duty(kUnbooksExactly)) record::exact_free(p);
+  if (has_duty(kUnbooksExactly)) record::exact_release(p);
   mallard_table.free(p);
 }
 

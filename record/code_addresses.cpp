@@ -14,9 +14,10 @@ constinit std::atomic<std::uintptr_t> g_others[kOthers]{};  // 1 MiB, of which t
 
 // Between the lowest and the highest address of generated code that was ever met.
 constinit std::atomic<std::uintptr_t> g_generated_low{~std::uintptr_t{0}}, g_generated_high{0};
-constinit std::atomic<std::uint64_t> g_code_epoch{1};
 
 }  // namespace
+
+constinit std::atomic<std::uint64_t> g_code_epoch{1};
 
 PcIndex generated_pc_index(std::uintptr_t pc) noexcept {
   const auto first = static_cast<std::uint32_t>((pc * 0x9e3779b97f4a7c15u) >> (64 - RuleTable::kEntryBits));
@@ -42,7 +43,6 @@ std::uintptr_t pc_at(PcIndex index) noexcept {
   return g_others[index - kOthers].load(std::memory_order_relaxed);
 }
 
-std::uint64_t code_epoch() noexcept { return g_code_epoch.load(std::memory_order_acquire); }
 void begin_code_epoch() noexcept { g_code_epoch.fetch_add(1, std::memory_order_acq_rel); }
 
 void note_generated_code(std::uintptr_t code) noexcept {

@@ -4,6 +4,7 @@
 // room there, has one of a second table. Shared, append-only, bounded; no lock.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -25,7 +26,8 @@ std::uintptr_t pc_at(PcIndex index) noexcept;  ///< of a number that one of the 
 
 /// Changes whenever an address may have come to mean other code than before: what was learned of a stack
 /// under one epoch must not be relied on under another. Never 0. \context hot
-std::uint64_t code_epoch() noexcept;
+extern std::atomic<std::uint64_t> g_code_epoch;
+inline std::uint64_t code_epoch() noexcept { return g_code_epoch.load(std::memory_order_acquire); }
 void begin_code_epoch() noexcept;
 /// An address outside of all loaded objects is met on a stack. \context hot
 void note_generated_code(std::uintptr_t code) noexcept;

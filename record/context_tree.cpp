@@ -8,38 +8,19 @@
 #include "record/published.hpp"
 
 namespace mallard::record {
+
+constinit tree::Word* tree::g_words = nullptr;
+
 namespace {
 
-// A hash table in four levels, each larger than the one before: a small program touches 256 KiB of it, and a
-// node never moves, so that its place is its name. A child stands in its parent's level, or, where its line
-// is taken there, in the next ones; early nodes, which are mostly the hot ones, lie close together.
-constexpr int kLevels = 4, kSlotBits = 22, kLine = 8;
-struct Level {
-  std::size_t first;  ///< slot of the array
-  int bits;           ///< 2^bits slots
-};
-constexpr std::size_t after(std::size_t first, int bits) noexcept { return first + (std::size_t{1} << bits); }
-constexpr Level kLevel[kLevels] = {{0, 15},
-                                   {after(0, 15), 17},
-                                   {after(after(0, 15), 17), 19},
-                                   {after(after(after(0, 15), 17), 19), kSlotBits}};
+using namespace tree;
+
+constexpr int kLine = 8;
 constexpr std::size_t kSlots = after(kLevel[3].first, kSlotBits);
 constexpr int kLastLines = 64;  ///< lines looked at in the last level
 
-// node: level 2 | slot 22, which is never 0 since slot 0 of level 0 stays free
-// word: used 1 | parent 24 | pc 18 | site 20, so that a word without its site is what is looked for
-constexpr int kNodeBits = kSlotBits + 2;
-static_assert(1 + kNodeBits + kPcBits + kNodeSiteBits <= 64);
-constexpr std::uint64_t kUsed = std::uint64_t{1} << (kNodeBits + kPcBits);
-constexpr std::uint64_t kSiteMask = (std::uint64_t{1} << kNodeSiteBits) - 1;
-
-using Word = std::atomic<std::uint64_t>;
 constinit GrowingArray<Word, kSlots> g_nodes;
 constinit std::atomic<std::uint64_t> g_dropped{0};
-
-Word& word_of(NodeId node) noexcept {
-  return g_nodes[kLevel[node >> kSlotBits].first + (node & ((1u << kSlotBits) - 1))];
-}
 
 enum class Found { kHere, kLineFull };
 
@@ -74,26 +55,29 @@ inline Found find_in_line(int level, std::uint64_t hash, std::uint64_t wanted, i
 
 bool context_tree_init() noexcept {
   if (!g_nodes.init() || !g_nodes.open(kLevel[1].first)) return false;
-  Published::Tree& tree = mallard_published.tree;
-  tree = {};
-  tree.words = address_of(g_nodes.data());
-  for (int i = 0; i < kLevels; ++i) tree.first_slot[i] = kLevel[i].first;
-  tree.slot_bits = kSlotBits;
-  tree.parent_shift = kNodeSiteBits + kPcBits;
-  tree.parent_bits = kNodeBits;
-  tree.code_shift = kNodeSiteBits;
-  tree.code_bits = kPcBits;
-  publish_code_addresses(&tree);
+  g_words = g_nodes.data();
+  Published::Tree& published = mallard_published.tree;
+  published = {};
+  published.words = address_of(g_words);
+  for (int i = 0; i < kLevels; ++i) published.first_slot[i] = kLevel[i].first;
+  published.slot_bits = kSlotBits;
+  published.parent_shift = kNodeSiteBits + kPcBits;
+  published.parent_bits = kNodeBits;
+  published.code_shift = kNodeSiteBits;
+  published.code_bits = kPcBits;
+  publish_code_addresses(&published);
   return true;
 }
+
 void context_tree_release() noexcept {
   mallard_published.tree = {};
   g_nodes.release();
+  g_words = nullptr;
 }
 
-NodeId context_child(NodeId parent, PcIndex pc) noexcept {
-  const std::uint64_t wanted = kUsed | std::uint64_t{parent} << kPcBits | pc;
-  const std::uint64_t hash = wanted * 0x9e3779b97f4a7c15u;
+MALLARD_NOINLINE NodeId tree::find_or_make(NodeId parent, PcIndex pc) noexcept {
+  const std::uint64_t wanted = wanted_word(parent, pc);
+  const std::uint64_t hash = hash_of(wanted);
   auto level = static_cast<int>(parent >> kSlotBits);
   NodeId node;
   if (MALLARD_LIKELY(find_in_line(level, hash, wanted, 0, &node) == Found::kHere)) return node;
@@ -116,10 +100,6 @@ NodeId context_parent(NodeId node) noexcept {
 PcIndex context_pc(NodeId node) noexcept {
   const std::uint64_t word = word_of(node).load(std::memory_order_acquire);
   return static_cast<PcIndex>(word >> kNodeSiteBits) & ((1u << kPcBits) - 1);
-}
-
-std::uint32_t context_site(NodeId node) noexcept {
-  return static_cast<std::uint32_t>(word_of(node).load(std::memory_order_acquire) & kSiteMask);
 }
 
 std::uint32_t context_set_site(NodeId node, std::uint32_t site) noexcept {

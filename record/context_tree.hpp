@@ -5,8 +5,11 @@
 // too.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 
+#include "base/attributes.hpp"
 #include "record/code_addresses.hpp"
 
 namespace mallard::record {
@@ -16,19 +19,68 @@ using NodeId = std::uint32_t;
 inline constexpr NodeId kRoot = 0;
 inline constexpr int kNodeSiteBits = 20;
 
+namespace tree {
+
+// A hash table in four levels, each larger than the one before: a small program touches 256 KiB of it, and a
+// node never moves, so that its place is its name. A child stands in its parent's level, or, where its line
+// is taken there, in the next ones; early nodes, which are mostly the hot ones, lie close together.
+inline constexpr int kLevels = 4, kSlotBits = 22;
+struct Level {
+  std::size_t first;  ///< slot of the array
+  int bits;           ///< 2^bits slots
+  int shift = 64 - bits;
+};
+constexpr std::size_t after(std::size_t first, int bits) noexcept { return first + (std::size_t{1} << bits); }
+inline constexpr Level kLevel[kLevels] = {{0, 15},
+                                          {after(0, 15), 17},
+                                          {after(after(0, 15), 17), 19},
+                                          {after(after(after(0, 15), 17), 19), kSlotBits}};
+
+// node: level 2 | slot 22, which is never 0 since slot 0 of level 0 stays free
+// word: used 1 | parent 24 | pc 18 | site 20, so that a word without its site is what is looked for
+inline constexpr int kNodeBits = kSlotBits + 2;
+static_assert(1 + kNodeBits + kPcBits + kNodeSiteBits <= 64);
+inline constexpr std::uint64_t kUsed = std::uint64_t{1} << (kNodeBits + kPcBits);
+inline constexpr std::uint64_t kSiteMask = (std::uint64_t{1} << kNodeSiteBits) - 1;
+
+using Word = std::atomic<std::uint64_t>;
+extern Word* g_words;  ///< of all levels
+
+inline Word& word_of(NodeId node) noexcept {
+  return g_words[kLevel[node >> kSlotBits].first + (node & ((1u << kSlotBits) - 1))];
+}
+constexpr std::uint64_t wanted_word(NodeId parent, PcIndex pc) noexcept {
+  return kUsed | std::uint64_t{parent} << kPcBits | pc;
+}
+constexpr std::uint64_t hash_of(std::uint64_t wanted) noexcept { return wanted * 0x9e3779b97f4a7c15u; }
+
+NodeId find_or_make(NodeId parent, PcIndex pc) noexcept;
+
+}  // namespace tree
+
 bool context_tree_init() noexcept;  ///< reserves address space \return false: none \context init
 void context_tree_release() noexcept;
 
 /// The node of return address `pc` below `parent`, made if it is new. \return kRoot if there is no room
 /// \context hot: any thread, signal handlers
-NodeId context_child(NodeId parent, PcIndex pc) noexcept;
+inline NodeId context_child(NodeId parent, PcIndex pc) noexcept {
+  const std::uint64_t wanted = tree::wanted_word(parent, pc);
+  const std::uint32_t level = parent >> tree::kSlotBits;
+  const auto slot = static_cast<std::size_t>(tree::hash_of(wanted) >> tree::kLevel[level].shift);
+  const tree::Word& word = tree::g_words[tree::kLevel[level].first + slot];
+  if (MALLARD_LIKELY(word.load(std::memory_order_relaxed) >> kNodeSiteBits == wanted))
+    return level << tree::kSlotBits | static_cast<NodeId>(slot);
+  return tree::find_or_make(parent, pc);
+}
 
 NodeId context_parent(NodeId node) noexcept;
 PcIndex context_pc(NodeId node) noexcept;
 
 /// A number below 2^kNodeSiteBits kept with the node: the call site of the stack that ends here; 0 = none
 /// yet.
-std::uint32_t context_site(NodeId node) noexcept;
+inline std::uint32_t context_site(NodeId node) noexcept {
+  return static_cast<std::uint32_t>(tree::word_of(node).load(std::memory_order_acquire) & tree::kSiteMask);
+}
 /// Sets it unless another thread was faster. \return the number that is set now
 std::uint32_t context_set_site(NodeId node, std::uint32_t site) noexcept;
 

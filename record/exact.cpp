@@ -24,38 +24,33 @@ constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
 
 void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
-template <typename T>
-void add_own(std::atomic<T>& own, T value) noexcept {
-  own.store(own.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+/// The calling thread's record, if it is at hand: only where the books are on, and no handler interrupted
+/// them.
+inline ThreadRecord* record_at_hand(std::uint32_t epoch) noexcept {
+  if (MALLARD_UNLIKELY(mallard_thread.inside != 1)) return nullptr;
+  auto* record = static_cast<ThreadRecord*>(mallard_thread.exact_record);
+  return MALLARD_LIKELY(record && record->epoch.load(std::memory_order_relaxed) == epoch) ? record : nullptr;
 }
 
 /// The calling thread's record; nullptr: count directly.
-ThreadRecord* my_record(std::uint32_t epoch) noexcept {
+MALLARD_NOINLINE ThreadRecord* my_record(std::uint32_t epoch) noexcept {
   if (MALLARD_UNLIKELY(mallard_thread.inside != 1)) return nullptr;  // interrupted its own booking
-  auto* record = static_cast<ThreadRecord*>(mallard_thread.exact_record);
-  if (MALLARD_LIKELY(record && record->epoch.load(std::memory_order_relaxed) == epoch)) return record;
   return find_thread_record(epoch);
 }
 
-std::uint32_t cell_of(ThreadRecord* record, SiteId site, RangeId range) noexcept {
-  if (!record) return find_cell(site, range);
-  const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(site)} << 9 | (range + 1);  // never 0
-  std::uint64_t& found = record->finder[key * 0x9e3779b97f4a7c15u >> (64 - kFinderBits)];
-  if (MALLARD_LIKELY(found >> kCellBits == key)) return found & (kMaxCells - 1);
+MALLARD_NOINLINE std::uint32_t look_up_cell(std::uint64_t& found, std::uint64_t key, SiteId site,
+                                            RangeId range) noexcept {
   const std::uint32_t cell = find_cell(site, range);
   // What stands on the overflow site instead must look again.
   if (cell && cell_at(cell).site == static_cast<std::uint32_t>(site)) found = key << kCellBits | cell;
   return cell;
 }
 
-/// Live bytes of a site or of the process, as far as this thread moved them. \return whether that is so much
-/// by now that it has to be settled
-template <typename Delta>
-bool move_live(Delta& own, std::int64_t bytes) noexcept {
-  const std::int64_t delta = own.delta.load(std::memory_order_relaxed) + bytes;
-  own.delta.store(delta, std::memory_order_relaxed);
-  if (delta > own.most.load(std::memory_order_relaxed)) own.most.store(delta, std::memory_order_relaxed);
-  return static_cast<std::uint64_t>(delta + kMostUnseenBytes) > 2 * kMostUnseenBytes;
+inline std::uint32_t cell_of(ThreadRecord& record, SiteId site, RangeId range) noexcept {
+  const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(site)} << 9 | (range + 1);  // never 0
+  std::uint64_t& found = record.finder[key * 0x9e3779b97f4a7c15u >> (64 - kFinderBits)];
+  if (MALLARD_LIKELY(found >> kCellBits == key)) return found & (kMaxCells - 1);
+  return look_up_cell(found, key, site, range);
 }
 
 template <typename Delta>
@@ -65,19 +60,49 @@ MALLARD_NOINLINE void settle(Delta& own, Level& shared) noexcept {
   own.delta.store(0, std::memory_order_relaxed);
 }
 
-void count_alloc(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes) noexcept {
+/// Live bytes of a site or of the process, as far as this thread moved them. \return whether that is so much
+/// by now that it has to be settled
+template <typename Delta>
+inline bool raise_live(Delta& own, std::int64_t bytes) noexcept {
+  const std::int64_t delta = own.delta.load(std::memory_order_relaxed) + bytes;
+  own.delta.store(delta, std::memory_order_relaxed);
+  if (delta > own.most.load(std::memory_order_relaxed)) own.most.store(delta, std::memory_order_relaxed);
+  return MALLARD_UNLIKELY(delta > kMostUnseenBytes);
+}
+
+template <typename Delta>
+inline bool lower_live(Delta& own, std::int64_t bytes) noexcept {
+  const std::int64_t delta = own.delta.load(std::memory_order_relaxed) - bytes;
+  own.delta.store(delta, std::memory_order_relaxed);
+  return MALLARD_UNLIKELY(delta < -kMostUnseenBytes);
+}
+
+inline void count_alloc(ThreadRecord& record, std::uint32_t index, std::uint64_t bytes) noexcept {
   const auto live = static_cast<std::int64_t>(bytes);
-  if (MALLARD_LIKELY(record != nullptr)) {
-    CountEntry& entry = count_entry(*record, index);
-    add_own(entry.allocated_bytes, bytes);
-    add_own(entry.allocated_count, std::uint64_t{1});
-    SiteEntry& site = site_entry(*record, entry.site);
-    if (MALLARD_UNLIKELY(bytes > site.largest_bytes.load(std::memory_order_relaxed)))
-      site.largest_bytes.store(bytes, std::memory_order_relaxed);
-    if (MALLARD_UNLIKELY(move_live(site, live))) settle(site, level_of(entry.site));
-    if (MALLARD_UNLIKELY(move_live(*record, live))) settle(*record, process_level());
-    return;
-  }
+  CountEntry& entry = count_entry(record, index);
+  add_own(entry.allocated_bytes, bytes);
+  add_own(entry.allocated_count, std::uint64_t{1});
+  SiteEntry& site = site_entry(record, entry.site);
+  if (MALLARD_UNLIKELY(bytes > site.largest_bytes.load(std::memory_order_relaxed)))
+    site.largest_bytes.store(bytes, std::memory_order_relaxed);
+  if (raise_live(site, live)) settle(site, level_of(entry.site));
+  if (raise_live(record, live)) settle(record, process_level());
+}
+
+inline void count_free(ThreadRecord& record, CountEntry& entry, std::uint64_t bytes,
+                       bool temporary) noexcept {
+  add_own(entry.freed_bytes, bytes);
+  add_own(entry.freed_count, std::uint64_t{1});
+  if (temporary) add_own(entry.temporary_count, std::uint64_t{1});
+  const auto live = static_cast<std::int64_t>(bytes);
+  SiteEntry& site = site_entry(record, entry.site);
+  if (lower_live(site, live)) settle(site, level_of(entry.site));
+  if (lower_live(record, live)) settle(record, process_level());
+}
+
+/// Without a record.
+void count_alloc(std::uint32_t index, std::uint64_t bytes) noexcept {
+  const auto live = static_cast<std::int64_t>(bytes);
   Cell& cell = cell_at(index);
   add_to_cell(cell, {bytes, 1, 0, 0, 0});
   raise_to(level_of(cell.site).largest_bytes, bytes);
@@ -85,39 +110,46 @@ void count_alloc(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes)
   add_to_level(process_level(), live, live);
 }
 
-/// \param sign  -1 takes it back
-inline void count_free(ThreadRecord& record, CountEntry& entry, std::uint64_t bytes, bool temporary,
-                       std::int64_t sign) noexcept {
-  const auto times = static_cast<std::uint64_t>(sign);
-  const std::int64_t live = -sign * static_cast<std::int64_t>(bytes);
-  add_own(entry.freed_bytes, times * bytes);
-  add_own(entry.freed_count, times);
-  if (temporary) add_own(entry.temporary_count, times);
-  SiteEntry& site = site_entry(record, entry.site);
-  if (MALLARD_UNLIKELY(move_live(site, live))) settle(site, level_of(entry.site));
-  if (MALLARD_UNLIKELY(move_live(record, live))) settle(record, process_level());
+void count_free(std::uint32_t index, std::uint64_t bytes) noexcept {
+  const auto live = static_cast<std::int64_t>(bytes);
+  Cell& cell = cell_at(index);
+  add_to_cell(cell, {0, 0, bytes, 1, 0});
+  add_to_level(level_of(cell.site), -live, 0);
+  add_to_level(process_level(), -live, 0);
 }
 
-/// Without a record, or rarely.
-MALLARD_NOINLINE void count_free(ThreadRecord* record, std::uint32_t index, std::uint64_t bytes,
-                                 bool temporary, std::int64_t sign) noexcept {
-  if (record) return count_free(*record, count_entry(*record, index), bytes, temporary, sign);
-  const auto times = static_cast<std::uint64_t>(sign);
-  const std::int64_t live = -sign * static_cast<std::int64_t>(bytes), most = live > 0 ? live : 0;
-  Cell& cell = cell_at(index);
-  add_to_cell(cell, {0, 0, times * bytes, times, temporary ? times : 0});
-  add_to_level(level_of(cell.site), live, most);
-  add_to_level(process_level(), live, most);
+/// Takes a free back.
+void count_back(ThreadRecord* record, const ExactBlock& block) noexcept {
+  const std::uint64_t bytes = block.asked_bytes, temporary = block.temporary;
+  const auto live = static_cast<std::int64_t>(bytes);
+  if (record) {
+    CountEntry& entry = count_entry(*record, block.cell);
+    add_own(entry.freed_bytes, -bytes);
+    add_own(entry.freed_count, ~std::uint64_t{0});
+    add_own(entry.temporary_count, -temporary);
+    SiteEntry& site = site_entry(*record, entry.site);
+    if (raise_live(site, live)) settle(site, level_of(entry.site));
+    if (raise_live(*record, live)) settle(*record, process_level());
+    return;
+  }
+  Cell& cell = cell_at(block.cell);
+  add_to_cell(cell, {0, 0, -bytes, ~std::uint64_t{0}, -temporary});
+  add_to_level(level_of(cell.site), live, live);
+  add_to_level(process_level(), live, live);
 }
 
 /// A block whose free was not seen, and whose address has come again.
 void count_missed(ThreadRecord* record, const ShadowBlock& old) noexcept {
   bump(g_exact_odd.missed_frees);
   const RangeId range = cell_at(old.cell).range;
-  count_free(record, old.cell, range_begin(range) + old.low, false, 1);
+  const std::uint64_t bytes = range_begin(range) + old.low;
+  if (record) count_free(*record, count_entry(*record, old.cell), bytes, false);
+  else count_free(old.cell, bytes);
 }
 
-bool put(ThreadRecord* record, std::uintptr_t block, std::uint32_t cell, SizePlace size) noexcept {
+/// Whatever is not the plain case.
+MALLARD_NOINLINE bool put(ThreadRecord* record, std::uintptr_t block, std::uint32_t cell,
+                          SizePlace size) noexcept {
   ShadowBlock old;
   switch (shadow_put(block, cell, size.remainder, remainder_bits(size.range), &old)) {
     case Put::kNew:
@@ -146,7 +178,7 @@ bool exact_prepare() noexcept {
 
 void exact_begin(bool with_the_process) noexcept {
   exact_end();
-  shadow_clear();
+  if (g_since_ns.load(std::memory_order_relaxed) != 0) shadow_clear();  // of earlier books
   cells_clear();
   g_exact_odd.clear();
   g_since_start.store(with_the_process, std::memory_order_relaxed);
@@ -163,56 +195,82 @@ void exact_end() noexcept {
 
 std::uint64_t exact_since_ns() noexcept { return g_since_ns.load(std::memory_order_relaxed); }
 
-void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) noexcept {
-  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
-  if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return;
-  InsideGuard inside;
-  shadow_expect(address_of(p));
-  ThreadRecord* record = my_record(epoch);
-  const SiteId site = capture_site(caller, record ? stack_memory_of(record) : nullptr);
+namespace {
+
+MALLARD_NOINLINE void alloc_without_record(const void* p, std::size_t asked_bytes,
+                                           const Caller& caller) noexcept {
+  const SiteId site = capture_site(caller, nullptr);
   const SizePlace size = place_of_size(asked_bytes);
-  const std::uint32_t cell = cell_of(record, site, size.range);
-  if (MALLARD_UNLIKELY(!cell)) return bump(g_exact_odd.unbooked);
-  if (!put(record, address_of(p), cell, size)) return;
-  count_alloc(record, cell, asked_bytes);
-  if (record) record->last_block.store(address_of(p), std::memory_order_relaxed);
+  const std::uint32_t cell = find_cell(site, size.range);
+  if (!cell) return bump(g_exact_odd.unbooked);
+  if (put(nullptr, address_of(p), cell, size)) count_alloc(cell, asked_bytes);
 }
 
-ExactBlock exact_free(const void* p) noexcept {
+/// \return what was taken off the books, if somebody wants to know
+[[gnu::always_inline]] inline ExactBlock take_off(std::uintptr_t p) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
-  if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return {};
   InsideGuard inside;
-  ThreadRecord* record = my_record(epoch);
+  ThreadRecord* record = record_at_hand(epoch);
+  if (MALLARD_UNLIKELY(!record)) {
+    if (p == 0 || !(epoch & 1)) return {};
+    record = my_record(epoch);
+  }
   ShadowBlock block;
-  if (MALLARD_UNLIKELY(!shadow_take(address_of(p), &block))) {
+  if (MALLARD_UNLIKELY(!shadow_take(p, &block))) {
+    if (p == 0) return {};
     if (record) add_own(record->unknown_frees, std::uint64_t{1});
     else bump(g_exact_odd.unknown_frees);
     return {};
   }
-  const auto size_in = [&](RangeId range) {
-    return range_begin(range) + block.low + shadow_take_high(address_of(p), remainder_bits(range));
-  };
   if (MALLARD_UNLIKELY(!record)) {
     const Cell& cell = cell_at(block.cell);
-    const std::uint64_t bytes = size_in(cell.range);
-    count_free(nullptr, block.cell, bytes, false, 1);
+    const std::uint64_t bytes =
+        range_begin(cell.range) + block.low + shadow_take_high(p, remainder_bits(cell.range));
+    count_free(block.cell, bytes);
     return {SiteId{cell.site}, block.cell, bytes, false};
   }
   CountEntry& entry = count_entry(*record, block.cell);
-  const std::uint64_t bytes = size_in(entry.range);
-  const bool temporary = record->last_block.load(std::memory_order_relaxed) == address_of(p);
+  const std::uint64_t bytes =
+      entry.range_begins + block.low + shadow_take_high(p, remainder_bits(entry.range));
+  const bool temporary = record->last_block.load(std::memory_order_relaxed) == p;
   if (temporary) record->last_block.store(0, std::memory_order_relaxed);
-  count_free(*record, entry, bytes, temporary, 1);
+  count_free(*record, entry, bytes, temporary);
   return {SiteId{entry.site}, block.cell, bytes, temporary};
 }
+
+}  // namespace
+
+void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) noexcept {
+  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
+  if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return;
+  InsideGuard inside;
+  ThreadRecord* record = record_at_hand(epoch);
+  if (MALLARD_UNLIKELY(!record) && !(record = my_record(epoch)))
+    return alloc_without_record(p, asked_bytes, caller);
+  const std::uintptr_t block = address_of(p);
+  shadow::AtomicWord* word = shadow_expect(block);
+  const SiteId site = capture_site(caller, stack_memory_of(record));
+  const SizePlace size = place_of_size(asked_bytes);
+  const std::uint32_t cell = cell_of(*record, site, size.range);
+  if (MALLARD_UNLIKELY(!cell)) return bump(g_exact_odd.unbooked);
+  if (MALLARD_UNLIKELY(!shadow_put_at(word, block, cell, size.remainder, remainder_bits(size.range))) &&
+      !put(record, block, cell, size))
+    return;
+  count_alloc(*record, cell, asked_bytes);
+  record->last_block.store(block, std::memory_order_relaxed);
+}
+
+ExactBlock exact_free(const void* p) noexcept { return take_off(address_of(p)); }
+void exact_release(const void* p) noexcept { take_off(address_of(p)); }
 
 void exact_restore(const void* p, const ExactBlock& saved) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
   if (saved.cell == 0 || !(epoch & 1)) return;
   InsideGuard inside;
-  ThreadRecord* record = my_record(epoch);
+  ThreadRecord* record = record_at_hand(epoch);
+  if (!record) record = my_record(epoch);
   if (!put(record, address_of(p), saved.cell, place_of_size(saved.asked_bytes))) return;
-  count_free(record, saved.cell, saved.asked_bytes, saved.temporary, -1);
+  count_back(record, saved);
   if (record && saved.temporary) record->last_block.store(address_of(p), std::memory_order_relaxed);
 }
 

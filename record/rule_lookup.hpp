@@ -18,8 +18,11 @@ MALLARD_COLD bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* 
 /// \return false if it is unknown and cannot be asked for now \context hot
 inline bool rule_at(std::uintptr_t code, std::uint16_t generation, Rule* rule,
                     std::uint32_t* entry) noexcept {
-  *entry = g_rules.find(code, generation, rule);
-  return MALLARD_LIKELY(*entry != RuleTable::kNone) || ask_rule(code, generation, rule, entry);
+  PackedRule packed;
+  *entry = g_rules.find(code, generation, &packed);
+  if (MALLARD_UNLIKELY(*entry == RuleTable::kNone)) return ask_rule(code, generation, rule, entry);
+  *rule = packed.rule();
+  return true;
 }
 
 /// Without unwind information a frame pointer is believed if it is near, as libunwind does.

@@ -9,6 +9,18 @@ static_assert(PackedRule({RuleKind::kFromSp, true, 12, 0}, 7).rule().kind == Rul
 
 constinit RuleTable g_rules;
 
+std::uint32_t RuleTable::find(std::uintptr_t code, std::uint16_t generation, PackedRule* out) const noexcept {
+  for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
+    const Entry& entry = entries_[i % kEntries];
+    const std::uintptr_t present = entry.code.load(std::memory_order_acquire);
+    if (present == 0) return kNone;
+    if (MALLARD_UNLIKELY(present != code)) continue;
+    *out = PackedRule(entry.rule.load(std::memory_order_acquire));
+    return MALLARD_LIKELY(out->holds_in(generation)) ? static_cast<std::uint32_t>(i % kEntries) : kNone;
+  }
+  return kNone;
+}
+
 std::uint32_t RuleTable::entry_of(std::uintptr_t code, bool make) noexcept {
   for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
     Entry& entry = entries_[i % kEntries];

@@ -46,10 +46,24 @@ class PackedRule {
 
   constexpr std::uint64_t bits() const noexcept { return bits_; }
   constexpr std::uint16_t generation() const noexcept { return static_cast<std::uint16_t>(bits_ >> 48); }
+  constexpr RuleKind kind() const noexcept { return static_cast<RuleKind>(bits_ & 15); }
+  /// Whether a rule is stored here, under this generation.
+  constexpr bool holds_in(std::uint16_t now) const noexcept {
+    return generation() == now && kind() != RuleKind::kUnset;
+  }
+  /// kFromSp or kFromFrame, as nearly all are.
+  constexpr bool is_plain() const noexcept { return (bits_ & 15) - 1 <= 1; }
+  constexpr bool saves_frame() const noexcept { return (bits_ >> 4 & 1) != 0; }
+  /// Offsets as what is added to an address.
+  constexpr std::uintptr_t cfa_offset() const noexcept {
+    return static_cast<std::uintptr_t>(static_cast<std::int64_t>(bits_ << 36) >> 41) * 8;
+  }
+  constexpr std::uintptr_t frame_offset() const noexcept {
+    return static_cast<std::uintptr_t>(static_cast<std::int64_t>(bits_ << 16) >> 44) * 8;
+  }
   constexpr Rule rule() const noexcept {
-    return {static_cast<RuleKind>(bits_ & 15), (bits_ >> 4 & 1) != 0,
-            static_cast<std::int32_t>(static_cast<std::int64_t>(bits_ << 36) >> 41) * 8,
-            static_cast<std::int32_t>(static_cast<std::int64_t>(bits_ << 16) >> 44) * 8};
+    return {kind(), saves_frame(), static_cast<std::int32_t>(cfa_offset()),
+            static_cast<std::int32_t>(frame_offset())};
   }
 
  private:
@@ -75,19 +89,16 @@ class RuleTable {
   /// \param code  an address within the instruction in question: for a return address, the byte before
   /// \return the entry's number, which never changes; kNone if no rule of the current generation is known
   /// \context hot
-  std::uint32_t find(std::uintptr_t code, std::uint16_t generation, Rule* out) const noexcept {
-    for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
-      const Entry& entry = entries_[i % kEntries];
-      const std::uintptr_t present = entry.code.load(std::memory_order_acquire);
-      if (MALLARD_LIKELY(present == code)) {
-        const PackedRule packed(entry.rule.load(std::memory_order_acquire));
-        *out = packed.rule();
-        const bool known = packed.generation() == generation && out->kind != RuleKind::kUnset;
-        return MALLARD_LIKELY(known) ? static_cast<std::uint32_t>(i % kEntries) : kNone;
-      }
-      if (present == 0) return kNone;
-    }
-    return kNone;
+  std::uint32_t find(std::uintptr_t code, std::uint16_t generation, PackedRule* out) const noexcept;
+
+  /// What stands at the first of the places where the rule of an address may be, for callers in a hurry.
+  /// \return a rule of any generation; kUnset: find() knows \context hot
+  PackedRule find_at_once(std::uintptr_t code, std::uint32_t* number) const noexcept {
+    const std::size_t slot = slot_of(code);
+    const Entry& entry = entries_[slot];
+    *number = static_cast<std::uint32_t>(slot);
+    if (MALLARD_UNLIKELY(entry.code.load(std::memory_order_acquire) != code)) return PackedRule();
+    return PackedRule(entry.rule.load(std::memory_order_acquire));
   }
 
   /// \return the entry's number; kNone if there is no room near the address's place \context hot (slow path)

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "base/attributes.hpp"
+#include "base/threads.hpp"
 #include "record/size_ranges.hpp"
 
 namespace mallard::record {
@@ -70,14 +71,43 @@ inline AtomicWord* first_word(std::uintptr_t block) noexcept {
   AtomicWord* table = g_windows[index].levels[0].load(std::memory_order_acquire);
   return MALLARD_LIKELY(table != nullptr) ? &table[granule_of(block)] : nullptr;
 }
+/// Takes a word that no block has. Threads that book neighbours may want the same one; in a process of one
+/// thread only a signal handler can, and cannot interrupt an instruction: it need not lock the bus.
+/// \return false if it is not free
+inline bool take_word(AtomicWord& word, Word mine) noexcept {
+  Word free = 0;
+  if (MALLARD_LIKELY(single_threaded())) {
+    bool taken;
+    __asm__ volatile("cmpxchgl %[mine], %[word]"
+                     : "=@ccz"(taken), [word] "+m"(word), "+a"(free)
+                     : [mine] "r"(mine)
+                     : "memory");
+    return taken;
+  }
+  return word.compare_exchange_strong(free, mine, std::memory_order_release, std::memory_order_relaxed);
+}
 Put put_further(std::uintptr_t block, Word mine, ShadowBlock* replaced) noexcept;
 bool take_further(std::uintptr_t block, ShadowBlock* taken) noexcept;
 bool put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) noexcept;
 
 }  // namespace shadow
 
-/// Fetches what booking the block will need, while its stack is captured. \context hot
-inline void shadow_expect(std::uintptr_t block) noexcept { __builtin_prefetch(shadow::first_word(block), 1); }
+/// Fetches what booking the block will need, while its stack is captured. \return it, for shadow_put_at()
+/// \context hot
+inline shadow::AtomicWord* shadow_expect(std::uintptr_t block) noexcept {
+  shadow::AtomicWord* word = shadow::first_word(block);
+  __builtin_prefetch(word, 1);
+  return word;
+}
+
+/// The plain case of shadow_put(): nothing was done if it is false. \context hot
+inline bool shadow_put_at(shadow::AtomicWord* word, std::uintptr_t block, std::uint32_t cell,
+                          std::uint64_t remainder, unsigned bits) noexcept {
+  using namespace shadow;
+  if (MALLARD_UNLIKELY(bits > kLowBits || !word || block & 7)) return false;
+  return MALLARD_LIKELY(word->load(std::memory_order_relaxed) == 0) &&
+         take_word(*word, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell);
+}
 
 /// \param remainder  of its size, shorter than `bits`
 /// \context hot: lock-free; rarely maps memory
@@ -86,14 +116,7 @@ inline Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t re
   using namespace shadow;
   if (MALLARD_UNLIKELY(bits > kLowBits) && !put_high(block, remainder >> kLowBits, bits - kLowBits))
     return Put::kNoMemory;
-  const Word mine = (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell;
-  Word free = 0;
-  AtomicWord* word = first_word(block);
-  if (MALLARD_LIKELY(word && !(block & 7) && word->load(std::memory_order_relaxed) == 0) &&
-      MALLARD_LIKELY(
-          word->compare_exchange_strong(free, mine, std::memory_order_release, std::memory_order_relaxed)))
-    return Put::kNew;
-  return put_further(block, mine, replaced);
+  return put_further(block, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell, replaced);
 }
 
 /// \return false if there is no block at that address \context hot

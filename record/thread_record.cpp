@@ -8,7 +8,6 @@
 namespace mallard::record {
 namespace {
 
-constexpr std::size_t kRecordBytes = align_up(sizeof(ThreadRecord), 64);
 constexpr std::size_t kStepBytes = 1024 * 1024;
 
 constinit char* g_records = nullptr;
@@ -135,7 +134,7 @@ constinit std::atomic<std::uint32_t> g_exact_epoch{0};
 
 bool thread_records_init() noexcept {
   if (g_records) return true;
-  g_stride = kRecordBytes + align_up(stack_memory_bytes(), 64);
+  g_stride = sizeof(ThreadRecord) + align_up(stack_memory_bytes(), 64);
   g_records = static_cast<char*>(os::reserve(align_up(all_bytes(), kPageBytes)));
   return g_records != nullptr;
 }
@@ -163,16 +162,13 @@ ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
   return record;
 }
 
-StackMemory* stack_memory_of(ThreadRecord* record) noexcept {
-  return reinterpret_cast<StackMemory*>(reinterpret_cast<char*>(record) + kRecordBytes);
-}
-
 MALLARD_NOINLINE CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t cell) noexcept {
   CountEntry& entry = record.counts[cell % kCountEntries];
   LockGuard guard(record.lock);
   move_out(entry, is_current(record));
   entry.site = cell_at(cell).site;
   entry.range = cell_at(cell).range;
+  entry.range_begins = range_begin(entry.range);
   entry.cell.store(cell, std::memory_order_relaxed);
   return entry;
 }

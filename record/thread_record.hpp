@@ -28,12 +28,20 @@ inline constexpr std::int64_t kMostUnseenBytes = 64 * 1024;
 
 using OwnCount = std::atomic<std::uint64_t>;  ///< one writer
 
+/// Adds to a count that the calling thread alone writes: in one instruction, so that nothing is lost to a
+/// signal handler that counts, too.
+template <typename T>
+inline void add_own(std::atomic<T>& own, T value) noexcept {
+  __asm__("addq %[value], %[own]" : [own] "+m"(own) : [value] "er"(value) : "cc");
+}
+
 struct alignas(64) CountEntry {
   std::atomic<std::uint32_t> version;  ///< odd while the entry moves
   std::atomic<std::uint32_t> cell;     ///< 0 = empty
   std::uint32_t site;                  ///< the cell's, for the owner
   RangeId range;
   OwnCount allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count;
+  std::uint64_t range_begins;  ///< range_begin(range)
 };
 static_assert(sizeof(CountEntry) == 64);
 
@@ -45,7 +53,7 @@ struct SiteEntry {
 };
 static_assert(sizeof(SiteEntry) == 32);
 
-struct ThreadRecord {
+struct alignas(64) ThreadRecord {
   std::atomic<std::uintptr_t> owner;       ///< address of its mallard_thread, and a claim; 0 = nobody's
   std::atomic<std::uint32_t> epoch;        ///< of the counts
   Lock lock;                               ///< held while entries move
@@ -68,7 +76,10 @@ void thread_records_release() noexcept;
 /// The calling thread's record, with counts of this epoch. \return nullptr if there is no room for one more
 /// \context hot (slow path)
 ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept;
-StackMemory* stack_memory_of(ThreadRecord* record) noexcept;
+/// Lies behind the record.
+inline StackMemory* stack_memory_of(ThreadRecord* record) noexcept {
+  return reinterpret_cast<StackMemory*>(record + 1);
+}
 
 /// The entry of a cell or site; another one's makes room. \context hot: the owner
 CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t cell) noexcept;

@@ -19,6 +19,8 @@ struct mallard_dl_find_object {
 extern "C" __attribute__((weak)) int mallard_find_object(void*, mallard_dl_find_object*) noexcept
     __asm__("_dl_find_object");
 
+extern "C" [[gnu::weak]] void* __libc_stack_end;  // glibc's loader: where the first thread's stack began
+
 namespace mallard::record {
 namespace {
 
@@ -110,7 +112,9 @@ MALLARD_COLD std::uintptr_t search_own_stack(std::uintptr_t sp) noexcept {
   if (!maps.run()) return 0;
   // Of other threads, libc keeps the thread's descriptor at the top of its stack, whoever allocated it.
   const std::uintptr_t descriptor = address_of(__builtin_thread_pointer());
-  if (maps.main_stack()) {
+  // Where another program runs this one, as valgrind does, no mapping of the first thread's stack has a name.
+  const std::uintptr_t first = &__libc_stack_end ? address_of(__libc_stack_end) : 0;
+  if (maps.main_stack() || (maps.start() < first && first < maps.end())) {
     t_own_stack = {maps.start() - kGrowth, maps.end(), t_own_stack.searches};
   } else if (sp < descriptor && descriptor < maps.end()) {
     t_own_stack = {maps.start(), descriptor, kMaxSearches};  // fixed for the thread's life
