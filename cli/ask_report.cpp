@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -38,9 +39,29 @@ std::string glob_pattern(const std::string& report, int own_pid) {
   return pattern + ".json";
 }
 
+/// Whether it is none of the process's files: in a directory where everybody may write, somebody else may
+/// have put one of that name, or a FIFO that would hold us up.
+bool is_foreign(const std::string& path, const std::vector<std::string>& users) {
+  struct stat facts {
+  }, above{};
+  if (lstat(path.c_str(), &facts) != 0 || !S_ISREG(facts.st_mode)) return true;
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  if (stat(directory.c_str(), &above) != 0 || !(above.st_mode & S_IWOTH)) return false;
+  return facts.st_uid != 0 && facts.st_uid != geteuid() &&
+         std::find(users.begin(), users.end(), std::to_string(facts.st_uid)) == users.end();
+}
+
+/// 0 where there is none
+std::int64_t pid_of(const nlohmann::json& report) {
+  const auto process = report.find("process");
+  if (process == report.end() || !process->is_object()) return 0;
+  const auto pid = process->find("pid");
+  return pid != process->end() && pid->is_number_integer() ? pid->get<std::int64_t>() : 0;
+}
+
 }  // namespace
 
-ReportWatch::ReportWatch(const Target& t) : target_(t) {
+ReportWatch::ReportWatch(const Target& t) : target_(t), users_(status_words(t.pid, "Uid")) {
   const ProcessOptions& options = t.options;
   const std::string file = options.report.substr(options.report.rfind('/') + 1);
   for (const std::string& path : {options.report, options.temporary_directory + "/" + file, "/tmp/" + file})
@@ -83,6 +104,7 @@ bool ReportWatch::find_new(NewReport* out) const {
     const auto old = before_.find(path);
     if (old != before_.end() && old->second == inode) continue;
     std::string text;
+    if (is_foreign(path, users_)) continue;
     if (!read_whole(path, &text)) {
       if (errno != EACCES) continue;
       throw Error(kUnreadable,
@@ -91,7 +113,7 @@ bool ReportWatch::find_new(NewReport* out) const {
     }
     if (!text.ends_with("}\n")) continue;  // it is being written
     nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object() || json.value("/process/pid"_json_pointer, 0) != target_.own_pid) continue;
+    if (!json.is_object() || pid_of(json) != target_.own_pid) continue;
     *out = {path, std::move(text), std::move(json)};
     return true;
   }

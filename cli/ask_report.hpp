@@ -36,6 +36,7 @@ class ReportWatch {
   const Target& target_;
   std::vector<std::string>
       patterns_;  ///< for glob: where its JSON reports may appear, as this command sees them
+  std::vector<std::string> users_;  ///< of the process: real, effective, ...
   Seen before_;
 };
 

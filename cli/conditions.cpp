@@ -239,6 +239,10 @@ std::vector<Condition> parse_conditions(const std::string& text, bool of_two) {
   return out;
 }
 
+std::string is_given(const std::string& conditions) {
+  return conditions.empty() ? "no condition is given, such as leak or holes>100M" : std::string();
+}
+
 Judgement judge(const Condition& c, const ReportFile& r) {
   if (c.kind == Kind::kAnyVerdict || c.kind == Kind::kVerdict) return judge_verdict(c, r);
   const double bound = c.is_percentage ? r.rss_bytes * c.bound / 100 : c.bound;

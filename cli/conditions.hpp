@@ -38,6 +38,9 @@ struct Judgement {
 /// \throws Error (kUsage) that names the condition and what is expected
 std::vector<Condition> parse_conditions(const std::string& text, bool of_two);
 
+/// For CLI11: an empty word is most often a variable that a script forgot to set, and would check nothing.
+std::string is_given(const std::string& conditions);
+
 /// A figure that is an estimate counts with the low end of its 95 % interval.
 Judgement judge(const Condition& condition, const ReportFile& report);
 /// Growth must also be more than chance alone would show; what asks for no growth is asked of `after`.

@@ -12,6 +12,7 @@
 #include "cli/file.hpp"
 #include "cli/profile.hpp"
 #include "cli/report_html.hpp"
+#include "cli/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -61,10 +62,11 @@ void add_dump(CLI::App& app, Run* run) {
   command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
       ->type_name("FILE");
   command->add_option("--timeout", request->timeout_seconds, "How long to wait for the report, in seconds")
-      ->check(CLI::PositiveNumber)
+      ->check(is_wait, "POSITIVE")
       ->capture_default_str();
   command
       ->add_option("--fail-on", request->fail_on, "End with status 1 if the report shows any of CONDITIONS")
+      ->check(is_given, "")
       ->type_name("CONDITIONS");
   command->footer(
       std::string(

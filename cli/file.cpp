@@ -54,7 +54,7 @@ std::string File::read(std::uint64_t offset, std::size_t bytes) const {
 
 bool read_whole(const std::string& path, std::string* out) {
   out->clear();
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return false;
   char buffer[65536];
   ssize_t r;

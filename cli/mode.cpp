@@ -7,6 +7,7 @@
 #include "base/options.hpp"
 #include "cli/commands.hpp"
 #include "cli/control_channel.hpp"
+#include "cli/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -55,7 +56,7 @@ void add_mode(CLI::App& app, Run* run) {
       ->check(is_mode, "");
   command->add_flag("--json", request->json, "Print the answer as JSON");
   command->add_option("--timeout", request->timeout_seconds, "How long to wait for the answer, in seconds")
-      ->check(CLI::PositiveNumber)
+      ->check(is_wait, "POSITIVE")
       ->capture_default_str();
   command->footer(
       "Blocks that were allocated before a mode began are not in its books.\n\n"

@@ -7,6 +7,7 @@
 #include "cli/commands.hpp"
 #include "cli/control_channel.hpp"
 #include "cli/units.hpp"
+#include "cli/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -55,7 +56,7 @@ void add_purge(CLI::App& app, Run* run) {
       ->check(is_process_id, "POSITIVE");
   command->add_flag("--json", request->json, "Print the answer as JSON");
   command->add_option("--timeout", request->timeout_seconds, "How long to wait for the answer, in seconds")
-      ->check(CLI::PositiveNumber)
+      ->check(is_wait, "POSITIVE")
       ->capture_default_str();
   command->footer(
       "It may hold the program up: glibc's malloc_trim keeps the arenas locked, up to seconds on large "

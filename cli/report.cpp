@@ -200,6 +200,7 @@ void add_report(CLI::App& app, Run* run) {
       ->capture_default_str();
   command
       ->add_option("--fail-on", options->fail_on, "End with status 1 if the report shows any of CONDITIONS")
+      ->check(is_given, "")
       ->type_name("CONDITIONS");
   command->footer(
       std::string(

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/options.hpp"
+#include "base/started.hpp"
 #include "cli/commands.hpp"
 #include "cli/inspect.hpp"
 
@@ -123,13 +124,15 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
   const std::string file = command_file(command.front());
   if (access(file.c_str(), X_OK) != 0)
     throw Error(kUnreadable, fmt::format("'{}' cannot be run: {}", file, std::strerror(errno)));
-  if (!announce(file, effective(settings, "ALLOC_EMBEDDED") == "redirect") && effective(settings, "ALLOC_STRICT") == "1") {
+  if (!announce(file, effective(settings, "ALLOC_EMBEDDED") == "redirect") &&
+      effective(settings, "ALLOC_STRICT") == "1") {
     fmt::print(stderr, "mallard: error: '{}' is not started, because of --strict\n", command.front());
     return ExitStatus{kRefused};
   }
   for (const Setting& s : settings)
     if (!s.value.empty()) setenv(s.variable, s.value.c_str(), 1);
   if (effective(settings, "ALLOC_CONTROL").empty()) setenv("ALLOC_CONTROL", "1", 1);
+  setenv(kStartedVariable, std::to_string(getpid()).c_str(), 1);
   make_room_for_tls(effective(settings, "ALLOC_BACKEND"));
   set_preload(library);
   std::vector<char*> arguments;

@@ -2,6 +2,7 @@
 #include "cli/terminal.hpp"
 
 #include <langinfo.h>
+#include <poll.h>
 #include <unistd.h>
 #include <clocale>
 #include <csignal>
@@ -26,6 +27,12 @@ void end_on(int signal) {
   struct sigaction action {};
   action.sa_handler = [](int number) { g_signal = number; };
   sigaction(signal, &action, nullptr);
+}
+
+/// Whoever reads a terminal that is gone gets nothing, at once, for ever.
+bool is_hung_up() {
+  pollfd input{STDIN_FILENO, 0, 0};
+  return poll(&input, 1, 0) == 1 && (input.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 }  // namespace
@@ -88,6 +95,7 @@ KeyPress Terminal::key(int milliseconds) {
   const int c = wgetch(stdscr);
   switch (c) {
     case ERR:
+      if (is_hung_up()) g_signal = SIGHUP;  // only a session's leader is told
       return {};
     case KEY_UP:
       return {Key::kUp, 0};

@@ -11,6 +11,7 @@
 #include "cli/commands.hpp"
 #include "cli/target.hpp"
 #include "cli/top_session.hpp"
+#include "cli/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -45,6 +46,7 @@ void add_top(CLI::App& app, Run* run) {
       ->check(CLI::Range(0, 1'000'000'000));
   command->add_option("-d,--delay", request.delay_seconds, "Time between two readings, in seconds")
       ->check(CLI::Range(0.1, 86400.0))
+      ->check(is_wait, "")
       ->capture_default_str();
   command->add_option("--rows", request.rows, "Call sites that --batch prints; 0: all")
       ->check(CLI::Range(0, 1'000'000))

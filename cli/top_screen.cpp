@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kErrorWidth = 100;  ///< from this width on, rates have their errors
 constexpr std::size_t kFunctionColumns = 60;
+constexpr std::size_t kRoomForModules = 45;
 
 std::size_t columns_of(const std::string& text) {
   std::size_t columns = 0;
@@ -94,7 +95,10 @@ std::string column_names(const TopView& view, const TopModel& model, std::size_t
 
 std::string site_text(const TopView& view, std::uint32_t site, std::size_t width) {
   std::string text;
-  for (const std::string& function : view.stack(site)) {
+  for (std::string function : view.stack(site)) {
+    // Where there is little room, callers tell more than the names of modules; Enter shows those.
+    if (const auto module = function.rfind("  ["); width < kRoomForModules && module != function.npos)
+      function.resize(module);
     text += fmt::format("{}{}", text.empty() ? "" : " < ", shortened(function, kFunctionColumns));
     if (columns_of(text) >= width) break;
   }
@@ -142,6 +146,9 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
       !view.message.empty() ? view.message
       : model.books().sample_bytes == 0 || model.books().mode == Mode::kOff
           ? fmt::format("Nothing is recorded now, what stands here is old. To begin: mallard mode {} sample",
+                        view.pid)
+      : model.books().mode == Mode::kExact
+          ? fmt::format("Estimates, from the samples under the exact books; counted figures: mallard dump {}",
                         view.pid)
           : std::string());
   head.push_back(column_names(view, model, width));

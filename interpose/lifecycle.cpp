@@ -12,6 +12,7 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "base/started.hpp"
 #include "base/takeover.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/early.hpp"
@@ -65,6 +66,15 @@ std::size_t usable_size_with_boot_blocks(void* p) noexcept {
   return backends::boot_usable_size(p);
 }
 
+/// Not one of the children of what `mallard run` started: there may be hundreds. By hand, each is taken for
+/// the first.
+bool is_first_process() noexcept {
+  const char* started = find_variable(early_environment(), kStartedVariable);
+  FixedText<24> own;
+  own.add_unsigned(static_cast<unsigned>(getpid()));
+  return !started || view_of(started) == own.view();
+}
+
 void finish(backends::Backend& backend) noexcept {
   g_phase = Phase::kFinal;
   if (backends::boot_blocks() != 0) {  // from now on there can be no new ones
@@ -72,7 +82,8 @@ void finish(backends::Backend& backend) noexcept {
     backend.functions.usable_size = usable_size_with_boot_blocks;
   }
   install_final(backend);
-  if (backend.misaligns) say::misaligning_backend(view_of(backend.version));
+  if (backend.misaligns && (is_first_process() || options().verbose))
+    say::misaligning_backend(view_of(backend.version));
 }
 
 void finish_on_system() noexcept {

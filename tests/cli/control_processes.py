@@ -75,7 +75,8 @@ def mode_switches(t: Test) -> None:
 def control_wrong_use(t: Test) -> None:
     for command in ("mode", "purge"):
         for arguments, message in (([], "PID is required"), (["x"], "PID: 'x' is no process id"),
-                                   (["0"], "PID: '0' is no process id"), (["1", "--timeout", "0"], "--timeout: ")):
+                                   (["0"], "PID: '0' is no process id"), (["1", "--timeout", "0"], "--timeout: '0' is no number of seconds above 0"),
+                                   (["1", "--timeout", "nan"], "--timeout: 'nan' is no number of seconds above 0")):
             t.expect(t.run(command, *arguments), 2, error=f"mallard: error: {message}")
     t.expect(t.run("mode", "1", "fast"), 2,
              error="mallard: error: MODE: 'fast' is no mode: expected is sample, exact or off\n"

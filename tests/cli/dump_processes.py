@@ -205,6 +205,37 @@ def dump_does_not_wait_for_ever(t: Test) -> None:
 
 
 @test
+def dump_takes_no_report_of_others(t: Test) -> None:
+    """In a directory where everybody may write: what another user left there, and a FIFO."""
+    if os.geteuid() != 0:
+        raise Skip("needs root, for a file of somebody else")
+    shared = t.dir / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    pid = start(t, HOLDER, ALLOC_REPORT=str(shared / "r.%p.%n"), ALLOC_SIGNAL="SIGRTMIN+5")
+    out, err = t.dir / "dump.out", t.dir / "dump.err"  # a pipe that nobody reads yet would hold it up
+    with out.open("w") as to_out, err.open("w") as to_err:
+        command = subprocess.Popen([t.mallard, "dump", "--json", str(pid)], stdout=to_out, stderr=to_err)
+    until = time.monotonic() + 30
+    number = 0
+    while command.poll() is None and time.monotonic() < until:
+        number += 1
+        forged = shared / f"r.{pid}.0000.{number}.json"
+        staged = shared / "staged"
+        staged.write_text('{"process": {"pid": %d}, "forged": true}\n' % pid)
+        os.chown(staged, 65534, 65534)
+        staged.rename(forged)
+        os.mkfifo(shared / f"r.{pid}.000.{number}.json")
+        time.sleep(0.002)
+    if command.poll() is None:
+        command.kill()
+        raise Failure("it hangs")
+    stdout, stderr = out.read_text(), err.read_text()
+    if command.returncode != 0 or '"forged"' in stdout or '"schema_version"' not in stdout:
+        raise Failure(f"status {command.returncode}, {number} forged: {stdout[:200]} {stderr}")
+
+
+@test
 def dump_needs_permission(t: Test) -> None:
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         raise Skip("needs root and setpriv")

@@ -261,7 +261,8 @@ def report_is_read_by_pprof(t: Test) -> None:
 
 @test
 def report_used_wrongly(t: Test) -> None:
-    report = report_of(t, compile_cxx(t))
+    report, huge = report_of(t, compile_cxx(t)), t.dir / "huge.json"
+    huge.write_text('{"schema_version": 1e400}\n')
     for arguments, status, message in (
             (("--format", "xml", report), 2, "--format: xml not in {"),
             (("--by", "size", report), 2, "--by: size not in {"),
@@ -273,6 +274,8 @@ def report_used_wrongly(t: Test) -> None:
             ((t.dir,), 3, f"'{t.dir}' cannot be read: Is a directory"),
             ((report.with_suffix(".txt"),), 3, "is no JSON report: it breaks off or changes at byte 1"),
             ((report, "-o", t.dir / "no" / "out"), 3, f"'{t.dir}/no/out' cannot be written: No such file"),
+            ((huge,), 3, f"'{huge}' is no report: number overflow parsing '1e400'"),
+            ((report, "--fail-on", ""), 2, "--fail-on: no condition is given, such as leak or holes>100M"),
             ((report, "-o", "/dev/full"), 3, "'/dev/full' cannot be written: No space left on device")):
         done = t.run("report", *arguments)
         expect(done.status == status and done.stderr.startswith("mallard: error: ") and message in done.stderr,

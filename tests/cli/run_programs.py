@@ -84,6 +84,16 @@ def run_says_what_is_not_seen(t: Test) -> None:
 
 
 @test
+def run_marks_the_first_process(t: Test) -> None:
+    """What concerns the whole run is said there only: its children can tell that they are not it."""
+    done = t.run("run", "--", "sh", "-c", "echo $ALLOC_STARTED $$")
+    mark, pid = done.stdout.split()
+    expect(mark == pid, done)
+    if "misaligns" in (done := t.run("run", "--backend", "mimalloc2", "--", "sh", "-c", "ls >&2; ls >&2; :")).stderr:
+        expect(done.stderr.count("misaligns") == 1, done)
+
+
+@test
 def run_used_wrongly(t: Test) -> None:
     for arguments, status, message in (
             (("--",), 2, "COMMAND is required"),

@@ -106,7 +106,8 @@ def top_of_processes_that_cannot_be_read(t: Test) -> None:
     t.expect(t.run("top", "-b", str(plain)), 3,
              error=f"mallard: error: libmallard.so is not loaded in process {plain} ('holder')\n")
     for arguments, message in ((["x"], "PID: 'x' is no process id"), ([], "PID is required"),
-                               (["1", "-d", "0"], "--delay: "), (["1", "--sort", "size"], "--sort: "),
+                               (["1", "-d", "0"], "--delay: "),
+                               (["1", "-d", "nan"], "--delay: 'nan' is no number of seconds above 0"), (["1", "--sort", "size"], "--sort: "),
                                (["1", "--ledger", "often"], "--ledger: 'often' cannot be used: expected is 0, or a time")):
         t.expect(t.run("top", *arguments), 2, error=f"mallard: error: {message}")
     pid = start(t)
@@ -171,6 +172,33 @@ class Screen:
             text += piece.decode(errors="replace")
         os.close(self.fd)
         return text, os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@test
+def top_ends_with_its_terminal(t: Test) -> None:
+    """Also where no SIGHUP comes: it must not go on reading a terminal that is gone."""
+    ours, its = pty.openpty()
+    top = subprocess.Popen([t.mallard, "top", "-d", "600", str(start(t))], stdin=its, stdout=its, stderr=its,
+                           env=os.environ | {"TERM": "xterm"}, start_new_session=True)
+    os.close(its)
+    if not select.select([ours], [], [], 30)[0]:
+        raise Failure("it shows nothing")
+    os.read(ours, 1)
+    os.close(ours)
+    try:
+        status = top.wait(30)
+    except subprocess.TimeoutExpired:
+        top.kill()
+        raise Failure("it goes on without its terminal") from None
+    if status not in (-signal.SIGHUP, 3):
+        raise Failure(f"status {status}, expected that of SIGHUP")
+
+
+@test
+def top_says_what_it_reads_in_exact_mode(t: Test) -> None:
+    pid = start(t, ALLOC_MODE="exact")
+    t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0,
+             f"Estimates, from the samples under the exact books; counted figures: mallard dump {pid}")
 
 
 LEAVES_SCREEN = "\x1b[?1049l"
