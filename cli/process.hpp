@@ -38,8 +38,8 @@ struct ProcessOptions {
   int signal;          ///< 0 = none
   std::string report;  ///< ALLOC_REPORT
   std::string temporary_directory;
-  bool control;  ///< ALLOC_CONTROL
-  bool certain;  ///< read from the library's own memory
+  bool control;         ///< ALLOC_CONTROL
+  bool certain;         ///< read from the library's own memory
   std::string backend;  ///< ALLOC_BACKEND; empty = not known
 };
 

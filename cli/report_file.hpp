@@ -68,7 +68,8 @@ struct ReportFile {
 /// \throws Error (kUnreadable) that says what is wrong with the file
 ReportFile read_report(const std::string& path, nlohmann::json* document = nullptr);
 /// Likewise of its text. \param shown  the path that messages name
-ReportFile parse_report(const std::string& text, const std::string& shown, nlohmann::json* document = nullptr);
+ReportFile parse_report(const std::string& text, const std::string& shown,
+                        nlohmann::json* document = nullptr);
 
 /// How text names a module: its file's name; the executable goes by the name under which it was started.
 std::string module_name(const ReportFile& report, const std::string& module);

@@ -12,7 +12,6 @@
 namespace mallard::report {
 namespace {
 
-
 /// What may hold pages: all but the kernel's own.
 std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> regions) noexcept {
   Growing<AddressRange> ranges(arena);

@@ -189,9 +189,9 @@ struct OtherAllocator {
   std::string_view name;     ///< as the field calls it: "jemalloc"
   std::string_view version;  ///< empty = it does not say
   std::string_view recognised_by;
-  bool is_managed;      ///< the heap of a language's runtime
-  bool has_own_malloc;  ///< exports malloc as well
-  bool uses_brk;        ///< calls sbrk or brk
+  bool is_managed;                             ///< the heap of a language's runtime
+  bool has_own_malloc;                         ///< exports malloc as well
+  bool uses_brk;                               ///< calls sbrk or brk
   std::uint64_t resident_bytes, mapped_bytes;  ///< private anonymous memory that was seen to be mapped by it
   std::uint64_t brk_bytes;  ///< of resident_bytes: its by elimination, as the only one that calls sbrk
   OtherStatus status;
@@ -261,7 +261,7 @@ struct Snapshot {
   std::uint64_t own_bytes;       ///< mallard's own memory: books and this report
   Estimate fragmentation_ratio;  ///< heap resident / live requested and resident; value 0 = unknown
   std::uint64_t duration_ns;     ///< how long taking the snapshot took
-  Others other_allocators;      ///< in the process, beside the one that serves it
+  Others other_allocators;       ///< in the process, beside the one that serves it
   Probe probe;                   ///< made after the rest was read
   History history;               ///< against earlier reports of this process
   Verdict verdict;

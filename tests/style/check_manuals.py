@@ -76,7 +76,8 @@ def main() -> int:
     assert len(names) > 4, "mallard --help was not understood"
     helps = {name: output_of(mallard, name, "--help") for name in names}
     problems = (problems_of_manual(pages[0].read_text(), helps) +
-                problems_of_variables(pages[1].read_text(), (root / "base/options.def").read_text()) +
+                problems_of_variables(pages[1].read_text(), (root / "base/options.def").read_text() +
+                                      (root / "base/started.hpp").read_text()) +
                 problems_of_completions(mallard, helps) + problems_of_markup(pages))
     for problem in problems:
         print(f"error: {problem}")
