@@ -477,11 +477,12 @@ TEST_CASE("exact: a forked child has the books of all threads and goes on with i
   begin();
   Program program(7);
   std::atomic<bool> stop{false};
-  std::atomic<std::uint64_t> turns{0};
+  std::atomic<std::uint64_t> turns{0}, begun{0};
   std::vector<std::thread> threads;  // their counts move all the time, what they have live does not
   for (std::uintptr_t t = 0; t < 2; ++t)
     threads.emplace_back([&, t] {
       exact_alloc(pointer(0x73'0000'0000 + t * 64), 50, at(0));
+      ++begun;
       for (std::uintptr_t i = 0; !stop; ++i) {
         const std::uintptr_t address = 0x74'0000'0000 + t * 0x100'0000 + i % 1000 * 32;
         exact_alloc(pointer(address), i % 2000, at(2 + i % 30));
@@ -489,7 +490,7 @@ TEST_CASE("exact: a forked child has the books of all threads and goes on with i
         ++turns;
       }
     });
-  while (turns < 5000) std::this_thread::yield();
+  while (begun < 2 || turns < 5000) std::this_thread::yield();
   for (int i = 0; i < 50; ++i)
     exact_alloc(pointer(0x72'0000'0000 + static_cast<unsigned>(i) * 64), 50, at(1));
   int wrong = 0;
