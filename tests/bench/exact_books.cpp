@@ -14,20 +14,9 @@
 #include "record/exact.hpp"
 #include "record/incremental.hpp"
 #include "record/thread_state.hpp"
+#include "tests/unit/made_up_sites.hpp"
 
 using namespace mallard::record;
-
-constinit __thread ThreadState mallard_thread = {};
-
-namespace mallard::record {
-struct StackMemory {
-  std::uint64_t unused;
-};
-std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
-SiteId capture_site(const Caller& caller, StackMemory*) noexcept {
-  return SiteId{static_cast<std::uint32_t>(caller.pc)};
-}
-}  // namespace mallard::record
 
 namespace {
 

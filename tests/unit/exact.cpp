@@ -24,20 +24,9 @@
 #include "record/size_ranges.hpp"
 #include "record/thread_record.hpp"
 #include "tests/unit/catch.hpp"
+#include "tests/unit/made_up_sites.hpp"
 
 using namespace mallard::record;
-
-constinit __thread ThreadState mallard_thread = {};
-
-namespace mallard::record {
-struct StackMemory {
-  std::uint64_t unused;
-};
-std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
-SiteId capture_site(const Caller& caller, StackMemory*) noexcept {
-  return SiteId{static_cast<std::uint32_t>(caller.pc)};
-}
-}  // namespace mallard::record
 
 namespace {
 
