@@ -61,6 +61,7 @@ class JemallocCensus {
   std::uint64_t class_bytes_[kMaxClasses];
   unsigned classes_ = 0;
   bool holes_in_map_ = false;          ///< pages without an extent may be free ones, not books
+  bool lost_ = false;                  ///< since a race: pages without an extent may be the inside of one
   std::uintptr_t metadata_begin_ = 0;  ///< pages without an extent up to the sweep's position; 0 = none
 };
 
@@ -142,23 +143,26 @@ void JemallocCensus::take(const LeafElement& element, const Extent& extent) noex
 
 void JemallocCensus::sweep(AddressRange range) noexcept {
   g_copies.clear();
+  lost_ = false;
   std::uintptr_t done = range.begin;  // nothing before it is reported again
   for (std::uintptr_t at = range.begin; at < range.end;) {
     const auto leaf = load<std::uintptr_t>(g_root + at / kLeafSpan * sizeof at);
     const LeafElement element{leaf ? load<std::uint64_t>(leaf + at % kLeafSpan / kPageBytes * 8) : 0};
     Extent extent;
     if (!element.extent()) {
-      if (!metadata_begin_) metadata_begin_ = at;
+      if (!metadata_begin_ && !lost_) metadata_begin_ = at;
       at = leaf ? at + kPageBytes : align_up(at + 1, kLeafSpan);
       continue;
     }
     if (!read_extent(element.extent(), &extent) || extent.begin() > at || extent.bytes() == 0 ||
         at - extent.begin() >= extent.bytes() || extent.bytes() > range.end - extent.begin()) {
       ++result_.raced;  // it is being split or merged: its parts are in the map, if not here then further on
-      take_metadata(at);
+      lost_ = true;
+      metadata_begin_ = 0;  // an extent that we are about to meet may reach back over it
       at += kPageBytes;
       continue;
     }
+    lost_ = false;
     if (extent.begin() != at) ++result_.raced;  // it has grown together since we passed its beginning
     take_metadata(extent.begin());
     if (extent.begin() >= done) take(element, extent);
