@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/terminal.hpp"
 
+#include <fmt/format.h>
 #include <langinfo.h>
 #include <poll.h>
 #include <unistd.h>
@@ -9,7 +10,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cli/demangled.hpp"
 #include "cli/error.hpp"
+#include "cli/terminfo.hpp"
 
 // Last: its macros (timeout, erase, move ...) are short words.
 #define NCURSES_NOMACROS
@@ -21,23 +24,21 @@ namespace {
 constexpr int kEscape = 27;
 constexpr short kGrowingColour = 1, kShrinkingColour = 2;
 
-volatile sig_atomic_t g_signal = 0;
-
-void end_on(int signal) {
-  struct sigaction action {};
-  action.sa_handler = [](int number) { g_signal = number; };
-  sigaction(signal, &action, nullptr);
-}
-
 /// Whoever reads a terminal that is gone gets nothing, at once, for ever.
 bool is_hung_up() {
   pollfd input{STDIN_FILENO, 0, 0};
   return poll(&input, 1, 0) == 1 && (input.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
+/// Onto a screen that others may have written on.
+void paint_anew() {
+  clearok(curscr, TRUE);
+  wrefresh(stdscr);
+}
+
 }  // namespace
 
-int Terminal::ending_signal() { return g_signal; }
+int Terminal::ending_signal() { return TerminalSignals::ending(); }
 
 Terminal::Terminal() {
   if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
@@ -46,14 +47,24 @@ Terminal::Terminal() {
   if (!std::setlocale(LC_ALL, "") || std::strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
     std::setlocale(LC_ALL, "C.UTF-8");
   std::setlocale(LC_NUMERIC, "C");
-  screen_ = newterm(nullptr, stdout, stdin);
-  if (!screen_) {
-    const char* type = std::getenv("TERM");
-    throw Error(kUsage, std::string("the terminal '") + (type ? type : "") + "' is not known here",
+  const char* type = std::getenv("TERM");
+  if (!type || !*type)
+    throw Error(kUsage, "the environment does not say which terminal this is: TERM is not set",
                 "set TERM=xterm, or use --batch");
-  }
+  const TerminalKind kind = kind_of_terminal(type);
+  if (kind == TerminalKind::kNoScreen)
+    throw Error(
+        kUsage,
+        fmt::format("the terminal '{}' cannot show a screen: it prints line after line", printable(type)),
+        "use --batch, which does the same; or set TERM=xterm, if that is what it is");
+  termios before{};
+  tcgetattr(STDIN_FILENO, &before);
+  screen_ = kind == TerminalKind::kScreen ? newterm(nullptr, stdout, stdin) : nullptr;
+  if (!screen_)
+    throw Error(kUsage, fmt::format("the terminal '{}' is not known here", printable(type)),
+                "set TERM=xterm, or use --batch");
   set_term(static_cast<SCREEN*>(screen_));
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) end_on(signal);
+  signals_ = std::make_unique<TerminalSignals>(before, text_to_leave(getmaxy(stdscr) - 1));
   cbreak();
   noecho();
   curs_set(0);
@@ -93,9 +104,17 @@ void Terminal::show(const std::vector<Line>& lines) {
 KeyPress Terminal::key(int milliseconds) {
   wtimeout(stdscr, milliseconds);
   const int c = wgetch(stdscr);
+  if (TerminalSignals::asks_to_stop()) {
+    endwin();
+    TerminalSignals::stop();
+    paint_anew();
+  } else if (TerminalSignals::goes_on()) {  // it was SIGSTOP, which nobody sees coming
+    endwin();
+    paint_anew();
+  }
   switch (c) {
     case ERR:
-      if (is_hung_up()) g_signal = SIGHUP;  // only a session's leader is told
+      if (is_hung_up()) TerminalSignals::end_with(SIGHUP);  // only a session's leader is told
       return {};
     case KEY_UP:
       return {Key::kUp, 0};
@@ -124,7 +143,7 @@ KeyPress Terminal::key(int milliseconds) {
 
 std::string Terminal::ask(std::size_t row, const std::string& question) {
   std::string word;
-  while (g_signal == 0) {
+  while (ending_signal() == 0) {
     wmove(stdscr, static_cast<int>(row), 0);
     wclrtoeol(stdscr);
     waddstr(stdscr, (question + word + "_").c_str());

@@ -2,9 +2,11 @@
 // The terminal of mallard top: ncurses, put back as it was on every way out.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "cli/terminal_signals.hpp"
 #include "cli/top_screen.hpp"
 
 namespace mallard::cli {
@@ -36,6 +38,7 @@ class Terminal {
 
  private:
   void* screen_;
+  std::unique_ptr<TerminalSignals> signals_;
   bool coloured_;
 };
 

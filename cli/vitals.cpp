@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iterator>
 #include <sstream>
 #include <vector>
@@ -52,7 +53,8 @@ bool read_vitals(int pid, Vitals* out) {
   out->cpu_seconds = static_cast<double>(number(kUser) + number(kSystem)) / ticks;
   timespec up{};
   clock_gettime(CLOCK_BOOTTIME, &up);
-  out->age_seconds = static_cast<double>(up.tv_sec) - static_cast<double>(number(kStart)) / ticks;
+  const double now = static_cast<double>(up.tv_sec) + static_cast<double>(up.tv_nsec) / 1e9;
+  out->age_seconds = std::max(0.0, now - static_cast<double>(number(kStart)) / ticks);
   return true;
 }
 

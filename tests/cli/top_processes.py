@@ -2,20 +2,15 @@
 """`mallard top`: its figures against what the program does, its keys in a terminal, and every reason why not."""
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
-import termios
-import time
 
 from control import quiet_state, start
 from dump_processes import HOLDER
 from harness import Failure, Test, test
+from screen import LEAVES_SCREEN, Screen
 
 # Holds 32 MiB, gains 4 MiB/s that it keeps, and allocates and frees 40 MiB/s, all from functions of its own.
 WORKER = """
@@ -131,77 +126,11 @@ def top_ends_with_the_process(t: Test) -> None:
         raise Failure(f"status {top.returncode}: {stderr}")
 
 
-class Screen:
-    """mallard top in a terminal of its own."""
-
-    def __init__(self, t: Test, *arguments: str, columns: int = 80, lines: int = 24) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ |= {"TERM": "xterm", "LC_ALL": "C.UTF-8"}
-            os.execv(t.mallard, [str(t.mallard), "top", *arguments])
-        self.resize(columns, lines)
-
-    def resize(self, columns: int, lines: int) -> None:
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
-
-    def read_until(self, text: str, seconds: float = 30) -> str:
-        seen, until = "", time.monotonic() + seconds
-        while text not in seen:
-            if time.monotonic() > until:
-                raise Failure(f"{text!r} has not come; seen: {seen[-2000:]!r}")
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    seen += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:
-                    raise Failure(f"ended before {text!r}; seen: {seen[-2000:]!r}") from None
-        return seen
-
-    def press(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
-
-    def end(self) -> tuple[str, int]:
-        """What it writes until it ends, and its status."""
-        text = ""
-        while True:
-            try:
-                piece = os.read(self.fd, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            text += piece.decode(errors="replace")
-        os.close(self.fd)
-        return text, os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-@test
-def top_ends_with_its_terminal(t: Test) -> None:
-    """Also where no SIGHUP comes: it must not go on reading a terminal that is gone."""
-    ours, its = pty.openpty()
-    top = subprocess.Popen([t.mallard, "top", "-d", "600", str(start(t))], stdin=its, stdout=its, stderr=its,
-                           env=os.environ | {"TERM": "xterm"}, start_new_session=True)
-    os.close(its)
-    if not select.select([ours], [], [], 30)[0]:
-        raise Failure("it shows nothing")
-    os.read(ours, 1)
-    os.close(ours)
-    try:
-        status = top.wait(30)
-    except subprocess.TimeoutExpired:
-        top.kill()
-        raise Failure("it goes on without its terminal") from None
-    if status not in (-signal.SIGHUP, 3):
-        raise Failure(f"status {status}, expected that of SIGHUP")
-
-
 @test
 def top_says_what_it_reads_in_exact_mode(t: Test) -> None:
     pid = start(t, ALLOC_MODE="exact")
     t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0,
              f"Estimates, from the samples under the exact books; counted figures: mallard dump {pid}")
-
-
-LEAVES_SCREEN = "\x1b[?1049l"
 
 
 @test
@@ -228,18 +157,6 @@ def top_keys(t: Test) -> None:
     screen.resize(140, 50)
     screen.read_until("blocks/s")
     screen.press("q")
-    text, status = screen.end()
+    text, status, _ = screen.end()
     if status != 0 or LEAVES_SCREEN not in text:
         raise Failure(f"status {status}, at the end: {text[-200:]!r}")
-
-
-@test
-def top_puts_the_terminal_back(t: Test) -> None:
-    pid = start(t)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        screen = Screen(t, str(pid))
-        screen.read_until("Resident")
-        os.kill(screen.pid, number)
-        text, status = screen.end()
-        if status != -number or LEAVES_SCREEN not in text:
-            raise Failure(f"{number.name}: status {status}, at the end: {text[-200:]!r}")

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What signals do to a terminal that mallard top has taken over: it is put back before the command dies or
+// stops, whatever the signal, also if the command hangs or crashes just then.
+#pragma once
+
+#include <termios.h>
+
+#include <string>
+
+namespace mallard::cli {
+
+class TerminalSignals {
+ public:
+  /// Takes over after ncurses has: of the signals that would end or stop the command, those that are not
+  /// ignored.
+  /// \param before  the terminal's settings before ncurses changed them
+  /// \param leave   what it has to be sent to leave the screen
+  TerminalSignals(const termios& before, const std::string& leave);
+  /// Puts the former actions back.
+  ~TerminalSignals();
+  TerminalSignals(const TerminalSignals&) = delete;
+  TerminalSignals& operator=(const TerminalSignals&) = delete;
+
+  /// A signal that asks the command to end (the keyboard's, SIGTERM, SIGHUP); 0 = none has come. A second one
+  /// ends it at once.
+  static int ending();
+  static void end_with(int signal);  ///< as if it had come
+  /// Whether SIGTSTP has come since the last call.
+  static bool asks_to_stop();
+  /// Stops the command, as SIGTSTP does; the caller has put the terminal back. \return when it goes on
+  static void stop();
+  /// Whether the command was stopped and goes on, since the last call.
+  static bool goes_on();
+};
+
+}  // namespace mallard::cli
