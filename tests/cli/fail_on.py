@@ -76,6 +76,17 @@ def fail_on_used_wrongly(t: Test) -> None:
 
 
 @test
+def fail_on_says_a_finding_once(t: Test) -> None:
+    for conditions, findings in (
+            ("any,any", [("the verdict is", "any")]), ("any,leak,any", [("the verdict is", "any,leak")]),
+            ("rss>1K,rss>1024,any", [("rss is", "rss>1K,rss>1024"), ("the verdict is", "any")])):
+        said = judged(t, conditions, 1, lambda r: r["verdict"].update(cause="leak"))
+        expect(len(said) == len(findings) and all(
+            line.startswith(f"mallard: finding: {start} ") and line.endswith(f" (--fail-on '{met}')")
+            for line, (start, met) in zip(said, findings)), (conditions, said))
+
+
+@test
 def fail_on_bounds(t: Test) -> None:
     """A bound is exceeded, not reached; estimates count with their low end."""
     def line(cause: str, value: int, low: int) -> Callable[[Any], None]:
