@@ -13,11 +13,15 @@ constexpr Names kMimallocCalls = {"mi_malloc",         "mi_zalloc",      "mi_cal
 constexpr Names kMimallocMessages = {"mimalloc:~error:~", "mimalloc:~warning:~"};
 constexpr Names kMimallocLibraries = {"libmimalloc"};
 
+constexpr Names kMimallocMappers = {"mi_*", "_mi_*", "unix_mmap*"};
+
 constexpr Names kJemallocSymbols = {"je_malloc", "_rjem_malloc", "je_mallocx", "_rjem_mallocx",
-                                    "mallocx",   "je_arena_*",   "_rjem_je_*"};
+                                    // Private names keep "je_" behind a prefix that the build may choose.
+                                    "*je_arena_*", "mallocx"};
 constexpr Names kJemallocCalls = {"je_malloc", "je_calloc", "je_realloc", "je_mallocx", "mallocx", "rallocx"};
 constexpr Names kJemallocMessages = {"<jemalloc>:~", "Malformed~conf~string"};
 constexpr Names kJemallocLibraries = {"libjemalloc"};
+constexpr Names kJemallocMappers = {"*je_*", "*pages_map*"};
 
 constexpr Names kTcmallocSymbols = {"tc_malloc", "TCMallocInternalMalloc", "_ZN8tcmalloc*",
                                     "_ZN22TCMallocImplementation*"};
@@ -87,9 +91,25 @@ constexpr Names kV8Mappings = {"v8"};
 constexpr Names kGoMappings = {"Go:"};
 
 constexpr KnownAllocator kTable[] = {
-    {"mimalloc", kMimallocSymbols, kMimallocCalls, kMimallocMessages, kMimallocLibraries, kMimallocMappings},
+    {"mimalloc",
+     kMimallocSymbols,
+     kMimallocCalls,
+     kMimallocMessages,
+     kMimallocLibraries,
+     kMimallocMappings,
+     false,
+     {},
+     kMimallocMappers},
     {"mozjemalloc", kMozillaSymbols, kMozillaCalls, {}, {}},
-    {"jemalloc", kJemallocSymbols, kJemallocCalls, kJemallocMessages, kJemallocLibraries, kJemallocMappings},
+    {"jemalloc",
+     kJemallocSymbols,
+     kJemallocCalls,
+     kJemallocMessages,
+     kJemallocLibraries,
+     kJemallocMappings,
+     false,
+     {},
+     kJemallocMappers},
     {"tcmalloc", kTcmallocSymbols, kTcmallocCalls, kTcmallocMessages, kTcmallocLibraries, kTcmallocMappings},
     {"snmalloc", kSnmallocSymbols, kSnmallocCalls, {}, kSnmallocLibraries},
     {"rpmalloc", kRpmallocSymbols, kRpmallocCalls, {}, kRpmallocLibraries},

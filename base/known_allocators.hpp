@@ -12,7 +12,7 @@ namespace mallard {
 
 struct KnownAllocator {
   std::string_view name;
-  /// Defined by whoever carries it; "x*" = any name that begins with x.
+  /// Defined by whoever carries it, see matches(); those that only it has come before those of is_shared().
   std::span<const std::string_view> symbols;
   /// Functions that give out memory without going through malloc.
   std::span<const std::string_view> calls;
@@ -26,6 +26,8 @@ struct KnownAllocator {
   bool is_managed = false;
   /// Of a managed heap: what does show its objects.
   std::string_view advice = {};
+  /// Functions of it that map memory: they tell it from another one in the same object.
+  std::span<const std::string_view> mappers = {};
 };
 
 inline constexpr std::size_t kMaxKnownAllocators = 32;
@@ -39,10 +41,19 @@ const KnownAllocator* allocator_of_mapping(std::string_view path) noexcept;
 /// ~ stands for a blank and ^ for a slash in messages: so no reader of this table is taken for a carrier.
 constexpr char meant_by(char c) noexcept { return c == '~' ? ' ' : c == '^' ? '/' : c; }
 
-/// True if `symbol` is meant by `pattern`, which may end in '*'.
+/// True if `symbol` is meant by `pattern`: "x" is x itself, "x*" begins with it, "*x*" has it in it.
 constexpr bool matches(std::string_view pattern, std::string_view symbol) noexcept {
-  if (pattern.ends_with('*')) return symbol.starts_with(part_of(pattern, 0, pattern.size() - 1));
-  return pattern == symbol;
+  if (!pattern.ends_with('*')) return pattern == symbol;
+  pattern.remove_suffix(1);
+  if (!pattern.starts_with('*')) return symbol.starts_with(pattern);
+  pattern.remove_prefix(1);
+  return symbol.find(pattern) != symbol.npos;
+}
+
+/// Names that several allocators offer, for programs written for another one: where an object has one of its
+/// own, these tell of no second.
+constexpr bool is_shared(std::string_view pattern) noexcept {
+  return pattern == "mallocx" || pattern == "xxmalloc";
 }
 
 }  // namespace mallard

@@ -64,6 +64,8 @@ std::vector<Carried> carried_by(const ElfFile& file) {
       c.version = version.view();
     found.push_back(c);
   }
+  if (std::any_of(found.begin(), found.end(), [](const Carried& c) { return !is_shared(c.evidence); }))
+    std::erase_if(found, [](const Carried& c) { return is_shared(c.evidence); });
   return found;
 }
 

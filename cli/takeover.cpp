@@ -20,9 +20,10 @@ bool is_about_the_inside(const Finding& f) {
 }  // namespace
 
 void add_takeover(const std::string& path, bool is_asked, std::vector<Finding>* findings) {
-  // Where mallard is not even loaded, there is nothing to foretell.
+  // Where mallard is not even loaded, there is nothing to foretell, nor of a library: only what is in the
+  // executable can be taken over.
   const bool is_lost = std::any_of(findings->begin(), findings->end(), [](const Finding& f) {
-    return f.severity == Severity::kAll && f.id != "own_malloc";
+    return (f.severity == Severity::kAll && f.id != "own_malloc") || f.id == "library";
   });
   const int fd = is_lost ? -1 : open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;

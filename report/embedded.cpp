@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include <algorithm>
+
 #include "base/allocator_version.hpp"
 
 namespace mallard::report {
@@ -11,31 +13,26 @@ namespace {
 constexpr std::size_t kSymbolsAtOnce = 2048, kBytesAtOnce = 256 * 1024, kOverlap = 128;
 constexpr std::uint64_t kMostNames = 64u << 20, kMostText = 256u << 20;
 
-/// Sees every allocator's messages wherever they stand, and the version of the one that was found.
+/// Sees every allocator's messages wherever they stand, and the versions that they tell.
 class TextSearch {
  public:
-  explicit TextSearch(const Inside& inside) noexcept : inside_(inside) {}
-
   void look(std::string_view text) noexcept {
     const auto all = known_allocators();
     for (std::size_t a = 0; a < all.size(); ++a) {
-      for (std::size_t m = 0; !inside_.allocator && m < all[a].messages.size(); ++m)
+      for (std::size_t m = 0; m < all[a].messages.size(); ++m)
         if (!(met_[a] >> m & 1) && contains(text, all[a].messages[m])) met_[a] |= 1u << m;
-      const bool may_be_it = inside_.allocator ? inside_.allocator == &all[a] : !all[a].messages.empty();
-      if (version.size() == 0 && may_be_it && version_in_text(all[a], text, version)) version_of_ = &all[a];
+      if (versions_[a].size() == 0) version_in_text(all[a], text, versions_[a]);
     }
   }
 
-  const KnownAllocator* found() const noexcept {
-    const auto all = known_allocators();
-    for (std::size_t a = 0; a < all.size(); ++a)
-      if (!all[a].messages.empty() && met_[a] == (1u << all[a].messages.size()) - 1) return &all[a];
-    return nullptr;
+  bool has_all_messages_of(std::size_t a) const noexcept {
+    const auto& messages = known_allocators()[a].messages;
+    return !messages.empty() && met_[a] == (1u << messages.size()) - 1;
   }
 
-  bool has_version_of(const KnownAllocator* a) const noexcept { return a && version_of_ == a; }
-
-  FixedText<sizeof(Inside::version)> version;
+  std::string_view version_of(const KnownAllocator& a) const noexcept {
+    return versions_[&a - known_allocators().data()].view();
+  }
 
  private:
   static bool contains(std::string_view text, std::string_view message) noexcept {
@@ -45,15 +42,14 @@ class TextSearch {
     return memmem(text.data(), text.size(), plain, message.size()) != nullptr;
   }
 
-  const Inside& inside_;
-  const KnownAllocator* version_of_ = nullptr;
   std::uint32_t met_[kMaxKnownAllocators] = {};
+  FixedText<sizeof(CarriedAllocator::version)> versions_[kMaxKnownAllocators];
 };
 
 /// One look into one file.
 class Look {
  public:
-  explicit Look(const Module& module) noexcept : module_(module) {}
+  explicit Look(const Module& module) noexcept : module_(module) { memset(first_, kNone, sizeof first_); }
 
   void run(Inside* out) noexcept {
     out_ = out;
@@ -64,10 +60,14 @@ class Look {
     sections_ = read_sections(image_, header, arena_);
     read_flags();
     for (const std::uint32_t type : {SHT_SYMTAB, SHT_DYNSYM}) read_symbols(type);
+    keep_found();
     // Texts are long to read, and only who maps memory can be an allocator.
-    if (!out->allocator && (has_symbols_ || !maps_)) return;
-    if (out->allocator && out->version[0] != '\0') return;
-    read_texts();
+    const bool is_open = out->count == 0 && !has_symbols_ && maps_;
+    const auto carried = out->all();
+    const bool lacks_version = std::any_of(carried.begin(), carried.end(), [](const CarriedAllocator& c) {
+      return !c.allocator->is_managed && c.version[0] == '\0';
+    });
+    if (is_open || lacks_version) read_texts();
   }
 
  private:
@@ -116,37 +116,51 @@ class Look {
     if (ELF64_ST_TYPE(s.st_info) != STT_FUNC) return;
     if (is_dynamic && name == "malloc") out_->defines_malloc = true;
     if (name == "mi_version") read_mi_version(s.st_value);
-    if (out_->allocator && out_->managed) return;
-    for (const KnownAllocator& a : known_allocators()) {
-      const KnownAllocator*& found = a.is_managed ? out_->managed : out_->allocator;
-      if (found) continue;
-      for (const std::string_view pattern : a.symbols) {
-        if (!matches(pattern, name)) continue;
-        found = &a;
-        if (!a.is_managed || out_->pattern.empty()) out_->pattern = pattern;
-      }
+    const auto all = known_allocators();
+    for (std::size_t a = 0; a < all.size(); ++a)
+      for (std::size_t i = 0; i < all[a].symbols.size() && i < first_[a]; ++i)
+        if (matches(all[a].symbols[i], name)) first_[a] = static_cast<std::uint8_t>(i);
+  }
+
+  /// What the symbols tell.
+  void keep_found() noexcept {
+    const auto all = known_allocators();
+    for (const bool is_managed : {false, true}) {
+      for (std::size_t a = 0; a < all.size(); ++a)
+        if (first_[a] != kNone && all[a].is_managed == is_managed)
+          add(all[a], all[a].symbols[first_[a]], false);
+      if (out_->count > 0) break;
     }
+    if (out_->count < 2) return;
+    CarriedAllocator* const end = std::remove_if(out_->carried, out_->carried + out_->count,
+                                                 [](const auto& c) { return is_shared(c.pattern); });
+    if (end != out_->carried) out_->count = static_cast<std::uint32_t>(end - out_->carried);
+  }
+
+  void add(const KnownAllocator& allocator, std::string_view pattern, bool by_text) noexcept {
+    if (out_->count == Inside::kMost) return;
+    CarriedAllocator& c = out_->carried[out_->count++];
+    c = {&allocator, pattern, {}, by_text};
+    if (allocator.name == "mimalloc") set_version(&c, mi_version_.view());
   }
 
   void read_mi_version(std::uint64_t address) noexcept {
     char code[16];
     for (const Elf64_Phdr& p : segments_) {
       if (p.p_type != PT_LOAD || address < p.p_vaddr || address - p.p_vaddr >= p.p_filesz) continue;
-      FixedText<sizeof out_->version> version;
-      if (image_.read(p.p_offset + (address - p.p_vaddr), code, sizeof code) &&
-          version_in_code({code, sizeof code}, version))
-        keep_version(version.view());
+      if (image_.read(p.p_offset + (address - p.p_vaddr), code, sizeof code))
+        version_in_code({code, sizeof code}, mi_version_);
     }
   }
 
-  void keep_version(std::string_view version) noexcept {
-    TextBuffer(out_->version, sizeof out_->version).add(version);
+  static void set_version(CarriedAllocator* c, std::string_view version) noexcept {
+    TextBuffer(c->version, sizeof c->version).add(version);
   }
 
   void read_texts() noexcept {
     char* buffer = arena_.array<char>(kBytesAtOnce);
     if (!buffer) return;
-    TextSearch search(*out_);
+    TextSearch search;
     std::uint64_t budget = kMostText;
     for (const Elf64_Shdr& s : sections_) {
       if (s.sh_type != SHT_PROGBITS || !(s.sh_flags & SHF_ALLOC) ||
@@ -162,13 +176,15 @@ class Look {
         at += got - kOverlap;  // a message may lie across two pieces
       }
     }
-    if (!out_->allocator && (out_->allocator = search.found())) {
-      out_->by_text = true;
-      out_->pattern = out_->allocator->messages.front();
-    }
-    if (out_->version[0] == '\0' && search.has_version_of(out_->allocator))
-      keep_version(search.version.view());
+    if (out_->count == 0)
+      for (std::size_t a = 0; a < known_allocators().size(); ++a)
+        if (search.has_all_messages_of(a))
+          add(known_allocators()[a], known_allocators()[a].messages[0], true);
+    for (CarriedAllocator& c : std::span(out_->carried, out_->count))
+      if (c.version[0] == '\0') set_version(&c, search.version_of(*c.allocator));
   }
+
+  static constexpr std::uint8_t kNone = 255;
 
   const Module& module_;
   Arena arena_;  // of its own: names of large objects need much room, and briefly
@@ -177,6 +193,8 @@ class Look {
   std::span<const Elf64_Shdr> sections_;
   Inside* out_ = nullptr;
   bool has_symbols_ = false, maps_ = false;
+  std::uint8_t first_[kMaxKnownAllocators];  ///< of each allocator's symbols the first that was met
+  FixedText<sizeof(CarriedAllocator::version)> mi_version_;
 };
 
 struct Answer {
@@ -190,6 +208,15 @@ constinit Answer g_answers[128];
 constinit std::size_t g_next_answer = 0;
 
 }  // namespace
+
+const KnownAllocator* Inside::owner_of(std::string_view function) const noexcept {
+  if (count == 1) return carried[0].allocator;
+  for (const CarriedAllocator& c : all())
+    for (const auto patterns : {c.allocator->mappers, c.allocator->symbols})
+      for (const std::string_view pattern : patterns)
+        if (matches(pattern, function)) return c.allocator;
+  return nullptr;
+}
 
 const Inside& look_inside(const Module& module) noexcept {
   static constinit Inside nothing{};

@@ -2,6 +2,8 @@
 // Which allocator a loaded object has inside. Context: reporter.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "base/known_allocators.hpp"
@@ -9,21 +11,28 @@
 
 namespace mallard::report {
 
+/// One allocator in a loaded object.
+struct CarriedAllocator {
+  const KnownAllocator* allocator;
+  std::string_view pattern;  ///< symbol or message that told; static text
+  char version[24];          ///< empty = it does not say
+  bool by_text;              ///< `pattern` is a message: the symbols are stripped
+};
+
 /// What was found in the file of a loaded object.
 struct Inside {
-  const KnownAllocator* allocator;  ///< nullptr = none that is known
-  const KnownAllocator* managed;    ///< a managed heap beside it, or alone
-  std::string_view pattern;         ///< symbol or message that told; static text
-  char version[24];                 ///< empty = it does not say
-  bool by_text;                     ///< `pattern` is a message: the symbols are stripped
-  bool defines_malloc;              ///< exports a malloc of its own
-  bool is_symbolic;                 ///< and its own calls go to that one (-Bsymbolic)
-  bool uses_brk;                    ///< calls sbrk or brk
+  static constexpr std::size_t kMost = 4;
+  CarriedAllocator carried[kMost];
+  std::uint32_t count;  ///< a managed heap only where there is no allocator beside it
+  bool defines_malloc;  ///< exports a malloc of its own
+  bool is_symbolic;     ///< and its own calls go to that one (-Bsymbolic)
+  bool uses_brk;        ///< calls sbrk or brk
   bool readable;
 
-  std::string_view name() const noexcept {
-    return allocator ? allocator->name : managed ? managed->name : std::string_view();
-  }
+  std::span<const CarriedAllocator> all() const noexcept { return {carried, count}; }
+  /// Whose memory it is that one of its functions maps. \param function  empty = unknown
+  /// \return nullptr if there is none, or if it cannot be told
+  const KnownAllocator* owner_of(std::string_view function) const noexcept;
 };
 
 /// Looks into a module's file: symbols, then, if it has none and could map memory, texts. Remembers its

@@ -95,30 +95,35 @@ class Finder {
   }
 
   void look_at(const Module& module) noexcept {
-    const Inside& inside = look_inside(module);
+    const Inside inside = look_inside(module);
     const bool owns_malloc = served_.bypassed && served_.bypass_owner == module.path;
     const bool keeps_own_malloc = inside.defines_malloc && inside.is_symbolic;
     const bool taken_over =
         inside.defines_malloc && is_program(module) && takeover_outcome().state == TakeoverState::kTakenOver;
-    if (inside.name().empty() && !owns_malloc && !keeps_own_malloc && !taken_over) return;
+    for (const CarriedAllocator& c : inside.all()) add(module, inside, &c);
+    if (inside.count == 0 && (owns_malloc || keeps_own_malloc || taken_over)) add(module, inside, nullptr);
+  }
+
+  /// \param carried  nullptr: a malloc that nobody knows
+  void add(const Module& module, const Inside& inside, const CarriedAllocator* carried) noexcept {
     OtherAllocator a{};
     a.object = module.path;
-    a.name = inside.name().empty() ? "a malloc of its own" : inside.name();
-    a.version = kept(view_of(inside.version));
-    FixedText<128> by;
-    by.add(inside.by_text ? "text '" : "symbol ");
-    if (inside.name().empty()) by.add("malloc");
-    for (const char c : inside.pattern) by.add(meant_by(c));
-    if (inside.by_text) by.add('\'');
-    a.recognised_by = kept(by.view());
-    a.is_managed = !inside.allocator && inside.managed;
+    a.name = carried ? carried->allocator->name : "a malloc of its own";
     a.has_own_malloc = inside.defines_malloc;
     a.uses_brk = inside.uses_brk;
-    if (a.is_managed) {
-      a.next_step = inside.managed->advice;
+    FixedText<128> by;
+    if (carried) {
+      a.version = kept(view_of(carried->version));
+      by.add(carried->by_text ? "text '" : "symbol ");
+      for (const char c : carried->pattern) by.add(meant_by(c));
+      if (carried->by_text) by.add('\'');
+      a.is_managed = carried->allocator->is_managed;
     } else {
-      set_status(module, inside, &a);
+      by.add("symbol malloc");
     }
+    a.recognised_by = kept(by.view());
+    if (a.is_managed) a.next_step = carried->allocator->advice;
+    else set_status(module, inside, carried, &a);
     found_.add(a);
   }
 
@@ -128,14 +133,15 @@ class Finder {
            begin < module.span_end;
   }
 
-  void set_status(const Module& module, const Inside& inside, OtherAllocator* a) noexcept {
+  void set_status(const Module& module, const Inside& inside, const CarriedAllocator* carried,
+                  OtherAllocator* a) noexcept {
     const TakeoverOutcome& outcome = takeover_outcome();
     a->next_step = kByRelink;
     if (!is_program(module)) {
-      if (inside.allocator && is_its_own_library(*inside.allocator, module.path)) {
+      if (carried && is_its_own_library(*carried->allocator, module.path)) {
         a->why = inside.defines_malloc ? "its malloc comes to mallard; calls by names of its own do not" : "";
         a->next_step = "ALLOC_BACKEND=next keeps it as the allocator behind mallard";
-      } else if (!inside.allocator && inside.is_symbolic) {
+      } else if (!carried && inside.is_symbolic) {
         a->why = "it binds its own calls to it";
         a->next_step = "relink it without -Bsymbolic";
       } else {
@@ -162,10 +168,17 @@ class Finder {
     }
   }
 
-  OtherAllocator* by_object(std::string_view object) noexcept {
-    for (OtherAllocator& a : found_.all())
-      if (!object.empty() && a.object == object) return &a;
-    return nullptr;
+  /// Of what an object mapped: where it has several allocators, the one that is named.
+  OtherAllocator* by_object(std::string_view object, std::string_view name) noexcept {
+    OtherAllocator* only = nullptr;
+    std::size_t count = 0;
+    for (OtherAllocator& a : found_.all()) {
+      if (object.empty() || a.object != object) continue;
+      if (a.name == name) return &a;
+      only = &a;
+      ++count;
+    }
+    return count == 1 ? only : nullptr;
   }
 
   OtherAllocator* only_user_of_brk() noexcept {
@@ -203,7 +216,7 @@ class Finder {
     for (std::size_t i = 0; i < memory_.regions.all.size(); ++i) {
       const Region& r = memory_.regions.all[i];
       if (r.owner != Owner::kAnonymous) continue;
-      OtherAllocator* a = by_object(r.name);
+      OtherAllocator* a = by_object(r.name, r.allocator);
       if (!a && !r.allocator.empty()) a = by_name(r.allocator);
       if (!a && r.is_brk && (a = only_user_of_brk())) a->brk_bytes += in_memory[i].bytes;
       if (a) {

@@ -5,10 +5,10 @@
 #include <new>
 
 #include "base/elf_lookup.hpp"
+#include "base/known_allocators.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "record/mappings.hpp"
-#include "report/embedded.hpp"
 #include "report/glibc_memory.hpp"
 #include "report/maps.hpp"
 #include "report/modules.hpp"
@@ -277,16 +277,6 @@ class Classifier {
 };
 
 }  // namespace
-
-void recognise_allocators(Arena& arena, Regions* regions) noexcept {
-  Modules modules;
-  if (!modules.read(arena)) return;
-  for (Region& r : regions->all) {
-    if (r.owner != Owner::kAnonymous || r.mapper == 0 || !r.allocator.empty()) continue;
-    const int module = modules.find(r.mapper - 1);
-    if (module >= 0) r.allocator = look_inside(modules.all()[static_cast<std::size_t>(module)]).name();
-  }
-}
 
 bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept {
   auto* memory = arena.allocate(sizeof(Classifier), alignof(Classifier));  // too large for a small stack

@@ -124,9 +124,13 @@ namespace {
 
 /// What is known of the allocator behind a detail of kAnonymous; nullptr = nothing.
 const OtherAllocator* other_allocator_of(const Snapshot& s, const LedgerDetail& d) noexcept {
-  for (const OtherAllocator& a : s.other_allocators.allocators)
-    if (d.name.empty() ? !d.allocator.empty() && a.name == d.allocator : a.object == d.name) return &a;
-  return nullptr;
+  const OtherAllocator* by_object = nullptr;
+  for (const OtherAllocator& a : s.other_allocators.allocators) {
+    const bool is_named = !d.allocator.empty() && a.name == d.allocator;
+    if (is_named && (d.name.empty() || a.object == d.name)) return &a;
+    if (!d.name.empty() && a.object == d.name && !by_object) by_object = &a;
+  }
+  return by_object;
 }
 
 /// A bare system call has no caller that could be seen; whoever has an allocator inside is suspect.

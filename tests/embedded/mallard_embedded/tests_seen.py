@@ -80,6 +80,37 @@ def stripped(t: Test) -> None:
 
 
 @test()
+def two_in_one_library(t: Test) -> None:
+    """Each with what it holds itself; what neither is known to have mapped is nobody's."""
+    carried = library(t, "two_carried.c", output="libtwo.so")
+    report, _ = report_of(t, case(t, "opener.c", output="opener_of_two"), carried, str(MEGABYTES))
+    found = {a["name"]: a for a in report.data["embedded_allocators"]}
+    t.equal(sorted(found), ["jemalloc", "mimalloc"], "the allocators")
+    for name, part in (("mimalloc", 1), ("jemalloc", 2)):
+        t.equal(found[name]["object"], str(carried), f"where {name} is")
+        t.equal(found[name]["resident_bytes"], BYTES * part // 3, f"what {name} holds")
+    require_second(t, report, "libtwo.so, which has jemalloc inside", "jemalloc holds 32.0 MiB in all")
+    details = [d for line in report.data["ledger"] if line["cause"] == "anonymous" for d in line["details"]]
+    other = [d for d in details if d["bytes"] == 1 << 20 and d.get("function") == "map_table"]
+    t.check(len(other) == 1 and not other[0].get("allocator"), f"the memory of neither: {details}")
+    done = subprocess.run([t.build / "mallard", "check", carried], capture_output=True, text=True, check=False)
+    for words in ("carries mimalloc inside (mi_malloc)", "carries jemalloc inside (je_own_private_je_arena_malloc)"):
+        t.check(words in done.stdout, f"mallard check does not say '{words}': {done.stdout}")
+    t.check("can have" not in done.stdout and "ALLOC_EMBEDDED" not in done.stdout,
+            f"a take-over is foretold of a library: {done.stdout}")
+
+
+@test()
+def names_of_another(t: Test) -> None:
+    """An allocator with jemalloc's interface is one allocator, not two."""
+    carried = library(t, "two_carried.c", "-DCOMPATIBLE", output="libcompatible.so")
+    report, _ = report_of(t, case(t, "opener.c", output="opener_compatible"), carried, str(MEGABYTES))
+    found = the_one(t, report)
+    t.equal((found["name"], found["recognised_by"]), ("rpmalloc", "symbol rpmalloc"), "the allocator")
+    require_bytes(t, found)
+
+
+@test()
 def by_bare_system_calls(t: Test) -> None:
     """Nobody can see who maps then; the report must say so, and how much it is."""
     report, _ = report_of(t, case(t, "carrier.c", "-DRAW", output="carrier_raw"), str(MEGABYTES))
