@@ -17,8 +17,9 @@ constinit std::atomic<std::uint32_t> g_end{0};
 constinit std::atomic<std::uint64_t> g_turned_away{0};
 constinit std::atomic<std::uint32_t> g_looked_at{0};
 
-/// What a thread without a record has in its place, so that it does not look again and again.
-constinit char g_none = 0;
+/// What a thread without a record has in its place, so that it does not look again and again. Of no epoch of
+/// books: whoever has it at hand sees that, as of a record of earlier books. Its pages are never written.
+constinit ThreadRecord g_none{};
 
 std::size_t all_bytes() noexcept { return g_stride * kMaxThreadRecords; }
 
@@ -120,12 +121,14 @@ ThreadRecord* take_record() noexcept {
     if ((owner & ~kClaims) == me && claim(record, owner)) return &record;
   }
   if (ThreadRecord* record = take_over_a_dead_ones()) return record;
-  std::uint32_t index = g_end.load(std::memory_order_relaxed);
-  do {
-    if (index >= kMaxThreadRecords || !open(index + 1)) return nullptr;
-  } while (!g_end.compare_exchange_weak(index, index + 1, std::memory_order_acq_rel));
-  // From here on others may find it without an owner, and be first.
-  return claim(thread_record_at(index), 0) ? &thread_record_at(index) : nullptr;
+  for (;;) {
+    std::uint32_t index = g_end.load(std::memory_order_relaxed);
+    do {
+      if (index >= kMaxThreadRecords || !open(index + 1)) return nullptr;
+    } while (!g_end.compare_exchange_weak(index, index + 1, std::memory_order_acq_rel));
+    // From here on others may find it without an owner, and be first: then the next one.
+    if (claim(thread_record_at(index), 0)) return &thread_record_at(index);
+  }
 }
 
 }  // namespace

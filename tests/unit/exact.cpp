@@ -4,13 +4,20 @@
 // AddressSanitizer.
 #include "record/exact.hpp"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstdio>
 #include <ctime>
 #include <map>
 #include <mutex>
@@ -512,6 +519,65 @@ TEST_CASE("exact: a forked child has the books of all threads and goes on with i
   read(&all);
   REQUIRE(all.allocated_bytes - all.freed_bytes == 50 * 50 + 100);
   REQUIRE(all.allocated_count - all.freed_count == 52);
+}
+#endif
+
+#ifndef __SANITIZE_THREAD__
+namespace {
+/// From now on the kernel refuses this process to open more records. \return false if it cannot be asked to
+bool refuse_more_records() {
+  const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(&thread_record_at(0));
+  constexpr unsigned kAddress = offsetof(seccomp_data, args);
+  sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 5),
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kAddress),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(first), 0, 3),
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kAddress + 4),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(first >> 32), 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  sock_fprog program = {sizeof code / sizeof *code, code};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+}  // namespace
+
+TEST_CASE("exact: threads that get no record count directly") {
+  begin();
+  const std::uint64_t before = threads_without_record();
+  constexpr std::uintptr_t kThreads = 400, kPairs = 50;
+  constexpr int kCannotAsk = 77;
+  const pid_t child = fork();
+  if (child == 0) {
+    if (!refuse_more_records()) _exit(kCannotAsk);
+    std::atomic<std::uintptr_t> booked{
+        0};  // none ends before all have booked: nobody gets a dead one's record
+    std::vector<std::thread> threads;
+    for (std::uintptr_t t = 0; t < kThreads; ++t)
+      threads.emplace_back([&booked, t] {
+        for (std::uintptr_t i = 0; i < kPairs; ++i) {
+          exact_alloc(pointer(0x78'0000'0000 + t * 64), 10, at(1));
+          exact_free(pointer(0x78'0000'0000 + t * 64));
+        }
+        ++booked;
+        while (booked < kThreads) usleep(1000);
+      });
+    for (std::thread& t : threads) t.join();
+    ExactCounts all;
+    read(&all);
+    const std::uint64_t none = threads_without_record() - before;
+    std::printf("%lu of %lu threads without a record\n", static_cast<unsigned long>(none),
+                static_cast<unsigned long>(kThreads));
+    std::fflush(stdout);
+    _exit(none > 10 && all.allocated_count == kThreads * kPairs && all.freed_count == kThreads * kPairs &&
+                  all.allocated_bytes == all.freed_bytes
+              ? 0
+              : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kCannotAsk) WARN("this kernel takes no seccomp filter");
+  else REQUIRE(status == 0);
 }
 #endif
 
