@@ -134,7 +134,9 @@ void start_interval() noexcept {
 
 // --- coming back later, when the reporter thread could not be created at once ---
 
-constexpr std::uint32_t kMaxRetries = 1500;
+// Some 15 s of the process's own time. A program that does little but allocate, and is sampled often, is at a
+// safe point at one attempt of several hundred.
+constexpr std::uint32_t kMaxRetries = 10'000;
 MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_retries{0};
 MALLARD_FORK_DATA constinit std::atomic<int> g_timer{kNoTimer};
 
@@ -164,7 +166,8 @@ void retry_soon(int signal) noexcept {
     return;
   }
   struct itimerspec once {};
-  once.it_value.tv_nsec = 1'000'000 + 10'000L * tries;  // drifts, so as not to beat in time with the host
+  once.it_value.tv_nsec =
+      1'000'000 + 10'000L * (tries % 100);  // drifts, so as not to beat in time with the host
   os::call(SYS_timer_settime, timer, 0, os::arg(&once), 0);
 }
 
