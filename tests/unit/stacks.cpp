@@ -120,9 +120,9 @@ NOINLINE void realigned_with_alloca(Pair* p, int n) {
   after_call();
 }
 
-/// Runs `f` in a child that must end well within some seconds. \return its wait status
+/// Runs `f` in a child that must end well, and not hang. \return its wait status
 template <typename F>
-int in_child(F f, unsigned seconds = 10) {
+int in_child(F f, unsigned seconds = 120) {
   const pid_t pid = fork();
   if (pid == 0) {
     alarm(seconds);
@@ -279,15 +279,14 @@ TEST_CASE("stacks: handlers that interrupt captures never wait for them") {
     sigaction(SIGPROF, &action, nullptr);
     const itimerval interval{{0, 100}, {0, 100}};
     setitimer(ITIMER_PROF, &interval, nullptr);
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
     Stack s;
     Pair pair;
-    while (std::chrono::steady_clock::now() < end) {
+    while (hits < 200) {  // the kernel's clock may tick every 10 ms of this process, and others may run, too
       on_module_unloaded();  // every rule is compiled anew
       capture(&s);
       take(&pair);
     }
-    return hits > 20;
+    return true;
   });
   CHECK(status == 0);
 }
@@ -404,7 +403,7 @@ TEST_CASE("stacks: fork while other threads unwind") {
       const pid_t pid = fork();
       stacks_after_fork();
       if (pid == 0) {
-        alarm(5);
+        alarm(60);
         Pair pair;
         on_module_unloaded();
         with_frame_pointer(&pair);
