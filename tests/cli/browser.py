@@ -21,7 +21,7 @@ def find() -> str | None:
 
 
 class Browser:
-    def __init__(self, program: str, timeout: float = 30) -> None:
+    def __init__(self, program: str, timeout: float = 120) -> None:
         self.timeout = timeout
         self._profile = tempfile.TemporaryDirectory(prefix="mallard.chromium.", ignore_cleanup_errors=True)
         to_read, self._to = os.pipe()

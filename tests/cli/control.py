@@ -53,14 +53,14 @@ class Listener:
         if LIBC.sigqueue(self.pid, signal.SIGUSR2, self.number << 32 | CONTROL_REQUEST) != 0:
             raise Failure(f"sigqueue: {os.strerror(ctypes.get_errno())}")
 
-    def connection(self, seconds: float = 10) -> socket.socket | None:
+    def connection(self, seconds: float = 60) -> socket.socket | None:
         """Sends the signal until the process comes; None if it does not."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.send_signal()
             if select.select([self.listener], [], [], min(0.25, seconds))[0]:
                 peer, _ = self.listener.accept()
-                peer.settimeout(10)
+                peer.settimeout(60)
                 return peer
         return None
 
@@ -90,7 +90,7 @@ def exchange(pid: int, request: bytes, own_pid: int | None = None, directory: st
 
 def quiet_state(pid: int) -> tuple[list[str], int]:
     """Descriptors and threads, once the reporter thread has ended."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while len(os.listdir(f"/proc/{pid}/task")) > 1 and time.monotonic() < until:
         time.sleep(0.01)
     return sorted(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))

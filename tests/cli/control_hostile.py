@@ -50,25 +50,25 @@ def control_malformed_requests(t: Test) -> None:
 def control_of_commands_that_are_slow_or_gone(t: Test) -> None:
     pid = start(t)
     with Listener(pid) as listener:  # nothing is sent: the host's patience ends after 2 s
+        began = time.monotonic()  # before the host connects: it waits no shorter than it says, however late we look
         peer = listener.connection()
         assert peer
-        began = time.monotonic()
         with peer:
-            if answer_of(peer)["done"] or not 1.5 < time.monotonic() - began < 8:
-                raise Failure(f"patience of {time.monotonic() - began:.1f} s")
+            if answer_of(peer)["done"] or not 2 <= time.monotonic() - began < 60:
+                raise Failure(f"patience of {time.monotonic() - began:.1f} s, expected 2 s and what the machine adds")
     with Listener(pid) as listener:  # a byte now and then does not prolong it
         peer = listener.connection()
         assert peer
-        began, sent = time.monotonic(), 0
+        sent = 0
         try:
-            for byte in GOOD:
+            for byte in GOOD:  # which takes 15 s
                 peer.sendall(bytes([byte]))
                 sent += 1
-                time.sleep(0.4)
-        except BrokenPipeError:
+                time.sleep(1)
+        except (BrokenPipeError, ConnectionResetError):
             pass
-        if sent == len(GOOD) or time.monotonic() - began > 8:
-            raise Failure(f"{sent} bytes taken in {time.monotonic() - began:.1f} s")
+        if sent == len(GOOD):
+            raise Failure(f"all of {sent} bytes were waited for, one in a second")
         peer.close()
     for send in (b"", b"mallard 1 mo", GOOD):  # the command dies before, within and after its request
         with Listener(pid) as listener:
@@ -157,27 +157,44 @@ def control_storm(t: Test) -> None:
         raise Failure(f"it left something: {quiet_state(pid)}, {before}, {left_behind(pid)}")
 
 
-# Counts how often it wakes within half a second, then exits.
+# Allocates until it is told to end. Says for how long it was held up at most: neither at work, nor in line for a
+# processor, which the kernel counts.
 WORKER = """
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 static volatile sig_atomic_t over;
 static void on_term(int number) { (void)number, over = 1; }
+static double seconds_of(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+static double accounted_for(int schedstat) {
+  char text[100] = "";
+  unsigned long long in_line = 0;
+  if (pread(schedstat, text, sizeof text - 1, 0) > 0) sscanf(text, "%*u %llu", &in_line);
+  return seconds_of(CLOCK_THREAD_CPUTIME_ID) + (double)in_line / 1e9;
+}
 int main(void) {
   signal(SIGTERM, on_term);
+  const int schedstat = open("/proc/thread-self/schedstat", O_RDONLY);
   puts("up");
   fflush(stdout);
-  struct timespec last, now;
-  double longest = 0;
-  clock_gettime(CLOCK_MONOTONIC, &last);
+  double longest = 0, last = seconds_of(CLOCK_MONOTONIC), last_accounted = accounted_for(schedstat);
   while (!over) {
-    for (int i = 0; i < 1000; ++i) free(malloc(10000));
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const double gap = (double)(now.tv_sec - last.tv_sec) + (double)(now.tv_nsec - last.tv_nsec) / 1e9;
-    if (gap > longest) longest = gap;
+    for (int i = 0; i < 1000; ++i) {
+      free(malloc(10000));
+      for (volatile int own = 0; own < 500; ++own) {}  // elsewhere no thread can be started from a signal handler
+    }
+    const double accounted = accounted_for(schedstat), now = seconds_of(CLOCK_MONOTONIC);
+    const double held_up = now - last - (accounted - last_accounted);
+    if (held_up > longest) longest = held_up;
     last = now;
+    last_accounted = accounted;
   }
   printf("%.3f\\n", longest);
   exit(0);
@@ -185,20 +202,32 @@ int main(void) {
 """
 
 
-@test
-def control_never_holds_the_host_up(t: Test) -> None:
-    """A command that connects and says nothing: the program goes on allocating, and exits when it wants."""
-    process = t.start(t.compile("worker", source=WORKER), env={
-        "LD_PRELOAD": str(t.mallard.parent / "libmallard.so"), "ALLOC_CONTROL": "1", "ALLOC_SAMPLE_BYTES": "4096"})
+def ends_at_once(t: Test, program: Path) -> bool:
+    """Whether it ended while its reporter still waited for the command: then the command never hears of it."""
+    process = t.start(program, env={"LD_PRELOAD": str(t.mallard.parent / "libmallard.so"), "ALLOC_CONTROL": "1",
+                                    "ALLOC_SAMPLE_BYTES": "4096"})
     with Listener(process.pid) as listener:
         peer = listener.connection()
         assert peer
         time.sleep(0.5)
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        status, took = process.wait(timeout=10), time.monotonic() - began
+        status = process.wait(timeout=60)
         assert process.stdout
         longest = float(process.stdout.read())
-        peer.close()
-    if status != 0 or took > 1 or longest > 1:
-        raise Failure(f"status {status}, exit took {took:.2f} s, longest pause {longest} s (the host waits 2 s)")
+        with peer:
+            try:
+                heard = peer.recv(4096)
+            except ConnectionResetError:
+                heard = b""
+    if status != 0 or longest > 1:
+        raise Failure(f"status {status}, held up for {longest} s (the reporter waits 2 s)")
+    return not heard
+
+
+@test
+def control_never_holds_the_host_up(t: Test) -> None:
+    """A command that connects and says nothing: the program goes on allocating, and exits when it wants. On a machine
+    that stands still for seconds an exit that waits looks the same, but that does so every time."""
+    program = t.compile("worker", source=WORKER)
+    if not any(ends_at_once(t, program) for _ in range(5)):
+        raise Failure("five times the process ended only after its reporter had waited for the command")

@@ -140,11 +140,11 @@ def control_of_a_sandbox(t: Test) -> None:
                    "mallard: hint: it must be allowed to create a thread and a Unix socket (ulimit -u, seccomp), and "
                    "to search the directory of the socket\n")
     waiting = subprocess.Popen([t.mallard, "mode", str(pid)], stderr=subprocess.PIPE)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not left_behind(pid) and time.monotonic() < until:
         time.sleep(0.01)
     waiting.send_signal(signal.SIGINT)
-    _, stderr = waiting.communicate(timeout=10)
+    _, stderr = waiting.communicate(timeout=60)
     if waiting.returncode != -signal.SIGINT or stderr or left_behind(pid):
         raise Failure(f"interrupted: status {waiting.returncode}, {stderr!r}, left {left_behind(pid)}")
     t.expect(t.run("dump", str(pid)), 0, f"pid {pid},", error="mallard: ")  # and lives

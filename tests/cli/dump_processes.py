@@ -74,7 +74,7 @@ def start(t: Test, source: str = HOLDER, *arguments: str, **env: str) -> int:
 
 
 def dump(t: Test, pid: int, *options: str) -> Checked:
-    return t.run("dump", str(pid), "--timeout", "20", *options)
+    return t.run("dump", str(pid), "--timeout", "100", *options)
 
 
 def expect_json(done: Checked, pid: int) -> dict:
@@ -200,7 +200,7 @@ def dump_does_not_wait_for_ever(t: Test) -> None:
     pid = start(t, HOLDER, ALLOC_REPORT="too-long" * 40)  # for any directory
     began = time.monotonic()
     t.expect(t.run("dump", str(pid), "--timeout", "0.3"), 3, error="has written no report within 0.3 s")
-    if time.monotonic() - began > 10:
+    if time.monotonic() - began > 60:
         raise Failure("it waited far longer")
 
 
@@ -216,7 +216,7 @@ def dump_takes_no_report_of_others(t: Test) -> None:
     out, err = t.dir / "dump.out", t.dir / "dump.err"  # a pipe that nobody reads yet would hold it up
     with out.open("w") as to_out, err.open("w") as to_err:
         command = subprocess.Popen([t.mallard, "dump", "--json", str(pid)], stdout=to_out, stderr=to_err)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     number = 0
     while command.poll() is None and time.monotonic() < until:
         number += 1

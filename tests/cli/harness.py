@@ -69,7 +69,7 @@ class Test:
 
     def run(self, *arguments: str | Path, env: dict[str, str] | None = None) -> Checked:
         done = subprocess.run([self.mallard, *arguments], capture_output=True, text=True, errors="replace",
-                              cwd=self.dir, timeout=60, env={**os.environ, **(env or {})}, check=False)
+                              cwd=self.dir, timeout=200, env={**os.environ, **(env or {})}, check=False)
         if done.returncode not in (0, 1, 2, 3):
             raise Failure(f"mallard {' '.join(map(str, arguments))}: status {done.returncode}\n{done.stderr}")
         return Checked(done.returncode, done.stdout, done.stderr)

@@ -174,10 +174,10 @@ def report_is_shown_by_speedscope(t: Test) -> None:
     load = place / "load.js"  # what speedscope's command writes for its page
     load.write_text(f'speedscope.loadFileFromBase64("heap.json", "{base64.b64encode(text.encode()).decode()}")')
     page = place / "node_modules/speedscope/dist/release/index.html"
-    with browser.Browser(program, timeout=60) as b:
+    with browser.Browser(program) as b:
         b.open(page, fragment=f"localProfilePath={load}")
         shown = ""
-        for _ in range(100):
+        for _ in range(500):
             shown = b.run("document.title + ' | ' + document.body.innerText")
             if "(1/5)" in shown:
                 break

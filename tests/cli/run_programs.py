@@ -44,7 +44,7 @@ def run_becomes_the_program(t: Test) -> None:
         assert process.stdout
         expect(int(process.stdout.readline()) == process.pid, "another pid")
         process.send_signal(signal.SIGTERM)
-        expect(process.wait(10) == -signal.SIGTERM, process.returncode)
+        expect(process.wait(60) == -signal.SIGTERM, process.returncode)
 
 
 @test

@@ -52,7 +52,14 @@ class Screen:
                 os._exit(0)
         os.close(its)
         os.close(pids)
-        self.pid = int(os.read(self._pipe, 20))  # of mallard top
+        self.pid = int(self._word())  # of mallard top
+
+    def _word(self) -> bytes:
+        """From the shell, up to a space or the end: the status may follow the pid before that is read."""
+        word = b""
+        while (byte := os.read(self._pipe, 1)) not in (b"", b" "):
+            word += byte
+        return word
 
     @staticmethod
     def _login(its: int) -> None:
@@ -64,7 +71,7 @@ class Screen:
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
 
-    def read_until(self, text: str, seconds: float = 30) -> str:
+    def read_until(self, text: str, seconds: float = 120) -> str:
         seen, until = "", time.monotonic() + seconds
         while text not in seen:
             if time.monotonic() > until:
@@ -81,7 +88,7 @@ class Screen:
 
     def end(self) -> tuple[str, int, list[object]]:
         """What it writes until it ends, its status, and the terminal's settings then."""
-        text, until = "", time.monotonic() + 30
+        text, until = "", time.monotonic() + 120
         while True:
             if time.monotonic() > until:
                 os.kill(self.pid, signal.SIGKILL)
@@ -92,7 +99,7 @@ class Screen:
                 except OSError:
                     break
         after = termios.tcgetattr(self.fd)
-        status = int(os.read(self._pipe, 20))
+        status = int(self._word())
         os.waitpid(self._shell, 0)
         os.close(self.fd)
         os.close(self._pipe)

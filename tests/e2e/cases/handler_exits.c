@@ -32,7 +32,7 @@ int main(void) {
       }
     }
     int status = -1;
-    for (int tenths = 0; tenths < 50 && waitpid(pid, &status, WNOHANG) == 0; tenths++) usleep(100000);
+    for (int i = 0; i < 30000 && waitpid(pid, &status, WNOHANG) == 0; i++) usleep(1000);
     if (status != 0) kill(pid, SIGKILL);
     CHECK(status == 0, "child %d ended with %d", i, status);
   }

@@ -46,10 +46,10 @@ __attribute__((unused)) static int count_reports(void) {
   return found;
 }
 
-// Up to 20 s. Without the test driver there is nothing to wait for.
+// Up to 80 s. Without the test driver there is nothing to wait for.
 __attribute__((unused)) static int wait_for_reports(int wanted) {
   if (!getenv("E2E_DIR")) return wanted;
-  for (int i = 0; i < 4000 && count_reports() < wanted; i++) pause_ms(5);
+  for (int i = 0; i < 16000 && count_reports() < wanted; i++) pause_ms(5);
   return count_reports();
 }
 

@@ -12,8 +12,7 @@ int main(int count, char** words) {
   for (int i = 0; i < children; i++) {
     pid_t child = fork();
     if (child == 0) {
-      for (int k = 0; k < 200 && count_reports() < 1; k++) pause_ms(5);
-      _exit(count_reports() < 1);
+      _exit(wait_for_reports(1) < 1);
     }
     kill(child, SIGUSR2);
     int status = -1;

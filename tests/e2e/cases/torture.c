@@ -130,7 +130,7 @@ int main(int argc, char** argv) {
   while (time(NULL) < end) {
     pid_t pid = fork();
     if (pid == 0) {
-      alarm(10);
+      alarm(60);
       _exit(child());
     }
     int status;

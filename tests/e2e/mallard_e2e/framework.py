@@ -29,6 +29,9 @@ ALL = ("system", "jemalloc", "mimalloc2", "mimalloc3", "tcmalloc")
 SYSTEM = ("system",)
 E2E_DIR = Path(__file__).resolve().parent.parent
 CASES_DIR = E2E_DIR / "cases"
+# Every time limit of a test is far above what a machine of its own needs, and is multiplied by this: a shared one may
+# let a test stand still for seconds. Only what hangs pays for it.
+PATIENCE = 4
 
 
 class Skip(Exception):
@@ -60,7 +63,8 @@ def test(name: str = "", backends: Sequence[str] = SYSTEM,
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, step: float = 0.01) -> Any:
-    """The first true value of `condition`; fails after `seconds`."""
+    """The first true value of `condition`; fails after `seconds`, PATIENCE times over."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -152,8 +156,9 @@ class Test:
 
     def finish(self, process: subprocess.Popen[bytes], seconds: float = 60,
                expect: int | None = 0) -> Finished:
-        """Waits for the end and checks the exit status, unless `expect` is None."""
+        """Waits for the end (PATIENCE times `seconds`) and checks the exit status, unless `expect` is None."""
         name = process.label  # type: ignore[attr-defined]
+        seconds *= PATIENCE
         try:
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
+import struct
+import termios
 import time
 from pathlib import Path
 
@@ -110,6 +113,16 @@ def title_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def unread(pipe: int) -> int:
+    """How many bytes wait in a pipe, asked at either end."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
+def waits_for_input(pid: int, pipe: int) -> bool:
+    """Whether the process has read all that was written to its pipe, and does nothing."""
+    return unread(pipe) == 0 and state_of(pid) == "S"
 
 
 def listens(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import processes
-from .framework import Failure, Test, wait_until
+from .framework import PATIENCE, Failure, Test, wait_until
 from .report_check import Expected, check_report
 
 ANY_TIME_SECONDS = 20.0
@@ -62,6 +62,7 @@ def ask(pid: int, directory: Path, signal_number: int = signal.SIGUSR2,
 
 
 def wait_for_new(pid: int, directory: Path, before: set[Path], seconds: float = ANY_TIME_SECONDS) -> Report:
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         fresh = [path for path in reports_of(directory, pid) if path not in before]
@@ -89,7 +90,7 @@ def ask_and_check(t: Test, process: subprocess.Popen[bytes] | int, signal_number
     if said_on_stderr and not isinstance(process, int):
         stem = str(report.json_path)[:-len(".json")]
         line = f"mallard: wrote {stem}.txt (and .json)"
-        wait_until(lambda: line in t.output_of(process, "stderr"), 3, f"'{line}' on stderr")
+        wait_until(lambda: line in t.output_of(process, "stderr"), 10, f"'{line}' on stderr")
     return report
 
 

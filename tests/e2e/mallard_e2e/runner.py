@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import processes
 from .backends import Backend, matrix
-from .framework import REGISTRY, Declared, Failure, Skip, Test
+from .framework import PATIENCE, REGISTRY, Declared, Failure, Skip, Test
 from .runner_paths import REPOSITORY
 
 
@@ -90,7 +90,7 @@ def run_all(todo: list[Job], build: Path, at_once: int, keep: bool) -> int:
                 running[job.pid] = job
             pid, _ = os.waitpid(-1, os.WNOHANG)
             late = [job for job in running.values()
-                    if time.monotonic() - job.started > job.declared.timeout]
+                    if time.monotonic() - job.started > PATIENCE * job.declared.timeout]
             if pid == 0 and not late:
                 time.sleep(0.01)
                 continue
@@ -186,7 +186,7 @@ def collect(job: Job, build: Path, timed_out: bool) -> tuple[str, str]:
         scratch = directory_of(job, build) / "scratch"
         if scratch.exists():
             shutil.rmtree(scratch.read_text(), ignore_errors=True)
-        return "FAIL", f"killed after {job.declared.timeout:g} s"
+        return "FAIL", f"killed after {PATIENCE * job.declared.timeout:g} s"
     try:
         verdict, _, reason = (directory_of(job, build) / "verdict").read_text().partition("\n")
     except OSError:

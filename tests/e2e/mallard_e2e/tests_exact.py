@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .compiler import build_case
-from .framework import ALL, CASES_DIR, Failure, Test, test
+from .framework import ALL, CASES_DIR, PATIENCE, Failure, Test, test
 from .reports import load
 from .tests_cases import directives, run_case
 
@@ -60,7 +60,7 @@ def compare_run(t: Test, program: Path, seed: int) -> int:
     env = t.preload_env(ALLOC_MODE="exact", ALLOC_AT_EXIT="1", ALLOC_REPORT=f"{base}.%p")
     operations = str(300 + seed % 4 * 1500)
     done = subprocess.run([program, str(seed), operations, str(1 + seed % 4)], env=env, cwd=t.tmp, text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60 * PATIENCE)
     if done.returncode != 0 or done.stdout.count("ok\n") != 2 or "mallard: error" in done.stderr:
         raise Failure(f"seed {seed}: status {done.returncode}: {done.stderr[-300:]!r}")
     compared = 0
@@ -202,7 +202,7 @@ def declare_program(name: str) -> None:
             where.mkdir()
             subprocess.run(["bash", "-c", steps], cwd=where, check=True, env=t.plain_env(), capture_output=True)
         def output(env: dict[str, str]) -> str:
-            done = subprocess.run([program, *PROGRAMS[name]], env=env, text=True, capture_output=True, timeout=100,
+            done = subprocess.run([program, *PROGRAMS[name]], env=env, text=True, capture_output=True, timeout=100 * PATIENCE,
                                   cwd=where if where.exists() else t.tmp, input=CPLUSPLUS if name == "gcc" else "")
             if done.returncode != 0 or "mallard: error" in done.stderr:
                 raise Failure(f"{name}: status {done.returncode}: {done.stderr[-300:]!r}")

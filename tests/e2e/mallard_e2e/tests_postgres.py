@@ -121,7 +121,7 @@ def postgresql(t: Test) -> None:
     t.equal(server.query(SQL), expected, "result of the query")
     server.tool("pgbench", "-i", "-q", "-s", "1", "-h", folder, "-U", "tester", "postgres")
     load = t.start([server.binaries / "pgbench", "-h", folder, "-U", "tester", "-c", "4", "-j", "2", "-T",
-                    "4", "postgres"], env, label="own-pgbench-run", cwd=folder, **server.identity)
+                    "600", "postgres"], env, label="own-pgbench-run", cwd=folder, **server.identity)
     assert server.process is not None
     ask_and_check(t, server.process, OWN_SIGNAL, directory=reports)
     # A backend of the load's four clients, not of a worker or of pgbench's first look, which end at any moment.
@@ -134,6 +134,7 @@ def postgresql(t: Test) -> None:
 
     ask_and_check(t, wait_until(backends, 10, "the backends of four clients")[-1], OWN_SIGNAL,
                   directory=reports)
+    load.send_signal(signal.SIGALRM)  # what ends it when its time is over, too
     t.finish(load, 60)
     t.equal(server.query(CONSISTENT), "t", "balances of pgbench agree with its history")
     t.equal(server.query(SQL), expected, "result of the query after the load")

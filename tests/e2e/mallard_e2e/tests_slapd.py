@@ -6,12 +6,11 @@ import hashlib
 import random
 import signal
 import subprocess
-import time
 import urllib.parse
 from pathlib import Path
 
 from .framework import ALL, Test, test, wait_until
-from .processes import listens
+from .processes import listens, waits_for_input
 from .reports import ask_and_check, wait_for_handler, wait_for_new
 
 ENTRIES = 20_000
@@ -56,12 +55,18 @@ def ldif(t: Test) -> Path:
 def load(t: Test, folder: Path, env: dict[str, str], signalled: bool) -> Path:
     config = write_config(t, folder)
     people = t.baseline("slapd-ldif", lambda: str(ldif(t)))
-    loader = t.start([t.program("slapadd"), "-q", "-f", config, "-l", people], env,
+    loader = t.start([t.program("slapadd"), "-q", "-f", config], env, stdin=subprocess.PIPE,
                      label="slapadd-plain" if not signalled else "slapadd")
-    if signalled:
-        wait_for_handler(loader.pid, OWN_SIGNAL)
-        time.sleep(0.2)
+    assert loader.stdin
+    text = Path(people).read_bytes()
+    half = len(text) // 2
+    loader.stdin.write(text[:half])
+    loader.stdin.flush()
+    if signalled:  # it cannot end before it has the rest
+        wait_until(lambda: waits_for_input(loader.pid, loader.stdin.fileno()), 60, "slapadd to load one half")
         ask_and_check(t, loader, OWN_SIGNAL)
+    loader.stdin.write(text[half:])
+    loader.stdin.close()
     t.finish(loader, 90)
     return config
 
@@ -79,7 +84,7 @@ def search(t: Test, url: str, text: str) -> list[object]:
     """Number and hash of the entries found; the client runs without preload."""
     done = subprocess.run([t.program("ldapsearch"), "-x", "-LLL", "-o", "ldif-wrap=no", "-H", url, "-b",
                            "dc=test", text, "*", "entryUUID"],
-                          capture_output=True, text=True, env=t.plain_env(), timeout=60)
+                          capture_output=True, text=True, env=t.plain_env())
     t.equal(done.returncode, 0, f"exit status of ldapsearch {text}: {done.stderr.strip()[:200]}")
     entries = sorted(done.stdout.strip().split("\n\n"))
     return [len(entries), hashlib.sha256("\n\n".join(entries).encode()).hexdigest()]
@@ -118,9 +123,12 @@ def chained(t: Test) -> None:
     """slapd's handler of SIGUSR2 shuts it down: both must happen, the report and the clean end."""
     folder = t.tmp / "own"
     config = write_config(t, folder)
-    server, _ = serve(t, folder, config, t.preload_env(), "slapd")
+    server, url = serve(t, folder, config, t.preload_env(), "slapd")
     wait_for_handler(server.pid, signal.SIGUSR2)
-    time.sleep(0.3)  # slapd installs its handler before it opens the socket, its threads come later
+    # slapd installs its handler before it opens the socket; once it answers, its threads are there, too.
+    ask_root = [t.program("ldapsearch"), "-x", "-LLL", "-H", url, "-s", "base", "-b", ""]
+    wait_until(lambda: subprocess.run(ask_root, env=t.plain_env(), capture_output=True).returncode == 0, 20,
+               "slapd to answer")
     server.send_signal(signal.SIGUSR2)
     t.finish(server, 20)
     wait_for_new(server.pid, t.dir, set())

@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import subprocess
-import time
 from pathlib import Path
 
 from . import processes
@@ -62,7 +61,7 @@ def sqlite3(t: Test) -> None:
 # -- git
 def git(t: Test, *words: str | Path) -> str:
     done = subprocess.run([t.program("git"), "-c", "safe.directory=*", *map(str, words)], text=True,
-                          capture_output=True, env=git_env(t.plain_env()), timeout=60, cwd=t.tmp)
+                          capture_output=True, env=git_env(t.plain_env()), cwd=t.tmp)
     if done.returncode != 0:
         raise Failure(f"git {' '.join(map(str, words))}: {done.stderr.strip()[-300:]}")
     return done.stdout
@@ -76,8 +75,7 @@ def git_env(env: dict[str, str]) -> dict[str, str]:
 
 
 def prepare_git_source(t: Test) -> str:
-    """A clone of this repository (or of an invented one) that grows by a few seeded megabytes, so that
-    cloning it takes long enough for a signal."""
+    """A clone of this repository (or of an invented one) that grows by a few seeded megabytes."""
     source = t.session / "git-source"
     repository = Path(__file__).resolve().parents[3]
     if (repository / ".git").exists():
@@ -100,6 +98,24 @@ def git_facts(t: Test, clone: Path) -> list[str]:
             git(t, "-C", clone, "status", "--porcelain"), git(t, "-C", clone, "rev-parse", "HEAD^{tree}")]
 
 
+# Stands between git and what serves it: when 256 KiB have passed, nothing goes on until the file $1.go is there.
+GATE = '''#!/bin/sh
+gate=$0
+git upload-pack "$@" | env -u LD_PRELOAD python3 -c '
+import os, sys, time
+passed = 0
+while piece := os.read(0, 65536):
+    while piece:
+        piece = piece[os.write(1, piece):]
+        passed += 1
+    if passed >= 4 and not os.path.exists(sys.argv[1] + ".go"):
+        open(sys.argv[1] + ".held", "w").close()
+        while not os.path.exists(sys.argv[1] + ".go"):
+            time.sleep(0.01)
+' "$gate"
+'''
+
+
 @test("git_clone", ALL, timeout=90)
 def git_clone(t: Test) -> None:
     source = t.baseline("git-source", lambda: prepare_git_source(t))
@@ -110,11 +126,14 @@ def git_clone(t: Test) -> None:
 
     expected = t.baseline("git-facts", plain)
     env = git_env(t.preload_env(ALLOC_SAMPLE_BYTES="4096"))
-    clone = t.start([t.program("git"), "-c", "safe.directory=*", "clone", "-q", "--no-local",
+    gate = t.tmp / "gate"
+    gate.write_text(GATE)
+    gate.chmod(0o755)
+    clone = t.start([t.program("git"), "-c", "safe.directory=*", "clone", "-q", "--no-local", "--upload-pack", gate,
                      f"file://{source}", t.tmp / "clone"], env, label="clone")
-    wait_until(lambda: (t.tmp / "clone" / ".git" / "objects").exists() or clone.poll() is not None, 20,
-               "the clone to begin")
+    wait_until(lambda: (t.tmp / "gate.held").exists() or clone.poll() is not None, 20, "the clone to get its data")
     ask_and_check(t, clone)
+    (t.tmp / "gate.go").touch()
     t.finish(clone)
     t.equal(git_facts(t, t.tmp / "clone"), expected, "log, status and tree of the clone")
     log = t.run([t.program("git"), "-c", "safe.directory=*", "-C", t.tmp / "clone", "log", "--stat",
@@ -124,8 +143,8 @@ def git_clone(t: Test) -> None:
 
 
 # -- gcc
-def c_source() -> str:
-    """Enough for about a second at -O2."""
+def c_source() -> tuple[str, str]:
+    """Enough for about a second at -O2, and the end of it, which is a file of its own."""
     lines = ["#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>"]
     for n in range(220):
         lines.append(
@@ -134,21 +153,39 @@ def c_source() -> str:
             f"case 2: r -= f{max(n - 1, 0)}(r >> 3, \"k\"); break; case 3: r *= 3; break; default: "
             f"r += (long)s[i] * {n + 1}; }} if (r & {n + 1}) r = (r / {n + 2}) + (r % 11); }} return r; }}")
     calls = " + ".join(f"f{n}(c, v[0])" for n in range(220))
-    return "\n".join([*lines, f"int main(int c, char** v) {{ printf(\"%ld\\n\", {calls}); return 0; }}"])
+    end = f"int main(int c, char** v) {{ printf(\"%ld\\n\", {calls}); return 0; }}\n"
+    return "\n".join([*lines, '#include "end.h"\n']), end
 
 
-def compile_plain(t: Test, source: Path) -> str:
-    t.run([t.program("gcc"), "-O2", "-c", source, "-o", t.tmp / "plain.o"], t.plain_env(), label="plain")
-    return hashlib.sha256((t.tmp / "plain.o").read_bytes()).hexdigest()
+def source_folder(t: Test, name: str) -> Path:
+    folder = t.tmp / name
+    folder.mkdir()
+    (folder / "input.c").write_text(c_source()[0])
+    return folder
+
+
+def compile_plain(t: Test) -> str:
+    folder = source_folder(t, "plain")
+    (folder / "end.h").write_text(c_source()[1])
+    t.run([t.program("gcc"), "-O2", "-c", "input.c", "-o", "out.o"], t.plain_env(), label="plain", cwd=folder)
+    return hashlib.sha256((folder / "out.o").read_bytes()).hexdigest()
+
+
+def end_of_source(path: Path) -> int | None:
+    """The other end of the pipe that the compiler includes; None until it has read all that comes before."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 @test("gcc", ALL, timeout=90)
 def gcc(t: Test) -> None:
-    source = t.session / "gcc-input.c"
-    t.baseline("gcc-input", lambda: source.write_text(c_source()))
-    expected = t.baseline("gcc", lambda: compile_plain(t, source))
-    driver = t.start([t.program("gcc"), "-O2", "-c", source, "-o", t.tmp / "own.o"],
-                     t.preload_env(ALLOC_AT_EXIT="1", ALLOC_SAMPLE_BYTES="65536"), label="gcc")
+    expected = t.baseline("gcc", lambda: compile_plain(t))
+    folder = source_folder(t, "own")
+    os.mkfifo(folder / "end.h")
+    driver = t.start([t.program("gcc"), "-O2", "-c", "input.c", "-o", "out.o"],
+                     t.preload_env(ALLOC_AT_EXIT="1", ALLOC_SAMPLE_BYTES="65536"), label="gcc", cwd=folder)
 
     def compiler() -> int | None:
         return next((pid for pid in processes.descendants(driver.pid)
@@ -156,10 +193,12 @@ def gcc(t: Test) -> None:
                      and processes.catches(pid, SIGUSR2)), None)
 
     pid = wait_until(compiler, 20, "cc1 to catch SIGUSR2")
-    time.sleep(0.15)
+    pipe = wait_until(lambda: end_of_source(folder / "end.h"), 60, "cc1 to come to the last line")
     ask_and_check(t, pid, min_sites=2)
+    with open(pipe, "w") as to_compiler:
+        to_compiler.write(c_source()[1])
     t.finish(driver)
-    t.equal(hashlib.sha256((t.tmp / "own.o").read_bytes()).hexdigest(), expected, "hash of the object file")
+    t.equal(hashlib.sha256((folder / "out.o").read_bytes()).hexdigest(), expected, "hash of the object file")
     for tool in ("cc1", "gcc", "as"):
         found = [path for path in report_files(t.dir) if f"report.{tool}" in path.name or
                  f".x86_64-linux-gnu-{tool}" in path.name]

@@ -7,9 +7,9 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 from mallard_e2e.framework import Test, test, wait_until
+from mallard_e2e.processes import waits_for_input
 from mallard_e2e.reports import ask, wait_for_handler
 from mallard_e2e.tests_redis import Client
 from mallard_e2e.tests_redis import serve as serve_redis
@@ -90,7 +90,7 @@ def mdb_load(t: Test) -> None:
                 loader.stdin.write(part)
         loader.stdin.flush()
     wait_for_handler(loader.pid, signal.SIGUSR2)
-    time.sleep(0.5)
+    wait_until(lambda: waits_for_input(loader.pid, loader.stdin.fileno()), 60, "mdb_load to store all that it was given")
     check_report(t, loader)
     loader.stdin.write(b"DATA=END\n")
     loader.stdin.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 from mallard_e2e.backends import mimalloc3_path, shared_object
 from mallard_e2e.compiler import build_case
-from mallard_e2e.framework import Failure, Test, locked
+from mallard_e2e.framework import PATIENCE, Failure, Test, locked
 
 SOURCES = Path(__file__).resolve().parent.parent
 BACKENDS = ("system", "jemalloc", "mimalloc2", "mimalloc3")
@@ -112,7 +112,7 @@ def run_workload(t: Test, name: str, arguments: Sequence[object], seconds: float
         env = t.preload_env(ALLOC_REPORT=f"{folder}/report.%n", WORKLOAD_REPORTS=folder, ALLOC_STRICT="1",
                             **units_environment(t), **extra)
         done = subprocess.run([program, *map(str, arguments)], env=env, cwd=folder, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=seconds)
+                              stdin=subprocess.DEVNULL, timeout=PATIENCE * seconds)
         said = f"{name} {' '.join(map(str, arguments))}: status {done.returncode}: {done.stderr.strip()[-400:]}"
         if done.returncode != 0:
             raise Failure(said)
