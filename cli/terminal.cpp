@@ -32,6 +32,7 @@ bool is_hung_up() {
 
 /// Onto a screen that others may have written on.
 void paint_anew() {
+  const StopHeldBack painting;
   clearok(curscr, TRUE);
   wrefresh(stdscr);
 }
@@ -98,6 +99,7 @@ void Terminal::show(const std::vector<Line>& lines) {
     mvwaddstr(stdscr, static_cast<int>(i), 0, lines[i].text.c_str());
   }
   wattrset(stdscr, A_NORMAL);
+  const StopHeldBack painting;
   wrefresh(stdscr);
 }
 

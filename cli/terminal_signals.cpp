@@ -124,6 +124,15 @@ void TerminalSignals::stop() {
   g_taken_over = true;
 }
 
+StopHeldBack::StopHeldBack() {
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTSTP);
+  sigprocmask(SIG_BLOCK, &stop, &before_);
+}
+
+StopHeldBack::~StopHeldBack() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+
 bool TerminalSignals::goes_on() {
   const bool goes_on = g_goes_on != 0;
   g_goes_on = 0;

@@ -5,6 +5,7 @@
 
 #include <termios.h>
 
+#include <csignal>
 #include <string>
 
 namespace mallard::cli {
@@ -31,6 +32,19 @@ class TerminalSignals {
   static void stop();
   /// Whether the command was stopped and goes on, since the last call.
   static bool goes_on();
+};
+
+/// Holds SIGTSTP back while it lives. ncurses ignores it while it paints, and what is ignored is lost; what is
+/// blocked comes afterwards.
+class StopHeldBack {
+ public:
+  StopHeldBack();
+  ~StopHeldBack();
+  StopHeldBack(const StopHeldBack&) = delete;
+  StopHeldBack& operator=(const StopHeldBack&) = delete;
+
+ private:
+  sigset_t before_;
 };
 
 }  // namespace mallard::cli
