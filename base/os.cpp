@@ -180,11 +180,16 @@ std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept {
   return resident;
 }
 
-bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept {
+Copied copy(void* to, std::uintptr_t from, std::size_t bytes) noexcept {
   iovec local{to, bytes};
   iovec remote{reinterpret_cast<void*>(from), bytes};
-  return call(SYS_process_vm_readv, process_id(), arg(&local), 1, arg(&remote), 1, 0) ==
-         static_cast<long>(bytes);
+  const long copied = call(SYS_process_vm_readv, process_id(), arg(&local), 1, arg(&remote), 1, 0);
+  if (copied == static_cast<long>(bytes)) return Copied::kAll;
+  return copied >= 0 || copied == -EFAULT ? Copied::kUnreadable : Copied::kRefused;
+}
+
+bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept {
+  return copy(to, from, bytes) == Copied::kAll;
 }
 
 std::size_t copy_pieces_if_readable(void* to, const std::uintptr_t* from, std::size_t count,

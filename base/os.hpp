@@ -80,7 +80,14 @@ std::uint64_t realtime_ns() noexcept;   ///< CLOCK_REALTIME, through the vDSO
 /// tell. \context reporter
 std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept;
 
-/// Copies memory of this process that may vanish meanwhile. \return true if all bytes were copied
+enum class Copied : std::uint8_t {
+  kAll,
+  kUnreadable,  ///< not all of it is mapped for reading
+  kRefused,     ///< the kernel does not copy, whatever is there: a seccomp filter, a kernel without the call
+};
+/// Copies memory of this process that may vanish meanwhile.
+Copied copy(void* to, std::uintptr_t from, std::size_t bytes) noexcept;
+/// The same. \return true if all bytes were copied
 bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept;
 /// Copies `count` pieces (at most kMaxPieces) of `bytes` each to consecutive places, in one system call.
 /// \return pieces copied: those before the first that is not readable

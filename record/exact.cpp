@@ -57,15 +57,16 @@ template <typename Delta>
 MALLARD_NOINLINE void settle(Delta& own, Level& shared) noexcept {
   add_to_level(shared, own.delta.load(std::memory_order_relaxed), own.most.load(std::memory_order_relaxed));
   own.most.store(0, std::memory_order_relaxed);
-  own.delta.store(0, std::memory_order_relaxed);
+  own.delta.store(0, std::memory_order_release);
 }
 
-/// Live bytes of a site or of the process, as far as this thread moved them. \return whether that is so much
-/// by now that it has to be settled
+/// Live bytes of a site or of the process, as far as this thread moved them. Of the process is the last that
+/// is counted of a block: the release there hands all of it to whoever takes the record over. \return whether
+/// that is so much by now that it has to be settled
 template <typename Delta>
 inline bool raise_live(Delta& own, std::int64_t bytes) noexcept {
   const std::int64_t delta = own.delta.load(std::memory_order_relaxed) + bytes;
-  own.delta.store(delta, std::memory_order_relaxed);
+  own.delta.store(delta, std::memory_order_release);
   if (delta > own.most.load(std::memory_order_relaxed)) own.most.store(delta, std::memory_order_relaxed);
   return MALLARD_UNLIKELY(delta > kMostUnseenBytes);
 }
@@ -73,7 +74,7 @@ inline bool raise_live(Delta& own, std::int64_t bytes) noexcept {
 template <typename Delta>
 inline bool lower_live(Delta& own, std::int64_t bytes) noexcept {
   const std::int64_t delta = own.delta.load(std::memory_order_relaxed) - bytes;
-  own.delta.store(delta, std::memory_order_relaxed);
+  own.delta.store(delta, std::memory_order_release);
   return MALLARD_UNLIKELY(delta < -kMostUnseenBytes);
 }
 
@@ -234,8 +235,9 @@ MALLARD_NOINLINE void alloc_without_record(const void* p, std::size_t asked_byte
       entry.range_begins + block.low + shadow_take_high(p, remainder_bits(entry.range));
   const bool temporary = record->last_block.load(std::memory_order_relaxed) == p;
   if (temporary) record->last_block.store(0, std::memory_order_relaxed);
-  count_free(*record, entry, bytes, temporary);
-  return {SiteId{entry.site}, block.cell, bytes, temporary};
+  const ExactBlock taken{SiteId{entry.site}, block.cell, bytes, temporary};
+  count_free(*record, entry, bytes, temporary);  // nothing of the record is read behind it: see raise_live()
+  return taken;
 }
 
 }  // namespace

@@ -85,18 +85,32 @@ constexpr std::uintptr_t kClaims = alignof(ThreadState) - 1;
 static_assert(kClaims == 7);
 
 /// Whether the thread is gone, as far as memory tells: glibc keeps some stacks, with their TLS, for new
-/// threads.
+/// threads. Where the kernel refuses to copy memory (a seccomp filter), nobody is known to be gone.
 bool owner_is_gone(const ThreadRecord& record, std::uintptr_t owner) noexcept {
+  if (owner == 0) return true;
   ThreadState state;
-  return !os::copy_if_readable(&state, owner & ~kClaims, sizeof state) || state.exact_record != &record;
+  switch (os::copy(&state, owner & ~kClaims, sizeof state)) {
+    case os::Copied::kAll:
+      return state.exact_record != &record;
+    case os::Copied::kUnreadable:
+      return true;
+    case os::Copied::kRefused:
+      break;
+  }
+  return false;
 }
 
 /// Makes the calling thread the owner in `before`'s place. The thread names the record first, so that whoever
-/// asks from then on finds it alive.
+/// asks from then on finds it alive. That the last owner is gone, and all that it wrote is there, follows
+/// from the kernel, which clears a thread's id as the last thing, and glibc, which reuses or unmaps the stack
+/// only then; with `delta` the same order stands in the language's terms.
 bool claim(ThreadRecord& record, std::uintptr_t before) noexcept {
   const std::uintptr_t me = reinterpret_cast<std::uintptr_t>(&mallard_thread) | ((before + 1) & kClaims);
   mallard_thread.exact_record = &record;
-  if (record.owner.compare_exchange_strong(before, me, std::memory_order_acq_rel)) return true;
+  if (record.owner.compare_exchange_strong(before, me, std::memory_order_acq_rel)) {
+    record.delta.load(std::memory_order_acquire);
+    return true;
+  }
   mallard_thread.exact_record = nullptr;
   return false;
 }
