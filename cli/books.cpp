@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -61,7 +62,10 @@ bool RemoteBooks::read(std::uint64_t old_ns, Books* out) {
   out->sample_bytes = static_cast<double>(p.sample_bytes);
   if (!p.sites.rows || !p.live.rows || p.sample_bytes == 0) return true;
   if (!is_sound()) return false;
-  // Counts before rows: rows are made first.
+  // Blocks before sums: a sample is in its site's sums before it is live. Counts before rows: rows are made
+  // first.
+  std::vector<char> live;
+  if (!read_live(&live)) return false;
   std::uint32_t count = 0, sums_count = 0;
   if (!memory_.read(p.sites.count_at, &count) || !memory_.read(p.sums.count_at, &sums_count)) return false;
   if (count > kMostSites || sums_count > kMostSites) return false;
@@ -77,17 +81,21 @@ bool RemoteBooks::read(std::uint64_t old_ns, Books* out) {
                             at<double>(sums, row, p.sums.stride, p.sums.at_bytes_variance)};
     site.allocated_count = at<double>(sums, row, p.sums.stride, p.sums.at_count);
   }
-  return read_live(old_ns, out);
+  add_live(live, old_ns, out);
+  return true;
 }
 
-bool RemoteBooks::read_live(std::uint64_t old_ns, Books* out) const {
+bool RemoteBooks::read_live(std::vector<char>* rows) const {
   const Published::Live& l = published_.live;
   std::uint32_t used = 0;
   if (!memory_.read(l.used_at, &used)) return false;
-  if (used > kMostBlocks) used = kMostBlocks;
-  if (used <= 1) return true;
-  std::vector<char> rows(std::size_t{used} * l.stride);
-  if (!memory_.read(l.rows, rows.data(), rows.size())) return false;
+  rows->resize(std::size_t{std::min(used, kMostBlocks)} * l.stride);
+  return rows->empty() || memory_.read(l.rows, rows->data(), rows->size());
+}
+
+void RemoteBooks::add_live(const std::vector<char>& rows, std::uint64_t old_ns, Books* out) const {
+  const Published::Live& l = published_.live;
+  const auto used = static_cast<std::uint32_t>(rows.size() / l.stride);
   for (std::uint32_t i = 1; i < used; ++i) {
     if (at<std::uint64_t>(rows, i, l.stride, l.at_address) == 0) continue;
     const auto size = static_cast<double>(at<std::uint64_t>(rows, i, l.stride, l.at_asked));
@@ -108,7 +116,6 @@ bool RemoteBooks::read_live(std::uint64_t old_ns, Books* out) const {
     out->newest_ns = std::max(out->newest_ns, born);
     ++out->live_samples;
   }
-  return true;
 }
 
 std::vector<std::uint64_t> RemoteBooks::stack(std::uint32_t site) const {

@@ -54,7 +54,8 @@ class RemoteBooks {
 
  private:
   bool is_sound() const;
-  bool read_live(std::uint64_t old_ns, Books* out) const;
+  bool read_live(std::vector<char>* rows) const;
+  void add_live(const std::vector<char>& rows, std::uint64_t old_ns, Books* out) const;
 
   ProcessMemory memory_;
   std::uint64_t at_;  ///< where the books are published

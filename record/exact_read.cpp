@@ -16,8 +16,9 @@ std::uint32_t epoch_read() noexcept {
   return epoch & 1 ? epoch : epoch - 1;  // of the books that have ended
 }
 
+/// Acquire, so that counts are read in the order that stands here.
 std::uint64_t get(const std::atomic<std::uint64_t>& count) noexcept {
-  return count.load(std::memory_order_relaxed);
+  return count.load(std::memory_order_acquire);
 }
 
 /// The threads that have something in their entry at one place of the cache. Who comes later counts later.
@@ -36,19 +37,22 @@ class Entries {
     place_ = place;
   }
 
-  /// Counts of one cell at this place of the cache. Frees are read first: a block that comes and goes
-  /// meanwhile is never freed before it was allocated.
+  /// Counts of one cell at this place of the cache, in the order against that of counting: a block that comes
+  /// and goes meanwhile is never freed before it was allocated, nor temporary before it was freed.
   Counts read(Cell& cell, std::uint32_t index) const noexcept {
     constexpr int kTries = 16;
     Counts sum{};
     for (int i = 0; i < kTries; ++i) {
       const std::uint64_t before = versions();
       std::atomic_thread_fence(std::memory_order_acquire);
-      sum = {0, 0, get(cell.freed_bytes), get(cell.freed_count), get(cell.temporary_count)};
+      sum = {};
+      sum.temporary_count = get(cell.temporary_count);
+      sum.freed_bytes = get(cell.freed_bytes);
+      sum.freed_count = get(cell.freed_count);
       each(index, [&](const CountEntry& e) {
+        sum.temporary_count += get(e.temporary_count);
         sum.freed_bytes += get(e.freed_bytes);
         sum.freed_count += get(e.freed_count);
-        sum.temporary_count += get(e.temporary_count);
       });
       sum.allocated_bytes = get(cell.allocated_bytes);
       sum.allocated_count = get(cell.allocated_count);
@@ -97,11 +101,13 @@ void add(ExactCounts& to, const Counts& counts) noexcept {
   to.temporary_count += counts.temporary_count;
 }
 
-/// What has no counts left over is one moment's; threads that race may leave a little more freed than
-/// allocated.
-void straighten(ExactCounts& counts) noexcept {
+/// What has no counts left over is one moment's; threads that race, or got their record meanwhile, may leave
+/// a little more freed than allocated.
+template <typename SomeCounts>
+void straighten(SomeCounts& counts) noexcept {
   if (counts.freed_bytes > counts.allocated_bytes) counts.freed_bytes = counts.allocated_bytes;
   if (counts.freed_count > counts.allocated_count) counts.freed_count = counts.allocated_count;
+  if (counts.temporary_count > counts.freed_count) counts.temporary_count = counts.freed_count;
 }
 
 void raise_largest(ExactCounts& site, ExactCounts& all, std::uint64_t bytes) noexcept {
@@ -190,7 +196,8 @@ std::size_t exact_sizes(SiteId site, std::span<ExactSizes> sizes) noexcept {
   for (RangeId range = 0; range < kRanges; ++range) {
     if (!cells[range]) continue;
     entries.collect(cells[range] % kCountEntries);
-    const Counts counts = entries.read(cell_at(cells[range]), cells[range]);
+    Counts counts = entries.read(cell_at(cells[range]), cells[range]);
+    straighten(counts);
     if (counts.allocated_count == 0) continue;
     if (count < sizes.size())
       sizes[count] = {range_begin(range), range_end(range), counts.allocated_count,

@@ -23,7 +23,8 @@ constinit std::atomic<bool> g_with_process{true};
 constinit std::uint64_t g_started_ns = 0;
 MALLARD_FORK_DATA constinit std::uint64_t g_forked_ns = 0;
 
-void bump(Counter& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
+/// Release, and acquire in counters(): what was counted has been done, for whoever reads the tables then.
+void bump(Counter& counter) noexcept { counter.fetch_add(1, std::memory_order_release); }
 
 class [[nodiscard]] ErrnoGuard {
  public:
@@ -142,7 +143,7 @@ void on_move_failed(const LiveBlock& saved) noexcept {
 }
 
 Counters counters() noexcept {
-  const auto get = [](const Counter& c) { return c.load(std::memory_order_relaxed); };
+  const auto get = [](const Counter& c) { return c.load(std::memory_order_acquire); };
   return {get(g_counters.sampled),        get(g_counters.sampled_frees), get(g_counters.dropped_full),
           get(g_counters.overflow_sites), get(g_counters.missed_frees),  get(g_counters.reentrant),
           get(g_counters.filter_misses)};

@@ -47,6 +47,8 @@ std::uint32_t* order_by(Arena& arena, const SiteRow* rows, std::uint32_t count, 
 }  // namespace
 
 std::span<const record::LiveBlock> copy_live_samples(Arena& arena, Recording* out) noexcept {
+  // In this order no sample is freed or live that is not counted: freed, live, all.
+  out->counters = record::counters();
   // Room for a little more than it holds now; what comes meanwhile and does not fit is counted.
   const std::uint32_t room = record::live_count() + record::live_count() / 8 + 1024;
   auto* blocks = arena.array<record::LiveBlock>(room);
@@ -59,6 +61,8 @@ std::span<const record::LiveBlock> copy_live_samples(Arena& arena, Recording* ou
     out->skipped_live += held < left ? 0 : held - left;
   }
   out->live_samples = count;
+  out->counters.sampled = record::counters().sampled;
+  out->stacks = record::stack_stats();
   return {blocks, count};
 }
 
@@ -96,14 +100,16 @@ bool choose_sampled(Arena& arena, Books* books) noexcept {
 }
 
 bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
-  if (!choose_sampled(arena, books)) return false;
-  SiteRow* const rows = books->rows;
-  const std::uint32_t count = books->row_count;
+  // Blocks before sums: a sample is in its site's sums before it is live, so that none is live that they
+  // lack.
   const std::span<const record::LiveBlock> live = copy_live_samples(arena, &out->recording);
   const std::uint64_t now = os::monotonic_ns();
+  if (!live.data() || !choose_sampled(arena, books)) return false;
+  SiteRow* const rows = books->rows;
+  const std::uint32_t count = books->row_count;
   for (const record::LiveBlock& block : live) {
     SiteRow* const row = books->find(block.site);
-    if (!row) continue;  // a site made after the rows were read
+    if (!row) continue;
     add_live_block(*row, block, now);
     if (block.born_ns < record::forked_ns())
       out->inherited_live_bytes.add(block.weight, static_cast<double>(block.asked_bytes));

@@ -45,7 +45,7 @@ SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept;
 bool read_exact_books(Arena& arena, Books* books, Snapshot* out) noexcept;
 bool choose_rows(Arena& arena, Books* books, Snapshot* out) noexcept;
 
-/// The live samples, copied shard by shard. \return an empty span if memory is out
+/// The live samples, copied shard by shard, and the counters of the recording. \return no data if memory is out
 std::span<const record::LiveBlock> copy_live_samples(Arena& arena, Recording* out) noexcept;
 /// Adds a live sample's age to its row. \param weight_so_far  of the row's live samples, this one included
 void add_age(SiteRow& row, const record::LiveBlock& block, double weight_so_far,

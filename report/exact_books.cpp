@@ -119,6 +119,7 @@ bool read_exact_books(Arena& arena, Books* books, Snapshot* out) noexcept {
   books->shares = {arena.array<ExactShare>(sites + 1), sites};
   if (!books->counts.data() || !books->shares.data()) return false;
   books->blocks = copy_live_samples(arena, &r);
+  if (!books->blocks.data()) return false;
   const record::ExactCounts all = record::exact_read(books->counts);
   books->read_ns = os::monotonic_ns();
   r.exact.trouble = record::exact_trouble();

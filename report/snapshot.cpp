@@ -75,8 +75,6 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     out->recording.since_start = exact ? record::exact_since_start() : record::began_with_process();
     out->recording.sample_bytes = record::sampler_mean_bytes();
     out->recording.since_ns = began - (exact ? record::exact_since_ns() : record::started_ns());
-    out->recording.counters = record::counters();
-    out->recording.stacks = record::stack_stats();
     const bool read = exact ? read_exact_books(arena, &books, out) : read_books(arena, &books, out);
     if (!read) return out_of_memory(*out);
   }

@@ -130,7 +130,10 @@ def _interval(row: dict[str, Any], figure: str, where: str) -> list[str]:
 
 def _sites(data: dict[str, Any], expected: Expected) -> list[str]:
     wrong = []
-    sites = data["sites"]
+    sites, recording = data["sites"], data["recording"]
+    if recording["samples_freed"] + recording["samples_live"] > recording["samples"]:
+        wrong.append(f"{recording['samples_freed']} freed and {recording['samples_live']} live of "
+                     f"{recording['samples']} samples")
     if len(sites) < expected.min_sites:
         wrong.append(f"{len(sites)} sites instead of at least {expected.min_sites}")
     if len({site["id"] for site in sites}) != len(sites):
