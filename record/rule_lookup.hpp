@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules as walks need them: from the table, and from libunwind where the table has none.
+// Rules as walks need them: from the table, and where it has none, from the object's unwind information.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace mallard::record {
 
 /// Asks for the rule of an address that is not in the table, and stores it there.
-/// \return false if this thread is inside the unwinder already \context hot (slow path)
+/// \return false if libunwind is needed and this thread is inside of it already \context hot (slow path)
 MALLARD_COLD bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule,
                            std::uint32_t* entry) noexcept;
 

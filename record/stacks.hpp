@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Call stacks: from the caller of malloc to the root of its thread, return addresses, leaf first.
-// libunwind is asked once per code address what unwinding there means; the answer is a 16-byte rule, and
+// What unwinding means is found out once per code address; the answer is a rule of one word (cfi.hpp), and
 // walking is a chain of rules over the thread's stack (rules.hpp). What no rule can express goes to
 // libunwind as a whole (unwinder.hpp).
 #pragma once
@@ -31,7 +31,7 @@ struct StackStats {
   std::uint64_t captured;       ///< stacks taken
   std::uint64_t by_libunwind;   ///< of them walked by libunwind because no rule fitted
   std::uint64_t truncated;      ///< of them cut at kMaxDepth, or ended early on unreadable memory
-  std::uint64_t rules;          ///< code addresses that libunwind was asked about
+  std::uint64_t rules;          ///< code addresses whose rule was found out
   std::uint64_t rules_dropped;  ///< rules that found the table full
 };
 

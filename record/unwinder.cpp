@@ -8,6 +8,8 @@
 
 #include "base/lock.hpp"
 #include "base/os.hpp"
+#include "record/cfi.hpp"
+#include "record/unwind_table.hpp"
 
 // Not in libunwind's headers, but exported for callers like us (its ptrace accessors use the first).
 extern "C" {
@@ -67,49 +69,28 @@ class Session {
 struct Target {
   StackReader* stack;  ///< nullptr: made-up memory only
   std::uintptr_t registers[17];
-  std::uint32_t known;        ///< bit per register
-  Module module;              ///< the last one found
-  std::uintptr_t start, end;  ///< a readable segment of it
-  bool has_info;              ///< whether unwind information was found
+  std::uint32_t known;  ///< bit per register
+  Module module;        ///< the last one found
+  Segment segment;      ///< a readable one of it, the last one found
+  bool has_info;        ///< whether unwind information was found
 };
 constinit Target target{};
 constinit unw_cursor_t cursor{};  // 1 KiB, which a thread's stack may not have
-
-/// Finds the readable segment of the current module that holds `address`.
-bool find_segment(std::uintptr_t address) noexcept {
-  if (address < target.module.start || address >= target.module.end) return false;
-  ElfW(Ehdr) header;
-  std::memcpy(&header, reinterpret_cast<const void*>(target.module.start), sizeof header);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_phoff + header.e_phnum * sizeof(ElfW(Phdr)) > kPageBytes)
-    return false;
-  const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(target.module.start + header.e_phoff);
-  // The mapping starts with the page of the first segment, wherever the file asked to be loaded.
-  std::uintptr_t bias = 0;
-  for (int i = header.e_phnum - 1; i >= 0; --i)
-    if (segments[i].p_type == PT_LOAD)
-      bias = target.module.start - (segments[i].p_vaddr & ~(std::uintptr_t{kPageBytes} - 1));
-  for (int i = 0; i < header.e_phnum; ++i) {
-    const std::uintptr_t start = bias + segments[i].p_vaddr;
-    if (segments[i].p_type != PT_LOAD || !(segments[i].p_flags & PF_R)) continue;
-    if (address < start || address - start >= segments[i].p_filesz) continue;
-    target.start = start;
-    target.end = start + segments[i].p_filesz;
-    return true;
-  }
-  return false;
-}
 
 bool read_word(std::uintptr_t address, std::uintptr_t* word) noexcept {
   if (is_made_up(address)) {
     *word = address + kContentsOf;
     return !target.stack;
   }
-  if ((address < target.start || address >= target.end) && !find_segment(address))
-    return target.stack ? target.stack->read(address, word)
-                        : os::copy_if_readable(word, address, sizeof *word);
+  if (!target.segment.holds(address)) {
+    const Segment segment = find_segment(target.module, address);
+    if (!segment.holds(address))
+      return target.stack ? target.stack->read(address, word)
+                          : os::copy_if_readable(word, address, sizeof *word);
+    target.segment = segment;
+  }
   // libunwind reads aligned words around what it wants; the last one may hang over the end.
-  if (target.end - address < sizeof *word) return os::copy_if_readable(word, address, sizeof *word);
+  if (!target.segment.holds(address, sizeof *word)) return os::copy_if_readable(word, address, sizeof *word);
   std::memcpy(word, reinterpret_cast<const void*>(address), sizeof *word);
   return true;
 }
@@ -124,13 +105,6 @@ int access_reg(unw_addr_space_t, unw_regnum_t reg, unw_word_t* value, int write,
   return 0;
 }
 
-/// The layout that every linker writes: DWARF exception header version 1 with a sorted table.
-struct TableHeader {
-  std::uint8_t version, frame_encoding, count_encoding, table_encoding;
-  std::int32_t frame;
-  std::uint32_t count;
-};
-
 int find_proc_info(unw_addr_space_t as, unw_word_t code, unw_proc_info_t* info, int need_info,
                    void* arg) noexcept {
   Module& module = target.module;
@@ -140,8 +114,7 @@ int find_proc_info(unw_addr_space_t as, unw_word_t code, unw_proc_info_t* info, 
     return -UNW_ENOINFO;
   TableHeader header;
   std::memcpy(&header, words, sizeof header);
-  if (header.version != 1 || header.count_encoding != 0x03 || header.table_encoding != 0x3b)
-    return -UNW_ENOINFO;
+  if (!header.is_usual()) return -UNW_ENOINFO;
   unw_dyn_info_t table{};
   table.start_ip = module.start;
   table.end_ip = module.end;
@@ -174,10 +147,16 @@ std::uintptr_t get(int reg, bool* ok) noexcept {
 }
 
 /// `mov $15, %rax; syscall`, to which the kernel makes every signal handler return.
-bool is_signal_return(std::uintptr_t pc) noexcept {
+constexpr bool is_signal_return(const std::uintptr_t (&code)[2]) noexcept {
+  return code[0] == 0x0f0000000fc0c748 && (code[1] & 0xff) == 0x05;
+}
+
+bool is_signal_return_at(const Module& module, std::uintptr_t pc) noexcept {
   std::uintptr_t words[2];
-  return read_word(pc, &words[0]) && read_word(pc + 8, &words[1]) && words[0] == 0x0f0000000fc0c748 &&
-         (words[1] & 0xff) == 0x05;
+  if (find_segment(module, pc).holds(pc, sizeof words))
+    std::memcpy(words, reinterpret_cast<const void*>(pc), sizeof words);
+  else if (!os::copy_if_readable(words, pc, sizeof words)) return false;
+  return is_signal_return(words);
 }
 
 Rule rule_from_step() noexcept {
@@ -241,12 +220,19 @@ bool unwinder_init() noexcept {
 }
 
 bool compile_rule(std::uintptr_t code, const Module& module, Rule* out) noexcept {
+  if (is_signal_return_at(module, code + 1)) {
+    *out = {RuleKind::kSignal};
+    return true;
+  }
+  const Segment segment = find_segment(module, module.table);
+  return rule_from_cfi(code, module.table, segment, out) || rule_by_libunwind(code, module, out);
+}
+
+bool rule_by_libunwind(std::uintptr_t code, const Module& module, Rule* out) noexcept {
   Session session;
   if (!session) return false;
   target = {};
   target.module = module;
-  *out = {RuleKind::kSignal};
-  if (is_signal_return(code + 1)) return true;
   *out = step_once(code);
   return true;
 }
@@ -254,7 +240,8 @@ bool compile_rule(std::uintptr_t code, const Module& module, Rule* out) noexcept
 int unwinder_at_signal_frame(void*) noexcept {
   bool ok;
   const std::uintptr_t pc = get(UNW_REG_IP, &ok);
-  return ok && is_signal_return(pc) ? 1 : 0;
+  std::uintptr_t words[2];
+  return ok && read_word(pc, &words[0]) && read_word(pc + 8, &words[1]) && is_signal_return(words) ? 1 : 0;
 }
 
 // The registers of the caller that malloc had to preserve are somewhere on our own frames: start here

@@ -16,9 +16,13 @@ namespace mallard::record {
 /// \return false if libunwind cannot be set up; then everything below fails \context init
 bool unwinder_init() noexcept;
 
-/// Asks what unwinding means at `code`, with made-up registers: no stack is read.
-/// \return false if this thread is inside the unwinder already \context hot (slow path)
+/// What unwinding means at `code`: by cfi.hpp, without a lock; of what it does not know, by libunwind.
+/// \return false if libunwind is needed and this thread is inside of it already \context hot (slow path)
 bool compile_rule(std::uintptr_t code, const Module& module, Rule* out) noexcept;
+
+/// Lets libunwind step once from `code`, with made-up registers: no stack is read.
+/// \return false if this thread is inside of it already \context hot (slow path)
+bool rule_by_libunwind(std::uintptr_t code, const Module& module, Rule* out) noexcept;
 
 /// Walks a whole stack by libunwind: slow, but knows all registers and every kind of unwind information.
 /// \return frames written; 0 if this thread is inside the unwinder already \context hot (slow path)

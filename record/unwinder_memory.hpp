@@ -21,6 +21,17 @@ void modules_init() noexcept;
 /// Takes no lock: _dl_find_object, or a snapshot taken at init. \context hot
 bool find_module(std::uintptr_t code, Module* out) noexcept;
 
+/// Memory that may be read plainly.
+struct Segment {
+  std::uintptr_t start = 0, end = 0;
+  bool holds(std::uintptr_t address, std::size_t bytes = 1) const noexcept {
+    return address >= start && address < end && end - address >= bytes;
+  }
+};
+/// The readable segment of an object that holds an address. \return an empty one if there is none
+/// \context hot
+Segment find_segment(const Module& module, std::uintptr_t address) noexcept;
+
 /// The calling thread's own stack, once it was found.
 struct OwnStack {
   std::uintptr_t low, high;
