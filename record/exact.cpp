@@ -7,6 +7,7 @@
 #include "record/cells.hpp"
 #include "record/exact_books.hpp"
 #include "record/incremental.hpp"
+#include "record/path_cells.hpp"
 #include "record/shadow.hpp"
 #include "record/thread_record.hpp"
 
@@ -38,19 +39,30 @@ MALLARD_NOINLINE ThreadRecord* my_record(std::uint32_t epoch) noexcept {
   return find_thread_record(epoch);
 }
 
-MALLARD_NOINLINE std::uint32_t look_up_cell(std::uint64_t& found, std::uint64_t key, SiteId site,
+MALLARD_NOINLINE std::uint32_t look_up_cell(FoundCell& found, std::uint64_t key, StackMemory& newest,
                                             RangeId range) noexcept {
-  const std::uint32_t cell = find_cell(site, range);
-  // What stands on the overflow site instead must look again.
-  if (cell && cell_at(cell).site == static_cast<std::uint32_t>(site)) found = key << kCellBits | cell;
+  std::uint32_t cell = path_cell(key);
+  if (!cell) {
+    const SiteId site = site_of_path(newest);
+    cell = find_cell(site, range);
+    // What stands on the overflow site instead must look again.
+    if (!cell || site == kOverflowSite || cell_at(cell).site != static_cast<std::uint32_t>(site)) return cell;
+    keep_path_cell(key, cell);
+  }
+  found.key = 0;  // a handler may leave by siglongjmp
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  found.cell = cell;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  found.key = key;
   return cell;
 }
 
-inline std::uint32_t cell_of(ThreadRecord& record, SiteId site, RangeId range) noexcept {
-  const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(site)} << 9 | (range + 1);  // never 0
-  std::uint64_t& found = record.finder[key * 0x9e3779b97f4a7c15u >> (64 - kFinderBits)];
-  if (MALLARD_LIKELY(found >> kCellBits == key)) return found & (kMaxCells - 1);
-  return look_up_cell(found, key, site, range);
+/// The cell of the newest stack.
+inline std::uint32_t cell_of(ThreadRecord& record, PathHash path, RangeId range) noexcept {
+  const std::uint64_t key = path ^ (range + 1) * 0x9e3779b97f4a7c15u;
+  FoundCell& found = record.finder[key >> (64 - kFinderBits)];
+  if (MALLARD_LIKELY(found.key == key)) return static_cast<std::uint32_t>(found.cell);
+  return look_up_cell(found, key, *stack_memory_of(&record), range);
 }
 
 template <typename Delta>
@@ -168,9 +180,10 @@ MALLARD_NOINLINE bool put(ThreadRecord* record, std::uintptr_t block, std::uint3
 }  // namespace
 
 bool exact_prepare() noexcept {
-  g_ready = g_ready || (shadow_init() && cells_init() && thread_records_init());
+  g_ready = g_ready || (shadow_init() && cells_init() && path_cells_init() && thread_records_init());
   if (!g_ready) {  // what little there is belongs to the host
     thread_records_release();
+    path_cells_release();
     cells_release();
     shadow_release();
   }
@@ -251,9 +264,10 @@ void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) n
     return alloc_without_record(p, asked_bytes, caller);
   const std::uintptr_t block = address_of(p);
   shadow::AtomicWord* word = shadow_expect(block);
-  const SiteId site = capture_site(caller, stack_memory_of(record));
+  const PathHash path = capture_path(caller, *stack_memory_of(record));
   const SizePlace size = place_of_size(asked_bytes);
-  const std::uint32_t cell = cell_of(*record, site, size.range);
+  const std::uint32_t cell = MALLARD_LIKELY(path != 0) ? cell_of(*record, path, size.range)
+                                                       : find_cell(capture_in_full(caller), size.range);
   if (MALLARD_UNLIKELY(!cell)) return bump(g_exact_odd.unbooked);
   if (MALLARD_UNLIKELY(!shadow_put_at(word, block, cell, size.remainder, remainder_bits(size.range))) &&
       !put(record, block, cell, size))

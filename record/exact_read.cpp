@@ -5,6 +5,7 @@
 #include "record/cells.hpp"
 #include "record/exact.hpp"
 #include "record/exact_books.hpp"
+#include "record/path_cells.hpp"
 #include "record/shadow.hpp"
 #include "record/thread_record.hpp"
 
@@ -227,7 +228,7 @@ void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
 }
 
 std::uint64_t exact_own_bytes() noexcept {
-  return shadow_own_bytes() + cells_own_bytes() + thread_records_own_bytes();
+  return shadow_own_bytes() + cells_own_bytes() + path_cells_own_bytes() + thread_records_own_bytes();
 }
 
 }  // namespace mallard::record

@@ -47,7 +47,7 @@ class Capture {
       : m_(memory), bottom_(bottom), top_(top) {}
 
   /// \return false if the stack has to be walked in full
-  bool run(Registers at) noexcept {
+  [[gnu::always_inline]] inline bool run(Registers at) noexcept {
     OldFrame* met = &m_.old[m_.depth];  // the newest old frame that may still be met
     NewFrame* f = m_.fresh;
     while (!meets(&met, at)) {
@@ -56,7 +56,6 @@ class Capture {
       std::uint32_t entry;
       const PackedRule rule = g_rules.find_at_once(at.pc - 1, &entry);
       if (MALLARD_LIKELY(rule.generation() == generation_ && rule.is_plain() && !at.exact)) {
-        f->index = entry;
         if (MALLARD_UNLIKELY(!step(rule, *f, &at))) return false;
       } else {
         Registers older = at;
@@ -142,11 +141,6 @@ class Capture {
     Rule rule;
     std::uint32_t entry;
     if (!rule_at(at->pc - (at->exact ? 0 : 1), generation_, &rule, &entry)) return false;
-    f.index = entry;
-    if (at->exact || entry == RuleTable::kNone) {
-      f.index = at->exact ? pc_index(at->pc) : generated_pc_index(at->pc);
-      if (f.index == kNoPc) return false;
-    }
     f.odd = true;
     f.link_at = f.other_at = f.frame_at = 0;
     f.uses_frame = rule.kind != RuleKind::kFromSp;
@@ -204,15 +198,14 @@ class Capture {
   /// Puts the new frames, up to `end`, on top of the old one that was met.
   [[gnu::always_inline]] inline bool keep(OldFrame* top, const NewFrame* end) noexcept {
     if (MALLARD_UNLIKELY(top - m_.old + (end - m_.fresh) > kMaxDepth)) return false;
-    NodeId node = top->node;
+    PathHash path = top->path;
     std::uint32_t inputs = top->inputs;
     bool uses_frame = top->uses_frame;
     m_.depth = 0;  // a handler may leave by siglongjmp
     std::atomic_signal_fence(std::memory_order_seq_cst);
     for (const NewFrame* f = end; f != m_.fresh;) {
       const NewFrame& older = *f--;
-      node = context_child(node, f->index);
-      if (MALLARD_UNLIKELY(node == kRoot)) return false;
+      path = path_below(path, f->pc);
       std::uintptr_t link_at = older.sp - sizeof(std::uintptr_t);
       if (MALLARD_UNLIKELY(f->odd)) {
         link_at = f->link_at;
@@ -222,11 +215,10 @@ class Capture {
       if (uses_frame && f->frame_at) m_.inputs[inputs++] = {f->frame_at, older.frame};
       if (MALLARD_LIKELY(link_at != 0)) m_.inputs[inputs++] = {link_at, older.pc};
       uses_frame = f->uses_frame || (uses_frame && !f->frame_at);
-      *++top = {f->pc, f->sp, f->frame, node, static_cast<std::uint16_t>(inputs), uses_frame, f->exact};
+      *++top = {f->pc,      f->sp,   f->frame, path, kRoot, static_cast<std::uint16_t>(inputs),
+                uses_frame, f->exact};
     }
     const auto depth = static_cast<std::int32_t>(top - m_.old);
-    const std::uint32_t site = context_site(node);
-    m_.site = MALLARD_LIKELY(site != 0) ? SiteId{site} : site_at(node, depth);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     m_.depth = depth;
     return true;
@@ -237,38 +229,56 @@ class Capture {
   const std::uint16_t generation_ = g_rules.generation();
 };
 
+}  // namespace
+
+std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
+
+PathHash capture_path(const Caller& caller, StackMemory& memory) noexcept {
+  if (MALLARD_UNLIKELY(++memory.captured == kFlushEvery)) flush_stats(memory);
+  const std::uintptr_t top = own_stack_top(caller.return_slot);
+  if (MALLARD_LIKELY(top != 0)) {
+    const std::uint64_t epoch = code_epoch();
+    // Another top: the memory was another thread's.
+    if (MALLARD_UNLIKELY(memory.epoch != epoch || memory.top != top)) {
+      memory.epoch = epoch;
+      memory.top = top;
+      memory.depth = 0;
+      memory.old[0] = {0, ~std::uintptr_t{0}, 0, 0, kRoot, 0, false, false};
+    }
+    Capture capture(memory, caller.return_slot, top);
+    if (MALLARD_LIKELY(
+            capture.run({caller.pc, caller.return_slot + sizeof(std::uintptr_t), caller.frame, false})))
+      return memory.old[memory.depth].path;
+  }
+  ++memory.in_full;
+  return 0;
+}
+
+MALLARD_NOINLINE SiteId site_of_path(StackMemory& memory) noexcept {
+  OldFrame* const leaf = &memory.old[memory.depth];
+  OldFrame* frame = leaf;
+  while (frame->node == kRoot && frame != memory.old) --frame;
+  for (; frame != leaf; ++frame) {
+    const PcIndex index = pc_index(frame[1].pc);
+    if (MALLARD_UNLIKELY(index == kNoPc)) return kOverflowSite;
+    frame[1].node = context_child(frame->node, index);
+    if (MALLARD_UNLIKELY(frame[1].node == kRoot)) return kOverflowSite;
+  }
+  return site_at(leaf->node, memory.depth);
+}
+
 MALLARD_NOINLINE SiteId capture_in_full(const Caller& caller) noexcept {
   std::uintptr_t pcs[kMaxDepth];
   return intern_site(pcs, capture_stack(caller, pcs, kMaxDepth));
 }
 
-}  // namespace
-
-std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
-
 SiteId capture_site(const Caller& caller, StackMemory* memory) noexcept {
-  if (MALLARD_UNLIKELY(!memory)) {
+  if (MALLARD_LIKELY(memory != nullptr)) {
+    if (MALLARD_LIKELY(capture_path(caller, *memory) != 0)) return site_of_path(*memory);
+  } else {
     g_stats.captured.fetch_add(1, std::memory_order_relaxed);
     g_stats.in_full.fetch_add(1, std::memory_order_relaxed);
-    return capture_in_full(caller);
   }
-  if (MALLARD_UNLIKELY(++memory->captured == kFlushEvery)) flush_stats(*memory);
-  const std::uintptr_t top = own_stack_top(caller.return_slot);
-  if (MALLARD_LIKELY(top != 0)) {
-    const std::uint64_t epoch = code_epoch();
-    // Another top: the memory was another thread's.
-    if (MALLARD_UNLIKELY(memory->epoch != epoch || memory->top != top)) {
-      memory->epoch = epoch;
-      memory->top = top;
-      memory->depth = 0;
-      memory->old[0] = {0, ~std::uintptr_t{0}, 0, kRoot, 0, false, false};
-    }
-    Capture capture(*memory, caller.return_slot, top);
-    if (MALLARD_LIKELY(
-            capture.run({caller.pc, caller.return_slot + sizeof(std::uintptr_t), caller.frame, false})))
-      return memory->site;
-  }
-  ++memory->in_full;
   return capture_in_full(caller);
 }
 

@@ -18,6 +18,18 @@ namespace mallard::record {
 struct StackMemory;
 std::size_t stack_memory_bytes() noexcept;  ///< sizeof(StackMemory)
 
+/// Names a stack: a hash over its return addresses, from the root on. Two of a million stacks have the same
+/// one with a probability of 3e-8. 0 = none.
+using PathHash = std::uint64_t;
+
+/// The calling thread's stack, by its hash. It is the memory's newest stack now.
+/// \return 0: it has to be walked in full, and is not in the memory \context hot: keeps errno
+PathHash capture_path(const Caller& caller, StackMemory& memory) noexcept;
+/// The call site of the memory's newest stack, made if it is new. \context hot (slow path)
+SiteId site_of_path(StackMemory& memory) noexcept;
+/// Without a memory. \context hot (slow path): any thread, signal handlers; keeps errno
+SiteId capture_in_full(const Caller& caller) noexcept;
+
 /// The call site of a stack, made if it is new.
 /// \param memory  of the calling thread; nullptr: unwind all of it (a signal handler within a capture)
 /// \context hot: any thread, signal handlers; keeps errno

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "record/context_tree.hpp"
+#include "record/incremental.hpp"
 #include "record/site_table.hpp"
 #include "record/stacks.hpp"
 
@@ -16,15 +17,22 @@ struct Input {
   std::uintptr_t address, value;
 };
 
+/// Adds the next frame, towards the leaf. For one path it never takes two addresses to one hash.
+constexpr PathHash path_below(PathHash path, std::uintptr_t pc) noexcept {
+  const std::uint64_t mixed = (path ^ pc) * 0x9e3779b97f4a7c15u;
+  return mixed ^ mixed >> 32;
+}
+
 /// A frame of the previous capture.
 struct OldFrame {
   std::uintptr_t pc, sp, frame;
-  NodeId node;
+  PathHash path;
+  NodeId node;                   ///< kRoot: not looked for yet
   std::uint32_t inputs : 16;     ///< words read on the way from here to the root: the first so many
   std::uint32_t uses_frame : 8;  ///< whether an older rule, or this one, uses rbp as it is here
   std::uint32_t exact : 8;       ///< pc is the next instruction itself, not a return address
 };
-static_assert(sizeof(OldFrame) == 32 && 3 * kMaxDepth < 1 << 16);
+static_assert(sizeof(OldFrame) == 40 && 3 * kMaxDepth < 1 << 16);
 
 /// Registers of a frame, as the call in it left them.
 struct Registers {
@@ -37,7 +45,6 @@ struct Registers {
 struct NewFrame {
   std::uintptr_t pc, sp, frame;
   bool exact, uses_frame, odd;
-  PcIndex index;
   std::uintptr_t frame_at;         ///< where the older rbp was read; 0 = it stayed
   std::uintptr_t link_at;          ///< if odd: where the older pc was read, 0 = nowhere: a root
   std::uintptr_t other_at, other;  ///< if odd: a word that the CFA was taken from; 0 = none
@@ -49,7 +56,6 @@ struct NewFrame {
     exact = at.exact;
   }
 };
-static_assert(sizeof(NewFrame) == 64);
 
 inline constexpr std::uint32_t kInputs = 3 * kMaxDepth;
 
@@ -57,7 +63,6 @@ struct StackMemory {
   std::uint64_t epoch;
   std::uintptr_t top;  ///< of the stack, which every input lies below
   std::int32_t depth;  ///< frames of the previous capture
-  SiteId site;         ///< of it, if depth is not 0
   std::uint32_t captured, joined, walked, in_full;
   OldFrame old[kMaxDepth + 1];    ///< root first, behind one that no stack pointer is above
   Input inputs[kInputs];          ///< likewise

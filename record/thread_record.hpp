@@ -53,6 +53,12 @@ struct SiteEntry {
 };
 static_assert(sizeof(SiteEntry) == 32);
 
+/// The cell of a stack and a size range.
+struct FoundCell {
+  std::uint64_t key;  ///< of both; 0 = empty
+  std::uint64_t cell;
+};
+
 struct alignas(64) ThreadRecord {
   std::atomic<std::uintptr_t> owner;       ///< address of its mallard_thread, and a claim; 0 = nobody's
   std::atomic<std::uint32_t> epoch;        ///< of the counts
@@ -60,7 +66,7 @@ struct alignas(64) ThreadRecord {
   std::atomic<std::uintptr_t> last_block;  ///< newest of this thread, 0 = it is freed already
   std::atomic<std::int64_t> delta, most;   ///< as in SiteEntry, of the process
   OwnCount unknown_frees;
-  std::uint64_t finder[1 << kFinderBits];  ///< [site: 20][range + 1: 9][cell: 22]; 0 = empty
+  FoundCell finder[1 << kFinderBits];
   SiteEntry sites[kSiteEntries];
   CountEntry counts[kCountEntries];
 };

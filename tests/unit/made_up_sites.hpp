@@ -10,10 +10,16 @@ constinit __thread mallard::record::ThreadState mallard_thread = {};
 
 namespace mallard::record {
 struct StackMemory {
-  std::uint64_t unused;
+  SiteId newest;
 };
 std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
-SiteId capture_site(const Caller& caller, StackMemory*) noexcept {
+SiteId capture_in_full(const Caller& caller) noexcept {
   return SiteId{static_cast<std::uint32_t>(caller.pc)};
 }
+SiteId capture_site(const Caller& caller, StackMemory*) noexcept { return capture_in_full(caller); }
+PathHash capture_path(const Caller& caller, StackMemory& memory) noexcept {
+  memory.newest = capture_in_full(caller);
+  return (caller.pc + 1) * 0xd6e8feb86659fd93u;
+}
+SiteId site_of_path(StackMemory& memory) noexcept { return memory.newest; }
 }  // namespace mallard::record
