@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "record/code_addresses.hpp"
+#include "record/quick_rules.hpp"
 #include "record/rule_lookup.hpp"
 #include "record/stack_memory.hpp"
 #include "record/unwinder_memory.hpp"
@@ -53,9 +54,8 @@ class Capture {
     while (!meets(&met, at)) {
       if (MALLARD_UNLIKELY(f == m_.fresh + kMaxDepth)) return false;
       f->set(at);
-      std::uint32_t entry;
-      const PackedRule rule = g_rules.find_at_once(at.pc - 1, &entry);
-      if (MALLARD_LIKELY(rule.generation() == generation_ && rule.is_plain() && !at.exact)) {
+      if (QuickRule rule;
+          MALLARD_LIKELY(g_quick_rules.find(at.pc - 1, generation_bits_, &rule) && !at.exact)) {
         if (MALLARD_UNLIKELY(!step(rule, *f, &at))) return false;
       } else {
         Registers older = at;
@@ -117,8 +117,8 @@ class Capture {
 
   /// Goes from `f` to the next older frame and notes what that takes. \return false if only a full walk can
   /// tell
-  [[gnu::always_inline]] inline bool step(PackedRule rule, NewFrame& f, Registers* at) const noexcept {
-    const bool from_frame = rule.kind() == RuleKind::kFromFrame;
+  [[gnu::always_inline]] inline bool step(QuickRule rule, NewFrame& f, Registers* at) const noexcept {
+    const bool from_frame = rule.from_frame();
     f.uses_frame = from_frame;
     f.odd = false;
     const std::uintptr_t cfa = (from_frame ? at->frame : at->sp) + rule.cfa_offset();
@@ -136,11 +136,13 @@ class Capture {
     return true;
   }
 
-  /// Every other step: rules that are not known yet, roots, signals, realigned stacks, generated code.
+  /// Every other step: rules that are not at hand, roots, signals, realigned stacks, generated code.
   MALLARD_NOINLINE bool step_oddly(NewFrame& f, Registers* at) const noexcept {
     Rule rule;
     std::uint32_t entry;
     if (!rule_at(at->pc - (at->exact ? 0 : 1), generation_, &rule, &entry)) return false;
+    const PackedRule packed(rule, generation_);
+    if (!at->exact && QuickRule::can_be(packed)) g_quick_rules.keep(at->pc - 1, generation_bits_, packed);
     f.odd = true;
     f.link_at = f.other_at = f.frame_at = 0;
     f.uses_frame = rule.kind != RuleKind::kFromSp;
@@ -227,6 +229,7 @@ class Capture {
   StackMemory& m_;
   const std::uintptr_t bottom_, top_;
   const std::uint16_t generation_ = g_rules.generation();
+  const std::uint64_t generation_bits_ = QuickRules::generation_bits(generation_);
 };
 
 }  // namespace

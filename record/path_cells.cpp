@@ -21,9 +21,10 @@ struct PathLevel {
   std::size_t first;
   int bits;
 };
-constexpr PathLevel kLevel[] = {
-    {0, 13}, {std::size_t{1} << 13, 17}, {(std::size_t{1} << 13) + (std::size_t{1} << 17), 21}};
-constexpr std::size_t kSlots = kLevel[2].first + (std::size_t{1} << kLevel[2].bits);
+constexpr std::size_t after(PathLevel level) noexcept { return level.first + (std::size_t{1} << level.bits); }
+constexpr PathLevel kFirst{0, 13}, kSecond{after(kFirst), 16}, kThird{after(kSecond), 19};
+constexpr PathLevel kLevel[] = {kFirst, kSecond, kThird, {after(kThird), 21}};
+constexpr std::size_t kSlots = after(kLevel[3]);
 
 using Word = std::atomic<std::uint64_t>;
 constinit GrowingArray<Word, kSlots> g_words;
@@ -39,8 +40,10 @@ bool path_cells_init() noexcept { return g_words || g_words.init(); }
 void path_cells_release() noexcept { g_words.release(); }
 
 std::uint32_t path_cell(std::uint64_t key) noexcept {
+  // One wait for all lines; of address space that is not open yet it does nothing.
+  for (const PathLevel& level : kLevel) __builtin_prefetch(line_of(level, key));
   for (const PathLevel& level : kLevel) {
-    if (!g_words.open(level.first + (std::size_t{1} << level.bits))) return 0;
+    if (!g_words.open(after(level))) return 0;
     const Word* const line = line_of(level, key);
     for (int i = 0; i < kLine; ++i) {
       // Acquire: the cell is complete.
@@ -55,7 +58,7 @@ std::uint32_t path_cell(std::uint64_t key) noexcept {
 void keep_path_cell(std::uint64_t key, std::uint32_t cell) noexcept {
   const std::uint64_t wanted = tag_of(key) | cell;
   for (const PathLevel& level : kLevel) {
-    if (!g_words.open(level.first + (std::size_t{1} << level.bits))) return;
+    if (!g_words.open(after(level))) return;
     Word* const line = line_of(level, key);
     for (int i = 0; i < kLine; ++i) {
       std::uint64_t word = line[i].load(std::memory_order_relaxed);

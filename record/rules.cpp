@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/rules.hpp"
 
+#include "record/quick_rules.hpp"
+
 namespace mallard::record {
 
 static_assert(PackedRule({RuleKind::kFromFrameSlot, true, -8, -16}, 65535).rule().cfa_offset == -8);
@@ -8,28 +10,32 @@ static_assert(PackedRule({RuleKind::kFromSp, true, 1 << 20, -16}, 7).rule().fram
 static_assert(PackedRule({RuleKind::kFromSp, true, 12, 0}, 7).rule().kind == RuleKind::kLibunwind);
 
 constinit RuleTable g_rules;
+constinit QuickRules g_quick_rules;
 
 std::uint32_t RuleTable::find(std::uintptr_t code, std::uint16_t generation, PackedRule* out) const noexcept {
-  for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
-    const Entry& entry = entries_[i % kEntries];
+  std::uint32_t found = kNone;
+  for_each_place(code, [&](std::uint32_t place) noexcept {
+    const Entry& entry = entries_[place];
     const std::uintptr_t present = entry.code.load(std::memory_order_acquire);
-    if (present == 0) return kNone;
-    if (MALLARD_UNLIKELY(present != code)) continue;
+    if (present != code) return present == 0;
     *out = PackedRule(entry.rule.load(std::memory_order_acquire));
-    return MALLARD_LIKELY(out->holds_in(generation)) ? static_cast<std::uint32_t>(i % kEntries) : kNone;
-  }
-  return kNone;
+    if (MALLARD_LIKELY(out->holds_in(generation))) found = place;
+    return true;
+  });
+  return found;
 }
 
 std::uint32_t RuleTable::entry_of(std::uintptr_t code, bool make) noexcept {
-  for (std::size_t i = slot_of(code), end = i + kProbes; i != end; ++i) {
-    Entry& entry = entries_[i % kEntries];
+  std::uint32_t found = kNone;
+  for_each_place(code, [&](std::uint32_t place) noexcept {
+    Entry& entry = entries_[place];
     std::uintptr_t present = entry.code.load(std::memory_order_acquire);
-    if (present == 0 && !make) return kNone;
+    if (present == 0 && !make) return true;
     if (present == 0 && entry.code.compare_exchange_strong(present, code)) present = code;
-    if (present == code) return static_cast<std::uint32_t>(i % kEntries);
-  }
-  return kNone;
+    if (present == code) found = place;
+    return present == code;
+  });
+  return found;
 }
 
 std::uint32_t RuleTable::put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept {
@@ -44,6 +50,7 @@ void RuleTable::expire_all() noexcept {
   std::uint16_t now = generation_.load(std::memory_order_relaxed), next;
   do next = static_cast<std::uint16_t>(now + 1);
   while (!generation_.compare_exchange_weak(now, next, std::memory_order_acq_rel));
+  g_quick_rules.begin(next);
 }
 
 }  // namespace mallard::record

@@ -91,16 +91,6 @@ class RuleTable {
   /// \context hot
   std::uint32_t find(std::uintptr_t code, std::uint16_t generation, PackedRule* out) const noexcept;
 
-  /// What stands at the first of the places where the rule of an address may be, for callers in a hurry.
-  /// \return a rule of any generation; kUnset: find() knows \context hot
-  PackedRule find_at_once(std::uintptr_t code, std::uint32_t* number) const noexcept {
-    const std::size_t slot = slot_of(code);
-    const Entry& entry = entries_[slot];
-    *number = static_cast<std::uint32_t>(slot);
-    if (MALLARD_UNLIKELY(entry.code.load(std::memory_order_acquire) != code)) return PackedRule();
-    return PackedRule(entry.rule.load(std::memory_order_acquire));
-  }
-
   /// \return the entry's number; kNone if there is no room near the address's place \context hot (slow path)
   std::uint32_t put(std::uintptr_t code, std::uint16_t generation, Rule rule) noexcept;
 
@@ -128,13 +118,29 @@ class RuleTable {
     std::atomic<std::uintptr_t> code{0};  // set once, never changed
     std::atomic<std::uint64_t> rule{0};   // a PackedRule; kUnset until the first is stored
   };
-  static constexpr int kProbes = 32;
   static constexpr std::size_t kEntries = std::size_t{1} << kEntryBits;
-  static std::size_t slot_of(std::uintptr_t code) noexcept {
-    return static_cast<std::size_t>((code * 0x9e3779b97f4a7c15u) >> (64 - kEntryBits));
+
+  // Lines of four entries in three levels, each larger than the one before: an address stands in its line of
+  // the first, or, where that is full, of the second, then of the third, or in one of the lines behind it. A
+  // program of 600 addresses touches 64 KiB, not a page for nearly each of them.
+  static constexpr std::size_t kInLine = 4, kLevels = 3, kLinesTried = 10;
+  static constexpr std::size_t kLevelBegin[kLevels + 1] = {0, 1 << 12, (1 << 12) + (1 << 14), kEntries};
+  /// The first entry of the `n`th line to look into.
+  static std::size_t line(std::uintptr_t code, std::size_t n) noexcept {
+    const std::size_t level = n < kLevels ? n : kLevels - 1, begin = kLevelBegin[level];
+    const std::size_t lines = (kLevelBegin[level + 1] - begin) / kInLine;
+    const std::uint64_t hash = (code * 0x9e3779b97f4a7c15u) >> 32;
+    return begin + ((hash * lines >> 32) + (n - level)) % lines * kInLine;
+  }
+  /// Calls `look` with the entries that an address may have, in order, until it returns true.
+  template <typename Look>
+  static void for_each_place(std::uintptr_t code, Look look) noexcept {
+    for (std::size_t n = 0; n != kLinesTried; ++n)
+      for (std::size_t i = 0, first = line(code, n); i != kInLine; ++i)
+        if (look(static_cast<std::uint32_t>(first + i))) return;
   }
 
-  Entry entries_[kEntries];  // 2 MiB, of which the kernel commits what is used
+  alignas(64) Entry entries_[kEntries];  // 2 MiB, of which the kernel commits what is used
   std::atomic<std::uint16_t> generation_{0};
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/os.hpp"
 #include "record/code_addresses.hpp"
+#include "record/quick_rules.hpp"
 #include "record/rule_lookup.hpp"
 #include "record/rules.hpp"
 #include "record/unwinder.hpp"
@@ -152,7 +153,8 @@ StackStats stack_stats() noexcept {
 }
 
 std::uint64_t stacks_own_bytes() noexcept {
-  return os::resident_bytes(&g_rules, sizeof g_rules) + unwinder_own_bytes();
+  return os::resident_bytes(&g_rules, sizeof g_rules) +
+         os::resident_bytes(&g_quick_rules, sizeof g_quick_rules) + unwinder_own_bytes();
 }
 
 void stacks_before_fork() noexcept { unwinder_before_fork(); }

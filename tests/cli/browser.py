@@ -41,7 +41,7 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         target = self._send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network", "Performance"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def __enter__(self) -> "Browser":
@@ -123,11 +123,6 @@ class Browser:
             elif event.get("method") == "Runtime.consoleAPICalled" and details["type"] in ("error", "warning", "assert"):
                 found.append(str(details["args"]))
         return found
-
-    def work_seconds(self) -> float:
-        """For how long the page's process has been at work on all its threads."""
-        metrics = {m["name"]: m["value"] for m in self.call("Performance.getMetrics")["metrics"]}
-        return metrics["ProcessTime"]
 
     def requests(self) -> list[str]:
         return [e["params"]["request"]["url"] for e in self.events

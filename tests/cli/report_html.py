@@ -248,11 +248,10 @@ def html_of_ten_thousand_sites(t: Test) -> None:
     report = changed(t, report_of(t, compile_cxx(t)), change)
     page = page_of(t, report)
     expect(page.stat().st_size < 25_000_000, page.stat().st_size)
-    before = chromium().work_seconds()
+    before = time.monotonic()
     b = opened(page)
-    took = b.work_seconds()  # of its own: a busy machine does not count; from 0 again in another process
-    took -= before if took >= before else 0
-    print(f"        10,000 sites of 24 frames: a page of {page.stat().st_size / 1e6:.1f} MB, {took:.1f} s of work to open")
+    took = time.monotonic() - before
+    print(f"        10,000 sites of 24 frames: a page of {page.stat().st_size / 1e6:.1f} MB, {took:.1f} s to open")
     expect(took < 25, took)
     expect(b.run("document.querySelectorAll('tr.site').length") == 25, "only the first rows are made")
     expect("10,000 call sites" in text_of(b, "#sites"), text_of(b, "#sites")[:300])
@@ -306,22 +305,16 @@ def html_of_exact_mode(t: Test) -> None:
     expect(sum(c[2] == make_block for c in cells) > 0.9 * len(cells), (make_block, [c[2] for c in cells][:100]))
 
 
-def is_whole(report: Path) -> bool:
-    try:
-        return isinstance(json.loads(report.read_bytes()), dict)
-    except ValueError:
-        return False
-
-
 @test
 def html_of_several_reports_shows_them_over_time(t: Test) -> None:
     process = start_holder(t)
     for number in range(1, 4):
         os.kill(process.pid, signal.SIGUSR2)
-        for _ in range(2400):
-            if any(is_whole(path) for path in t.dir.glob(f"h.*.000{number}.json")):
+        for _ in range(200):
+            if list(t.dir.glob(f"h.*.000{number}.txt")):
                 break
             time.sleep(0.05)
+    time.sleep(0.1)
     reports = sorted(t.dir.glob("h.*.json"))
     expect(len(reports) == 3, reports)
     alone = opened(page_of(t, reports[2]))

@@ -9,6 +9,8 @@
 
 #include "record/filter.hpp"
 #include "record/live_table.hpp"
+#include "record/quick_rules.hpp"
+#include "record/rules.hpp"
 #include "record/sampler.hpp"
 #include "record/site_table.hpp"
 #include "tests/unit/catch.hpp"
@@ -200,4 +202,98 @@ TEST_CASE("live table: the reader sees each block of a steady table once") {
   REQUIRE(seen.count(0x40000000 + 999 * 48) == 1);
   LiveBlock out{};
   for (std::uintptr_t i = 0; i < 1000; ++i) REQUIRE(live_remove(pointer(0x40000000 + i * 48), &out));
+}
+
+namespace {
+std::vector<std::uintptr_t> code_addresses(std::size_t count) {
+  std::vector<std::uintptr_t> codes(count);
+  std::uint64_t state = 1;
+  for (std::uintptr_t& code : codes)
+    code = 0x500000000000 + ((state = state * 6364136223846793005u + 1) >> 36);
+  return codes;
+}
+Rule made_up_rule(std::uintptr_t code) {
+  return {RuleKind::kFromSp, false, static_cast<std::int32_t>(code % 1000 * 8), 0};
+}
+}  // namespace
+
+TEST_CASE("rules: threads that put the same rules agree on their places, and find them") {
+  static RuleTable table;
+  constexpr std::uint16_t kNow = 3;
+  const auto codes = code_addresses(60'000);  // of 131,072 places
+  std::vector<std::uint32_t> places[2] = {std::vector<std::uint32_t>(codes.size()),
+                                          std::vector<std::uint32_t>(codes.size())};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t)
+    threads.emplace_back([&, t] {
+      for (std::size_t i = 0; i < codes.size(); ++i) {
+        const std::size_t which = t ? codes.size() - 1 - i : i;
+        places[t][which] = table.put(codes[which], kNow, made_up_rule(codes[which]));
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  std::size_t wrong = 0, dropped = 0, beyond_first_level = 0;
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const std::uint32_t place = places[0][i];
+    dropped += place == RuleTable::kNone;
+    if (place == RuleTable::kNone) continue;
+    PackedRule found;
+    wrong += places[1][i] != place || table.find(codes[i], kNow, &found) != place;
+    wrong += found.rule().cfa_offset != made_up_rule(codes[i]).cfa_offset || table.code_at(place) != codes[i];
+    wrong += table.find(codes[i], kNow + 1, &found) != RuleTable::kNone;
+    beyond_first_level += place >= 1 << 12;
+  }
+  CHECK(wrong == 0);
+  CHECK(dropped == 0);
+  CHECK(beyond_first_level > 50'000);
+  PackedRule none;
+  CHECK(table.find(0x600000000000, kNow, &none) == RuleTable::kNone);
+}
+
+TEST_CASE("rules: few addresses stand on few pages") {
+  static RuleTable table;
+  std::set<std::uint32_t> pages;
+  for (const std::uintptr_t code : code_addresses(600))
+    pages.insert(table.put(code, 0, made_up_rule(code)) * RuleTable::row_bytes() / 4096);
+  CHECK(pages.size() <= 17);
+}
+
+TEST_CASE("quick rules: what is found is what was kept last, under its generation") {
+  static QuickRules table;
+  const auto codes = code_addresses(20'000);
+  std::size_t wrong = 0, found = 0, later = 0, empty = 0;
+  QuickRule rule;
+  const std::uint64_t now = QuickRules::generation_bits(126);
+  for (const std::uintptr_t code : codes) empty += table.find(code, now, &rule);
+  const auto packed = [](std::uintptr_t code) {
+    const bool frame = code % 3 == 0;
+    return PackedRule(
+        {frame ? RuleKind::kFromFrame : RuleKind::kFromSp, code % 5 == 0,
+         static_cast<std::int32_t>(code % 16384 * 8), (static_cast<std::int32_t>(code % 256) - 128) * 8},
+        126);
+  };
+  for (const std::uintptr_t code : codes) {
+    REQUIRE(QuickRule::can_be(packed(code)));
+    table.keep(code, now, packed(code));
+  }
+  for (const std::uintptr_t code : codes) {
+    later += table.find(code, QuickRules::generation_bits(127), &rule);
+    if (!table.find(code, now, &rule)) continue;  // another one took its place
+    ++found;
+    const PackedRule kept = packed(code);
+    wrong += rule.from_frame() != (kept.kind() == RuleKind::kFromFrame) ||
+             rule.saves_frame() != kept.saves_frame() || rule.cfa_offset() != kept.cfa_offset() ||
+             rule.frame_offset() != kept.frame_offset();
+  }
+  CHECK(empty == 0);
+  CHECK(wrong == 0);
+  CHECK(later == 0);
+  CHECK(found > codes.size() / 2);
+  table.begin(127);  // its bits are those of generation 0
+  found = 0;
+  for (const std::uintptr_t code : codes) found += table.find(code, now, &rule);
+  CHECK(found == 0);
+  CHECK(!QuickRule::can_be(PackedRule({RuleKind::kFromSp, false, 8 << 14, 0}, 0)));
+  CHECK(!QuickRule::can_be(PackedRule({RuleKind::kFromSp, true, 8, -8 * 129}, 0)));
+  CHECK(!QuickRule::can_be(PackedRule({RuleKind::kEnd}, 0)));
 }

@@ -77,12 +77,6 @@ __attribute__((noinline, noclone)) void* known(size_t size) {
   return p;
 }
 
-// Until the threads have done some work: they are to be met by every switch, however busy the machine is.
-static void let_them_work(void) {
-  const long before = g_operations;
-  while (g_operations < before + 100) usleep(50);
-}
-
 typedef bool (*switch_mode)(unsigned char mode, const char** why_not);
 static switch_mode g_switch;
 
@@ -105,7 +99,7 @@ int main(int count, char** words) {
   for (int i = 0; i < switches; i++) {
     random = random * 1103515245 + 12345;
     switch_to((int)(random >> 16) % 3);
-    if (random >> 20 & 1) let_them_work();
+    if (random >> 20 & 1) usleep(random >> 16 & 255);
     if (i % 50 == 49) {  // a child goes on in the mode of the moment, and can switch on its own
       const pid_t child = fork();
       if (child == 0) {

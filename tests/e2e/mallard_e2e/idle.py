@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small program that holds 16 MB and waits for a line: the host of the tests about reports and options."""
+"""A small program that holds 8 MB and waits for a line: the host of the tests about reports and options."""
 from __future__ import annotations
 
 import subprocess

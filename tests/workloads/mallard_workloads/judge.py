@@ -9,12 +9,9 @@ from typing import Any
 UNEXPLAINED_SHARE = 0.005   # of Rss; the promise for test programs
 REAL_UNEXPLAINED_SHARE = 0.01
 PROMISED_COVERAGE = 0.93
-# How far an estimated line may be from the truth, in standard errors, which 1.96 of make half of its 95 % interval. Some
-# 200 lines are looked at in one run of all tests, and 3.3 are exceeded once in a thousand: what is further off is
-# judged again, by the mean of AGAIN other runs. It may be 5 standard errors of such a mean away from the truth, which
-# chance passes once in two million times, and which are 1.7 of one run.
-MOST_ERRORS, MOST_ERRORS_OF_MEAN, AGAIN = 3.3, 5.0, 9
-OUT_OF_QUESTION = 6.0  # standard errors of any run
+# How far an estimated line may be from the truth, in half-widths of its own 95 % interval: some 200 lines are looked
+# at in one run of all tests, and 3.3 standard errors are exceeded once in a thousand.
+HALF_WIDTHS = 3.3 / 1.96
 ESTIMATED = ("live", "rounding", "holes")
 
 
@@ -52,42 +49,15 @@ def bytes_of(report: dict[str, Any], cause: str, detail: str) -> tuple[int, int,
     return value, value if low is None else low, value if high is None else high
 
 
-@dataclass
-class Estimates:
-    """How far estimated lines are from the truth, beyond the slack: a list of standard errors for each cause."""
-    errors: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, cause: str, value: float, low: float, high: float, true: float, slack: float) -> None:
-        beyond = max(0.0, abs(true - value) - slack) * (1 if true > value else -1)
-        half = high - value if beyond > 0 else value - low
-        self.errors.setdefault(cause, []).append(1.96 * beyond / half if beyond else 0.0)
-
-    def suspects(self) -> list[str]:
-        """Causes of which one run was too far off."""
-        return [cause for cause, errors in self.errors.items() if max(map(abs, errors)) > MOST_ERRORS]
-
-    def far_off(self) -> list[str]:
-        """Single runs that chance does not explain."""
-        return [f"{cause} is {-most:+.1f} standard errors from the truth in one run"
-                for cause, errors in self.errors.items() if abs(most := max(errors, key=abs)) > OUT_OF_QUESTION]
-
-    def complaints(self) -> list[str]:
-        """By the mean of all runs, too."""
-        means = {cause: sum(errors) / len(errors) for cause, errors in self.errors.items()}
-        return self.far_off() + [
-            f"{cause} is {-mean:+.1f} standard errors from the truth, in the mean of {len(self.errors[cause])} runs"
-            for cause, mean in means.items() if abs(mean) * math.sqrt(len(self.errors[cause])) > MOST_ERRORS_OF_MEAN]
-
-
-def cause_complaints(report: dict[str, Any], truth: dict[str, Any], estimates: Estimates) -> list[str]:
-    """Is every cause that the program knows of as large as it should be? Those that have an error go to `estimates`."""
+def cause_complaints(report: dict[str, Any], truth: dict[str, Any]) -> list[str]:
+    """Is every cause that the program knows of as large as it should be?"""
     wrong = []
     for expected in truth["causes"]:
         cause, true, slack = expected["cause"], expected["bytes"], expected["slack"]
         value, low, high = bytes_of(report, cause, expected["detail"])
-        if cause in ESTIMATED and low < value < high:
-            estimates.add(cause, value, low, high, true, slack)
-        elif not low - slack <= true <= high + slack:
+        if cause in ESTIMATED:
+            low, high = value - HALF_WIDTHS * (value - low), value + HALF_WIDTHS * (high - value)
+        if not low - slack <= true <= high + slack:
             name = f"{cause} ({expected['detail']})" if expected["detail"] else cause
             wrong.append(f"{name}: {value / 1e6:.2f} MB ({low / 1e6:.2f} to {high / 1e6:.2f}), in truth "
                          f"{true / 1e6:.2f} +- {slack / 1e6:.2f}")

@@ -2,44 +2,29 @@
 """One report of each program: the ledger closes, every cause that the program knows of is right, so is the verdict."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from mallard_e2e.backends import mimalloc3_path, shared_object
 from mallard_e2e.framework import Test, test
 
-from .judge import AGAIN, Estimates, cause_complaints, close_complaints, unexplained_share, verdict_complaints
+from .judge import cause_complaints, close_complaints, unexplained_share, verdict_complaints
 from .workloads import BACKENDS, Run, run_workload
 
 
-def complaints(run: Run, estimates: Estimates) -> list[str]:
-    wrong = [*close_complaints(run.report), *cause_complaints(run.report, run.truth, estimates),
+def judge(t: Test, run: Run, *more: str) -> None:
+    wrong = [*more, *close_complaints(run.report), *cause_complaints(run.report, run.truth),
              *verdict_complaints(run.report, run.truth)]
     rss, said = run.truth["rss_bytes"], run.report["rss"]["total_bytes"]
     # mallard's reporter comes between the program's own look and the report's.
     if not -0.01 * rss - (1 << 20) < said - rss < 0.02 * rss + (24 << 20):
         wrong.append(f"the program read an Rss of {rss}, the report says {said}")
-    return wrong
-
-
-def judge(t: Test, start: Callable[[], Run], more: Callable[[Run], list[str]] = lambda run: []) -> None:
-    """Runs the program, and again if its estimates look wrong, which they may by chance."""
-    run, estimates = start(), Estimates()
-    wrong = [*more(run), *complaints(run, estimates)]
-    if suspects := estimates.suspects():
-        t.notes.append(f"{', '.join(suspects)} judged again by {AGAIN} runs: {estimates.errors} standard errors")
-        wrong += estimates.far_off()
-        estimates = Estimates()
-        for _ in range(AGAIN):
-            wrong += complaints(start(), estimates)
-        wrong += estimates.complaints()
     t.notes.append(f"unexplained {100 * unexplained_share(run.report):.3f} %, verdict {run.report['verdict']['cause']}")
     t.check(not wrong, "; ".join(wrong))
 
 
 def declare(name: str, megabytes: int, backends: tuple[str, ...] = BACKENDS, timeout: float = 60) -> None:
     def check(t: Test) -> None:
-        judge(t, lambda: run_workload(t, name, [megabytes, 1]))
+        judge(t, run_workload(t, name, [megabytes, 1]))
     test(f"causes.{name}", backends, timeout)(check)
 
 
@@ -59,31 +44,29 @@ def second_allocator_loaded(t: Test) -> None:
         path = str(mimalloc3_path(t.build).resolve())
     if not Path(path).is_file():
         t.skip("there is no other mimalloc to load")
-    judge(t, lambda: run_workload(t, "second_allocator", [100, 1, path, "mi_malloc"]))
+    judge(t, run_workload(t, "second_allocator", [100, 1, path, "mi_malloc"]))
 
 
 @test("causes.lmdb_map", BACKENDS)
 def lmdb_map(t: Test) -> None:
-    judge(t, lambda: run_workload(t, "lmdb_map", [120, 1, t.tmp]))
+    judge(t, run_workload(t, "lmdb_map", [120, 1, t.tmp]))
 
 
 @test("causes.decay_after_burst", BACKENDS)
 def decay_after_burst(t: Test) -> None:
-    judge(t, lambda: run_workload(t, "decay_after_burst", [150, 1, 0]))
+    judge(t, run_workload(t, "decay_after_burst", [150, 1, 0]))
 
 
 @test("causes.decay_after_ten_seconds", BACKENDS)
 def decay_after_ten_seconds(t: Test) -> None:
     """What decays by itself is no longer there: the verdict has to tell it from pinned pages."""
-    judge(t, lambda: run_workload(t, "decay_after_burst", [150, 1, 11_000]))
+    run = run_workload(t, "decay_after_burst", [150, 1, 11_000])
+    judge(t, run)
 
 
 @test("causes.lazily_freed_by_the_allocator", ("jemalloc",))
 def lazily_freed_by_the_allocator(t: Test) -> None:
     # 150 times shorter than what is waited: decay goes by the ticks of the allocator, which come when they like.
-    def verdict(run: Run) -> list[str]:
-        found = run.truth["verdicts"]
-        return [] if found == ["lazily_freed"] else [f"the program itself finds {found} instead of lazily_freed"]
-
-    judge(t, lambda: run_workload(t, "decay_after_burst", [150, 1, 3000],
-                                  MALLOC_CONF="dirty_decay_ms:20,muzzy_decay_ms:-1"), verdict)
+    run = run_workload(t, "decay_after_burst", [150, 1, 3000], MALLOC_CONF="dirty_decay_ms:20,muzzy_decay_ms:-1")
+    t.equal(run.truth["verdicts"], ["lazily_freed"], "what the program itself finds")
+    judge(t, run)

@@ -7,7 +7,7 @@ import os
 
 from mallard_e2e.framework import ALL, Test, test
 
-from .judge import Estimates, SiteTally, cause_complaints, close_complaints
+from .judge import SiteTally, cause_complaints, close_complaints
 from .tests_causes import judge
 from .workloads import BACKENDS, Run, run_workload
 
@@ -44,7 +44,7 @@ def book_complaints(run: Run) -> list[str]:
 
 @test("exact.pinned_pages", ALL, timeout=240)
 def pinned_pages(t: Test) -> None:
-    tally, estimates, wrong = SiteTally(), Estimates(), []
+    tally, wrong = SiteTally(), []
     for seed in range(1, SEEDS + 1):
         run = run_workload(t, "pinned_pages", [MEGABYTES, seed], ALLOC_MODE="exact")
         if t.backend.name == "tcmalloc":  # rounding is within the holes there
@@ -52,10 +52,9 @@ def pinned_pages(t: Test) -> None:
                                                                                          "metadata")]
         tally.add(run.report, run.truth)
         wrong += [f"seed {seed}: {text}" for text in close_complaints(run.report)
-                  + cause_complaints(run.report, run.truth, estimates) + book_complaints(run)]
+                  + cause_complaints(run.report, run.truth) + book_complaints(run)]
         if run.report["ledger_about"]["by_pages"] != (t.backend.name == "tcmalloc"):
             wrong.append(f"seed {seed}: divided by pages: {run.report['ledger_about']['by_pages']}")
-    wrong += [f"{cause} is an estimate" for cause in estimates.errors]
     t.notes.append(tally.sentence())
     if tally.misplaced / tally.runs > MOST_MISPLACED:
         wrong.append("too much is charged to a wrong site")
@@ -66,7 +65,8 @@ def pinned_pages(t: Test) -> None:
 
 def declare(name: str, megabytes: int) -> None:
     def check(t: Test) -> None:
-        judge(t, lambda: run_workload(t, name, [megabytes, 1], ALLOC_MODE="exact"), book_complaints)
+        run = run_workload(t, name, [megabytes, 1], ALLOC_MODE="exact")
+        judge(t, run, *book_complaints(run))
     test(f"exact.{name}", BACKENDS)(check)
 
 
