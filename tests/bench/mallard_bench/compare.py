@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .tables import Result
 
 COUNTS_MAY_MOVE = 0.005  # instructions hardly drift
 
 
+class FiguresError(Exception):
+    """A file of raw figures that cannot be used; the text says why."""
+
+
+Key = tuple[str, str, str]
+
+
+def read_figures(path: Path) -> dict[Key, dict[str, Any]]:
+    try:
+        return {key_of(r): r for r in json.loads(path.read_text())["results"] if r["ratio"]["middle"]}
+    except OSError as error:
+        raise FiguresError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise FiguresError(f"{path} holds no figures of this benchmark: {error!r}") from error
+
+
+def key_of(figure: Mapping[str, Any]) -> Key:
+    return figure["what"], figure["subject"], figure["quantity"]
+
+
+def joined(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """\\return this run's figures, and those of the file that this run did not measure"""
+    new = {key_of(r) for r in data["results"]}
+    kept = [r for key, r in read_figures(path).items() if key not in new] if path.exists() else []
+    return data | {"results": [*data["results"], *kept]}
+
+
 def compared_with(path: Path, results: Sequence[Result]) -> str:
     """\\return lines that name every ratio which left the range that the earlier run saw, and the other way round"""
-    earlier = {(r["what"], r["subject"], r["quantity"]): r["ratio"] for r in json.loads(path.read_text())["results"]}
+    earlier = {key: r["ratio"] for key, r in read_figures(path).items()}
     lines, both = [], 0
     for r in results:
         old = earlier.get((r.what, r.subject, r.quantity))

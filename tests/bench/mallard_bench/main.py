@@ -13,13 +13,14 @@ from pathlib import Path
 
 from . import micro, programs, report_cost
 from .budgets import against_heaptrack, judged, over_all_programs
-from .compare import compared_with
+from .compare import FiguresError, compared_with, joined, read_figures
 from .measure import BenchError, Spread, instrument, ratios
 from .startup import fork_script_ns, start_up_ns
 from .subjects import MODES, PEERS, Group, Subject, choose_groups, complaint_of
 from .tables import Result, as_data, table
 
 ROOT = Path(__file__).resolve().parents[3]
+REFERENCE = ROOT / "tests" / "bench" / "figures.json"  # of docs/performance.md
 BACKENDS = ["system", "jemalloc", "mimalloc2", "mimalloc3", "tcmalloc"]
 
 
@@ -48,10 +49,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--reports", metavar="MB:OBJECTS", action="append", type=report_case,
                         help="measures instead what a report costs a program with such a heap, for example "
                              "8192:10000000; may be repeated; needs twice the memory")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="where the raw figures go (default: bench/figures.json, with --quick "
+                             "bench/figures-quick.json, in the build directory); figures there that this run does "
+                             "not measure stay")
     parser.add_argument("--against", type=Path, metavar="FILE",
-                        help="compares with an earlier --json file: says which ratios have moved by more than "
-                             "the noise of both runs")
+                        help="raw figures to compare with: says which ratios have moved by more than the noise of "
+                             "both runs (default: what the last run wrote, before this one writes; if there is "
+                             "nothing, those of docs/performance.md, tests/bench/figures.json)")
     chosen = parser.parse_args(arguments)
     chosen.rounds = chosen.rounds or (3 if chosen.quick else 15)
     return chosen
@@ -147,7 +152,11 @@ def main(arguments: list[str]) -> int:
               file=sys.stderr)
         return 3
     groups, left_out = choose_groups(library, options.backend or BACKENDS)
+    figures = options.json or options.build / "bench" / ("figures-quick.json" if options.quick else "figures.json")
+    against = options.against or next((f for f in (figures, REFERENCE) if f.exists()), None)
     try:
+        for path in filter(None, (against, figures.exists() and figures)):
+            read_figures(path)  # before an hour of measuring
         for group in groups:
             for subject in group.others:
                 if complaint := complaint_of(subject):
@@ -170,17 +179,20 @@ def main(arguments: list[str]) -> int:
             bench.run_programs()
             bench.run_start_up()
             bench.print_summaries()
-    except BenchError as error:
+    except (BenchError, FiguresError) as error:
         print(f"bench: error: {error}", file=sys.stderr)
         return 3
-    if options.json:
-        options.json.write_text(json.dumps(as_data(bench.results, header), indent=1) + "\n")
-    if options.against:
-        try:
-            print(compared_with(options.against, bench.results))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"bench: error: {options.against} is no file that --json wrote: {error}", file=sys.stderr)
-            return 3
+    data = as_data(bench.results, header)
+    try:
+        if against:
+            print(compared_with(against, bench.results))
+        figures.write_text(json.dumps(joined(data, figures), indent=1) + "\n")
+    except FiguresError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        return 3
+    except OSError as error:
+        print(f"bench: error: the figures cannot be written to {figures}: {error.strerror}", file=sys.stderr)
+        return 3
     missed = [r for r in bench.results if r.met is False]
     judged_count = sum(r.met is not None for r in bench.results)
     print(f"{judged_count - len(missed)} of {judged_count} budgets met")
