@@ -66,15 +66,16 @@ def over_all_programs(results: Sequence[Result]) -> list[str]:
 
 
 def against_heaptrack(results: Sequence[Result]) -> list[str]:
-    """Where heaptrack adds more than a fifth: how many times less CPU time exact mode adds on the same allocator."""
+    """Where heaptrack adds more than a fifth: how many times less CPU time exact mode adds on the same allocator. The
+    budget is for heaptrack as it is run, with the processes that it starts; its recorder alone is for comparison."""
     lines = []
     exact = {(r.suite, r.what): r for r in results if r.subject == "mallard system exact" and r.quantity == "time"}
     for r in results:
         ours = exact.get((r.suite, r.what))
-        if r.subject != "heaptrack" or r.quantity != "time" or r.ratio.middle <= HEAPTRACK_ADDS or not ours:
+        if not r.subject.startswith("heaptrack") or r.quantity != "time" or r.ratio.middle <= HEAPTRACK_ADDS or not ours:
             continue
         factor = r.added / ours.added if ours.added > 0 else float("inf")
-        met = "met" if factor >= HEAPTRACK_FACTOR else "MISSED"
-        lines.append(f"  {r.what:32} heaptrack {r.ratio.middle:.2f}, exact {ours.ratio.middle:.2f}: "
-                     f"{factor:.1f} times less added  {HEAPTRACK_FACTOR}: {met}")
+        met = "" if r.subject != "heaptrack" else "met" if factor >= HEAPTRACK_FACTOR else "MISSED"
+        lines.append(f"  {r.what:28} {r.subject:26} {r.ratio.middle:.2f}, exact {ours.ratio.middle:.2f}: "
+                     f"{factor:.1f} times less added" + (f"  {HEAPTRACK_FACTOR}: {met}" if met else ""))
     return lines

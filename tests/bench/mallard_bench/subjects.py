@@ -15,13 +15,15 @@ CLEARED = ("LD_PRELOAD", "MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "P
 JEMALLOC_PROFILER = "prof:true,prof_active:true,lg_prof_sample:19"  # 2^19 = mallard's default of 512 KiB
 
 MODES = ("sample", "off", "exact")
-PEERS = ("profiler", "sampler", "heaptrack")  # dhat only where a workload is small enough for it
+IN_PROCESS_PEERS = ("profiler", "sampler", "recorder")
+PEERS = (*IN_PROCESS_PEERS, "heaptrack")  # dhat only where a workload is small enough for it
 
 
 @dataclass(frozen=True)
 class Subject:
     """One way of serving malloc. `kind` is 'direct' (what the others are compared with), a mode of mallard,
-    or a peer: 'profiler' and 'sampler' (the allocator's own), 'heaptrack' or 'dhat'."""
+    or a peer: 'profiler' and 'sampler' (the allocator's own), 'heaptrack' as its users run it, 'recorder' (the part
+    of heaptrack that runs inside the program) or 'dhat'."""
     backend: str
     kind: str
     variables: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
@@ -32,7 +34,8 @@ class Subject:
         if self.kind in MODES:
             return f"mallard {self.backend} {self.kind}"
         return {"direct": self.backend, "profiler": f"{self.backend} own profiler",
-                "sampler": f"{self.backend} own sampler"}.get(self.kind, self.kind)
+                "sampler": f"{self.backend} own sampler",
+                "recorder": "heaptrack's recorder alone"}.get(self.kind, self.kind)
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items()
@@ -81,9 +84,11 @@ def peers_of(backend: str, path: str, work: Path) -> tuple[list[Subject], list[s
     peers: list[Subject] = []
     left_out: list[str] = []
     if backend == "system":
-        # Its raw records go to /dev/null: what its reader and the compression cost does not count against it.
-        if library := heaptrack_library():
-            peers.append(Subject(backend, "heaptrack",
+        # Stacks are made sense of while the program runs, by a second process, and compressed by a third: all of them
+        # are the time that its user waits for or shares the machine with. The recorder alone writes to /dev/null.
+        if (library := heaptrack_library()) and shutil.which("heaptrack"):
+            peers.append(Subject(backend, "heaptrack", {}, ("heaptrack", "-o", str(work / "heaptrack"))))
+            peers.append(Subject(backend, "recorder",
                                  {"LD_PRELOAD": library, "DUMP_HEAPTRACK_OUTPUT": os.devnull}))
         else:
             left_out.append("heaptrack is not installed")
