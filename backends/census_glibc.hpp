@@ -167,7 +167,7 @@ class FreeLists {
   std::uintptr_t begin_ = 0, end_ = 0;
   std::uint64_t key_ = 0;  ///< 0 = not known
   int tries_ = 0;          ///< to learn the key from neighbours
-  static constexpr int kKinds = 3;
+  static constexpr int kKinds = 4;
   struct Checks {
     std::uint64_t made, refuted, skipped;
   } checks_[kKinds] = {};

@@ -88,21 +88,25 @@ bool FreeLists::leads_on(std::uintptr_t next, std::uint64_t size, int hops) noex
 
 /// The link of a fastbin leads to the head of a chunk of the same size whose own link is plausible. Looks
 /// aside cost a system call each: while they confirm nearly everything, only one in 16 is made, and after
-/// many one in 1024: a program that freed millions of blocks at random would cost seconds. Looked at more
-/// often are
-/// - where addresses are so low that mangling changes only their low bits (programs that are not position
-///   independent), the pages on which that leaves a pointer of the program aligned; links that are not
-///   mangled;
+/// many one in 1024: a program that freed millions of blocks at random would cost seconds. Mangling leaves a
+/// pointer of the program aligned on one page in eight. Looked at more often are
+/// - of these pages, what would be a pointer into the heap if it were not mangled; all of them where
+/// addresses
+///   are so low that mangling changes only their low bits (programs that are not position independent); links
+///   that are not mangled;
 /// - blocks whose second word is 0: they may be live, out of a thread cache, and not written to yet.
+/// The others on these pages may hold pointers to elsewhere, and are judged by themselves.
 bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
   constexpr std::uint64_t kTolerated = 512, kMany = 1 << 19;
-  const bool look_alike = !mangled_ || ((begin_ >> 36) == 0 && ((chunk.at >> 12) & 15) == 0);
-  const int kind = look_alike ? 0 : chunk.second == 0 ? 1 : 2;
-  static constexpr std::uint64_t kAlwaysChecked[kKinds] = {300000, 30000, 2000};
+  const bool aligned = !mangled_ || ((chunk.at + 16) >> 12 & 7) == 0;
+  const bool look_alike =
+      aligned && (!mangled_ || (begin_ >> 36) == 0 || (chunk.first >= begin_ && chunk.first < end_));
+  const int kind = look_alike ? 0 : chunk.second == 0 ? 1 : aligned ? 2 : 3;
+  static constexpr std::uint64_t kAlwaysChecked[kKinds] = {300000, 30000, 2000, 2000};
   Checks& checks = checks_[kind];
   const bool near = reader_.in_window(next, 24);
   const bool enough =
-      checks.made > kAlwaysChecked[kind] && (kind != 2 || checks.refuted * kTolerated < checks.made);
+      checks.made > kAlwaysChecked[kind] && (kind < 2 || checks.refuted * kTolerated < checks.made);
   const std::uint64_t one_in = checks.skipped < kMany ? 16 : 1024;
   if (!near && enough && ++checks.skipped % one_in != 0) return checks.refuted * 2 < checks.made;
   const bool confirmed = leads_on(next, chunk.size, look_alike ? 2 : 1);
