@@ -162,6 +162,7 @@ long read_file(const char* path, char* to, std::size_t bytes) noexcept {
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
+std::uint64_t thread_work_ns() noexcept { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
 std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept {
