@@ -4,7 +4,8 @@
     @test(backends=ALL, timeout=60)
     def redis(t: Test) -> None: ...
 
-registers one test case per backend, named `redis.<backend>`. A test fails by raising, best through
+registers one test case per backend, named `redis.<backend>`. `again`: by backend, a regular expression for failures
+that are a known fault of that backend itself, with or without mallard: such a test is run once more, and said to be. A test fails by raising, best through
 `t.check`, and is skipped by `t.skip(reason)`.
 """
 from __future__ import annotations
@@ -48,16 +49,17 @@ class Declared:
     function: Callable[["Test"], None]
     backends: tuple[str, ...]
     timeout: float
+    again: Mapping[str, str]
 
 
 REGISTRY: list[Declared] = []
 
 
-def test(name: str = "", backends: Sequence[str] = SYSTEM,
-         timeout: float = 60) -> Callable[[Callable[["Test"], None]], Callable[["Test"], None]]:
+def test(name: str = "", backends: Sequence[str] = SYSTEM, timeout: float = 60,
+         again: Mapping[str, str] | None = None) -> Callable[[Callable[["Test"], None]], Callable[["Test"], None]]:
     def register(function: Callable[["Test"], None]) -> Callable[["Test"], None]:
         full = name or f"{function.__module__.rpartition('.')[2].removeprefix('tests_')}.{function.__name__}"
-        REGISTRY.append(Declared(full, function, tuple(backends), timeout))
+        REGISTRY.append(Declared(full, function, tuple(backends), timeout, again or {}))
         return function
     return register
 

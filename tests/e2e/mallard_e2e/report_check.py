@@ -13,6 +13,7 @@ from .report_schema import SCHEMA, check_shape
 
 FIGURES = ("live_bytes", "live_count", "allocated_bytes", "allocated_count")
 MIB = 2**20
+MOST_LOOKS = 4  # that a report takes at the page tables, while the host's memory moves
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,12 @@ def _ledger(data: dict[str, Any]) -> list[str]:
     total = sum(bytes_of.values()) + data["unexplained_bytes"]
     if abs(total - about["rss_bytes"]) > 2 * len(lines):
         wrong.append(f"the ledger and the unexplained add up to {total}, not to {about['rss_bytes']}")
-    if abs(data["unexplained_bytes"]) > 0.01 * about["rss_bytes"] + MIB // 2:
-        wrong.append(f"unexplained_bytes is {data['unexplained_bytes']} of {about['rss_bytes']}")
+    allowed = 0.01 * about["rss_bytes"] + MIB // 2 + abs(about["rss_after_bytes"] - about["rss_before_bytes"])
+    if about["looks"] >= MOST_LOOKS:  # the report itself says that at each of them memory moved: a huge page, and more
+        allowed += 2 * MIB + 0.03 * about["rss_bytes"]
+    if abs(data["unexplained_bytes"]) > allowed:
+        wrong.append(f"unexplained_bytes is {data['unexplained_bytes']} of {about['rss_bytes']}, in {about['looks']} "
+                     f"looks, the last from {about['rss_before_bytes']} to {about['rss_after_bytes']}")
     if (about["divided"] and bytes_of["undivided"] > 0) or \
             about["divided"] == bool(about["not_divided_why"]):
         wrong.append(f"the heap is divided and not: {about}, {bytes_of}")

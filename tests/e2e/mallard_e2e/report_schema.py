@@ -67,6 +67,7 @@ SCHEMA: Schema = {
     "ledger_about": {
         "known": "flag", "why_not": "text?", "divided": "flag", "not_divided_why": "text?",
         "by_pages": "flag", "rounding_known": "flag", "unit": "text?", "residency": "text", "rss_bytes": "size",
+        "rss_before_bytes": "size", "rss_after_bytes": "size", "looks": "count",
         "pinned_bytes": "size", "unattributed_bytes": "size", "heap_huge_page_bytes": "size",
         "thread_cached_bytes": "size", "examined": "number", "reads": "count", "raced": "count",
         "uncovered_samples": "count", "scan_ns": "count", "census_ns": "count",

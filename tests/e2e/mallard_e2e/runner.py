@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import pkgutil
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,7 @@ class Job:
     backend: Backend
     pid: int = 0
     started: float = 0.0
+    is_repeated: bool = False
 
 
 def main(arguments: list[str], package: str = __package__, program: str = "tests/e2e/run") -> int:
@@ -99,6 +101,12 @@ def run_all(todo: list[Job], build: Path, at_once: int, keep: bool) -> int:
                 continue
             del running[job.pid]
             verdict, reason = collect(job, build, timed_out=pid == 0)
+            fault = job.declared.again.get(job.backend.name)
+            if verdict == "FAIL" and fault and not job.is_repeated and re.search(fault, reason):
+                print(f"again {job.name}: a known fault of {job.backend.name} itself: {reason}", flush=True)
+                job.is_repeated = True
+                waiting.insert(0, job)
+                continue
             counts[verdict] += 1
             seconds = time.monotonic() - job.started
             print(f"{verdict} {job.name} ({seconds:.1f} s){': ' + reason if reason else ''}", flush=True)

@@ -13,7 +13,7 @@ from typing import Any
 from .compiler import build_case
 from .framework import ALL, CASES_DIR, PATIENCE, Failure, Test, test
 from .reports import load
-from .tests_cases import directives, run_case
+from .tests_cases import again, directives, run_case
 
 FIGURES = ("live_bytes", "live_count", "allocated_bytes", "allocated_count")
 LAST = {"sample": "0", "exact": "2", "exact_from_sample": "12"}
@@ -33,7 +33,7 @@ def declare(mode: str, name: str, under: tuple[str, ...] = ALL) -> None:
     wanted = asked["BACKENDS"][0].split()
     in_mode = {**asked, "ENV": [*asked.get("ENV", []), f"ALLOC_MODE={mode}"]}
     test(f"{mode}.{Path(name).stem.removeprefix('fn_')}", under if "all" in wanted else wanted,
-         float(asked.get("SECONDS", ["30"])[0]) + 10)(lambda t: run_case(t, CASES_DIR / name, in_mode))
+         float(asked.get("SECONDS", ["30"])[0]) + 10, again(asked))(lambda t: run_case(t, CASES_DIR / name, in_mode))
 
 
 for case in [*FUNCTIONS, "torture.c"]:
