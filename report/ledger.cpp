@@ -209,7 +209,6 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
   out->detail_count = group_details({details, detail_count});
   out->rss_before_bytes = sources.before.total;
   out->rss_after_bytes = sources.after.total;
-  out->rss_bytes = (sources.before.total + sources.after.total) / 2;
   double sum = 0, heap = 0;
   for (int i = 0; i < kCauses; ++i) {
     const double bytes = out->lines[i].bytes.value;
@@ -217,6 +216,9 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
     if (i <= static_cast<int>(Cause::kUndivided) && i != static_cast<int>(Cause::kLazilyFreed)) heap += bytes;
   }
   out->heap_bytes = static_cast<std::uint64_t>(heap);
+  // The pages were read while RSS went from the one to the other: what lies between is no contradiction.
+  const auto [least, most] = std::minmax(sources.before.total, sources.after.total);
+  out->rss_bytes = std::clamp(static_cast<std::uint64_t>(sum), least, most);
   out->unexplained_bytes = static_cast<std::int64_t>(out->rss_bytes) - static_cast<std::int64_t>(sum);
   out->known = true;
   return true;

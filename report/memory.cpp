@@ -38,13 +38,14 @@ void look(Arena& arena, const Served& served, Memory* out) noexcept {
   out->known = true;
 }
 
-/// How far the pages that were found are from RSS: what came, went or moved while we looked.
+/// How far the pages that were found are from RSS, and RSS before from RSS after: what came, went or moved
+/// while we looked.
 double moved_part(const Memory& memory) noexcept {
   const std::span<const ResidentRun> runs = memory.residency.runs();
-  const double found =
-      runs.empty() ? 0 : static_cast<double>(runs.back().before + (runs.back().end - runs.back().begin));
-  const double rss = static_cast<double>(memory.before.total + memory.after.total) / 2;
-  return rss > 0 ? (found < rss ? rss - found : found - rss) / rss : 0;
+  const std::uint64_t found = runs.empty() ? 0 : runs.back().before + (runs.back().end - runs.back().begin);
+  const auto [least, most] = std::minmax(memory.before.total, memory.after.total);
+  const std::uint64_t off = found < least ? least - found : found > most ? found - most : 0;
+  return most > 0 ? static_cast<double>(off + (most - least) / 2) / static_cast<double>(most) : 0;
 }
 
 /// The host's memory moves while we look. Of a few quick looks the one that saw least of it is taken.

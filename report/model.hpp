@@ -161,7 +161,7 @@ struct Ledger {
   std::uint32_t detail_count;
   std::uint64_t rss_before_bytes, rss_after_bytes;  ///< Rss::total around the scan
   int looks;                       ///< how often the page tables were read, because the host's memory moved
-  std::uint64_t rss_bytes;         ///< the mean of the two
+  std::uint64_t rss_bytes;         ///< between the two, as near to the lines as they let it be
   std::int64_t unexplained_bytes;  ///< rss_bytes - the lines
   std::uint64_t heap_bytes;        ///< lines kLive to kUndivided, less what MADV_FREE has given back
   std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages

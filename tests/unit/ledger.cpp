@@ -94,6 +94,26 @@ TEST_CASE("ledger: each owner has its line, and the lines are Rss") {
   REQUIRE(l.details[1].mappings == 2);
 }
 
+TEST_CASE("ledger: while memory moves, only what lies outside of RSS before and after is unexplained") {
+  Arena arena;
+  Process p;
+  p.add(Owner::kHeap, 40 * kMiB, 20 * kMiB);
+  const auto unexplained = [&](std::uint64_t before, std::uint64_t after) {
+    Rss first = p.rss, second = p.rss;
+    first.total = before;
+    second.total = after;
+    Ledger l{};
+    REQUIRE(build_ledger(arena, {p.regions, p.runs, first, second, nullptr, "?"}, &l));
+    REQUIRE(static_cast<std::int64_t>(l.rss_bytes) - l.unexplained_bytes ==
+            20 * static_cast<std::int64_t>(kMiB));
+    return l.unexplained_bytes / static_cast<std::int64_t>(kKiB);
+  };
+  REQUIRE(unexplained(15 * kMiB, 21 * kMiB) == 0);
+  REQUIRE(unexplained(21 * kMiB, 15 * kMiB) == 0);
+  REQUIRE(unexplained(15 * kMiB, 19 * kMiB) == -1024);
+  REQUIRE(unexplained(23 * kMiB, 22 * kMiB) == 2048);
+}
+
 TEST_CASE("ledger: a heap that cannot be asked is one line") {
   Arena arena;
   Process p;
