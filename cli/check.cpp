@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // `mallard check`: what mallard would see of a program or sees of a process. Nothing of the target is run.
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 
 #include "cli/bindings.hpp"
@@ -65,6 +67,9 @@ ExitStatus check(const std::string& target, bool json, const std::string& fail_o
       throw Error(kUsage, fmt::format("'{}' is no process id", target),
                   "a file whose name is a number is written as ./NAME");
   }
+  if (is_number && kill(pid, 0) != 0 && errno == ESRCH)
+    throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
+                "a file whose name is a number is written as ./NAME");
   const CheckResult result = is_number ? check_process(pid, target) : check_file(target);
   fmt::print("{}", json ? as_json(result) : as_text(result));
   return judge(result, fail_on);

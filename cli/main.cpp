@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
     print_error(e.what(), e.hint());
     status = e.status();
   } catch (const std::exception& e) {
-    print_error(e.what(), "");
+    if (!std::ferror(stdout)) print_error(e.what(), "");  // else it says what is said below
     status = kUnreadable;
   }
   // A result that could not be written is no result.

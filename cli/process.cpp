@@ -30,7 +30,7 @@ constexpr std::string_view kDeleted = " (deleted)";
 [[noreturn]] void fail(int pid, int error) {
   if (error == ENOENT || error == ESRCH)
     throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
-                "a file whose name is a number is written as ./NAME");
+                "it has ended, or runs where this command cannot see it; ps -e shows those that can be seen");
   throw Error(kUnreadable, fmt::format("process {} cannot be read: {}", pid, std::strerror(error)),
               "run it as the user of that process, or as root");
 }

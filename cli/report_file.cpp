@@ -136,6 +136,8 @@ ReportFile read_report(const std::string& path, nlohmann::json* document) {
 
 ReportFile parse_report(const std::string& text, const std::string& shown, nlohmann::json* document) {
   Json j = parse_json(text, shown);
+  if (!j.is_object())
+    throw Error(kUnreadable, fmt::format("'{}' is JSON, but no report of mallard: it is no object", shown));
   try {
     ReportFile report = interpret(j, shown);
     if (document) *document = std::move(j);

@@ -57,6 +57,9 @@ Json parse_json(const std::string& text, const std::string& path) {
     if ((opens || event == Event::value) && ++values > kMostValues) refuse_size(path);
     return true;
   };
+  if (text.empty())
+    throw Error(kUnreadable, fmt::format("'{}' is empty", path),
+                "the process ended, or the disk was full, before the report was written");
   try {
     return Json::parse(text, bound);
   } catch (const Json::parse_error& e) {

@@ -321,6 +321,16 @@ def full_device(t: Test) -> None:
 
 
 @test
+def every_command_notices_a_full_device(t: Test) -> None:
+    """In one line, also where the text is longer than what stdio keeps."""
+    for arguments in (["--help"], ["--version"], ["completions", "bash"], ["completions", "zsh"], ["check", "--help"]):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([t.mallard, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 3 or done.stderr != "mallard: error: the result cannot be written to standard output\n":
+            raise Failure(f"{arguments}: status {done.returncode}: {done.stderr}")
+
+
+@test
 def what_was_recognised_is_in_the_json(t: Test) -> None:
     t.compile("a.out", source=EMBEDDED)
     t.compile("b.out", "-s", source=JEMALLOC_TEXTS)

@@ -263,6 +263,8 @@ def report_is_read_by_pprof(t: Test) -> None:
 def report_used_wrongly(t: Test) -> None:
     report, huge = report_of(t, compile_cxx(t)), t.dir / "huge.json"
     huge.write_text('{"schema_version": 1e400}\n')
+    (t.dir / "empty.json").touch()
+    (t.dir / "array.json").write_text("[]")
     for arguments, status, message in (
             (("--format", "xml", report), 2, "--format: xml not in {"),
             (("--by", "size", report), 2, "--by: size not in {"),
@@ -275,6 +277,8 @@ def report_used_wrongly(t: Test) -> None:
             ((report.with_suffix(".txt"),), 3, "is no JSON report: it breaks off or changes at byte 1"),
             ((report, "-o", t.dir / "no" / "out"), 3, f"'{t.dir}/no/out' cannot be written: No such file"),
             ((huge,), 3, f"'{huge}' is no report: number overflow parsing '1e400'"),
+            ((t.dir / "empty.json",), 3, f"'{t.dir}/empty.json' is empty\nmallard: hint: the process ended, or"),
+            ((t.dir / "array.json",), 3, "array.json' is JSON, but no report of mallard: it is no object"),
             ((report, "--fail-on", ""), 2, "--fail-on: no condition is given, such as leak or holes>100M"),
             ((report, "-o", "/dev/full"), 3, "'/dev/full' cannot be written: No space left on device")):
         done = t.run("report", *arguments)

@@ -20,6 +20,7 @@ class InputFile {
     if (fd_ < 0) std::abort();
   }
   std::string path() const { return "/proc/self/fd/" + std::to_string(fd_); }
+  int fd() const { return fd_; }
   void set(const std::uint8_t* data, std::size_t size) const {
     if (ftruncate(fd_, 0) != 0 || pwrite(fd_, data, size, 0) != static_cast<ssize_t>(size)) std::abort();
   }

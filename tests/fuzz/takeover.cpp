@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the library itself reads of a hostile executable before main: whether its allocator can be taken over.
+// What it would do on the strength of it is held against the file.
+#include "base/takeover_plan.hpp"
+
+#include <cstring>
+
+#include "base/program_file.hpp"
+#include "tests/fuzz/input.hpp"
+
+using namespace mallard;
+
+namespace {
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+/// Each jump overwrites code of the file, as it was read, and none overlaps another.
+void hold_against_the_file(const TakeoverPlan& plan, int fd) {
+  ProgramFile file;
+  const char* why = nullptr;
+  require(file.read(fd, &why));
+  require(plan.count <= kMaxTakeoverEntries);
+  for (std::size_t i = 0; i < plan.count; ++i) {
+    const TakeoverEntry& e = plan.entries[i];
+    unsigned char bytes[kJumpBytes];
+    require(file.is_code(e.address, kJumpBytes) && file.copy(e.address, bytes, kJumpBytes));
+    require(std::memcmp(bytes, e.bytes, kJumpBytes) == 0);
+    require(!e.target.empty() && plan.has_kind[static_cast<std::size_t>(e.kind)]);
+    for (std::size_t j = 0; j < i; ++j) {
+      const std::uint64_t other = plan.entries[j].address;
+      require(other < e.address ? e.address - other >= kJumpBytes : other - e.address >= kJumpBytes);
+    }
+  }
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const fuzz::InputFile kInput;
+  static auto* const plan = new TakeoverPlan;
+  kInput.set(data, size);
+  plan_takeover(kInput.fd(), plan);
+  if (plan->answer == TakeoverAnswer::kPossible) hold_against_the_file(*plan, kInput.fd());
+  if (plan->answer == TakeoverAnswer::kRefused) require(plan->why.size() > 0);  // every refusal says why
+  return 0;
+}
