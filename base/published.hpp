@@ -50,6 +50,29 @@ struct Published {
     std::uint64_t rule_rows, others;
     std::uint32_t rules, rule_stride;
   } tree;
+
+  /// Counts of exact mode by call site and size range; see record/cells.hpp. Row 0 is none.
+  struct Cells {
+    std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
+    std::uint32_t stride;
+    std::uint32_t at_site;    ///< std::uint32_t
+    std::uint32_t at_counts;  ///< kCounts of them, std::uint64_t: allocated bytes, allocated blocks, freed
+                              ///< bytes, freed blocks
+  } cells;
+  static constexpr int kCounts = 4;
+
+  /// What threads have not yet added to the cells: entries, of which each has one cell's counts. See
+  /// record/thread_record.hpp.
+  struct Threads {
+    std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
+    std::uint64_t epoch_at;        ///< of a std::uint32_t: even = exact mode is off
+    std::uint32_t stride;
+    std::uint32_t at_epoch;  ///< std::uint32_t; rows of another epoch count nothing
+    std::uint32_t at_entries, entries, entry_stride;
+    std::uint32_t at_version;  ///< in the entry: std::uint32_t, odd while its counts move to the cell
+    std::uint32_t at_cell;     ///< std::uint32_t; 0 = empty
+    std::uint32_t at_counts;   ///< as in the cell
+  } threads;
 };
 inline constexpr char kPublishedMark[24] = "mallard's books: 1";
 

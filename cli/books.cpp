@@ -10,6 +10,7 @@
 
 #include "base/math.hpp"
 #include "cli/error.hpp"
+#include "cli/exact_counts.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -81,7 +82,26 @@ bool RemoteBooks::read(std::uint64_t old_ns, Books* out) {
                             at<double>(sums, row, p.sums.stride, p.sums.at_bytes_variance)};
     site.allocated_count = at<double>(sums, row, p.sums.stride, p.sums.at_count);
   }
-  add_live(live, old_ns, out);
+  if (out->mode != Mode::kExact || !read_exact(out)) add_live(live, old_ns, out);
+  return true;
+}
+
+/// \return false if there are no counts: the samples underneath then stand for them
+bool RemoteBooks::read_exact(Books* out) const {
+  ExactCounts counts;
+  if (!read_exact_counts(memory_, published_, &counts)) return false;
+  out->exact_epoch = counts.epoch;
+  out->unsure_counts = counts.unsure;
+  if (out->sites.size() < counts.by_site.size()) out->sites.resize(counts.by_site.size());
+  for (std::size_t i = 0; i < out->sites.size(); ++i) {
+    const ExactCount c = i < counts.by_site.size() ? counts.by_site[i] : ExactCount{};
+    SiteBooks& site = out->sites[i];
+    site.live_bytes = {static_cast<double>(c.allocated_bytes - c.freed_bytes), 0};
+    site.live_count = static_cast<double>(c.allocated_count - c.freed_count);
+    site.allocated_bytes = {static_cast<double>(c.allocated_bytes), 0};
+    site.allocated_count = static_cast<double>(c.allocated_count);
+    site.old_bytes = site.live_bytes;
+  }
   return true;
 }
 

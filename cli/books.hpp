@@ -38,8 +38,11 @@ struct Books {
   double sample_bytes = 0;      ///< 0 = nothing is recorded
   std::uint64_t newest_ns = 0;  ///< birth of the newest live sample
   std::uint64_t live_samples = 0;
-  std::uint64_t torn = 0;        ///< samples left out, because they changed while they were copied
-  std::vector<SiteBooks> sites;  ///< by site id
+  std::uint64_t torn = 0;  ///< samples left out, because they changed while they were copied
+  /// Not 0: figures are the counts of exact mode, with no variance; another one: these began anew.
+  std::uint32_t exact_epoch = 0;
+  std::uint64_t unsure_counts = 0;  ///< see ExactCounts
+  std::vector<SiteBooks> sites;     ///< by site id
 };
 
 class RemoteBooks {
@@ -56,6 +59,7 @@ class RemoteBooks {
   bool is_sound() const;
   bool read_live(std::vector<char>* rows) const;
   void add_live(const std::vector<char>& rows, std::uint64_t old_ns, Books* out) const;
+  bool read_exact(Books* out) const;
 
   ProcessMemory memory_;
   std::uint64_t at_;  ///< where the books are published

@@ -43,6 +43,8 @@ std::string error_of(const Sum& sum) {
 }
 
 void TopModel::add(const Books& books, const Vitals& vitals, bool ages_known) {
+  // Counts are not compared with estimates, nor with those of books that have ended.
+  if (books.exact_epoch != last_.exact_epoch) has_base_ = has_last_ = false;
   if (!has_base_) {
     base_ = books;
     for (SiteBooks& site : base_.sites) site.old_bytes = site.live_bytes;
@@ -69,6 +71,7 @@ void TopModel::add(const Books& books, const Vitals& vitals, bool ages_known) {
       row.count_rate = added({before.allocated_count, 0}, {now.allocated_count, 0}, seconds).value;
     }
     totals_.live.add(row.live);
+    totals_.live_count += row.live_count;
     totals_.growth.add(row.growth);
     totals_.allocated_rate.add(row.allocated_rate);
     totals_.count_rate += row.count_rate;

@@ -27,7 +27,8 @@ enum class TopSort { kLive, kGrowth, kAllocated, kCount, kResident };
 /// Of all sites together, and of the process.
 struct TopTotals {
   Sum live, growth, allocated_rate;
-  double count_rate = 0, rss_rate = 0, cpu_share = 0, minor_fault_rate = 0, major_fault_rate = 0;
+  double live_count = 0, count_rate = 0, rss_rate = 0, cpu_share = 0, minor_fault_rate = 0,
+         major_fault_rate = 0;
   bool has_rates = false;     ///< false after the first reading
   double growth_seconds = 0;  ///< since the reading that growth is counted from
 };

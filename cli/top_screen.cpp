@@ -44,7 +44,7 @@ std::string spread(const std::string& left, const std::string& end, std::size_t 
 }
 
 std::string with_error(const std::string& text, const Sum& sum) {
-  const std::string error = error_of(sum);
+  const std::string error = sum.variance > 0 ? error_of(sum) : "";
   return error.empty() ? text : fmt::format("{} {}", text, error);
 }
 
@@ -61,15 +61,20 @@ std::string count_text(double count) {
 std::string mode_text(const TopModel& model) {
   const Books& b = model.books();
   if (b.mode == Mode::kOff || b.sample_bytes == 0) return "mode off";
+  if (b.exact_epoch != 0) return "mode exact";
   return fmt::format("mode {}, a sample per {}", b.mode == Mode::kExact ? "exact" : "sample",
                      bytes_text(b.sample_bytes));
 }
 
 std::string head_of(const TopRow& row, const TopModel& model, std::size_t width) {
   const bool rates = model.totals().has_rates;
+  const auto error_of = [&](const Sum& sum) {
+    return model.books().exact_epoch == 0 ? cli::error_of(sum) : std::string();
+  };
   std::string text;
   if (model.has_resident()) text += right(row.resident ? bytes_text(*row.resident) : "-", 11);
-  text += right(bytes_text(row.live.value), 11) + right(error_of(row.live), 8);
+  text += right(bytes_text(row.live.value), 11);
+  text += right(model.books().exact_epoch ? "exact" : error_of(row.live), 8);
   text += right(change_text(row.growth.value), 12);
   if (width >= kErrorWidth) text += right(error_of(row.growth), 8);
   text += right(rates ? rate_text(row.allocated_rate.value) : "-", 13);
@@ -129,9 +134,11 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
                              bytes_text(v.resident), bytes_text(v.anonymous), bytes_text(v.file),
                              bytes_text(v.shared), bytes_text(v.swapped)));
   head.push_back(fmt::format(
-      "Live      {}; growth {} in {}; {} live samples", with_error(bytes_text(t.live.value), t.live),
+      "Live      {}; growth {} in {}; {}", with_error(bytes_text(t.live.value), t.live),
       with_error(change_text(t.growth.value), t.growth), duration_text(t.growth_seconds),
-      count_text(static_cast<double>(model.books().live_samples))));
+      model.books().exact_epoch
+          ? fmt::format("{} blocks, counted", count_text(t.live_count))
+          : fmt::format("{} live samples", count_text(static_cast<double>(model.books().live_samples)))));
   head.push_back(!t.has_rates ? "Rates     from the next reading on"
                               : fmt::format("Rates     allocated {}, {} blocks/s; resident {}/s",
                                             with_error(rate_text(t.allocated_rate.value), t.allocated_rate),
@@ -147,7 +154,11 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
       : model.books().sample_bytes == 0 || model.books().mode == Mode::kOff
           ? fmt::format("Nothing is recorded now, what stands here is old. To begin: mallard mode {} sample",
                         view.pid)
-      : model.books().mode == Mode::kExact
+      : model.books().unsure_counts > 0
+          ? fmt::format(
+                "{} counts changed hands each time that they were read: those sites may be a little off",
+                count_text(static_cast<double>(model.books().unsure_counts)))
+      : model.books().mode == Mode::kExact && model.books().exact_epoch == 0
           ? fmt::format("Estimates, from the samples under the exact books; counted figures: mallard dump {}",
                         view.pid)
           : std::string());
@@ -206,8 +217,9 @@ std::vector<Line> help_screen(std::size_t width) {
       "  Enter          the stack of the selected site, and back",
       "",
       "Live and allocated bytes are estimates from samples, growth likewise; errors are 95 % intervals,",
-      "and ±? stands for fewer than about ten samples. They are read from the process's memory without",
-      "its help. Only l (and --ledger) sends a signal and has a report written.",
+      "and ±? stands for fewer than about ten samples. In exact mode they are counts, of what was",
+      "allocated since it is on. They are read from the process's memory without its help. Only l (and",
+      "--ledger) sends a signal and has a report written.",
       "",
       "Any key goes back.",
   };

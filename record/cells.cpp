@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/cells.hpp"
 
+#include <cstddef>
+
 #include "base/growing.hpp"
 #include "base/os.hpp"
+#include "record/published.hpp"
 
 namespace mallard::record {
 namespace {
@@ -70,10 +73,17 @@ void add(std::atomic<std::uint64_t>& to, std::uint64_t value) noexcept {
 }  // namespace
 
 bool cells_init() noexcept {
-  return (g_cells || g_cells.init()) && (g_sites || g_sites.init()) && g_cells.open(1) && g_sites.open(1);
+  if (!((g_cells || g_cells.init()) && (g_sites || g_sites.init()) && g_cells.open(1) && g_sites.open(1)))
+    return false;
+  static_assert(offsetof(Cell, freed_count) ==
+                offsetof(Cell, allocated_bytes) + (Published::kCounts - 1) * sizeof(std::uint64_t));
+  mallard_published.cells = {address_of(g_cells.data()), address_of(&g_end), sizeof(Cell),
+                             offsetof(Cell, site), offsetof(Cell, allocated_bytes)};
+  return true;
 }
 
 void cells_release() noexcept {
+  mallard_published.cells = {};
   g_cells.release();
   g_sites.release();
 }

@@ -2,4 +2,4 @@
 #include "record/published.hpp"
 
 constinit mallard::Published mallard_published = {
-    "mallard's books: 1", sizeof(mallard::Published), 0, 0, 0, {}, {}, {}, {}};
+    "mallard's books: 1", sizeof(mallard::Published), 0, 0, 0, {}, {}, {}, {}, {}, {}};

@@ -3,7 +3,10 @@
 
 #include <sys/mman.h>
 
+#include <cstddef>
+
 #include "base/os.hpp"
+#include "record/published.hpp"
 
 namespace mallard::record {
 namespace {
@@ -84,6 +87,22 @@ void move_all_out(ThreadRecord& record) noexcept {
 constexpr std::uintptr_t kClaims = alignof(ThreadState) - 1;
 static_assert(kClaims == 7);
 
+void publish() noexcept {
+  static_assert(offsetof(CountEntry, freed_count) ==
+                offsetof(CountEntry, allocated_bytes) + (Published::kCounts - 1) * sizeof(std::uint64_t));
+  mallard_published.threads = {address_of(g_records),
+                               address_of(&g_end),
+                               address_of(&g_exact_epoch),
+                               static_cast<std::uint32_t>(g_stride),
+                               offsetof(ThreadRecord, epoch),
+                               offsetof(ThreadRecord, counts),
+                               kCountEntries,
+                               sizeof(CountEntry),
+                               offsetof(CountEntry, version),
+                               offsetof(CountEntry, cell),
+                               offsetof(CountEntry, allocated_bytes)};
+}
+
 /// Whether the thread is gone, as far as memory tells: glibc keeps some stacks, with their TLS, for new
 /// threads. Where the kernel refuses to copy memory (a seccomp filter), nobody is known to be gone.
 bool owner_is_gone(const ThreadRecord& record, std::uintptr_t owner) noexcept {
@@ -153,10 +172,13 @@ bool thread_records_init() noexcept {
   if (g_records) return true;
   g_stride = sizeof(ThreadRecord) + align_up(stack_memory_bytes(), 64);
   g_records = static_cast<char*>(os::reserve(align_up(all_bytes(), kPageBytes)));
-  return g_records != nullptr;
+  if (!g_records) return false;
+  publish();
+  return true;
 }
 
 void thread_records_release() noexcept {
+  mallard_published.threads = {};
   if (g_records) os::unmap(g_records, align_up(all_bytes(), kPageBytes));
   g_records = nullptr;
 }

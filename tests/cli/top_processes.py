@@ -2,6 +2,7 @@
 """`mallard top`: its figures against what the program does, its keys in a terminal, and every reason why not."""
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -54,7 +55,7 @@ def row_of(screen: str, function: str) -> tuple[float, float, float]:
     """Live, growth, allocated per second of the site with that leaf."""
     size = r"([+-]?[\d.]+ [KMGB]i?B?)"
     for line in screen.splitlines():
-        found = re.match(rf"\s*{size}\s+(?:±\S+ ?%?)?\s+{size}\s+(?:±\S+ ?%?)?\s+([\d.]+ \w+/s|-).*  {function}", line)
+        found = re.match(rf"\s*{size}\s+(?:±\S+ ?%?|exact)?\s+{size}\s+(?:±\S+ ?%?)?\s+([\d.]+ \w+/s|-).*  {function}", line)
         if found:
             rate = found.group(3)
             return bytes_of(found.group(1)), bytes_of(found.group(2)), 0 if rate == "-" else bytes_of(rate)
@@ -127,11 +128,92 @@ def top_ends_with_the_process(t: Test) -> None:
         raise Failure(f"status {top.returncode}: {stderr}")
 
 
+# Several threads with more pairs of site and size than a thread keeps counts of for itself, some of them gone, some
+# blocks freed by another thread; then all stand still.
+COUNTED = """
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#define APART __attribute__((noinline))
+enum { THREADS = 8, BLOCKS = 3000 };
+static void* volatile shared[THREADS][BLOCKS];
+static pthread_barrier_t done;
+APART void* from_one(long size) { return malloc(size); }
+APART void* from_two(long size) { return malloc(size); }
+APART void* deep(long depth, long size) {
+  void* volatile p = depth ? deep(depth - 1, size) : malloc(size);
+  return p;
+}
+static void* work(void* number) {
+  long n = (long)number;
+  for (long i = 0; i < BLOCKS; ++i) free(deep(i % 10, i * 40 + 1));
+  for (long i = 0; i < BLOCKS; ++i) shared[n][i] = i % 3 ? from_one(i * 40 + 1) : from_two(i * 60 + 1);
+  for (long i = 0; i < BLOCKS; i += 2) free(shared[n][i]);
+  if (n % 2) return NULL;
+  pthread_barrier_wait(&done);
+  for (;;) pause();
+}
+int main(void) {
+  pthread_t threads[THREADS];
+  pthread_barrier_init(&done, NULL, THREADS / 2 + 1);
+  for (long n = 0; n < THREADS; ++n) pthread_create(&threads[n], NULL, work, (void*)n);
+  for (long n = 1; n < THREADS; n += 2) pthread_join(threads[n], NULL);
+  pthread_barrier_wait(&done);
+  for (int i = 1; i < 1001; i += 2) free(shared[0][i]);
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
 @test
-def top_says_what_it_reads_in_exact_mode(t: Test) -> None:
-    pid = start(t, ALLOC_MODE="exact")
-    t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0,
-             f"Estimates, from the samples under the exact books; counted figures: mallard dump {pid}")
+def top_counts_in_exact_mode(t: Test) -> None:
+    pid = start(t, COUNTED, ALLOC_MODE="exact")
+    done = t.run("top", "-b", "-n", "2", "-d", "0.2", "--rows", "0", str(pid))
+    t.expect(done, 0, "mode exact  ", " blocks, counted", "allocated 0 B/s, 0 blocks/s", "growth +0 B in")
+    if "Estimates" in done.stdout or "changed hands" in done.stdout or "sample" in done.stdout:
+        raise Failure(f"it speaks of estimates:\n{done.stdout}")
+    for function, step, ours in (("from_one", 40, lambda i: i % 3 != 0), ("from_two", 60, lambda i: i % 3 == 0)):
+        live = 0
+        for n in range(8):
+            freed = (lambda i: i % 2 == 0) if n else (lambda i: i % 2 == 0 or i < 1001)
+            live += sum(i * step + 1 for i in range(3000) if ours(i) and not freed(i))
+        rows = [line for line in done.stdout.splitlines() if f"  {function}  [holder] < work" in line]
+        expected = f"{live / (1 << 20):.1f} MiB"
+        if len(rows) != 2 or not all(re.match(rf" *{re.escape(expected)} +exact +\+0 B +", row) for row in rows):
+            raise Failure(f"{function} holds {expected} ({live} bytes); shown is:\n{done.stdout}")
+    report = t.run("dump", str(pid))
+    said = re.search(r"Live {6}(\S+ \w+);.*; ([\d,]+) blocks, counted", done.stdout)
+    assert said
+    data = json.loads(next(t.dir.glob("*.json")).read_text())["totals"]
+    # The report itself is no block of the program's; those of its thread are a few.
+    if abs(int(said.group(2).replace(",", "")) - data["live_count"]) > 3 or report.status != 0:
+        raise Failure(f"top counts {said.group(2)} blocks, the report {data['live_count']}")
+
+
+@test
+def top_counts_rates_and_switches(t: Test) -> None:
+    """Counts of a working process; growth begins anew where counts take the place of estimates."""
+    pid = start(t, WORKER, ALLOC_MODE="exact", ALLOC_CONTROL="1")
+    done = t.run("top", "-b", "-n", "2", "-d", "2", str(pid))
+    screen = done.stdout[done.stdout.rindex("mallard top:"):]
+    live, growth, _ = row_of(screen, "hold")
+    if live != 32 << 20 or growth != 0:
+        raise Failure(f"hold has {live} bytes, and grew by {growth}")
+    seconds = float(re.search(r"growth .* in ([\d.]+) s;", screen).group(1))
+    near("growth of leak_one", row_of(screen, "leak_one")[1], 4096 * 1000 * seconds, 0.2)
+    near("rate of churn_one", row_of(screen, "churn_one")[2], 4096 * 10200, 0.2)
+    top = subprocess.Popen([t.mallard, "top", "-b", "-n", "6", "-d", "0.5", str(pid)], stdout=subprocess.PIPE, text=True)
+    assert top.stdout
+    top.stdout.readline()
+    t.expect(t.run("mode", str(pid), "sample"), 0, "mode sample, was exact")
+    text, _ = top.communicate(timeout=30)
+    last = text[text.rindex("mallard top:"):]
+    seconds = float(re.search(r"growth .* in ([\d.]+) s;", last).group(1))
+    if "mode sample, a sample per" not in last or seconds >= 2.4:
+        raise Failure(f"after the switch, growth over {seconds} s:\n{last}")
 
 
 @test
