@@ -41,7 +41,9 @@ def installation(t: Test) -> None:
     files = {str(p.relative_to(prefix)) for p in prefix.rglob("*") if p.is_file()}
     wanted = ["bin/mallard", "share/man/man1/mallard.1", "share/man/man7/libmallard.7",
               "share/bash-completion/completions/mallard", "share/zsh/site-functions/_mallard",
-              "share/doc/mallard/README.md", "share/doc/mallard/LICENSE"]
+              "share/doc/mallard/README.md", "share/doc/mallard/LICENSE",
+              # README leads to all of them.
+              *(f"share/doc/mallard/{p.name}" for p in (Path(__file__).resolve().parents[2] / "docs").glob("*.md"))]
     missing = [w for w in wanted if w not in files]
     library = next((f for f in files if f.endswith("/libmallard.so")), "")
     pkgconfig = next((f for f in files if f.endswith("pkgconfig/mallard.pc")), "")
