@@ -220,6 +220,13 @@ MALLARD_NOINLINE void alloc_without_record(const void* p, std::size_t asked_byte
   if (put(nullptr, address_of(p), cell, size)) count_alloc(cell, asked_bytes);
 }
 
+/// What the shadow's word does not hold of the size of a block of this range.
+inline std::uint64_t take_high(std::uintptr_t block, RangeId range) noexcept {
+  return MALLARD_LIKELY(!has_remainder_above(range, kLowBits))
+             ? 0
+             : shadow_take_high(block, remainder_bits(range));
+}
+
 /// \return what was taken off the books, if somebody wants to know
 [[gnu::always_inline]] inline ExactBlock take_off(std::uintptr_t p) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
@@ -238,14 +245,12 @@ MALLARD_NOINLINE void alloc_without_record(const void* p, std::size_t asked_byte
   }
   if (MALLARD_UNLIKELY(!record)) {
     const Cell& cell = cell_at(block.cell);
-    const std::uint64_t bytes =
-        range_begin(cell.range) + block.low + shadow_take_high(p, remainder_bits(cell.range));
+    const std::uint64_t bytes = range_begin(cell.range) + block.low + take_high(p, cell.range);
     count_free(block.cell, bytes);
     return {SiteId{cell.site}, block.cell, bytes, false};
   }
   CountEntry& entry = count_entry(*record, block.cell);
-  const std::uint64_t bytes =
-      entry.range_begins + block.low + shadow_take_high(p, remainder_bits(entry.range));
+  const std::uint64_t bytes = entry.range_begins + block.low + take_high(p, entry.range);
   const bool temporary = record->last_block.load(std::memory_order_relaxed) == p;
   if (temporary) record->last_block.store(0, std::memory_order_relaxed);
   const ExactBlock taken{SiteId{entry.site}, block.cell, bytes, temporary};
@@ -269,7 +274,8 @@ void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) n
   const std::uint32_t cell = MALLARD_LIKELY(path != 0) ? cell_of(*record, path, size.range)
                                                        : find_cell(capture_in_full(caller), size.range);
   if (MALLARD_UNLIKELY(!cell)) return bump(g_exact_odd.unbooked);
-  if (MALLARD_UNLIKELY(!shadow_put_at(word, block, cell, size.remainder, remainder_bits(size.range))) &&
+  if (MALLARD_UNLIKELY(has_remainder_above(size.range, kLowBits) ||
+                       !shadow_put_at(word, block, cell, size.remainder)) &&
       !put(record, block, cell, size))
     return;
   count_alloc(*record, cell, asked_bytes);

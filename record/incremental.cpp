@@ -22,7 +22,7 @@ using StackWord __attribute__((may_alias)) = std::uintptr_t;
 constexpr std::uint32_t kFlushEvery = 256;
 
 struct {
-  std::atomic<std::uint64_t> captured{0}, joined{0}, walked{0}, in_full{0};
+  std::atomic<std::uint64_t> captured{0}, apart{0}, walked{0}, in_full{0};
 } constinit g_stats;
 
 void flush(std::uint32_t& from, std::atomic<std::uint64_t>& to) noexcept {
@@ -32,7 +32,7 @@ void flush(std::uint32_t& from, std::atomic<std::uint64_t>& to) noexcept {
 
 MALLARD_COLD void flush_stats(StackMemory& m) noexcept {
   flush(m.captured, g_stats.captured);
-  flush(m.joined, g_stats.joined);
+  flush(m.apart, g_stats.apart);
   flush(m.walked, g_stats.walked);
   flush(m.in_full, g_stats.in_full);
 }
@@ -69,9 +69,9 @@ class Capture {
         break;
       }
     }
-    m_.walked += static_cast<std::uint32_t>(f - m_.fresh);
-    m_.joined += met != m_.old;
     if (f == m_.fresh && met == &m_.old[m_.depth]) return true;  // all is as it was
+    m_.walked += static_cast<std::uint32_t>(f - m_.fresh);
+    m_.apart += met == m_.old;
     f->set(at);
     return keep(met, f);
   }
@@ -140,9 +140,11 @@ class Capture {
   MALLARD_NOINLINE bool step_oddly(NewFrame& f, Registers* at) const noexcept {
     Rule rule;
     std::uint32_t entry;
-    if (!rule_at(at->pc - (at->exact ? 0 : 1), generation_, &rule, &entry)) return false;
-    const PackedRule packed(rule, generation_);
-    if (!at->exact && QuickRule::can_be(packed)) g_quick_rules.keep(at->pc - 1, generation_bits_, packed);
+    const std::uint16_t generation = g_rules.generation();
+    if (!rule_at(at->pc - (at->exact ? 0 : 1), generation, &rule, &entry)) return false;
+    const PackedRule packed(rule, generation);
+    if (!at->exact && QuickRule::can_be(packed))
+      g_quick_rules.keep(at->pc - 1, QuickRules::generation_bits(generation), packed);
     f.odd = true;
     f.link_at = f.other_at = f.frame_at = 0;
     f.uses_frame = rule.kind != RuleKind::kFromSp;
@@ -228,8 +230,7 @@ class Capture {
 
   StackMemory& m_;
   const std::uintptr_t bottom_, top_;
-  const std::uint16_t generation_ = g_rules.generation();
-  const std::uint64_t generation_bits_ = QuickRules::generation_bits(generation_);
+  const std::uint64_t generation_bits_ = g_quick_rules.now();
 };
 
 }  // namespace
@@ -289,7 +290,8 @@ IncrementalStats incremental_stats() noexcept {
   const auto value = [](const std::atomic<std::uint64_t>& c) noexcept {
     return c.load(std::memory_order_relaxed);
   };
-  return {value(g_stats.captured), value(g_stats.joined), value(g_stats.walked), value(g_stats.in_full)};
+  const std::uint64_t captured = value(g_stats.captured), in_full = value(g_stats.in_full);
+  return {captured, captured - value(g_stats.apart) - in_full, value(g_stats.walked), in_full};
 }
 
 }  // namespace mallard::record

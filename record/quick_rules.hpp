@@ -76,8 +76,11 @@ class QuickRules {
                                            std::memory_order_relaxed);
   }
 
+  /// The bits of the generation that holds now. \context hot
+  std::uint64_t now() const noexcept { return now_.load(std::memory_order_acquire); }
   /// To be told of each new generation: forgets all before bits come again. \context any thread
   void begin(std::uint16_t generation) noexcept {
+    now_.store(generation_bits(generation), std::memory_order_release);
     if (generation % kGenerations != 0) return;
     for (std::atomic<std::uint64_t>& word : words_)
       if (word.load(std::memory_order_relaxed) != 0) word.store(0, std::memory_order_relaxed);
@@ -89,6 +92,7 @@ class QuickRules {
     return code * (std::uint64_t{0x9e3779b97f4b} << 16);
   }
 
+  std::atomic<std::uint64_t> now_{generation_bits(0)};
   std::atomic<std::uint64_t> words_[std::size_t{1} << kSlotBits]{};  // 256 KiB
 };
 

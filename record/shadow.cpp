@@ -128,7 +128,7 @@ bool shadow::take_further(std::uintptr_t block, ShadowBlock* taken) noexcept {
   return false;
 }
 
-std::uint64_t shadow_take_long(std::uintptr_t block, unsigned bits) noexcept {
+std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept {
   return read_high(block, bits - kLowBits, true) << kLowBits;
 }
 

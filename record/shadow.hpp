@@ -100,11 +100,12 @@ inline shadow::AtomicWord* shadow_expect(std::uintptr_t block) noexcept {
   return word;
 }
 
-/// The plain case of shadow_put(): nothing was done if it is false. \context hot
+/// The plain case of shadow_put(), of a remainder of kLowBits at most: nothing was done if it is false.
+/// \context hot
 inline bool shadow_put_at(shadow::AtomicWord* word, std::uintptr_t block, std::uint32_t cell,
-                          std::uint64_t remainder, unsigned bits) noexcept {
+                          std::uint64_t remainder) noexcept {
   using namespace shadow;
-  if (MALLARD_UNLIKELY(bits > kLowBits || !word || block & 7)) return false;
+  if (MALLARD_UNLIKELY(!word || block & 7)) return false;
   return MALLARD_LIKELY(word->load(std::memory_order_relaxed) == 0) &&
          take_word(*word, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell);
 }
@@ -132,11 +133,9 @@ inline bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
   return true;
 }
 
-std::uint64_t shadow_take_long(std::uintptr_t block, unsigned bits) noexcept;
-/// The bits of the remainder above the word's, which has `bits` in all; takes them out. \context hot
-inline std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept {
-  return MALLARD_LIKELY(bits <= kLowBits) ? 0 : shadow_take_long(block, bits);
-}
+/// The bits of the remainder above the word's, which has `bits` in all, more than kLowBits; takes them out.
+/// \context hot
+std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept;
 
 /// Calls `take` for each block that begins in [begin, end), ascending; `remainder` as far as `bits_of(cell)`
 /// says it goes. Does not commit memory. \context reporter

@@ -32,6 +32,11 @@ constexpr unsigned remainder_bits(RangeId range) noexcept {
   return range < kExactSizes ? 0 : (range - kExactSizes) / 4 + 3;
 }
 
+/// Whether it has more than `bits`, of which there are at least 3.
+constexpr bool has_remainder_above(RangeId range, unsigned bits) noexcept {
+  return range >= kExactSizes + 4 * (bits - 2);
+}
+
 /// The smallest size of the range.
 constexpr std::uint64_t range_begin(RangeId range) noexcept {
   if (range < kExactSizes) return range;
@@ -46,6 +51,8 @@ constexpr std::uint64_t range_end(RangeId range) noexcept {
 static_assert(place_of_size(33).range == 33 && place_of_size(40).range == 33 &&
               place_of_size(41).range == 34);
 static_assert(place_of_size(64).range == 36 && place_of_size(65).range == 37 && range_end(36) == 64);
+static_assert(!has_remainder_above(kExactSizes + 19, 7) && remainder_bits(kExactSizes + 19) == 7 &&
+              has_remainder_above(kExactSizes + 20, 7) && remainder_bits(kExactSizes + 20) == 8);
 static_assert(place_of_size(~std::uint64_t{0}).range == kRanges - 1);
 
 }  // namespace mallard::record

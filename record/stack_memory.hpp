@@ -61,12 +61,12 @@ inline constexpr std::uint32_t kInputs = 3 * kMaxDepth;
 
 struct StackMemory {
   std::uint64_t epoch;
-  std::uintptr_t top;  ///< of the stack, which every input lies below
-  std::int32_t depth;  ///< frames of the previous capture
-  std::uint32_t captured, joined, walked, in_full;
-  OldFrame old[kMaxDepth + 1];    ///< root first, behind one that no stack pointer is above
-  Input inputs[kInputs];          ///< likewise
-  NewFrame fresh[kMaxDepth + 1];  ///< leaf first; only while a capture is under way
+  std::uintptr_t top;                              ///< of the stack, which every input lies below
+  std::int32_t depth;                              ///< frames of the previous capture
+  std::uint32_t captured, apart, walked, in_full;  // apart: met nothing of the previous capture
+  OldFrame old[kMaxDepth + 1];                     ///< root first, behind one that no stack pointer is above
+  Input inputs[kInputs];                           ///< likewise
+  NewFrame fresh[kMaxDepth + 1];                   ///< leaf first; only while a capture is under way
 };
 
 }  // namespace mallard::record
