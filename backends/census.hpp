@@ -58,6 +58,7 @@ struct CensusResult {
   const char* why_not;    ///< one clause, lower case
   const char* unit_name;  ///< what the field calls a unit: "slab", "page of mimalloc", "4 KiB page"
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that the census had to take for live
+  std::uint64_t internal_bytes;       ///< blocks of the allocator's own books that it had to take for live
   std::uint64_t reads, raced;         ///< looks into the heap, and how many of them met memory that changed
 };
 

@@ -176,6 +176,7 @@ CensusResult JemallocCensus::run() noexcept {
   std::size_t size = sizeof epoch;
   access_.mallctl("epoch", &epoch, &size, &epoch, size);  // refreshes tcache_bytes
   result_.thread_cached_bytes = control<std::size_t>("stats.arenas.4096.tcache_bytes", 0);
+  result_.internal_bytes = control<std::size_t>("stats.arenas.4096.internal", 0);  // thread caches themselves
   holes_in_map_ = control("opt.hpa", false);
   read_classes("arenas.bin.", control("arenas.nbins", 0U));
   read_classes("arenas.lextent.", control("arenas.nlextents", 0U));

@@ -38,6 +38,35 @@ bool sort_samples(Arena& arena, const Books& books, Samples* out) noexcept {
   return true;
 }
 
+/// Free blocks in thread caches look live to the census. Nobody knows where they lie: of what is live they
+/// are taken to be a part like the rest.
+void count_as_holes(std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept {
+  const double cached = std::min(static_cast<double>(thread_cached_bytes), totals->live_usable);
+  if (cached <= 0) return;
+  const double left = 1 - cached / totals->live_usable;
+  for (Estimate* e : {&totals->live, &totals->rounding})
+    *e = {e->value * left, e->variance * left * left, e->has_interval, e->low * left, e->high * left};
+  totals->live_usable -= cached;
+  totals->holes.value += cached;
+  if (!totals->holes.has_interval) return;
+  totals->holes.low += cached;
+  totals->holes.high += cached;
+}
+
+/// Blocks of the allocator's own look live, too. How much of them is in memory is not told.
+/// \param counted_in  the line that they are in
+/// \param most        what of it can be theirs
+void count_as_metadata(std::uint64_t internal_bytes, Estimate* counted_in, double most,
+                       HeapTotals* totals) noexcept {
+  const double own = std::clamp(static_cast<double>(internal_bytes), 0.0, std::min(most, counted_in->value));
+  for (double* bytes : {&counted_in->value, &counted_in->low, &counted_in->high})
+    *bytes = std::max(0.0, *bytes - own);
+  totals->pinned -= own;
+  totals->metadata += own;
+  if (counted_in == &totals->live) totals->live_usable -= own;
+  totals->unattributed = std::max(0.0, totals->unattributed - own);
+}
+
 /// One division of a heap.
 struct Division {
   Arena& arena;
@@ -76,6 +105,9 @@ struct Division {
     const backends::CensusResult census = ask(Shares::take, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
     if (!shares.finish(heap.resident_bytes, {sites, books.site_count}, totals)) return kNoMemory;
+    // No sample can be one of them: they are of sizes that have few.
+    count_as_metadata(census.internal_bytes, &totals->live, totals->unattributed, totals);
+    count_as_holes(census.thread_cached_bytes, totals);
     for (std::uint32_t i = 0; i < books.row_count; ++i) {
       const SiteShare& share = sites[books.rows[i].id];
       books.rows[i].resident_bytes = share.resident;
@@ -97,6 +129,7 @@ struct Division {
       ExactShares shares(arena, runs(), live, is_glibc ? glibc_block_size() : BlockSize{});
       shares.draw(map);
       if (!shares.begin(books.shares)) return kNoMemory;
+      std::uint64_t internal_bytes = 0;
       if (by_pages) {
         const std::uint64_t began = os::monotonic_ns();
         shares.take_pages(heap.mapped);
@@ -108,8 +141,11 @@ struct Division {
         const backends::CensusResult census = ask(ExactShares::take, &shares, ExactShares::block_books());
         why_not = census.why_not ? census.why_not : "the allocator could not be asked";
         if (!census.done) continue;
+        internal_bytes = census.internal_bytes;
       }
-      if (!shares.finish(heap.resident_bytes, out->thread_cached_bytes, totals)) return kNoMemory;
+      if (!shares.finish(heap.resident_bytes, out->thread_cached_bytes + internal_bytes, totals))
+        return kNoMemory;
+      count_as_metadata(internal_bytes, &totals->holes, totals->holes.value, totals);
       if (by_pages) totals->rounding_known = is_glibc;
       exact->met_blocks = shares.met_blocks();
       exact->raced_units = shares.raced_units();

@@ -165,7 +165,7 @@ struct Ledger {
   std::int64_t unexplained_bytes;  ///< rss_bytes - the lines
   std::uint64_t heap_bytes;        ///< lines kLive to kUndivided, less what MADV_FREE has given back
   std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages
-  std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that count as live
+  std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches, of the holes
   std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
   std::uint64_t unlogged_mappings;    ///< mappings whose owner could not be noted, since the start
   std::uint64_t scan_ns, census_ns;

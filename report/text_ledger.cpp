@@ -180,7 +180,7 @@ void write_notes(const Snapshot& s, Sink& to) noexcept {
     note();
   }
   if (l.thread_cached_bytes > 0) {
-    cell.add(exact.on ? "Of holes, " : "Of live, ");
+    cell.add("Of holes, ");
     add_bytes(cell, static_cast<double>(l.thread_cached_bytes));
     cell.add(" are free blocks that threads keep for themselves.");
     note();
