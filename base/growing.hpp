@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // An array that grows in place: address space is reserved once, inaccessible, and opened in steps. What is
-// not open is neither counted as committed memory nor brought in by a host that calls mlockall.
+// not open is neither counted as committed memory nor brought in by a host that calls mlockall. The first
+// elements may lie in the array itself: a small process then opens nothing, and its forks copy neither the
+// mappings nor the page tables that an open part would be.
 #pragma once
 
 #include <sys/mman.h>
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <type_traits>
 
 #include "base/attributes.hpp"
 #include "base/os.hpp"
 
 namespace mallard {
 
-template <typename T, std::size_t kCapacity>
+/// \tparam kFirst  elements that lie in the array itself
+template <typename T, std::size_t kCapacity, std::size_t kFirst = 0>
 class GrowingArray {
  public:
   constexpr GrowingArray() noexcept = default;
@@ -28,7 +33,7 @@ class GrowingArray {
   void release() noexcept {
     if (data_) os::unmap(data_, kBytes);
     data_ = nullptr;
-    open_.store(0, std::memory_order_relaxed);
+    open_.store(kFirst, std::memory_order_relaxed);
   }
 
   /// Opens the array up to `count` elements, which are zero at first. \return false if the kernel refused
@@ -48,16 +53,41 @@ class GrowingArray {
     return true;
   }
 
-  T& operator[](std::size_t i) noexcept { return data_[i]; }
+  T& operator[](std::size_t i) noexcept {
+    if constexpr (kFirst != 0)
+      if (i < kFirst) return first_.elements[i];
+    return data_[i];
+  }
+  /// Where the elements from kFirst on stand, as if those before stood there, too.
   T* data() noexcept { return data_; }
+  /// Where the others stand.
+  T* first() noexcept { return first_.elements; }
+  static constexpr std::uint32_t first_count() noexcept { return kFirst; }
+
+  /// \return what is in memory of the first `count` elements, in bytes \context reporter
+  std::uint64_t resident_bytes(std::size_t count) noexcept {
+    const std::size_t in_first = count < kFirst ? count : kFirst;
+    return in_first * sizeof(T) +
+           (data_ && count > kFirst ? os::resident_bytes(data_, count * sizeof(T)) : 0);
+  }
   explicit operator bool() const noexcept { return data_ != nullptr; }
 
  private:
   static constexpr std::size_t kStepBytes = 256 * 1024;
-  static constexpr std::size_t kBytes = align_up(kCapacity * sizeof(T), kPageBytes);
+  /// Whole huge pages, so that the kernel puts one reservation right beside the other: one mapping.
+  static constexpr std::size_t kHugePageBytes = 2 * 1024 * 1024;
+  static constexpr std::size_t kBytes = align_up(kCapacity * sizeof(T), kHugePageBytes);
+
+  struct None {
+    static constexpr T* elements = nullptr;
+  };
+  struct First {
+    T elements[kFirst ? kFirst : 1];
+  };
 
   T* data_ = nullptr;
-  std::atomic<std::size_t> open_{0};
+  std::atomic<std::size_t> open_{kFirst};
+  [[no_unique_address]] std::conditional_t<kFirst != 0, First, None> first_{};
 };
 
 }  // namespace mallard

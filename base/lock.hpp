@@ -19,6 +19,9 @@ class Lock {
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
+  /// Somebody holds it, or did a moment ago.
+  bool is_held() const noexcept { return word_.load(std::memory_order_acquire) != kFree; }
+
   bool try_lock() noexcept {
     std::uint32_t free = kFree;
     return word_.compare_exchange_strong(free, kHeld, std::memory_order_acquire);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/attributes.hpp"
 #include "base/say.hpp"
 
 namespace mallard {
@@ -196,7 +197,7 @@ const char* what_is_expected(std::string_view variable, std::string_view value) 
   return nullptr;
 }
 
-const Options& options() noexcept { return g_in_force.options; }
+MALLARD_FORK_TEXT const Options& options() noexcept { return g_in_force.options; }
 void set_options(const Options& options) noexcept {
   g_in_force.options = options;
   memcpy(g_in_force.mark, kOptionsMark, sizeof kOptionsMark);

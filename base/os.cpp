@@ -160,7 +160,7 @@ long read_file(const char* path, char* to, std::size_t bytes) noexcept {
   return r < 0 ? r : static_cast<long>(have);
 }
 
-int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
+MALLARD_FORK_TEXT int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t thread_work_ns() noexcept { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }

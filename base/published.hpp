@@ -17,24 +17,30 @@ struct Published {
   std::uint64_t sample_bytes, bias_bytes;  ///< sample_bytes 0: nothing is recorded; p of a sample of size s =
                                            ///< 1 - exp(-(s + bias_bytes) / sample_bytes)
 
+  /// Rows of `stride` bytes: the first ones at `first`, number i of the others at rest + i * stride.
+  struct Rows {
+    std::uint64_t first, rest;
+    std::uint32_t first_count, stride;
+  };
+
   struct Sites {
-    std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
-    std::uint32_t stride;
-    std::uint32_t at_node;  ///< std::uint32_t: where its stack ends in the tree
+    Rows rows;
+    std::uint64_t count_at;  ///< of a std::uint32_t
+    std::uint32_t at_node;   ///< std::uint32_t: where its stack ends in the tree
   } sites;
 
   /// Sums over the samples of a site, doubles; see record/site_table.hpp.
   struct Sums {
-    std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
-    std::uint32_t stride;
-    std::uint32_t at_row;  ///< in the site: std::uint32_t, number of its row; 0 = it has no samples
+    Rows rows;
+    std::uint64_t count_at;  ///< of a std::uint32_t
+    std::uint32_t at_row;    ///< in the site: std::uint32_t, number of its row; 0 = it has no samples
     std::uint32_t at_bytes, at_bytes_variance, at_count;
   } sums;
 
   /// Sampled blocks that are live; rows without an address are free.
   struct Live {
-    std::uint64_t rows, used_at;  ///< used_at: of a std::uint32_t; row 0 is none
-    std::uint32_t stride;
+    Rows rows;
+    std::uint64_t used_at;                                            ///< of a std::uint32_t; row 0 is none
     std::uint32_t at_address, at_asked, at_weight, at_born, at_site;  ///< site: std::uint32_t, weight: double
   } live;
 
@@ -42,8 +48,7 @@ struct Published {
   /// bits are a level, the lower ones a slot of it. It holds its parent's number and that of a return
   /// address.
   struct Tree {
-    std::uint64_t words;
-    std::uint64_t first_slot[4];  ///< of each level
+    std::uint64_t level_at[8];  ///< its slot 0
     std::uint32_t slot_bits, parent_shift, parent_bits, code_shift, code_bits;
     /// Number -> return address: up to `rules` its row holds the address less 1, beyond it stands in
     /// `others`.

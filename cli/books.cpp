@@ -29,6 +29,10 @@ bool fits(std::uint32_t offset, std::size_t bytes, std::uint32_t stride) {
   return stride <= kLongestRow && offset + bytes <= stride;
 }
 
+std::uint64_t row_at(const Published::Rows& rows, std::uint32_t row) {
+  return (row < rows.first_count ? rows.first : rows.rest) + std::uint64_t{row} * rows.stride;
+}
+
 }  // namespace
 
 RemoteBooks::RemoteBooks(int pid) : memory_(pid) {
@@ -47,11 +51,12 @@ bool RemoteBooks::is_sound() const {
   const Published::Sums& s = published_.sums;
   const Published::Live& l = published_.live;
   const Published::Sites& t = published_.sites;
-  return published_.bytes == sizeof published_ && fits(s.at_bytes, 8, s.stride) &&
-         fits(s.at_bytes_variance, 8, s.stride) && fits(s.at_count, 8, s.stride) &&
-         fits(l.at_address, 8, l.stride) && fits(l.at_asked, 8, l.stride) && fits(l.at_weight, 8, l.stride) &&
-         fits(l.at_born, 8, l.stride) && fits(l.at_site, 4, l.stride) && fits(t.at_node, 4, t.stride) &&
-         fits(s.at_row, 4, t.stride);
+  return published_.bytes == sizeof published_ && fits(s.at_bytes, 8, s.rows.stride) &&
+         fits(s.at_bytes_variance, 8, s.rows.stride) && fits(s.at_count, 8, s.rows.stride) &&
+         fits(l.at_address, 8, l.rows.stride) && fits(l.at_asked, 8, l.rows.stride) &&
+         fits(l.at_weight, 8, l.rows.stride) && fits(l.at_born, 8, l.rows.stride) &&
+         fits(l.at_site, 4, l.rows.stride) && fits(t.at_node, 4, t.rows.stride) &&
+         fits(s.at_row, 4, t.rows.stride);
 }
 
 bool RemoteBooks::read(std::uint64_t old_ns, Books* out) {
@@ -61,7 +66,7 @@ bool RemoteBooks::read(std::uint64_t old_ns, Books* out) {
   if (!memory_.read(at_, &published_)) return false;
   if (p.mode_at && !memory_.read(p.mode_at, &out->mode)) return false;
   out->sample_bytes = static_cast<double>(p.sample_bytes);
-  if (!p.sites.rows || !p.live.rows || p.sample_bytes == 0) return true;
+  if (!p.sites.rows.rest || !p.live.rows.rest || p.sample_bytes == 0) return true;
   if (!is_sound()) return false;
   // Blocks before sums: a sample is in its site's sums before it is live. Counts before rows: rows are made
   // first.
@@ -70,17 +75,16 @@ bool RemoteBooks::read(std::uint64_t old_ns, Books* out) {
   std::uint32_t count = 0, sums_count = 0;
   if (!memory_.read(p.sites.count_at, &count) || !memory_.read(p.sums.count_at, &sums_count)) return false;
   if (count > kMostSites || sums_count > kMostSites) return false;
-  std::vector<char> sites(std::size_t{count} * p.sites.stride), sums(std::size_t{sums_count} * p.sums.stride);
-  if (!memory_.read(p.sites.rows, sites.data(), sites.size())) return false;
-  if (!memory_.read(p.sums.rows, sums.data(), sums.size())) return false;
+  std::vector<char> sites, sums;
+  if (!read_rows(p.sites.rows, count, &sites) || !read_rows(p.sums.rows, sums_count, &sums)) return false;
   out->sites.resize(count);
   for (std::uint32_t i = 0; i < count; ++i) {
-    const auto row = at<std::uint32_t>(sites, i, p.sites.stride, p.sums.at_row);
+    const auto row = at<std::uint32_t>(sites, i, p.sites.rows.stride, p.sums.at_row);
     if (row == 0 || row >= sums_count) continue;
     SiteBooks& site = out->sites[i];
-    site.allocated_bytes = {at<double>(sums, row, p.sums.stride, p.sums.at_bytes),
-                            at<double>(sums, row, p.sums.stride, p.sums.at_bytes_variance)};
-    site.allocated_count = at<double>(sums, row, p.sums.stride, p.sums.at_count);
+    site.allocated_bytes = {at<double>(sums, row, p.sums.rows.stride, p.sums.at_bytes),
+                            at<double>(sums, row, p.sums.rows.stride, p.sums.at_bytes_variance)};
+    site.allocated_count = at<double>(sums, row, p.sums.rows.stride, p.sums.at_count);
   }
   if (out->mode != Mode::kExact || !read_exact(out)) add_live(live, old_ns, out);
   return true;
@@ -105,23 +109,28 @@ bool RemoteBooks::read_exact(Books* out) const {
   return true;
 }
 
+bool RemoteBooks::read_rows(const Published::Rows& rows, std::uint32_t count, std::vector<char>* out) const {
+  out->resize(std::size_t{count} * rows.stride);
+  const std::size_t at_first = std::size_t{std::min(count, rows.first_count)} * rows.stride;
+  return memory_.read(rows.first, out->data(), at_first) &&
+         memory_.read(rows.rest + at_first, out->data() + at_first, out->size() - at_first);
+}
+
 bool RemoteBooks::read_live(std::vector<char>* rows) const {
   const Published::Live& l = published_.live;
   std::uint32_t used = 0;
-  if (!memory_.read(l.used_at, &used)) return false;
-  rows->resize(std::size_t{std::min(used, kMostBlocks)} * l.stride);
-  return rows->empty() || memory_.read(l.rows, rows->data(), rows->size());
+  return memory_.read(l.used_at, &used) && read_rows(l.rows, std::min(used, kMostBlocks), rows);
 }
 
 void RemoteBooks::add_live(const std::vector<char>& rows, std::uint64_t old_ns, Books* out) const {
   const Published::Live& l = published_.live;
-  const auto used = static_cast<std::uint32_t>(rows.size() / l.stride);
+  const auto used = static_cast<std::uint32_t>(rows.size() / l.rows.stride);
   for (std::uint32_t i = 1; i < used; ++i) {
-    if (at<std::uint64_t>(rows, i, l.stride, l.at_address) == 0) continue;
-    const auto size = static_cast<double>(at<std::uint64_t>(rows, i, l.stride, l.at_asked));
-    const auto weight = at<double>(rows, i, l.stride, l.at_weight);
-    const auto born = at<std::uint64_t>(rows, i, l.stride, l.at_born);
-    const auto site = at<std::uint32_t>(rows, i, l.stride, l.at_site);
+    if (at<std::uint64_t>(rows, i, l.rows.stride, l.at_address) == 0) continue;
+    const auto size = static_cast<double>(at<std::uint64_t>(rows, i, l.rows.stride, l.at_asked));
+    const auto weight = at<double>(rows, i, l.rows.stride, l.at_weight);
+    const auto born = at<std::uint64_t>(rows, i, l.rows.stride, l.at_born);
+    const auto site = at<std::uint32_t>(rows, i, l.rows.stride, l.at_site);
     // The weight follows from the size: where it does not, the row changed while it was copied.
     const double expected =
         1 / math::one_minus_exp((size + static_cast<double>(published_.bias_bytes)) / out->sample_bytes);
@@ -145,14 +154,11 @@ std::vector<std::uint64_t> RemoteBooks::stack(std::uint32_t site) const {
   };
   std::vector<std::uint64_t> pcs;
   std::uint32_t node = 0;
-  if (!memory_.read(
-          published_.sites.rows + std::uint64_t{site} * published_.sites.stride + published_.sites.at_node,
-          &node))
-    return pcs;
+  if (!memory_.read(row_at(published_.sites.rows, site) + published_.sites.at_node, &node)) return pcs;
   while (node != 0 && pcs.size() < kDeepest) {
-    const std::uint64_t level = field(node, tree.slot_bits, 2), slot = field(node, 0, tree.slot_bits);
+    const std::uint64_t level = field(node, tree.slot_bits, 3), slot = field(node, 0, tree.slot_bits);
     std::uint64_t word = 0, pc = 0;
-    if (!memory_.read(tree.words + (tree.first_slot[level] + slot) * 8, &word)) return {};
+    if (!memory_.read(tree.level_at[level] + slot * 8, &word)) return {};
     const std::uint64_t code = field(word, tree.code_shift, tree.code_bits);
     const bool has_rule = code < tree.rules;
     const std::uint64_t from =

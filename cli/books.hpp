@@ -57,6 +57,7 @@ class RemoteBooks {
 
  private:
   bool is_sound() const;
+  bool read_rows(const Published::Rows& rows, std::uint32_t count, std::vector<char>* out) const;
   bool read_live(std::vector<char>* rows) const;
   void add_live(const std::vector<char>& rows, std::uint64_t old_ns, Books* out) const;
   bool read_exact(Books* out) const;

@@ -20,12 +20,14 @@ union TablePage {
 };
 }  // namespace
 
-// A page of its own, so that making it read-only protects nothing else.
+// A page of its own, so that making it read-only protects nothing else. It follows the loader's read-only
+// data (layout.ld), so that the two become one mapping.
 extern "C" {
-constinit TablePage mallard_table_page __attribute__((visibility("hidden"), aligned(4096))) = {
-    {mallard::interpose::early_malloc, mallard::interpose::early_free, mallard::interpose::early_calloc,
-     mallard::interpose::early_realloc, mallard::interpose::early_memalign,
-     mallard::interpose::early_usable_size}};
+constinit TablePage mallard_table_page
+    __attribute__((visibility("hidden"), section("mallard_table_data"), aligned(4096))) = {
+        {mallard::interpose::early_malloc, mallard::interpose::early_free, mallard::interpose::early_calloc,
+         mallard::interpose::early_realloc, mallard::interpose::early_memalign,
+         mallard::interpose::early_usable_size}};
 extern __attribute__((alias("mallard_table_page"), visibility("hidden")))
 mallard::backends::Functions mallard_table;
 }

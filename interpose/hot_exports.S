@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The exports that programs call millions of times a second: count, test the filter, jump to the backend.
-   They stand in pages of their own, which init rewrites once: every `jmp *table` becomes a direct jump.
+   They stand in pages of their own (layout.ld), which init rewrites once: every `jmp *table` becomes a direct jump.
    The first instruction of each is at least 5 bytes long, so that a jump can stand in its place where another
    mode is in force (mode.hpp): all bytes behind it stay as they are, for threads that are past it.
    Whatever is not the plain case leaves for C++ (slow_paths.cpp) with the caller's frame untouched. */
@@ -74,14 +74,14 @@
 
 /* Leaves if a sampled block may start at rdi. Clobbers rax, rdx. */
 .macro leave_if_tracked slow
-    {disp32} leal 0(%rdi), %eax     /* 6 bytes: room for a mode's jump, which 2 of movl are not */
-    shrl $MALLARD_FILTER_SHIFT, %eax
+    leal 0(, %rdi, MALLARD_FILTER_SCALE), %eax      /* 7 bytes: room for a mode's jump */
+    shrl $(MALLARD_FILTER_SHIFT + MALLARD_FILTER_SCALE_BITS), %eax
     leaq mallard_filter(%rip), %rdx
     cmpb $0, (%rdx, %rax)
     jne \slow
 .endm
 
-    .section .text.mallard_exports, "ax", @progbits
+    .section mallard_exports, "ax", @progbits
     .p2align 12
     .globl mallard_exports_begin
     .hidden mallard_exports_begin
@@ -194,13 +194,6 @@ mallard_new_off:
 end_function _Znwm
     .size _Znam, . - _Znam
 
-    .p2align 12
-    .globl mallard_exports_end
-    .hidden mallard_exports_end
-mallard_exports_end:
-
-/* What fork writes (MALLARD_FORK_DATA) begins on a page: this file is the first to contribute to it. */
-    .section mallard_fork_data, "aw", @progbits
-    .p2align 12
+    .hidden mallard_exports_end     /* layout.ld */
 
     .section .note.GNU-stack, "", @progbits

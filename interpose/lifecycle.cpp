@@ -24,7 +24,11 @@
 #include "record/mappings.hpp"
 #include "report/reporter.hpp"
 
-extern "C" void* __libc_stack_end;
+extern "C" {
+extern void* __libc_stack_end;
+/// Its address names this object to pthread_atfork. crtbeginS.o, which has one, is not linked (meson.build).
+__attribute__((visibility("hidden"))) constinit void* __dso_handle = nullptr;
+}
 
 namespace mallard::interpose {
 namespace {
@@ -255,17 +259,17 @@ void read_environment() noexcept {
   if (!good && read.strict) refuse();
 }
 
-void before_fork() noexcept {
+MALLARD_FORK_TEXT void before_fork() noexcept {
   mode_before_fork();
   record::before_fork();
   record::mappings_before_fork();
 }
-void after_fork_in_parent() noexcept {
+MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
   record::mappings_after_fork_in_parent();
   record::after_fork_in_parent();
   mode_after_fork_in_parent();
 }
-void after_fork_in_child() noexcept {
+MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   record::mappings_after_fork_in_child();
   record::after_fork_in_child();
   mode_after_fork_in_child();
@@ -278,7 +282,9 @@ __attribute__((constructor)) void start() noexcept {
   if (g_phase == Phase::kBeforeLoad) load_backend();
   const bool serves = !g_bypassed && !g_stepped_aside;
   const bool records = serves && options().mode != Mode::kOff;
-  if (!record::start(records ? options().sample_bytes : 0)) say::nothing_recorded();
+  const auto expected =
+      options().mode == Mode::kExact ? record::Expected::kManyStacks : record::Expected::kFewStacks;
+  if (!record::start(records ? options().sample_bytes : 0, expected)) say::nothing_recorded();
   const char* why_not;
   if (!start_mode(options().mode, serves, &why_not)) {
     say::exact_unusable(view_of(why_not));
@@ -297,7 +303,7 @@ __attribute__((constructor)) void start() noexcept {
     say::backend_chosen(view_of(backend().name), view_of(backend().version), view_of(backend().path));
 }
 
-__attribute__((destructor)) void end() noexcept { report::at_exit(options().at_exit); }
+__attribute__((destructor)) MALLARD_FORK_TEXT void end() noexcept { report::at_exit(options().at_exit); }
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 #include "interpose/mode.hpp"
 
 #include "base/lock.hpp"
+#include "base/threads.hpp"
 #include "interpose/patch.hpp"
 #include "record/exact.hpp"
 #include "record/published.hpp"
@@ -76,9 +77,14 @@ bool switch_locked(Mode to, const char** why_not) noexcept {
   return true;
 }
 
-/// The fork handlers' own thread holds g_lock, or interrupted recording and must not wait for it: whoever
-/// holds it may wait for a lock of the books that the thread has.
-constinit __thread bool t_held_to_fork __attribute__((tls_model("initial-exec"))) = false;
+/// What the fork in progress did about g_lock.
+enum class ToFork : std::uint8_t {
+  kInterrupted,  ///< not taken: the thread interrupted recording, and whoever holds g_lock may wait for a
+                 ///< lock of the books that the thread has
+  kAlone,  ///< not taken: there is no other thread
+  kHeld,
+};
+constinit __thread ToFork t_to_fork __attribute__((tls_model("initial-exec"))) = ToFork::kInterrupted;
 
 }  // namespace
 
@@ -117,20 +123,19 @@ bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
   return *why_not == nullptr;
 }
 
-void mode_before_fork() noexcept {
+MALLARD_FORK_TEXT void mode_before_fork() noexcept {
   if (mallard_thread.inside != 0) return;
-  g_lock.lock();
-  t_held_to_fork = true;
+  t_to_fork = single_threaded() ? ToFork::kAlone : ToFork::kHeld;
+  if (t_to_fork == ToFork::kHeld) g_lock.lock();
 }
 
-void mode_after_fork_in_parent() noexcept {
-  if (!t_held_to_fork) return;
-  t_held_to_fork = false;
-  g_lock.unlock();
+MALLARD_FORK_TEXT void mode_after_fork_in_parent() noexcept {
+  if (t_to_fork == ToFork::kHeld) g_lock.unlock();
+  t_to_fork = ToFork::kInterrupted;
 }
 
-void mode_after_fork_in_child() noexcept {
-  if (t_held_to_fork) return mode_after_fork_in_parent();
+MALLARD_FORK_TEXT void mode_after_fork_in_child() noexcept {
+  if (t_to_fork != ToFork::kInterrupted) return mode_after_fork_in_parent();
   // A signal handler forked in the middle of recording: locks of the books may be held by threads that are no
   // more, and a mode may be half in force. This child is not recorded, and stays so.
   g_why_never = "this process was forked in the middle of recording";

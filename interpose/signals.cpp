@@ -227,7 +227,7 @@ int host_sigaction(const Action* action, Action* old) noexcept {
   return 0;
 }
 
-int real_sigaction(int signal, const Action* action, Action* old) noexcept {
+MALLARD_FORK_TEXT int real_sigaction(int signal, const Action* action, Action* old) noexcept {
   if (!g_real_sigaction) g_real_sigaction = find_function<SigactionFunction>(libc_object(), "sigaction");
   if (g_real_sigaction) return g_real_sigaction(signal, action, old);
   errno = ENOSYS;
@@ -268,11 +268,11 @@ void signals_start() noexcept {
   if (g_installed) start_interval();
 }
 
-void signals_after_fork_in_child() noexcept {
+MALLARD_FORK_TEXT void signals_after_fork_in_child() noexcept {
   g_retries.store(0);
   g_timer.store(kNoTimer);  // a child inherits no timers
   g_process_id = os::process_id();
-  if (g_installed) start_interval();
+  if (g_installed && options().interval.ns != 0) start_interval();
   const int asked_early = g_asked_early.exchange(0);
   if (asked_early != g_process_id && asked_early != -g_process_id) return;
   report::request(asked_early < 0);
@@ -284,7 +284,8 @@ void signals_after_fork_in_child() noexcept {
 using namespace mallard;
 using namespace mallard::interpose;
 
-MALLARD_EXPORT int sigaction(int signal, const Action* action, Action* old) noexcept {
+// Shells put their handlers back in each child.
+MALLARD_EXPORT MALLARD_FORK_TEXT int sigaction(int signal, const Action* action, Action* old) noexcept {
   return any_sigaction(signal, action, old);
 }
 MALLARD_EXPORT int __sigaction(int signal, const Action* action, Action* old) {

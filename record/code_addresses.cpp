@@ -10,7 +10,8 @@ namespace mallard::record {
 namespace {
 
 constexpr std::uint32_t kOthers = 1u << RuleTable::kEntryBits, kProbes = 64;
-constinit std::atomic<std::uintptr_t> g_others[kOthers]{};  // 1 MiB, of which the kernel commits what is used
+MALLARD_LARGE_DATA constinit std::atomic<std::uintptr_t>
+    g_others[kOthers]{};  // 1 MiB, of which the kernel commits what is used
 
 // Between the lowest and the highest address of generated code that was ever met.
 constinit std::atomic<std::uintptr_t> g_generated_low{~std::uintptr_t{0}}, g_generated_high{0};

@@ -9,18 +9,20 @@
 
 namespace mallard::record {
 
-constinit tree::Word* tree::g_words = nullptr;
+constinit tree::Word* tree::g_level[kLevels] = {};
 
 namespace {
 
 using namespace tree;
 
 constexpr int kLine = 8;
-constexpr std::size_t kSlots = after(kLevel[3].first, kSlotBits);
+constexpr std::size_t kSlots = after(kLevel[kLevels - 1].first, kSlotBits);
 constexpr int kLastLines = 64;  ///< lines looked at in the last level
 
-constinit GrowingArray<Word, kSlots> g_nodes;
+constexpr std::size_t kFirstSlots = std::size_t{1} << kLevel[0].bits;
+constinit GrowingArray<Word, kSlots, kFirstSlots> g_nodes;
 constinit std::atomic<std::uint64_t> g_dropped{0};
+constinit int g_level_below_root = 0;
 
 enum class Found { kHere, kLineFull };
 
@@ -34,7 +36,7 @@ inline Found find_in_line(int level, std::uint64_t hash, std::uint64_t wanted, i
   const std::size_t first = start & mask & ~std::size_t{kLine - 1};
   for (std::size_t i = start, end = start + kLine; i != end; ++i) {
     const std::size_t slot = first | (i & (kLine - 1));
-    Word& word = g_nodes[l.first + slot];
+    Word& word = g_level[level][slot];
     std::uint64_t present = word.load(std::memory_order_relaxed);
     const NodeId here = static_cast<NodeId>(level) << kSlotBits | static_cast<NodeId>(slot);
     if (MALLARD_UNLIKELY(present == 0)) {
@@ -53,13 +55,14 @@ inline Found find_in_line(int level, std::uint64_t hash, std::uint64_t wanted, i
 
 }  // namespace
 
-bool context_tree_init() noexcept {
-  if (!g_nodes.init() || !g_nodes.open(kLevel[1].first)) return false;
-  g_words = g_nodes.data();
+bool context_tree_init(Expected expected) noexcept {
+  if (!g_nodes.init()) return false;
+  g_level[0] = g_nodes.first();
+  for (int i = 1; i < kLevels; ++i) g_level[i] = g_nodes.data() + kLevel[i].first;
+  g_level_below_root = expected == Expected::kManyStacks ? 1 : 0;
   Published::Tree& published = mallard_published.tree;
   published = {};
-  published.words = address_of(g_words);
-  for (int i = 0; i < kLevels; ++i) published.first_slot[i] = kLevel[i].first;
+  for (int i = 0; i < kLevels; ++i) published.level_at[i] = address_of(g_level[i]);
   published.slot_bits = kSlotBits;
   published.parent_shift = kNodeSiteBits + kPcBits;
   published.parent_bits = kNodeBits;
@@ -72,19 +75,18 @@ bool context_tree_init() noexcept {
 void context_tree_release() noexcept {
   mallard_published.tree = {};
   g_nodes.release();
-  g_words = nullptr;
+  for (Word*& level : g_level) level = nullptr;
 }
 
 MALLARD_NOINLINE NodeId tree::find_or_make(NodeId parent, PcIndex pc) noexcept {
   const std::uint64_t wanted = wanted_word(parent, pc);
   const std::uint64_t hash = hash_of(wanted);
-  auto level = static_cast<int>(parent >> kSlotBits);
+  int level = parent == kRoot ? g_level_below_root : static_cast<int>(parent >> kSlotBits);
   NodeId node;
-  if (MALLARD_LIKELY(find_in_line(level, hash, wanted, 0, &node) == Found::kHere)) return node;
-  while (++level < kLevels) {
+  for (; level < kLevels; ++level) {
     const Level& l = kLevel[level];
     if (!g_nodes.open(after(l.first, l.bits))) break;
-    if (find_in_line(level, hash, wanted, 0, &node) == Found::kHere) return node;
+    if (MALLARD_LIKELY(find_in_line(level, hash, wanted, 0, &node) == Found::kHere)) return node;
   }
   for (int line = 1; level == kLevels && line < kLastLines; ++line)
     if (find_in_line(kLevels - 1, hash, wanted, line, &node) == Found::kHere) return node;
@@ -112,8 +114,6 @@ std::uint32_t context_set_site(NodeId node, std::uint32_t site) noexcept {
 
 std::uint64_t context_tree_dropped() noexcept { return g_dropped.load(std::memory_order_relaxed); }
 
-std::uint64_t context_tree_own_bytes() noexcept {
-  return os::resident_bytes(g_nodes.data(), kSlots * sizeof(Word));
-}
+std::uint64_t context_tree_own_bytes() noexcept { return g_nodes.resident_bytes(kSlots); }
 
 }  // namespace mallard::record

@@ -21,33 +21,36 @@ inline constexpr int kNodeSiteBits = 20;
 
 namespace tree {
 
-// A hash table in four levels, each larger than the one before: a small program touches 256 KiB of it, and a
-// node never moves, so that its place is its name. A child stands in its parent's level, or, where its line
-// is taken there, in the next ones; early nodes, which are mostly the hot ones, lie close together.
-inline constexpr int kLevels = 4, kSlotBits = 22;
+// A hash table in five levels, each larger than the one before: a small program touches two pages of it,
+// which every fork copies, and a node never moves, so that its place is its name. A child stands in its
+// parent's level, or, where its line is taken there, in the next ones; early nodes, which are mostly the hot
+// ones, lie close together. Where many stacks are to come (exact mode from the start), the first level stays
+// empty: its lines would be full, and looked through in vain.
+inline constexpr int kLevels = 5, kSlotBits = 22;
 struct Level {
   std::size_t first;  ///< slot of the array
   int bits;           ///< 2^bits slots
   int shift = 64 - bits;
 };
 constexpr std::size_t after(std::size_t first, int bits) noexcept { return first + (std::size_t{1} << bits); }
-inline constexpr Level kLevel[kLevels] = {{0, 15},
-                                          {after(0, 15), 17},
-                                          {after(after(0, 15), 17), 19},
-                                          {after(after(after(0, 15), 17), 19), kSlotBits}};
+inline constexpr Level kLevel[kLevels] = {{0, 10},
+                                          {after(0, 10), 15},
+                                          {after(after(0, 10), 15), 17},
+                                          {after(after(after(0, 10), 15), 17), 19},
+                                          {after(after(after(after(0, 10), 15), 17), 19), kSlotBits}};
 
-// node: level 2 | slot 22, which is never 0 since slot 0 of level 0 stays free
-// word: used 1 | parent 24 | pc 18 | site 20, so that a word without its site is what is looked for
-inline constexpr int kNodeBits = kSlotBits + 2;
+// node: level 3 | slot 22, which is never 0 since slot 0 of level 0 stays free
+// word: used 1 | parent 25 | pc 18 | site 20, so that a word without its site is what is looked for
+inline constexpr int kNodeBits = kSlotBits + 3;
 static_assert(1 + kNodeBits + kPcBits + kNodeSiteBits <= 64);
 inline constexpr std::uint64_t kUsed = std::uint64_t{1} << (kNodeBits + kPcBits);
 inline constexpr std::uint64_t kSiteMask = (std::uint64_t{1} << kNodeSiteBits) - 1;
 
 using Word = std::atomic<std::uint64_t>;
-extern Word* g_words;  ///< of all levels
+extern Word* g_level[kLevels];  ///< their slots
 
 inline Word& word_of(NodeId node) noexcept {
-  return g_words[kLevel[node >> kSlotBits].first + (node & ((1u << kSlotBits) - 1))];
+  return g_level[node >> kSlotBits][node & ((1u << kSlotBits) - 1)];
 }
 constexpr std::uint64_t wanted_word(NodeId parent, PcIndex pc) noexcept {
   return kUsed | std::uint64_t{parent} << kPcBits | pc;
@@ -58,7 +61,12 @@ NodeId find_or_make(NodeId parent, PcIndex pc) noexcept;
 
 }  // namespace tree
 
-bool context_tree_init() noexcept;  ///< reserves address space \return false: none \context init
+/// What a process will probably record: a few sampled stacks, which shall lie on few pages, or all of them
+/// (exact mode from the start), which shall be found at once.
+enum class Expected : std::uint8_t { kFewStacks, kManyStacks };
+
+/// Reserves address space. \return false: there is none \context init
+bool context_tree_init(Expected expected) noexcept;
 void context_tree_release() noexcept;
 
 /// The node of return address `pc` below `parent`, made if it is new. \return kRoot if there is no room
@@ -67,7 +75,7 @@ inline NodeId context_child(NodeId parent, PcIndex pc) noexcept {
   const std::uint64_t wanted = tree::wanted_word(parent, pc);
   const std::uint32_t level = parent >> tree::kSlotBits;
   const auto slot = static_cast<std::size_t>(tree::hash_of(wanted) >> tree::kLevel[level].shift);
-  const tree::Word& word = tree::g_words[tree::kLevel[level].first + slot];
+  const tree::Word& word = tree::g_level[level][slot];
   if (MALLARD_LIKELY(word.load(std::memory_order_relaxed) >> kNodeSiteBits == wanted))
     return level << tree::kSlotBits | static_cast<NodeId>(slot);
   return tree::find_or_make(parent, pc);

@@ -21,7 +21,7 @@ constinit std::atomic<std::uint64_t> g_since_ns{0};
 constinit std::atomic<bool> g_since_start{false};
 constinit bool g_ready = false;
 MALLARD_FORK_DATA constinit Lock g_fork_lock;
-constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
+MALLARD_FORK_DATA constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
 
 void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
@@ -296,17 +296,17 @@ void exact_restore(const void* p, const ExactBlock& saved) noexcept {
   if (record && saved.temporary) record->last_block.store(address_of(p), std::memory_order_relaxed);
 }
 
-void exact_before_fork() noexcept {
+MALLARD_FORK_TEXT void exact_before_fork() noexcept {
   g_fork_lock.lock();
   g_locked_records = thread_records_before_fork();
 }
 
-void exact_after_fork_in_parent() noexcept {
+MALLARD_FORK_TEXT void exact_after_fork_in_parent() noexcept {
   thread_records_after_fork_in_parent(g_locked_records);
   g_fork_lock.unlock();
 }
 
-void exact_after_fork_in_child(bool interrupted_recording) noexcept {
+MALLARD_FORK_TEXT void exact_after_fork_in_child(bool interrupted_recording) noexcept {
   // Threads that are no more may have held other locks: this child is not recorded.
   if (interrupted_recording) exact_end();
   thread_records_after_fork_in_child();

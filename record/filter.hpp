@@ -15,7 +15,8 @@ extern "C" __attribute__((visibility("hidden"))) std::uint8_t mallard_filter[MAL
 namespace mallard::record {
 
 inline std::uint32_t filter_slot(std::uintptr_t address) noexcept {
-  return static_cast<std::uint32_t>(address) >> MALLARD_FILTER_SHIFT;
+  return static_cast<std::uint32_t>(address * MALLARD_FILTER_SCALE) >>
+         (MALLARD_FILTER_SHIFT + MALLARD_FILTER_SCALE_BITS);
 }
 
 /// \return false if no sample starts at `p` \context hot

@@ -29,7 +29,9 @@ IntervalList::Position IntervalList::find(std::uintptr_t address) noexcept {
 
 bool IntervalList::new_leaf(std::uint32_t place) noexcept {
   if (used_ == made_) {
-    if (made_ == kLeaves || (!leaves_ && !leaves_.init()) || !leaves_.open(made_ + 1)) return false;
+    if (made_ == kLeaves || (made_ >= leaves_.first_count() && !leaves_ && !leaves_.init()) ||
+        !leaves_.open(made_ + 1))
+      return false;
     order_[made_].leaf = static_cast<std::uint16_t>(made_);
     ++made_;
   }
@@ -150,8 +152,6 @@ std::uint32_t IntervalList::copy(std::uintptr_t from, MappedInterval* to, std::u
   return copied;
 }
 
-std::uint64_t IntervalList::own_bytes() noexcept {
-  return made_ == 0 ? 0 : os::resident_bytes(leaves_.data(), made_ * sizeof(Leaf));
-}
+std::uint64_t IntervalList::own_bytes() noexcept { return leaves_.resident_bytes(made_); }
 
 }  // namespace mallard::record

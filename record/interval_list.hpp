@@ -48,7 +48,7 @@ class IntervalList {
   bool split_leaf(std::uint32_t place) noexcept;
   void join_with_next(std::uint32_t place) noexcept;
 
-  GrowingArray<Leaf, kLeaves> leaves_;
+  GrowingArray<Leaf, kLeaves, 2> leaves_;
   Place order_[kLeaves] = {};          ///< leaves in use, by address; behind them those that are free again
   std::uint32_t used_ = 0, made_ = 0;  ///< leaves in use; leaves ever used
 };

@@ -11,7 +11,10 @@
 #include "record/filter.hpp"
 #include "record/published.hpp"
 
-alignas(4096) constinit std::uint8_t mallard_filter[MALLARD_FILTER_SLOTS] = {};
+// Made by the linker: where the zero-initialised memory of this object begins and ends.
+extern "C" __attribute__((visibility("hidden"))) const char __bss_start[], _end[];
+
+alignas(4096) MALLARD_FILTER_DATA constinit std::uint8_t mallard_filter[MALLARD_FILTER_SLOTS] = {};
 
 namespace mallard::record {
 namespace {
@@ -31,8 +34,8 @@ struct alignas(64) Shard {
 };
 
 MALLARD_FORK_DATA constinit Shard g_shards[kShards];
-constinit Index* g_buckets = nullptr;  // [shard][bucket]
-constinit GrowingArray<Node, kMaxLive> g_nodes;
+constinit Index g_buckets[kShards * kBucketsPerShard];  // [shard][bucket]
+constinit GrowingArray<Node, kMaxLive, 64> g_nodes;
 constinit std::atomic<Index> g_used{1};
 
 /// Pages of the filter that were written. Those that were only read are the kernel's shared page of zeros.
@@ -90,25 +93,21 @@ Index take_node(Shard& shard) noexcept {
 }  // namespace
 
 bool live_init() noexcept {
-  // Huge pages would make all of the filter resident at the first sample.
-  os::call(SYS_madvise, os::arg(mallard_filter), sizeof mallard_filter, MADV_NOHUGEPAGE);
-  g_buckets = static_cast<Index*>(os::map_sparse(kShards * kBucketsPerShard * sizeof(Index)));
-  if (!g_buckets || !g_nodes.init()) return false;
-  mallard_published.live = {address_of(g_nodes.data()),
-                            address_of(&g_used),
-                            sizeof(Node),
-                            offsetof(Node, block.address),
-                            offsetof(Node, block.asked_bytes),
-                            offsetof(Node, block.weight),
-                            offsetof(Node, block.born_ns),
+  // Huge pages would make all of the filter resident at the first sample. For all of our zero-initialised
+  // memory, as advice for a part would make three mappings of it.
+  const std::uintptr_t begin = align_up(address_of(__bss_start), kPageBytes);
+  os::call(SYS_madvise, static_cast<long>(begin),
+           static_cast<long>(align_up(address_of(_end), kPageBytes) - begin), MADV_NOHUGEPAGE);
+  if (!g_nodes.init()) return false;
+  mallard_published.live = {published_rows(g_nodes),       address_of(&g_used),
+                            offsetof(Node, block.address), offsetof(Node, block.asked_bytes),
+                            offsetof(Node, block.weight),  offsetof(Node, block.born_ns),
                             offsetof(Node, block.site)};
   return true;
 }
 
 void live_release() noexcept {
   mallard_published.live = {};
-  if (g_buckets) os::unmap(g_buckets, kShards * kBucketsPerShard * sizeof(Index));
-  g_buckets = nullptr;
   g_nodes.release();
 }
 
@@ -176,16 +175,15 @@ std::uint32_t live_copy_shard(std::uint32_t index, LiveBlock* to, std::uint32_t 
 }
 
 std::uint64_t live_own_bytes() noexcept {
-  return os::resident_bytes(g_buckets, kShards * kBucketsPerShard * sizeof(Index)) +
-         os::resident_bytes(g_nodes.data(), g_used.load(std::memory_order_relaxed) * sizeof(Node)) +
-         filter_own_bytes();
+  return os::resident_bytes(g_buckets, sizeof g_buckets) +
+         g_nodes.resident_bytes(g_used.load(std::memory_order_relaxed)) + filter_own_bytes();
 }
 
-void live_before_fork() noexcept {
+MALLARD_FORK_TEXT void live_before_fork() noexcept {
   for (Shard& shard : g_shards) shard.lock.lock();  // nodes are opened under one of them
 }
 
-void live_after_fork() noexcept {
+MALLARD_FORK_TEXT void live_after_fork() noexcept {
   for (Shard& shard : g_shards) shard.lock.unlock();
 }
 

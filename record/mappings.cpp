@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/lock.hpp"
+#include "base/threads.hpp"
 #include "record/code_addresses.hpp"
 #include "record/interval_list.hpp"
 #include "record/thread_state.hpp"
@@ -93,17 +94,19 @@ std::uint64_t unlogged_mappings() noexcept { return g_unlogged.load(std::memory_
 
 std::uint64_t mappings_own_bytes() noexcept { return g_list.own_bytes(); }
 
-void mappings_before_fork() noexcept {
-  // A thread that left a handler by siglongjmp while it held the log holds it for good: go on without.
-  if (mallard_thread.in_mapping_log++ == 0) mallard_thread.log_held_to_fork = lock_log(kMostWaitToForkNs);
+MALLARD_FORK_TEXT void mappings_before_fork() noexcept {
+  // A thread that left a handler by siglongjmp while it held the log holds it for good: go on without. Where
+  // there is one thread nobody else can hold it, and an unwritten lock costs no page fault.
+  if (mallard_thread.in_mapping_log++ == 0)
+    mallard_thread.log_held_to_fork = !single_threaded() && lock_log(kMostWaitToForkNs);
 }
 
-void mappings_after_fork_in_parent() noexcept {
+MALLARD_FORK_TEXT void mappings_after_fork_in_parent() noexcept {
   if (--mallard_thread.in_mapping_log > 0 || !mallard_thread.log_held_to_fork) return;
   mallard_thread.log_held_to_fork = false;
   g_lock.unlock();
 }
 
-void mappings_after_fork_in_child() noexcept { mappings_after_fork_in_parent(); }
+MALLARD_FORK_TEXT void mappings_after_fork_in_child() noexcept { mappings_after_fork_in_parent(); }
 
 }  // namespace mallard::record

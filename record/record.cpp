@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/os.hpp"
+#include "base/threads.hpp"
 #include "record/exact.hpp"
 #include "record/mappings.hpp"
 
@@ -66,12 +67,12 @@ bool unbook(const void* p, LiveBlock* removed) noexcept {
 
 }  // namespace
 
-bool start(std::uint64_t mean_bytes) noexcept {
+bool start(std::uint64_t mean_bytes, Expected expected) noexcept {
   if (mean_bytes == 0) {
     sampler_init(0);
     return true;
   }
-  if (!sites_init() || !live_init()) {
+  if (!sites_init(expected) || !live_init()) {
     sites_release();  // what little there is belongs to the host
     live_release();
     sampler_init(0);
@@ -91,7 +92,7 @@ void pause() noexcept { g_recording.store(false); }
 
 bool resume(std::uint64_t mean_bytes) noexcept {
   g_with_process.store(false);
-  if (!g_has_tables.load()) return start(mean_bytes);
+  if (!g_has_tables.load()) return start(mean_bytes, Expected::kFewStacks);
   {
     InsideGuard inside;
     live_clear();
@@ -161,28 +162,36 @@ std::uint64_t own_bytes() noexcept {
 // A signal handler may fork although it interrupted recording, whose locks its own thread then holds: they
 // are not taken. Blocking signals around them would be simpler, but costs four system calls for each sample.
 
-void before_fork() noexcept {
-  if (mallard_thread.inside++ != 0)
-    return;  // also: other fork handlers may free samples while we hold the locks
-  exact_before_fork();
-  stacks_before_fork();
-  live_before_fork();
+// Where there is no other thread nobody can hold them, and a lock that is not written costs no page fault.
+
+MALLARD_FORK_TEXT void before_fork() noexcept {
+  ThreadState& t = mallard_thread;
+  if (t.inside++ != 0) return;  // also: other fork handlers may free samples while we hold the locks
+  t.books_held_to_fork = !single_threaded();
+  if (t.books_held_to_fork) {
+    exact_before_fork();
+    stacks_before_fork();
+    live_before_fork();
+  }
+  t.fork_began_ns = os::monotonic_ns();  // nothing is booked from here to the fork
 }
 
-void after_fork_in_parent() noexcept {
-  if (mallard_thread.inside == 1) {
+MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
+  ThreadState& t = mallard_thread;
+  if (t.inside == 1 && t.books_held_to_fork) {
+    t.books_held_to_fork = false;
     live_after_fork();
     stacks_after_fork();
     exact_after_fork_in_parent();
   }
-  --mallard_thread.inside;
+  --t.inside;
 }
 
-void after_fork_in_child() noexcept {
+MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   const bool interrupted_recording = mallard_thread.inside > 1;
   after_fork_in_parent();
   exact_after_fork_in_child(interrupted_recording);
-  g_forked_ns = os::monotonic_ns();
+  g_forked_ns = interrupted_recording ? os::monotonic_ns() : mallard_thread.fork_began_ns;
   reseed_after_fork();
   if (!interrupted_recording) return;
   // Threads that are no more may have held other locks: this child is not recorded.

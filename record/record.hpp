@@ -28,7 +28,7 @@ struct Counters {
 
 /// Reserves the tables and begins recording. `mean_bytes` 0 = do not record.
 /// \return false if there was no memory: nothing is recorded, the host goes on \context init
-bool start(std::uint64_t mean_bytes) noexcept;
+bool start(std::uint64_t mean_bytes, Expected expected) noexcept;
 bool is_recording() noexcept;
 /// The hot exports no longer come here (mode off): samples are not unbooked any more, and figures mean
 /// nothing until resume(). \context reporter

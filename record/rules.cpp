@@ -9,7 +9,7 @@ static_assert(PackedRule({RuleKind::kFromFrameSlot, true, -8, -16}, 65535).rule(
 static_assert(PackedRule({RuleKind::kFromSp, true, 1 << 20, -16}, 7).rule().frame_offset == -16);
 static_assert(PackedRule({RuleKind::kFromSp, true, 12, 0}, 7).rule().kind == RuleKind::kLibunwind);
 
-constinit RuleTable g_rules;
+MALLARD_RULES_DATA constinit RuleTable g_rules;
 constinit QuickRules g_quick_rules;
 
 std::uint32_t RuleTable::find(std::uintptr_t code, std::uint16_t generation, PackedRule* out) const noexcept {

@@ -86,10 +86,15 @@ double weight_of(std::uint64_t size) noexcept {
   return 1 / math::one_minus_exp(static_cast<double>(size + kBiasBytes) / static_cast<double>(g_mean_bytes));
 }
 
-void reseed_after_fork() noexcept {
+MALLARD_FORK_TEXT void reseed_after_fork() noexcept {
   ThreadState& t = mallard_thread;
   g_process_salt = static_cast<std::uint64_t>(os::process_id()) << 32;
-  if (t.random != 0) seed(t);
+  if (t.random == 0) return;
+  // What the parent goes on with, made different by the id. Not seed(), whose getauxval would be a page
+  // fault.
+  t.random ^= g_process_salt * 0xd6e8feb86659fd93u;
+  next_random(t);
+  if (t.random == 0) t.random = 1;
 }
 
 }  // namespace mallard::record

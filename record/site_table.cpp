@@ -8,14 +8,14 @@
 namespace mallard::record {
 namespace {
 
-constinit GrowingArray<Site, kMaxSites> g_sites;
-constinit GrowingArray<SiteSums, kMaxSampledSites>
+constinit GrowingArray<Site, kMaxSites, 256> g_sites;
+constinit GrowingArray<SiteSums, kMaxSampledSites, 64>
     g_sums;  // row 0: of all sites without samples, never written
 constinit std::atomic<std::uint32_t> g_count{0}, g_sums_count{0};
 
 /// Takes the next row of an array. \return 0 if there is none
-template <typename T, std::size_t kCapacity>
-std::uint32_t take_row(GrowingArray<T, kCapacity>& rows, std::atomic<std::uint32_t>& count) noexcept {
+template <typename Rows>
+std::uint32_t take_row(Rows& rows, std::atomic<std::uint32_t>& count) noexcept {
   std::uint32_t row = count.load(std::memory_order_relaxed);
   do
     if (!rows.open(row + 1)) return 0;
@@ -41,11 +41,9 @@ SiteSums* sums_of(Site& s) noexcept {
 }
 
 void publish() noexcept {
-  mallard_published.sites = {address_of(g_sites.data()), address_of(&g_count), sizeof(Site),
-                             offsetof(Site, node)};
-  mallard_published.sums = {address_of(g_sums.data()),
+  mallard_published.sites = {published_rows(g_sites), address_of(&g_count), offsetof(Site, node)};
+  mallard_published.sums = {published_rows(g_sums),
                             address_of(&g_sums_count),
-                            sizeof(SiteSums),
                             offsetof(Site, sums),
                             offsetof(SiteSums, allocated_bytes),
                             offsetof(SiteSums, allocated_bytes_variance),
@@ -54,8 +52,9 @@ void publish() noexcept {
 
 }  // namespace
 
-bool sites_init() noexcept {
-  if (!g_sites.init() || !g_sums.init() || !g_sites.open(1) || !g_sums.open(1) || !context_tree_init())
+bool sites_init(Expected expected) noexcept {
+  if (!g_sites.init() || !g_sums.init() || !g_sites.open(1) || !g_sums.open(1) ||
+      !context_tree_init(expected))
     return false;
   g_sums_count.store(1, std::memory_order_relaxed);
   g_count.store(1, std::memory_order_release);  // row 0: the overflow site, an empty stack
@@ -146,9 +145,9 @@ int copy_site_pcs(const Site& site, std::uintptr_t* to, int max) noexcept {
 }
 
 std::uint64_t sites_own_bytes() noexcept {
-  return os::resident_bytes(g_sites.data(), site_count() * sizeof(Site)) +
-         os::resident_bytes(g_sums.data(), g_sums_count.load(std::memory_order_relaxed) * sizeof(SiteSums)) +
-         context_tree_own_bytes() + code_addresses_own_bytes();
+  return g_sites.resident_bytes(site_count()) +
+         g_sums.resident_bytes(g_sums_count.load(std::memory_order_relaxed)) + context_tree_own_bytes() +
+         code_addresses_own_bytes();
 }
 
 }  // namespace mallard::record

@@ -34,7 +34,7 @@ struct SiteSums {
 };
 
 /// Reserves the tables. \return false if the kernel gave no address space \context init
-bool sites_init() noexcept;
+bool sites_init(Expected expected) noexcept;
 void sites_release() noexcept;  ///< gives back what sites_init() took \context init
 
 /// Finds or makes the site of a stack. \context hot: any thread, signal handlers

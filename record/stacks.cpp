@@ -157,7 +157,7 @@ std::uint64_t stacks_own_bytes() noexcept {
          os::resident_bytes(&g_quick_rules, sizeof g_quick_rules) + unwinder_own_bytes();
 }
 
-void stacks_before_fork() noexcept { unwinder_before_fork(); }
-void stacks_after_fork() noexcept { unwinder_after_fork(); }
+MALLARD_FORK_TEXT void stacks_before_fork() noexcept { unwinder_before_fork(); }
+MALLARD_FORK_TEXT void stacks_after_fork() noexcept { unwinder_after_fork(); }
 
 }  // namespace mallard::record

@@ -229,17 +229,17 @@ std::uint64_t thread_records_own_bytes() noexcept {
   return g_records ? os::resident_bytes(g_records, thread_records_end() * g_stride) : 0;
 }
 
-std::uint32_t thread_records_before_fork() noexcept {
+MALLARD_FORK_TEXT std::uint32_t thread_records_before_fork() noexcept {
   const std::uint32_t end = thread_records_end();
   for (std::uint32_t i = 0; i < end; ++i) thread_record_at(i).lock.lock();
   return end;
 }
 
-void thread_records_after_fork_in_parent(std::uint32_t locked) noexcept {
+MALLARD_FORK_TEXT void thread_records_after_fork_in_parent(std::uint32_t locked) noexcept {
   for (std::uint32_t i = 0; i < locked; ++i) thread_record_at(i).lock.unlock();
 }
 
-void thread_records_after_fork_in_child() noexcept {
+MALLARD_FORK_TEXT void thread_records_after_fork_in_child() noexcept {
   for (std::uint32_t i = 0; i < thread_records_end(); ++i) {
     ThreadRecord& record = thread_record_at(i);
     if (&record == mallard_thread.exact_record) continue;

@@ -16,8 +16,12 @@ struct ThreadState {
   std::uint64_t random;  ///< state of the generator; 0 = not seeded
   std::uint32_t inside;  ///< > 0 while this thread is inside recording: its allocations are not booked
   std::uint32_t in_mapping_log;  ///< > 0 while this thread notes a mapping: a signal handler must not
-  void* exact_record;     ///< where this thread counts in exact mode (thread_record.hpp); nullptr at first
-  bool log_held_to_fork;  ///< the fork in progress holds the mapping log
+  void* exact_record;  ///< where this thread counts in exact mode (thread_record.hpp); nullptr at first
+  /// When the fork in progress began, CLOCK_MONOTONIC. Here, and so are the flags, because a fork's child
+  /// gets and the parent keeps a copy of this page anyway.
+  std::uint64_t fork_began_ns;
+  bool log_held_to_fork;    ///< the fork in progress holds the mapping log
+  bool books_held_to_fork;  ///< and the locks of the books
 };
 
 }  // namespace mallard::record

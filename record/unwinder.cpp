@@ -290,12 +290,12 @@ MALLARD_NOINLINE int unwind_fully(const Caller& caller, StackReader& stack, std:
 }
 
 // The flag too: a handler that runs between the two and allocates must not wait for its own thread.
-void unwinder_before_fork() noexcept {
+MALLARD_FORK_TEXT void unwinder_before_fork() noexcept {
   t_inside = true;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   lock.lock();
 }
-void unwinder_after_fork() noexcept {
+MALLARD_FORK_TEXT void unwinder_after_fork() noexcept {
   lock.unlock();
   std::atomic_signal_fence(std::memory_order_seq_cst);
   t_inside = false;

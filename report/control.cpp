@@ -24,7 +24,7 @@ namespace {
 
 /// Commands that wait: number in the high half, sender's process id in the low one; 0 = none.
 constexpr int kMaxWaiting = 16;
-constinit std::atomic<std::uint64_t> g_waiting[kMaxWaiting] = {};
+MALLARD_FORK_DATA constinit std::atomic<std::uint64_t> g_waiting[kMaxWaiting] = {};
 
 class [[nodiscard]] Descriptor {
  public:
@@ -156,13 +156,13 @@ void note_control(std::uint32_t number, int sender) noexcept {
   }
 }
 
-bool control_waits() noexcept {
+MALLARD_FORK_TEXT bool control_waits() noexcept {
   for (const auto& slot : g_waiting)
     if (slot.load() != 0) return true;
   return false;
 }
 
-void forget_control() noexcept {
+MALLARD_FORK_TEXT void forget_control() noexcept {
   for (auto& slot : g_waiting) slot.store(0);
 }
 

@@ -47,8 +47,8 @@ struct RememberedReport {
 };
 static_assert(kCauses <= static_cast<int>(sizeof Change{}.causes / sizeof Change{}.causes[0]));
 
-constinit RememberedReport g_first{}, g_previous{};
-constinit std::uint32_t g_reports = 0;
+MALLARD_LARGE_DATA constinit RememberedReport g_first{}, g_previous{};
+MALLARD_FORK_DATA constinit std::uint32_t g_reports = 0;
 constinit std::uint64_t g_books_read_ns = 0;  ///< of the report that is being made
 
 std::span<SiteRow> rows_of(const Books& books) noexcept { return {books.rows, books.row_count}; }
@@ -163,8 +163,8 @@ void compare_and_remember(Snapshot* s) noexcept {
   s->history.past = keep_point(*s, g_books_read_ns);
 }
 
-void forget_reports() noexcept {
-  if (g_reports == 0) return;  // in a child, a write would cost a page fault
+MALLARD_FORK_TEXT void forget_reports() noexcept {
+  if (g_reports == 0) return;  // what follows lies on other pages
   g_first.taken_ns = g_previous.taken_ns = 0;
   g_reports = 0;
   forget_points();

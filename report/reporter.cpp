@@ -85,6 +85,26 @@ void* run(void*) noexcept {
   } while (true);
 }
 
+/// The exiting thread writes what is asked for, and waits for what is being written: it would be cut off by
+/// the end of the process.
+MALLARD_COLD void finish_reports(bool report_wanted) noexcept {
+  SignalsBlocked blocked;  // a handler that forks or exits would meet the locks of the books
+  WriteSignalsHeld held;
+  // A report that is being written would be cut off by the end of the process. Bounded, because exit may have
+  // been called from a signal handler that interrupted this very function.
+  constexpr int kMaxWaitMs = 5000;
+  for (int ms = 0; !g_writing.try_lock(); ++ms) {
+    if (ms == kMaxWaitMs) return;
+    const timespec one_ms{0, 1'000'000};
+    os::call(SYS_nanosleep, os::arg(&one_ms));
+  }
+  // Descriptors that other threads cannot close under us; the host's stay open, for what it flushes later.
+  if (report_wanted || is_asked()) os::call(SYS_unshare, CLONE_FILES);
+  serve(false);  // asked in the last moment: the thread may not even be there yet
+  if (report_wanted) write_one(Reason::kExit, {options().probe == ProbeKind::kPurge, false});
+  g_writing.unlock();
+}
+
 }  // namespace
 
 void configure(const Served& served) noexcept { g_served = served; }
@@ -120,34 +140,21 @@ bool start_thread() noexcept {
   return started;
 }
 
-void forget_requests() noexcept {
+MALLARD_FORK_TEXT void forget_requests() noexcept {
   g_purge_asked.store(false);
   g_served_up_to.store(g_asked.load());
   forget_control();
 }
 
-void at_exit(bool report_wanted) noexcept {
+MALLARD_FORK_TEXT void at_exit(bool report_wanted) noexcept {
   if (mallard_thread.inside != 0) return;  // exit() from a handler that interrupted recording: it holds locks
-  SignalsBlocked blocked;                  // a handler that forks or exits would meet the locks of the books
-  WriteSignalsHeld held;
-  // A report that is being written would be cut off by the end of the process. Bounded, because exit may have
-  // been called from a signal handler that interrupted this very function.
-  constexpr int kMaxWaitMs = 5000;
-  for (int ms = 0; !g_writing.try_lock(); ++ms) {
-    if (ms == kMaxWaitMs) return;
-    const timespec one_ms{0, 1'000'000};
-    os::call(SYS_nanosleep, os::arg(&one_ms));
-  }
-  // Descriptors that other threads cannot close under us; the host's stay open, for what it flushes later.
-  if (report_wanted || is_asked()) os::call(SYS_unshare, CLONE_FILES);
-  serve(false);  // asked in the last moment: the thread may not even be there yet
-  if (report_wanted) write_one(Reason::kExit, {options().probe == ProbeKind::kPurge, false});
-  g_writing.unlock();
+  if (report_wanted || is_asked() || g_thread.load() != Thread::kNone || g_writing.is_held())
+    finish_reports(report_wanted);
 }
 
 std::uintptr_t reporter_stack() noexcept { return g_stack.load(); }
 
-void after_fork_in_child() noexcept {
+MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   g_stack.store(0);
   new (&g_writing) Lock;  // the parent's reporter may have held it
   g_thread.store(Thread::kNone);

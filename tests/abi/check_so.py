@@ -26,6 +26,31 @@ def in_map(path: str) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", body))
 
 
+def check_layout(sections: str, segments: str) -> list[str]:
+    """What interpose/layout.ld promises: few mappings, few pages that a fork's child uses."""
+    placed = {name: (int(address, 16), int(size, 16)) for name, address, size in
+              re.findall(r"(\S+)\s+(?:PROGBITS|NOBITS)\s+([0-9a-f]+)\s+[0-9a-f]+\s+([0-9a-f]+)", sections)}
+    loads = [(int(address, 16), int(size, 16), flags.replace(" ", "")) for address, size, flags in re.findall(
+        r"LOAD\s+0x\w+ 0x(\w+) 0x\w+ 0x\w+ 0x(\w+) ([RWE ]{3})", segments)]
+    problems = []
+    if [flags for _, _, flags in loads] != ["RE", "RW"]:
+        problems.append(f"the segments are {loads}, expected one of code and one of data")
+        return problems
+    text, fork_text_end = placed["mallard_text"], loads[0][0] + loads[0][1]
+    if text[0] % 4096 or text[0] + text[1] != fork_text_end:
+        problems.append("the exports and what forks run are not the last pages of the code")
+    if text[1] > 4 * 4096:
+        problems.append(f"what forks run takes {text[1]} bytes: meant for little code")
+    relro = re.search(r"GNU_RELRO\s+0x\w+ 0x(\w+) 0x\w+ 0x\w+ 0x(\w+)", segments)
+    table = placed["mallard_table_data"]
+    if not relro or int(relro.group(1), 16) + int(relro.group(2), 16) != table[0] or table[0] % 4096:
+        problems.append("the backend's table does not follow the loader's read-only data")
+    fork_data = placed["mallard_fork_data"]
+    if fork_data[0] % 4096 or fork_data[1] > 4096:
+        problems.append("what fork writes (MALLARD_FORK_DATA) does not lie on one page")
+    return problems
+
+
 def check(library: str, export_map: str, expected_file: str) -> list[str]:
     problems = []
     expected = {line for line in Path(expected_file).read_text().split() if line}
@@ -62,14 +87,10 @@ def check(library: str, export_map: str, expected_file: str) -> list[str]:
         problems.append(f"TLS relocations that are not initial-exec: {' '.join(tls)}")
     sizes = re.search(r"INIT_ARRAYSZ\)\s+(\d+)", dynamic)
     constructors = int(sizes.group(1)) // 8 if sizes else 0
-    # crtbeginS.o's frame_dummy is one of them.
-    if constructors != EXPECTED_CONSTRUCTORS + 1:
-        problems.append(f"{constructors} constructors, expected {EXPECTED_CONSTRUCTORS + 1}")
-    fork_data = re.search(r"mallard_fork_data\s+PROGBITS\s+([0-9a-f]+)\s+[0-9a-f]+\s+([0-9a-f]+)",
-                          output("readelf", "-SW", library))
-    if not fork_data or int(fork_data.group(1), 16) % 4096 + int(fork_data.group(2), 16) > 4096:
-        problems.append("what fork writes (MALLARD_FORK_DATA) does not lie on one page")
+    if constructors != EXPECTED_CONSTRUCTORS:
+        problems.append(f"{constructors} constructors, expected {EXPECTED_CONSTRUCTORS}: no start files")
     segments = output("readelf", "-lW", library)
+    problems += check_layout(output("readelf", "-SW", library), segments)
     if re.search(r"GNU_STACK\s.*\bRWE\b", segments):
         problems.append("the stack is executable")
     return problems

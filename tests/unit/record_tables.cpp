@@ -18,7 +18,7 @@
 using namespace mallard::record;
 
 static void prepare() {
-  static const bool ready = sites_init() && live_init();
+  static const bool ready = sites_init(Expected::kFewStacks) && live_init();
   REQUIRE(ready);
 }
 
