@@ -37,6 +37,14 @@ MALLARD_COLD void flush_stats(StackMemory& m) noexcept {
   flush(m.in_full, g_stats.in_full);
 }
 
+MALLARD_COLD void forget_all(StackMemory& m, std::uint64_t epoch, std::uintptr_t top) noexcept {
+  m.depth = 0;
+  m.old[0] = {0, ~std::uintptr_t{0}, 0, 0, kRoot, 0, false, false};
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // a handler may leave by siglongjmp
+  m.top = top;
+  m.epoch = epoch;
+}
+
 inline std::uintptr_t word_at(std::uintptr_t address) noexcept {
   return *reinterpret_cast<const StackWord*>(address);
 }
@@ -143,8 +151,7 @@ class Capture {
     const std::uint16_t generation = g_rules.generation();
     if (!rule_at(at->pc - (at->exact ? 0 : 1), generation, &rule, &entry)) return false;
     const PackedRule packed(rule, generation);
-    if (!at->exact && QuickRule::can_be(packed))
-      g_quick_rules.keep(at->pc - 1, QuickRules::generation_bits(generation), packed);
+    if (!at->exact && QuickRule::can_be(packed)) keep_quick_rule(at->pc - 1, packed);
     f.odd = true;
     f.link_at = f.other_at = f.frame_at = 0;
     f.uses_frame = rule.kind != RuleKind::kFromSp;
@@ -230,7 +237,7 @@ class Capture {
 
   StackMemory& m_;
   const std::uintptr_t bottom_, top_;
-  const std::uint64_t generation_bits_ = g_quick_rules.now();
+  const std::uint64_t generation_bits_ = QuickRules::generation_bits(g_rules.generation());
 };
 
 }  // namespace
@@ -238,17 +245,12 @@ class Capture {
 std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
 
 PathHash capture_path(const Caller& caller, StackMemory& memory) noexcept {
-  if (MALLARD_UNLIKELY(++memory.captured == kFlushEvery)) flush_stats(memory);
+  if (MALLARD_UNLIKELY(++memory.captured >= kFlushEvery)) flush_stats(memory);
   const std::uintptr_t top = own_stack_top(caller.return_slot);
   if (MALLARD_LIKELY(top != 0)) {
     const std::uint64_t epoch = code_epoch();
     // Another top: the memory was another thread's.
-    if (MALLARD_UNLIKELY(memory.epoch != epoch || memory.top != top)) {
-      memory.epoch = epoch;
-      memory.top = top;
-      memory.depth = 0;
-      memory.old[0] = {0, ~std::uintptr_t{0}, 0, 0, kRoot, 0, false, false};
-    }
+    if (MALLARD_UNLIKELY(memory.epoch != epoch || memory.top != top)) forget_all(memory, epoch, top);
     Capture capture(memory, caller.return_slot, top);
     if (MALLARD_LIKELY(
             capture.run({caller.pc, caller.return_slot + sizeof(std::uintptr_t), caller.frame, false})))

@@ -11,8 +11,8 @@
 namespace mallard::record {
 namespace {
 
-// word: the key's low bits | cell; the key's high bits name the line. Together that is all of the key but the
-// three bits of the slot within its line.
+// word: the key's low 42 bits | cell; its high bits name the line, 10 of them on the first level, 18 on the
+// last. A new key is compared with 32 words at most: with a probability of 7e-12 it is taken for another one.
 constexpr int kCellBits = 22, kTagBits = 64 - kCellBits, kLine = 8;
 static_assert(kMaxCells <= 1u << kCellBits);
 

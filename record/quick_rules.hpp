@@ -53,7 +53,8 @@ class QuickRules {
   static_assert(2 + QuickRule::kFrameBits + QuickRule::kCfaBits == kRuleBits);
   static_assert(48 - kSlotBits + kGenerationBits + kRuleBits == 64);
 
-  static constexpr std::uint16_t kGenerations = (1 << kGenerationBits) - 1;
+  /// Generations 2^16 apart have the same bits, so that those of the last one and of the first differ.
+  static constexpr std::uint16_t kGenerations = 1 << (kGenerationBits - 1);
   /// What stands in a word for the generation of its rule; never 0, so that no empty word looks like one.
   static constexpr std::uint64_t generation_bits(std::uint16_t generation) noexcept {
     return std::uint64_t{generation % kGenerations + 1u} << kRuleBits;
@@ -76,12 +77,15 @@ class QuickRules {
                                            std::memory_order_relaxed);
   }
 
-  /// The bits of the generation that holds now. \context hot
-  std::uint64_t now() const noexcept { return now_.load(std::memory_order_acquire); }
-  /// To be told of each new generation: forgets all before bits come again. \context any thread
-  void begin(std::uint16_t generation) noexcept {
-    now_.store(generation_bits(generation), std::memory_order_release);
-    if (generation % kGenerations != 0) return;
+  /// What was kept is not found any more. \context hot (slow path)
+  void forget(std::uintptr_t code) noexcept {
+    words_[hash_of(code) >> (64 - kSlotBits)].store(0, std::memory_order_relaxed);
+  }
+
+  /// To be told of each new generation, before any thread can be in it: forgets all well before bits come
+  /// again. Twice as often as they do, for a rule that is kept while this runs. \context any thread
+  void prepare(std::uint16_t generation) noexcept {
+    if (generation % (kGenerations / 2) != 0) return;
     for (std::atomic<std::uint64_t>& word : words_)
       if (word.load(std::memory_order_relaxed) != 0) word.store(0, std::memory_order_relaxed);
   }
@@ -92,10 +96,12 @@ class QuickRules {
     return code * (std::uint64_t{0x9e3779b97f4b} << 16);
   }
 
-  std::atomic<std::uint64_t> now_{generation_bits(0)};
-  std::atomic<std::uint64_t> words_[std::size_t{1} << kSlotBits]{};  // 256 KiB
+  // 256 KiB, and nothing beside them that is not 0 at first: that would put all into the library's file.
+  std::atomic<std::uint64_t> words_[std::size_t{1} << kSlotBits]{};
 };
 
 extern QuickRules g_quick_rules;  ///< of this process
+/// Keeps a rule there under its own generation, unless that is over. \context hot (slow path)
+void keep_quick_rule(std::uintptr_t code, PackedRule rule) noexcept;
 
 }  // namespace mallard::record

@@ -46,11 +46,19 @@ std::uint32_t RuleTable::put(std::uintptr_t code, std::uint16_t generation, Rule
   return entry;
 }
 
+void keep_quick_rule(std::uintptr_t code, PackedRule rule) noexcept {
+  g_quick_rules.keep(code, QuickRules::generation_bits(rule.generation()), rule);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // A rule of a generation that is over may have missed the time at which it would have been forgotten.
+  if (MALLARD_UNLIKELY(g_rules.generation() != rule.generation())) g_quick_rules.forget(code);
+}
+
 void RuleTable::expire_all() noexcept {
   std::uint16_t now = generation_.load(std::memory_order_relaxed), next;
-  do next = static_cast<std::uint16_t>(now + 1);
-  while (!generation_.compare_exchange_weak(now, next, std::memory_order_acq_rel));
-  g_quick_rules.begin(next);
+  do {
+    next = static_cast<std::uint16_t>(now + 1);
+    g_quick_rules.prepare(next);
+  } while (!generation_.compare_exchange_weak(now, next, std::memory_order_seq_cst));
 }
 
 }  // namespace mallard::record

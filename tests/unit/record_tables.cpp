@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sampler, the site table and the live table. They are process-wide: every test uses addresses and stacks
 // of its own. Also built with ThreadSanitizer and AddressSanitizer.
+#include <signal.h>
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cmath>
 #include <set>
@@ -258,6 +261,59 @@ TEST_CASE("rules: few addresses stand on few pages") {
   CHECK(pages.size() <= 17);
 }
 
+namespace {
+/// The pages of the quick rules that hold nothing else.
+struct QuickPages {
+  std::uintptr_t begin, bytes;
+  bool protect(int how) const { return mprotect(reinterpret_cast<void*>(begin), bytes, how) == 0; }
+};
+QuickPages quick_pages() {
+  const auto at = reinterpret_cast<std::uintptr_t>(&g_quick_rules);
+  const std::uintptr_t begin = (at + 4095) & ~std::uintptr_t{4095};
+  return {begin, ((at + sizeof g_quick_rules) & ~std::uintptr_t{4095}) - begin};
+}
+std::vector<std::uintptr_t> g_kept_codes;
+volatile std::size_t g_clears, g_found_in_clear;
+std::size_t quickly_found(std::uint16_t generation) {
+  std::size_t found = 0;
+  QuickRule rule;
+  for (const std::uintptr_t code : g_kept_codes)
+    found += g_quick_rules.find(code, QuickRules::generation_bits(generation), &rule);
+  return found;
+}
+}  // namespace
+
+TEST_CASE(
+    "quick rules: no thread finds the rules of an earlier generation, not even while they are cleared") {
+  while (g_rules.generation() % QuickRules::kGenerations != 0) g_rules.expire_all();
+  const std::uint16_t first = g_rules.generation();
+  g_kept_codes = code_addresses(500);
+  for (const std::uintptr_t code : g_kept_codes)
+    g_quick_rules.keep(code, QuickRules::generation_bits(first),
+                       PackedRule({RuleKind::kFromSp, false, 16, 0}, first));
+  REQUIRE(quickly_found(first) > 400);
+  // The first store of a clear is caught: what a thread finds now is what it finds in the midst of it.
+  struct sigaction action {
+  }, old{};
+  action.sa_handler = [](int) {
+    g_clears = g_clears + 1;
+    g_found_in_clear = g_found_in_clear + quickly_found(g_rules.generation());
+    quick_pages().protect(PROT_READ | PROT_WRITE);
+  };
+  sigaction(SIGSEGV, &action, &old);
+  std::size_t found_later = 0;
+  for (int i = 0; i < 2 * QuickRules::kGenerations; ++i) {
+    quick_pages().protect(PROT_READ);
+    g_rules.expire_all();
+    quick_pages().protect(PROT_READ | PROT_WRITE);
+    found_later += quickly_found(g_rules.generation());
+  }
+  sigaction(SIGSEGV, &old, nullptr);
+  CHECK(g_clears == 1);
+  CHECK(g_found_in_clear == 0);
+  CHECK(found_later == 0);
+}
+
 TEST_CASE("quick rules: what is found is what was kept last, under its generation") {
   static QuickRules table;
   const auto codes = code_addresses(20'000);
@@ -289,7 +345,7 @@ TEST_CASE("quick rules: what is found is what was kept last, under its generatio
   CHECK(wrong == 0);
   CHECK(later == 0);
   CHECK(found > codes.size() / 2);
-  table.begin(127);  // its bits are those of generation 0
+  table.prepare(128);  // the bits of generation 64 come again
   found = 0;
   for (const std::uintptr_t code : codes) found += table.find(code, now, &rule);
   CHECK(found == 0);
