@@ -125,7 +125,6 @@ bool read_exact_books(Arena& arena, Books* books, Snapshot* out) noexcept {
   r.exact.trouble = record::exact_trouble();
   r.exact.complete = record::exact_since_start() && r.exact.trouble.unbooked == 0;
   r.exact.live_blocks = static_cast<std::uint64_t>(live_count(all));
-  r.exact.own_bytes = record::exact_own_bytes();
   out->live_bytes = counted(live_bytes(all));
   out->live_count = counted(live_count(all));
   out->allocated_bytes = counted(static_cast<double>(all.allocated_bytes));

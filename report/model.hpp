@@ -59,7 +59,7 @@ struct ExactRecording {
   std::uint64_t live_blocks;  ///< on the books
   std::uint64_t met_blocks;   ///< of them in memory that the ledger divided
   std::uint64_t raced_units;  ///< pieces of the heap that changed while they were read
-  std::uint64_t own_bytes;    ///< memory of these books
+  std::uint64_t own_bytes;    ///< memory of these books, also once they have ended
 };
 
 struct Recording {

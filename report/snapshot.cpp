@@ -68,6 +68,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   out->process = read_process_facts(arena);
   out->allocator = read_allocator(served);
   const bool exact = out->recording.exact.on = record::exact_is_on();
+  out->recording.exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
   out->recording.on = exact || record::is_recording();
   out->recording.why_off = !out->recording.on && served.why_off ? served.why_off() : nullptr;
   Books books{};
@@ -80,7 +81,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   }
   account(arena, memory, out->allocator, books, &out->recording.exact, &out->before, &out->ledger);
   find_other_allocators(arena, served, memory, &out->other_allocators);
-  if (exact && out->ledger.known) {
+  if (out->ledger.known) {
     // mincore, which the books ask, holds pages to be there that were only read, too.
     const auto own = static_cast<std::uint64_t>(out->ledger.lines[static_cast<int>(Cause::kOwn)].bytes.value);
     out->recording.exact.own_bytes = std::min(out->recording.exact.own_bytes, own);

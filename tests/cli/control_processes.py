@@ -72,6 +72,21 @@ def mode_switches(t: Test) -> None:
 
 
 @test
+def books_that_ended_are_own_memory(t: Test) -> None:
+    """What exact mode has taken stays mallard's after it: its tables are kept, and counted."""
+    pid = start(t, ALLOC_MODE="exact")
+    own, books = [], 0
+    for mode in ("exact", "sample", "off"):
+        t.expect(t.run("mode", str(pid), mode), 0, f"mode {mode}")
+        recording = json.loads(t.run("dump", "--json", str(pid)).stdout)["recording"]
+        own.append(recording["own_bytes"])
+        if mode == "exact":
+            books = recording["exact"]["own_bytes"]
+    if books < 1 << 18 or min(own[1:]) < own[0] - books // 2:
+        raise Failure(f"own memory in exact mode {own[0]}, of which books {books}; later {own[1:]}")
+
+
+@test
 def control_wrong_use(t: Test) -> None:
     for command in ("mode", "purge"):
         for arguments, message in (([], "PID is required"), (["x"], "PID: 'x' is no process id"),
