@@ -92,11 +92,24 @@ bool GlibcMemory::in_memory(std::uintptr_t page) noexcept {
   return present_[(page - window_) / kPageBytes] & 1;
 }
 
+/// The largest alignment that any object asks for its TLS is that of all threads' descriptors: 64 at least.
 bool GlibcMemory::stack_that_ends_at(std::uintptr_t block_end, std::uintptr_t lowest,
                                      std::uintptr_t* begin) noexcept {
-  constexpr std::uintptr_t kAlignment = 64;  // of TLS and struct pthread
-  if (thread_bytes_ == 0 || block_end - lowest < thread_bytes_ + kAlignment) return false;
-  const std::uintptr_t thread = (block_end - thread_bytes_) & ~(kAlignment - 1);
+  constexpr std::uintptr_t kSmallestAlignment = 64;
+  if (thread_bytes_ == 0) return false;
+  std::uintptr_t looked_at = 0;
+  for (std::uintptr_t alignment = kSmallestAlignment; alignment <= kPageBytes; alignment *= 2) {
+    if (block_end - lowest < thread_bytes_ + alignment) return false;
+    const std::uintptr_t thread = (block_end - thread_bytes_) & ~(alignment - 1);
+    if (thread == looked_at) continue;
+    looked_at = thread;
+    if (is_thread_of(thread, block_end, lowest, begin)) return true;
+  }
+  return false;
+}
+
+bool GlibcMemory::is_thread_of(std::uintptr_t thread, std::uintptr_t block_end, std::uintptr_t lowest,
+                               std::uintptr_t* begin) noexcept {
   ThreadHead head;
   if (!in_memory(thread & ~std::uintptr_t{kPageBytes - 1}) || !look(thread, &head) || head.tcb != thread ||
       head.self != thread)

@@ -36,6 +36,9 @@ class GlibcMemory {
 
  private:
   bool stack_that_ends_at(std::uintptr_t block_end, std::uintptr_t lowest, std::uintptr_t* begin) noexcept;
+  /// Whether the thread descriptor at `thread` is that of a stack in a block that ends at `block_end`.
+  bool is_thread_of(std::uintptr_t thread, std::uintptr_t block_end, std::uintptr_t lowest,
+                    std::uintptr_t* begin) noexcept;
   bool in_memory(std::uintptr_t page) noexcept;
 
   static constexpr std::uint32_t kWindowPages = 1024;
