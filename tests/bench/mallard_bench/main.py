@@ -170,7 +170,7 @@ def main(arguments: list[str]) -> int:
             bench = Bench(options, groups, Path(folder))
             header: dict[str, object] = {"rounds": options.rounds, "quick": options.quick,
                                          "instrument": bench.counting, "cores": os.cpu_count(),
-                                         "kernel": platform.release()}
+                                         "kernel": platform.release().split("-")[0]}
             print(f"{os.cpu_count()} cores, {options.rounds} interleaved rounds; instructions by "
                   f"{bench.counting or 'nothing (install valgrind)'}; ratios to the same allocator, direct")
             for line in left_out:
