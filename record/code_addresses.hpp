@@ -20,9 +20,7 @@ inline constexpr int kPcBits = RuleTable::kEntryBits + 1;
 /// The number of a return address, given if it has none. \return kNoPc if both tables are full near its place
 /// \context hot: any thread, signal handlers
 PcIndex pc_index(std::uintptr_t pc) noexcept;
-/// The same for code that belongs to no loaded object.
-PcIndex generated_pc_index(std::uintptr_t pc) noexcept;
-std::uintptr_t pc_at(PcIndex index) noexcept;  ///< of a number that one of the above, or a rule's, gave
+std::uintptr_t pc_at(PcIndex index) noexcept;  ///< of a number that pc_index() gave
 
 /// Changes whenever an address may have come to mean other code than before: what was learned of a stack
 /// under one epoch must not be relied on under another. Never 0. \context hot

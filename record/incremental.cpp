@@ -147,9 +147,8 @@ class Capture {
   /// Every other step: rules that are not at hand, roots, signals, realigned stacks, generated code.
   MALLARD_NOINLINE bool step_oddly(NewFrame& f, Registers* at) const noexcept {
     Rule rule;
-    std::uint32_t entry;
     const std::uint16_t generation = g_rules.generation();
-    if (!rule_at(at->pc - (at->exact ? 0 : 1), generation, &rule, &entry)) return false;
+    if (!rule_at(at->pc - (at->exact ? 0 : 1), generation, &rule)) return false;
     const PackedRule packed(rule, generation);
     if (!at->exact && QuickRule::can_be(packed)) keep_quick_rule(at->pc - 1, packed);
     f.odd = true;

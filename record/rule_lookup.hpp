@@ -11,16 +11,13 @@ namespace mallard::record {
 
 /// Asks for the rule of an address that is not in the table, and stores it there.
 /// \return false if libunwind is needed and this thread is inside of it already \context hot (slow path)
-MALLARD_COLD bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule,
-                           std::uint32_t* entry) noexcept;
+MALLARD_COLD bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule) noexcept;
 
-/// \param entry  where it stands in the table; kNone: nowhere, as the rules of generated code
 /// \return false if it is unknown and cannot be asked for now \context hot
-inline bool rule_at(std::uintptr_t code, std::uint16_t generation, Rule* rule,
-                    std::uint32_t* entry) noexcept {
+inline bool rule_at(std::uintptr_t code, std::uint16_t generation, Rule* rule) noexcept {
   PackedRule packed;
-  *entry = g_rules.find(code, generation, &packed);
-  if (MALLARD_UNLIKELY(*entry == RuleTable::kNone)) return ask_rule(code, generation, rule, entry);
+  if (MALLARD_UNLIKELY(g_rules.find(code, generation, &packed) == RuleTable::kNone))
+    return ask_rule(code, generation, rule);
   *rule = packed.rule();
   return true;
 }

@@ -23,8 +23,7 @@ void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, 
 
 }  // namespace
 
-bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule, std::uint32_t* entry) noexcept {
-  *entry = RuleTable::kNone;
+bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule) noexcept {
   Module module;
   if (!find_module(code, &module)) {
     note_generated_code(code);
@@ -33,8 +32,7 @@ bool ask_rule(std::uintptr_t code, std::uint16_t generation, Rule* rule, std::ui
   }
   if (!compile_rule(code, module, rule)) return false;
   count(counters.rules);
-  *entry = g_rules.put(code, generation, *rule);
-  if (*entry == RuleTable::kNone) count(counters.dropped);
+  if (g_rules.put(code, generation, *rule) == RuleTable::kNone) count(counters.dropped);
   return true;
 }
 
@@ -55,8 +53,7 @@ class Walk {
     for (*n = 0;;) {
       if (*n == max) return Result::kCut;
       Rule rule;
-      std::uint32_t entry;
-      if (!rule_at(pc_ - (exact_ ? 0 : 1), generation_, &rule, &entry)) {
+      if (!rule_at(pc_ - (exact_ ? 0 : 1), generation_, &rule)) {
         pcs[(*n)++] = pc_;
         return Result::kCut;
       }

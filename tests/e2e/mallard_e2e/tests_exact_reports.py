@@ -45,6 +45,16 @@ def start_python(t: Test, mode: str) -> subprocess.Popen[bytes]:
     return process
 
 
+def switch_half_way(t: Test, process: subprocess.Popen[bytes], mode: str) -> None:
+    """Another mode once the older objects are there, then the newer ones."""
+    wait_until(lambda: "ready" in t.output_of(process), 60, "python3")
+    t.run([t.build / "mallard", "mode", str(process.pid), mode], t.plain_env())
+    assert process.stdin
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    wait_until(lambda: "done" in t.output_of(process), 60, "python3")
+
+
 def end(t: Test, process: subprocess.Popen[bytes]) -> None:
     assert process.stdin
     process.stdin.close()
@@ -92,12 +102,7 @@ def late(t: Test) -> None:
     """Exact mode from the middle on: what is older is told apart from the call sites, and not from the ledger."""
     process = t.start([os.path.realpath(sys.executable), "-c", LATE],
                       t.preload_env(PYTHONMALLOC="malloc", ALLOC_CONTROL="1"), stdin=subprocess.PIPE, label="python3")
-    wait_until(lambda: "ready" in t.output_of(process), 60, "python3")
-    t.run([t.build / "mallard", "mode", str(process.pid), "exact"], t.plain_env())
-    assert process.stdin
-    process.stdin.write(b"\n")
-    process.stdin.flush()
-    wait_until(lambda: "done" in t.output_of(process), 60, "python3")
+    switch_half_way(t, process, "exact")
     report = ask_and_check(t, process, min_sites=1).data
     exact, before = report["recording"]["exact"], report["before_recording"]
     t.check(exact and not exact["since_start"] and exact["unknown_frees"] >= 20000, f"the books: {exact}")
@@ -119,12 +124,7 @@ def late_samples(t: Test) -> None:
     process = t.start([os.path.realpath(sys.executable), "-c", LATE.replace("1000 +", "500 +")],
                       t.preload_env(PYTHONMALLOC="malloc", ALLOC_CONTROL="1", ALLOC_MODE="off",
                                     ALLOC_SAMPLE_BYTES="16K"), stdin=subprocess.PIPE, label="python3")
-    wait_until(lambda: "ready" in t.output_of(process), 60, "python3")
-    t.run([t.build / "mallard", "mode", str(process.pid), "sample"], t.plain_env())
-    assert process.stdin
-    process.stdin.write(b"\n")
-    process.stdin.flush()
-    wait_until(lambda: "done" in t.output_of(process), 60, "python3")
+    switch_half_way(t, process, "sample")
     report = ask_and_check(t, process, min_sites=1)
     new = sum(500 + i % 7 + 33 for i in range(20000))
     site = max(report.data["sites"], key=lambda s: s["live_bytes"])
