@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "backends/census.hpp"
+#include "heaps/census.hpp"
 #include "base/text.hpp"
 
 namespace mallard::backends {

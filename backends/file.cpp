@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "backends/backend.hpp"
-#include "base/elf_lookup.hpp"
+#include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
 

@@ -6,9 +6,9 @@
 
 #include "backends/backend.hpp"
 #include "backends/jemalloc_control.hpp"
-#include "backends/mimalloc_census.hpp"
+#include "heaps/mimalloc.hpp"
 #include "base/attributes.hpp"
-#include "base/elf_lookup.hpp"
+#include "elf/loaded_objects.hpp"
 
 namespace mallard::backends {
 namespace {

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "backends/backend.hpp"
-#include "backends/census_glibc.hpp"
-#include "base/elf_lookup.hpp"
+#include "heaps/glibc.hpp"
+#include "elf/loaded_objects.hpp"
 
 namespace mallard::backends {
 

@@ -17,7 +17,7 @@
 #define MALLARD_FORK_TEXT __attribute__((noinline, section("mallard_fork_text")))
 /// Large arrays of zeros of which little is used: behind everything else, so that what small ones and the
 /// first page of the rules are on lies close together, under one page of the page tables
-/// (interpose/layout.ld).
+/// (arch/x86_64/layout.ld).
 #define MALLARD_LARGE_DATA __attribute__((section(".bss.mallard_large")))
 #define MALLARD_RULES_DATA __attribute__((section(".bss.mallard_rules")))
 #define MALLARD_FILTER_DATA __attribute__((section(".bss.mallard_filter")))

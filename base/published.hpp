@@ -56,7 +56,7 @@ struct Published {
     std::uint32_t rules, rule_stride;
   } tree;
 
-  /// Counts of exact mode by call site and size range; see record/cells.hpp. Row 0 is none.
+  /// Counts of exact mode by call site and size range; see record/exact/counts.hpp. Row 0 is none.
   struct Cells {
     std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
     std::uint32_t stride;
@@ -67,7 +67,7 @@ struct Published {
   static constexpr int kCounts = 4;
 
   /// What threads have not yet added to the cells: entries, of which each has one cell's counts. See
-  /// record/thread_record.hpp.
+  /// record/exact/thread_record.hpp.
   struct Threads {
     std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
     std::uint64_t epoch_at;        ///< of a std::uint32_t: even = exact mode is off

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/demangled.hpp"
 
-#include "report/demangle.hpp"
+#include "symbols/demangle.hpp"
 
 namespace mallard::cli {
 namespace {

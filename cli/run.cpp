@@ -13,7 +13,7 @@
 #include "base/options.hpp"
 #include "base/started.hpp"
 #include "cli/commands.hpp"
-#include "cli/inspect.hpp"
+#include "cli/check/program.hpp"
 
 namespace mallard::cli {
 namespace {

@@ -5,7 +5,7 @@
 #include <malloc.h>
 #include <stdio.h>
 
-#include "base/elf_lookup.hpp"
+#include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/early.hpp"

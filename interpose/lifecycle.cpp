@@ -8,19 +8,19 @@
 #include <unistd.h>
 
 #include "backends/boot.hpp"
-#include "base/elf_lookup.hpp"
+#include "elf/loaded_objects.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "base/started.hpp"
-#include "base/takeover.hpp"
+#include "inside/outcome.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/early.hpp"
-#include "interpose/mappings.hpp"
+#include "interpose/mapping_exports.hpp"
 #include "interpose/mode.hpp"
 #include "interpose/signals.hpp"
 #include "interpose/slow_paths.hpp"
-#include "interpose/takeover.hpp"
+#include "inside/take_over.hpp"
 #include "record/mappings.hpp"
 #include "report/reporter.hpp"
 

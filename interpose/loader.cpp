@@ -3,8 +3,8 @@
 #include <dlfcn.h>
 
 #include "base/attributes.hpp"
-#include "base/elf_lookup.hpp"
-#include "record/stacks.hpp"
+#include "elf/loaded_objects.hpp"
+#include "unwind/stacks.hpp"
 
 MALLARD_EXPORT int dlclose(void* handle) noexcept {
   auto* real = mallard::find_function<int(void*)>(mallard::libc_object(), "dlclose");

@@ -3,8 +3,8 @@
 
 #include "base/lock.hpp"
 #include "base/threads.hpp"
-#include "interpose/patch.hpp"
-#include "record/exact.hpp"
+#include "arch/x86_64/patch.hpp"
+#include "record/exact/exact.hpp"
 #include "record/published.hpp"
 #include "record/record.hpp"
 

@@ -3,7 +3,7 @@
 // the program set, then std::bad_alloc, both from the libstdc++ that the program has loaded.
 #include <stdlib.h>
 
-#include "base/elf_lookup.hpp"
+#include "elf/loaded_objects.hpp"
 #include "base/say.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/slow_paths.hpp"

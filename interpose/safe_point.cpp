@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "base/elf_lookup.hpp"
+#include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
 #include "interpose/dispatch.hpp"
 

@@ -13,8 +13,8 @@
 
 #include <atomic>
 
-#include "base/control.hpp"
-#include "base/elf_lookup.hpp"
+#include "base/control_protocol.hpp"
+#include "elf/loaded_objects.hpp"
 #include "base/lock.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"

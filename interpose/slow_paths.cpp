@@ -9,7 +9,7 @@
 #include "backends/boot.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/mode.hpp"
-#include "record/exact.hpp"
+#include "record/exact/exact.hpp"
 
 namespace mallard::interpose {
 namespace {

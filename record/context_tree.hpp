@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "base/attributes.hpp"
-#include "record/code_addresses.hpp"
+#include "unwind/code_addresses.hpp"
 
 namespace mallard::record {
 

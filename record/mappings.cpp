@@ -5,7 +5,7 @@
 
 #include "base/lock.hpp"
 #include "base/threads.hpp"
-#include "record/code_addresses.hpp"
+#include "unwind/code_addresses.hpp"
 #include "record/interval_list.hpp"
 #include "record/thread_state.hpp"
 

@@ -5,7 +5,7 @@
 
 #include "base/os.hpp"
 #include "base/threads.hpp"
-#include "record/exact.hpp"
+#include "record/exact/exact.hpp"
 #include "record/mappings.hpp"
 
 namespace mallard::record {

@@ -11,7 +11,7 @@
 #include "record/live_table.hpp"
 #include "record/sampler.hpp"
 #include "record/site_table.hpp"
-#include "record/stacks.hpp"
+#include "unwind/stacks.hpp"
 
 namespace mallard::record {
 

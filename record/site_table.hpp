@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "record/context_tree.hpp"
-#include "record/stacks.hpp"
+#include "unwind/stacks.hpp"
 
 namespace mallard::record {
 

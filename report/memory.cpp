@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "base/os.hpp"
-#include "report/divide.hpp"
-#include "report/kernel.hpp"
-#include "report/ledger.hpp"
-#include "report/maps.hpp"
+#include "report/divide/divide.hpp"
+#include "report/facts/kernel.hpp"
+#include "report/divide/ledger.hpp"
+#include "elf/maps.hpp"
 
 namespace mallard::report {
 namespace {

@@ -5,12 +5,12 @@
 
 #include <cstdint>
 
-#include "report/arena.hpp"
-#include "report/books.hpp"
-#include "report/model.hpp"
-#include "report/regions.hpp"
+#include "base/arena.hpp"
+#include "report/facts/sampled_sites.hpp"
+#include "report/model/model.hpp"
+#include "report/facts/regions.hpp"
 #include "report/reporter.hpp"
-#include "report/residency.hpp"
+#include "report/facts/residency.hpp"
 
 namespace mallard::report {
 

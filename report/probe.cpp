@@ -2,8 +2,8 @@
 #include "report/probe.hpp"
 
 #include "base/os.hpp"
-#include "report/columns.hpp"
-#include "report/kernel.hpp"
+#include "report/write/columns.hpp"
+#include "report/facts/kernel.hpp"
 #include "report/reporter.hpp"
 
 namespace mallard::report {

@@ -4,8 +4,8 @@
 // live blocks or kept in thread caches. Never part of a report that nobody asked it for.
 #pragma once
 
-#include "report/json_writer.hpp"
-#include "report/model.hpp"
+#include "report/write/json_writer.hpp"
+#include "report/model/model.hpp"
 
 namespace mallard::report {
 

@@ -15,13 +15,13 @@
 #include "base/os.hpp"
 #include "base/signal_mask.hpp"
 #include "record/thread_state.hpp"
-#include "report/arena.hpp"
-#include "report/control.hpp"
-#include "report/files.hpp"
+#include "base/arena.hpp"
+#include "report/control_requests.hpp"
+#include "report/write/report_files.hpp"
 #include "report/probe.hpp"
-#include "report/remember.hpp"
+#include "report/judge/remember.hpp"
 #include "report/snapshot.hpp"
-#include "report/verdict.hpp"
+#include "report/judge/verdict.hpp"
 
 namespace mallard::report {
 namespace {

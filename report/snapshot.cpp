@@ -5,12 +5,12 @@
 
 #include "base/os.hpp"
 #include "base/say.hpp"
-#include "report/books.hpp"
-#include "report/frames.hpp"
-#include "report/kernel.hpp"
+#include "report/facts/sampled_sites.hpp"
+#include "report/facts/frames.hpp"
+#include "report/facts/kernel.hpp"
 #include "report/memory.hpp"
-#include "report/other_allocators.hpp"
-#include "report/remember.hpp"
+#include "report/facts/other_allocators.hpp"
+#include "report/judge/remember.hpp"
 
 namespace mallard::report {
 namespace {

@@ -2,8 +2,8 @@
 // Reads the books, the kernel and the backend, once, into a Snapshot.
 #pragma once
 
-#include "report/arena.hpp"
-#include "report/model.hpp"
+#include "base/arena.hpp"
+#include "report/model/model.hpp"
 #include "report/reporter.hpp"
 
 namespace mallard::report {

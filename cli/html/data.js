@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the command put into the page (cli/profile_html.cpp), made handy.
+// What the command put into the page (cli/report/profile_html.cpp), made handy.
 
 /** What a flame graph, a table or a figure of sites may be by. `field` is the report's. */
 export const MEASURES = [

@@ -27,7 +27,7 @@ def in_map(path: str) -> set[str]:
 
 
 def check_layout(sections: str, segments: str) -> list[str]:
-    """What interpose/layout.ld promises: few mappings, few pages that a fork's child uses."""
+    """What arch/x86_64/layout.ld promises: few mappings, few pages that a fork's child uses."""
     placed = {name: (int(address, 16), int(size, 16)) for name, address, size in
               re.findall(r"(\S+)\s+(?:PROGBITS|NOBITS)\s+([0-9a-f]+)\s+[0-9a-f]+\s+([0-9a-f]+)", sections)}
     loads = [(int(address, 16), int(size, 16), flags.replace(" ", "")) for address, size, flags in re.findall(

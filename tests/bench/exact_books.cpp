@@ -11,8 +11,8 @@
 #include <thread>
 #include <vector>
 
-#include "record/exact.hpp"
-#include "record/incremental.hpp"
+#include "record/exact/exact.hpp"
+#include "record/exact/incremental.hpp"
 #include "record/thread_state.hpp"
 #include "tests/unit/made_up_sites.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The request line that a process under control reads from its socket.
-#include "base/control.hpp"
+#include "base/control_protocol.hpp"
 #include "tests/fuzz/input.hpp"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `mallard check` reads of a file that may be anything.
-#include "cli/elf_file.hpp"
+#include "cli/check/elf_file.hpp"
 #include "cli/error.hpp"
-#include "cli/findings.hpp"
+#include "cli/check/findings.hpp"
 #include "tests/fuzz/input.hpp"
 
 using namespace mallard::cli;

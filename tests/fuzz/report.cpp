@@ -2,10 +2,10 @@
 // A JSON report that may be anything: read, compared with itself, judged, and written in every format.
 #include <nlohmann/json.hpp>
 
-#include "cli/changes.hpp"
-#include "cli/conditions.hpp"
-#include "cli/profile.hpp"
-#include "cli/symbolize.hpp"
+#include "cli/diff/changes.hpp"
+#include "cli/fail_on/conditions.hpp"
+#include "cli/report/profile.hpp"
+#include "cli/report/symbolize.hpp"
 #include "tests/fuzz/input.hpp"
 
 using namespace mallard::cli;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Symbol tables and debug information of a module that may be anything.
 #include "cli/error.hpp"
-#include "cli/module_file.hpp"
+#include "cli/report/module_file.hpp"
 #include "tests/fuzz/input.hpp"
 
 using namespace mallard::cli;

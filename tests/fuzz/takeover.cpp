@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the library itself reads of a hostile executable before main: whether its allocator can be taken over.
 // What it would do on the strength of it is held against the file.
-#include "base/takeover_plan.hpp"
+#include "inside/plan.hpp"
 
 #include <cstring>
 
-#include "base/program_file.hpp"
+#include "elf/program_file.hpp"
 #include "tests/fuzz/input.hpp"
 
 using namespace mallard;

@@ -18,7 +18,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "backends/census_glibc.hpp"
+#include "heaps/glibc.hpp"
 #include "base/os.hpp"
 
 using namespace mallard;

@@ -11,10 +11,10 @@
 #include <cstring>
 
 #include "base/text.hpp"
-#include "record/incremental.hpp"
+#include "record/exact/incremental.hpp"
 #include "record/site_table.hpp"
-#include "record/stacks.hpp"
-#include "record/unwinder.hpp"
+#include "unwind/stacks.hpp"
+#include "unwind/unwinder.hpp"
 
 using namespace mallard;
 using namespace mallard::record;

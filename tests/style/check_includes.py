@@ -5,47 +5,88 @@ import re
 import sys
 from pathlib import Path
 
+# Rooms from the bottom up; a room may include itself and the rooms in its set.
 MAY_INCLUDE = {
-    "base": {"base"},
-    "record": {"base", "record"},
-    "backends": {"base", "backends"},
-    "interpose": {"base", "record", "backends", "interpose"},
-    "report": {"base", "record", "backends", "report"},
-    "cli": {"base", "cli"},
+    "base": set(),
+    "arch": {"base"},
+    "elf": {"base"},
+    "symbols": {"base", "elf"},
+    "unwind": {"base", "arch", "elf"},
+    "record": {"base", "arch", "unwind"},
+    "record/exact": {"base", "arch", "unwind", "record"},
+    "heaps": {"base", "elf"},
+    "backends": {"base", "elf", "heaps"},
+    "inside": {"base", "arch", "elf", "symbols"},
+    "report/model": {"base", "heaps", "backends", "record", "record/exact"},
+    "report/facts": {"base", "elf", "symbols", "inside", "record", "heaps", "report/model"},
+    "report/divide": {"base", "elf", "heaps", "record/exact", "report/model", "report/facts"},
+    "report/judge": {"base", "symbols", "report/model"},
+    "report/write": {"base", "inside", "symbols", "report/model", "report/judge"},
+    "report": {"base", "elf", "record", "backends", "report/model", "report/facts", "report/divide", "report/judge",
+               "report/write"},
+    "interpose": {"base", "arch", "elf", "unwind", "record", "record/exact", "backends", "inside"},
+    "cli": {"base", "elf", "symbols", "inside"},
 }
 # The composition root: the only files of interpose that know the reporter.
 KNOWS_REPORT = {"interpose/lifecycle.cpp", "interpose/signals.cpp"}
-# The command names functions as the library does.
-KNOWS_DEMANGLER = {"cli/demangled.cpp": "report/demangle.hpp"}
+# Arrows that still run the wrong way. Each is to be cut; none is to be added.
+TO_CUT = {
+    ("arch/x86_64/patch.cpp", "backends/boot.hpp"), ("arch/x86_64/patch.cpp", "interpose/dispatch.hpp"),
+    ("arch/x86_64/patch.cpp", "record/thread_state.hpp"), ("arch/x86_64/hot_exports.S", "record/layout.h"),
+    ("heaps/jemalloc.cpp", "backends/jemalloc_control.hpp"),
+    ("inside/take_over.cpp", "interpose/entry_answers.hpp"),
+    ("record/record.cpp", "record/exact/exact.hpp"),
+    ("report/divide/divide.hpp", "report/memory.hpp"),
+    ("report/facts/other_allocators.hpp", "report/memory.hpp"), ("report/facts/regions.cpp", "report/reporter.hpp"),
+    ("report/facts/sampled_sites.hpp", "report/divide/exact_shares.hpp"),
+    ("report/facts/other_allocators.cpp", "report/divide/ledger.hpp"),
+    ("report/facts/other_allocators.hpp", "report/write/json_writer.hpp"),
+    ("report/judge/past.hpp", "report/write/json_writer.hpp"), ("report/judge/verdict.hpp", "report/write/json_writer.hpp"),
+    ("report/judge/past.cpp", "report/divide/ledger.hpp"), ("report/judge/remember.hpp", "report/facts/sampled_sites.hpp"),
+    ("report/write/text.cpp", "report/probe.hpp"), ("report/write/json.cpp", "report/probe.hpp"),
+    ("report/write/text.cpp", "report/facts/other_allocators.hpp"),
+    ("report/write/json.cpp", "report/facts/other_allocators.hpp"),
+    ("report/write/others_written.cpp", "report/facts/other_allocators.hpp"),
+    ("report/model/model.hpp", "report/facts/residency.hpp"), ("report/write/heap_map_json.cpp", "report/divide/heap_map.hpp"),
+    ("report/write/json_ledger.cpp", "report/divide/ledger.hpp"), ("report/write/text_ledger.cpp", "report/divide/ledger.hpp"),
+    ("report/write/text_verdict.cpp", "report/divide/ledger.hpp"),
+}
 # Header-only parts of the C++ library: what needs code from libstdc++ would not link anyway.
 HOST_STANDARD = {"algorithm", "atomic", "bit", "cstddef", "cstdint", "new", "span", "string_view",
                  "type_traits", "utility", "initializer_list", "concepts", "array", "limits", "cstring"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.M)
 
 
+def room_of(name: str) -> str:
+    """The room of a file: the longest folder of the table that it lies in."""
+    return max((room for room in MAY_INCLUDE if name.startswith(room + "/")), key=len)
+
+
 def problems_of(root: Path, path: Path) -> list[str]:
-    folder = path.relative_to(root).parts[0]
     name = str(path.relative_to(root))
+    room = room_of(name)
     found = []
     text = path.read_text()
     if not text.startswith(("// SPDX-License-Identifier: Apache-2.0", "/* SPDX-License-Identifier: Apache-2.0 */")):
         found.append(f"{name}: does not begin with the licence")
     for kind, header in INCLUDE.findall(text):
         if kind == '"':
-            target = header.split("/")[0]
-            allowed = MAY_INCLUDE[folder] | ({"report"} if name in KNOWS_REPORT else set())
-            if target not in allowed and KNOWS_DEMANGLER.get(name) != header:
-                found.append(f"{name}: includes {header}, which {folder}/ may not know")
-            elif not (root / header).exists():
+            if not (root / header).exists():
                 found.append(f"{name}: includes {header}, which does not exist")
-        elif folder != "cli" and "." not in header and "/" not in header and header not in HOST_STANDARD:
+                continue
+            target = room_of(header)
+            allowed = target == room or target in MAY_INCLUDE[room] or (target == "report" and name in KNOWS_REPORT)
+            if not allowed and (name, header) not in TO_CUT:
+                found.append(f"{name}: includes {header}, which {room}/ may not know")
+        elif room != "cli" and "." not in header and "/" not in header and header not in HOST_STANDARD:
             found.append(f"{name}: <{header}> is not for the host side")
     return found
 
 
 def main() -> int:
     root = Path(sys.argv[1])
-    files = [p for folder in MAY_INCLUDE for p in sorted((root / folder).rglob("*"))
+    files = [p for folder in sorted({room.split("/")[0] for room in MAY_INCLUDE})
+             for p in sorted((root / folder).rglob("*"))
              if p.suffix in {".cpp", ".hpp", ".h", ".S"}]
     problems = [problem for path in files for problem in problems_of(root, path)]
     for problem in problems:

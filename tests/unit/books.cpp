@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sampled books, read while threads go on booking: what a report says of them must be possible.
-#include "report/books.hpp"
+#include "report/facts/sampled_sites.hpp"
 
 #include <atomic>
 #include <thread>
 #include <vector>
 
 #include "record/record.hpp"
-#include "report/model.hpp"
+#include "report/model/model.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;

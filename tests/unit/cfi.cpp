@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our interpreter of call frame information against libunwind, on objects of this machine: where ours gives
 // an answer, it has to be libunwind's. The objects are mapped as files, neither loaded nor run.
-#include "record/cfi.hpp"
+#include "unwind/cfi.hpp"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include "record/unwinder.hpp"
+#include "unwind/unwinder.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard::record;

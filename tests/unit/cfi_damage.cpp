@@ -11,8 +11,8 @@
 #include <random>
 #include <vector>
 
-#include "record/cfi.hpp"
-#include "record/unwind_table.hpp"
+#include "unwind/cfi.hpp"
+#include "unwind/unwind_table.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard::record;

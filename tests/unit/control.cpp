@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests of the control channel, well-formed and not.
-#include "base/control.hpp"
+#include "base/control_protocol.hpp"
 
 #include <cstring>
 #include <random>

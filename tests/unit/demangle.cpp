@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names for people: what libiberty makes of mangled names within our bounds, and how long ones are shortened.
-#include "report/demangle.hpp"
+#include "symbols/demangle.hpp"
 
 #include <pthread.h>
 

@@ -2,7 +2,7 @@
 // The exact books against a program's own. Blocks are addresses only; a call site is what `at` names, because
 // capture_site() here takes the caller's pc for its number. Also built with ThreadSanitizer and
 // AddressSanitizer.
-#include "record/exact.hpp"
+#include "record/exact/exact.hpp"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -26,10 +26,10 @@
 #include <thread>
 #include <vector>
 
-#include "record/cells.hpp"
-#include "record/incremental.hpp"
-#include "record/size_ranges.hpp"
-#include "record/thread_record.hpp"
+#include "record/exact/counts.hpp"
+#include "record/exact/incremental.hpp"
+#include "record/exact/size_ranges.hpp"
+#include "record/exact/thread_record.hpp"
 #include "tests/unit/catch.hpp"
 #include "tests/unit/made_up_sites.hpp"
 

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "report/exact_shares.hpp"
+#include "report/divide/exact_shares.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;

@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <vector>
 
-#include "report/heap_map.hpp"
-#include "report/past.hpp"
+#include "report/divide/heap_map.hpp"
+#include "report/judge/past.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stacks that join the previous capture: each must equal what a full walk by rules says, and what libunwind
 // says where the test asks for it, whatever changed since: frames, registers, whole stacks, code.
-#include "record/incremental.hpp"
+#include "record/exact/incremental.hpp"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -22,8 +22,8 @@
 #include <thread>
 #include <vector>
 
-#include "record/code_addresses.hpp"
-#include "record/unwinder.hpp"
+#include "unwind/code_addresses.hpp"
+#include "unwind/unwinder.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard::record;

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "report/ledger.hpp"
+#include "report/divide/ledger.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;

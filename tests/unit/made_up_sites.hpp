@@ -2,8 +2,8 @@
 // For programs that test the books of exact mode alone: stacks are made up, a call site is the caller's pc.
 #pragma once
 
-#include "record/exact.hpp"
-#include "record/incremental.hpp"
+#include "record/exact/exact.hpp"
+#include "record/exact/incremental.hpp"
 #include "record/thread_state.hpp"
 
 constinit __thread mallard::record::ThreadState mallard_thread = {};

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cells of stacks: what was kept is found, from the first level into the last, by one thread and by many.
-#include "record/path_cells.hpp"
+#include "record/exact/path_counts.hpp"
 
 #include <atomic>
 #include <random>
 #include <thread>
 #include <vector>
 
-#include "record/cells.hpp"
+#include "record/exact/counts.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard::record;

@@ -12,8 +12,8 @@
 
 #include "record/filter.hpp"
 #include "record/live_table.hpp"
-#include "record/quick_rules.hpp"
-#include "record/rules.hpp"
+#include "unwind/quick_rules.hpp"
+#include "unwind/rules.hpp"
 #include "record/sampler.hpp"
 #include "record/site_table.hpp"
 #include "tests/unit/catch.hpp"

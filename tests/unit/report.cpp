@@ -5,10 +5,10 @@
 #include <string>
 
 #include "base/math.hpp"
-#include "report/estimate.hpp"
-#include "report/files.hpp"
-#include "report/format.hpp"
-#include "report/utf8.hpp"
+#include "report/model/estimate.hpp"
+#include "report/write/report_files.hpp"
+#include "report/write/format.hpp"
+#include "report/write/utf8.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Residency on real mappings, by each method that this kernel has.
-#include "report/residency.hpp"
+#include "report/facts/residency.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "report/shares.hpp"
+#include "report/divide/shares.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Call stacks in every situation in which a program may allocate: what is captured must equal what
 // libunwind says when it walks the whole stack, and what the test knows; and nothing may hang or fault.
-#include "record/stacks.hpp"
+#include "unwind/stacks.hpp"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -25,7 +25,7 @@
 #include <string>
 #include <vector>
 
-#include "record/unwinder.hpp"
+#include "unwind/unwinder.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard::record;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Modules and names of this very process, of stripped files, and of files that lie.
-#include "report/symbols.hpp"
+#include "symbols/elf_symbols.hpp"
 
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What may be taken over in an executable that is whole, and in thousands that are damaged or lie: this code
 // runs in the host before main. OWN_MALLOC_PROGRAM is built from tests/embedded/cases/own_allocator.c.
-#include "base/takeover_plan.hpp"
+#include "inside/plan.hpp"
 
 #include <elf.h>
 #include <sys/mman.h>

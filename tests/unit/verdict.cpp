@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Verdicts of hand-made snapshots: every rule, both sides of each threshold.
-#include "report/verdict.hpp"
+#include "report/judge/verdict.hpp"
 
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "report/remember.hpp"
+#include "report/judge/remember.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;

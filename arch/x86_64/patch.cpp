@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arch/x86_64/patch.hpp"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "backends/boot.hpp"
+#include "base/os.hpp"
+#include "base/say.hpp"
+#include "interpose/dispatch.hpp"
+#include "record/thread_state.hpp"
+
+static_assert(offsetof(mallard::record::ThreadState, countdown) == 0);  // as hot_exports.S has it
+
+namespace {
+struct PatchSite {
+  std::int32_t offset;  ///< of the instruction, from this field
+  std::uint32_t slot;   ///< byte offset of the target in the table, or kCountdown
+};
+/// An export and where the modes jump to from its first instruction; each is an offset from its own field.
+struct ModeEntry {
+  std::int32_t entry, exact, off, off_boot;
+};
+}  // namespace
+
+extern "C" {
+__attribute__((visibility("hidden"))) extern const unsigned char mallard_exports_begin[];
+__attribute__((visibility("hidden"))) extern const unsigned char mallard_exports_end[];
+// Bounds of the sections that hot_exports.S fills; the linker makes them.
+__attribute__((visibility("hidden"))) extern const PatchSite __start_mallard_patches[];
+__attribute__((visibility("hidden"))) extern const PatchSite __stop_mallard_patches[];
+__attribute__((visibility("hidden"))) extern const ModeEntry __start_mallard_entries[];
+__attribute__((visibility("hidden"))) extern const ModeEntry __stop_mallard_entries[];
+}
+
+namespace mallard::interpose {
+namespace {
+
+constexpr std::size_t kJumpBytes = 5;  // jmp rel32
+constexpr unsigned char kJump = 0xe9, kCall = 0xe8, kNop = 0x90, kIndirectJump = 0x25;
+constexpr std::uint32_t kCountdown = 0xffffffff;
+
+constexpr std::size_t kMaxEntries = 8;
+/// The first bytes of each entry as compiled: what sample mode has there.
+constinit unsigned char g_compiled[kMaxEntries][kJumpBytes] = {};
+constinit bool g_patchable = false;
+
+std::uintptr_t target_of(const std::int32_t& field) noexcept {
+  return address_of(&field) + static_cast<std::intptr_t>(field);
+}
+
+std::size_t exports_bytes() noexcept {
+  return static_cast<std::size_t>(mallard_exports_end - mallard_exports_begin);
+}
+unsigned char* exports() noexcept { return const_cast<unsigned char*>(mallard_exports_begin); }
+
+/// Where the byte that runs at `address` stands in a view of the exports.
+unsigned char* in_view(unsigned char* view, std::uintptr_t address) noexcept {
+  return view + (address - address_of(mallard_exports_begin));
+}
+
+/// Writes a direct jump or call, as `opcode` says. \return false if the target is further away than 2 GiB
+bool write_jump(unsigned char* at, unsigned char opcode, std::uintptr_t runs_at,
+                std::uintptr_t target) noexcept {
+  const auto distance = static_cast<std::int64_t>(target - (runs_at + kJumpBytes));
+  if (distance != static_cast<std::int32_t>(distance)) return false;
+  const auto relative = static_cast<std::int32_t>(distance);
+  at[0] = opcode;
+  memcpy(at + 1, &relative, sizeof relative);
+  return true;
+}
+
+/// Rewrites `jmp *slot(%rip)` (ff 25) or `call *slot(%rip)` (ff 15), 6 bytes each, into the direct form and a
+/// nop. \return false if the target is further away than 2 GiB
+bool patch_one(unsigned char* at, std::uintptr_t runs_at, std::uintptr_t target) noexcept {
+  if (!write_jump(at, at[1] == kIndirectJump ? kJump : kCall, runs_at, target)) return false;
+  at[kJumpBytes] = kNop;
+  return true;
+}
+
+/// Rewrites `movq offset@GOT(%rip), %rdx; subq %rax, %fs:(%rdx)`, 11 bytes, into `subq %rax, %fs:offset` with
+/// two superfluous prefixes: the offset of initial-exec TLS is the same in all threads.
+void patch_countdown(unsigned char* at) noexcept {
+  const auto offset =
+      static_cast<std::int64_t>(address_of(&mallard_thread) - address_of(__builtin_thread_pointer()));
+  const auto short_offset = static_cast<std::int32_t>(offset);
+  if (offset != short_offset) return;  // as compiled, it is right, too
+  constexpr unsigned char kSubtract[] = {0x64, 0x64, 0x64, 0x48, 0x29, 0x04, 0x25};
+  memcpy(at, kSubtract, sizeof kSubtract);
+  memcpy(at + sizeof kSubtract, &short_offset, sizeof short_offset);
+}
+
+/// Makes the jumps to the backend direct. \return how many stay indirect
+int patch_jumps(unsigned char* view) noexcept {
+  int far_away = 0;
+  for (const PatchSite* site = __start_mallard_patches; site != __stop_mallard_patches; ++site) {
+    const std::uintptr_t runs_at = target_of(site->offset);
+    unsigned char* at = in_view(view, runs_at);
+    if (site->slot == kCountdown) {
+      patch_countdown(at);
+      continue;
+    }
+    std::uintptr_t target;
+    memcpy(&target, reinterpret_cast<const char*>(&mallard_table) + site->slot, sizeof target);
+    far_away += !patch_one(at, runs_at, target);
+  }
+  return far_away;
+}
+
+/// Where the code at `address` leads: a direct jump's target, so that jumps are not chained.
+std::uintptr_t behind_jump(unsigned char* view, std::uintptr_t address) noexcept {
+  const unsigned char* at = in_view(view, address);
+  if (at[0] != kJump) return address;
+  std::int32_t relative;
+  memcpy(&relative, at + 1, sizeof relative);
+  return address + kJumpBytes + static_cast<std::intptr_t>(relative);
+}
+
+/// Writes the first instruction of every export as the mode has it.
+void patch_entries(unsigned char* view, Mode mode) noexcept {
+  const bool boot = backends::boot_blocks() != 0;
+  for (const ModeEntry* e = __start_mallard_entries; e != __stop_mallard_entries; ++e) {
+    const std::uintptr_t entry = target_of(e->entry);
+    unsigned char* at = in_view(view, entry);
+    memcpy(at, g_compiled[e - __start_mallard_entries], kJumpBytes);
+    if (mode == Mode::kSample) continue;
+    const std::uintptr_t target =
+        mode == Mode::kExact ? target_of(e->exact) : target_of(boot ? e->off_boot : e->off);
+    if (target == entry) continue;
+    if (mode == Mode::kExact || !write_jump(at, kJump, entry, behind_jump(view, target)))
+      write_jump(at, kJump, entry, target);
+  }
+}
+
+/// A patched copy in a memfd, mapped over the exports: where memory must not become executable after it was
+/// writable (systemd's MemoryDenyWriteExecute, SELinux).
+bool map_over(const void* copy) noexcept {
+  constexpr long kCloseOnExec = 1;
+  const long fd = os::call(SYS_memfd_create, os::arg("mallard-exports"), kCloseOnExec);
+  if (fd < 0) return false;
+  bool done = false;
+  if (os::write_all(static_cast<int>(fd), copy, exports_bytes()) == 0)
+    done = os::call(SYS_mmap, os::arg(exports()), static_cast<long>(exports_bytes()), PROT_READ | PROT_EXEC,
+                    MAP_PRIVATE | MAP_FIXED, fd, 0) == os::arg(exports());
+  os::close(static_cast<int>(fd));
+  return done;
+}
+
+/// Puts `copy`, made by os::map(), in the place of the exports in one step: the kernel takes the old pages
+/// away and moves the new ones in while page faults wait. Consumes the copy.
+bool exchange(void* copy) noexcept {
+  if (os::protect(copy, exports_bytes(), PROT_READ | PROT_EXEC) &&
+      os::move_over(copy, exports(), exports_bytes()))
+    return true;
+  const bool done = map_over(copy);
+  os::unmap(copy, exports_bytes());
+  return done;
+}
+
+void* copy_of_exports() noexcept {
+  void* copy = os::map(exports_bytes());
+  if (copy) memcpy(copy, exports(), exports_bytes());
+  return copy;
+}
+
+}  // namespace
+
+bool patch_at_start(Mode mode) noexcept {
+  const auto entries = static_cast<std::size_t>(__stop_mallard_entries - __start_mallard_entries);
+  for (std::size_t i = 0; i < entries && i < kMaxEntries; ++i)
+    memcpy(g_compiled[i], reinterpret_cast<const void*>(target_of(__start_mallard_entries[i].entry)),
+           kJumpBytes);
+  int far_away = 0;
+  // One step to writable *and* executable: where that is denied, a later step back to executable would be
+  // denied too, and the process could not call malloc any more.
+  if (os::protect(exports(), exports_bytes(), PROT_READ | PROT_WRITE | PROT_EXEC)) {
+    far_away = patch_jumps(exports());
+    patch_entries(exports(), mode);
+    os::protect(exports(), exports_bytes(), PROT_READ | PROT_EXEC);
+    g_patchable = true;
+  } else if (void* copy = copy_of_exports()) {
+    far_away = patch_jumps(static_cast<unsigned char*>(copy));
+    patch_entries(static_cast<unsigned char*>(copy), mode);
+    g_patchable = exchange(copy);
+  }
+  if (!g_patchable) {
+    if (options().verbose) say::text_not_patched("the kernel does not let code be changed");
+  } else if (far_away && options().verbose) {
+    say::text_not_patched("the backend is further than 2 GiB away");
+  }
+  return g_patchable;
+}
+
+bool patch_mode(Mode mode) noexcept {
+  if (!g_patchable) return false;
+  void* copy = copy_of_exports();
+  if (!copy) return false;
+  patch_entries(static_cast<unsigned char*>(copy), mode);
+  return exchange(copy);
+}
+
+}  // namespace mallard::interpose

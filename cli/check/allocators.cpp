@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/check/allocators.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace mallard::cli {
+std::string_view sanitizer_of_library(std::string_view soname) {
+  constexpr std::pair<std::string_view, std::string_view> table[] = {
+      {"libasan.so", "AddressSanitizer"},
+      {"libclang_rt.asan", "AddressSanitizer"},
+      {"libtsan.so", "ThreadSanitizer"},
+      {"libclang_rt.tsan", "ThreadSanitizer"},
+      {"liblsan.so", "LeakSanitizer"},
+      {"libhwasan.so", "HWAddressSanitizer"},
+      {"libclang_rt.hwasan", "HWAddressSanitizer"},
+      {"libclang_rt.msan", "MemorySanitizer"}};
+  for (const auto& [library, name] : table)
+    if (soname.starts_with(library)) return name;
+  return {};
+}
+
+std::string_view sanitizer_of_symbol(std::string_view symbol) {
+  if (symbol == "__asan_init") return "AddressSanitizer";
+  if (symbol == "__tsan_init") return "ThreadSanitizer";
+  if (symbol == "__msan_init") return "MemorySanitizer";
+  if (symbol == "__lsan_init") return "LeakSanitizer";
+  if (symbol == "__hwasan_init") return "HWAddressSanitizer";
+  return {};
+}
+
+bool is_interesting(std::string_view symbol) {
+  if (symbol == "malloc" || symbol == "mi_version" || !sanitizer_of_symbol(symbol).empty()) return true;
+  for (const KnownAllocator& a : known_allocators())
+    for (const auto names : {a.symbols, a.calls})
+      for (std::string_view pattern : names)
+        if (matches(pattern, symbol)) return true;
+  return false;
+}
+
+bool has_messages(const KnownAllocator& allocator, std::string_view bytes) {
+  return !allocator.messages.empty() &&
+         std::all_of(allocator.messages.begin(), allocator.messages.end(), [&](std::string_view m) {
+           std::string text(m);
+           std::transform(text.begin(), text.end(), text.begin(), meant_by);
+           return memmem(bytes.data(), bytes.size(), text.data(), text.size()) != nullptr;
+         });
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard check`: what mallard would see of a program or sees of a process. Nothing of the target is run.
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+
+#include "cli/check/process_bindings.hpp"
+#include "cli/check/check_result.hpp"
+#include "cli/commands.hpp"
+#include "cli/demangled.hpp"
+#include "cli/file.hpp"
+#include "cli/check/program.hpp"
+#include "cli/process/process.hpp"
+#include "cli/check/foretell.hpp"
+
+namespace mallard::cli {
+namespace {
+
+CheckResult check_process(int pid, const std::string& target) {
+  const Process process = read_process(pid);
+  CheckResult result;
+  result.target = target;
+  result.program = process.executable;
+  result.name = base_name(process.executable);
+  result.process = {pid, {}};
+  const ElfFile program = read_elf(process.executable_open, process.executable);
+  // Privileges count when a program starts; this one has.
+  result.objects.push_back({result.program, judge_program(program, "")});
+  add_takeover(process.executable_open, false, &result.objects.front().findings);
+  for (const ProcessObject& o : process.libraries) {
+    if (base_name(o.path).starts_with("libmallard.so")) result.process->mallard_path = o.path;
+    ObjectReport report{o.path, {}};
+    try {
+      if (o.open_path.empty())
+        report.findings.push_back(
+            {"unreadable", Severity::kNote, "was deleted or replaced; it is not checked", "run it as root"});
+      else if (kind_of_file(o.open_path, o.path) == FileKind::kElf)
+        report.findings = judge_library(read_elf(o.open_path, o.path));
+    } catch (const Error& e) {
+      report.findings.push_back(
+          {"unreadable", Severity::kPart, fmt::format("cannot be checked: {}", e.what()), ""});
+    }
+    result.objects.push_back(report);
+  }
+  add_bindings(process, result.process->mallard_path, &result.objects);
+  return result;
+}
+
+/// \param fail_on  what --fail-on was given, or empty
+ExitStatus judge(const CheckResult& result, const std::string& fail_on) {
+  if (fail_on.empty() || result.worst() < (fail_on == "any" ? Severity::kPart : Severity::kAll)) return kDone;
+  fmt::print(stderr, "mallard: finding: {} (--fail-on {})\n", printable(result.verdict()), fail_on);
+  return kFinding;
+}
+
+ExitStatus check(const std::string& target, bool json, const std::string& fail_on) {
+  int pid = 0;
+  const char* end = target.data() + target.size();
+  const bool is_number = !target.empty() && std::all_of(target.begin(), target.end(),
+                                                        [](char c) { return c >= '0' && c <= '9'; });
+  if (is_number) {
+    const auto [stop, error] = std::from_chars(target.data(), end, pid);
+    if (error != std::errc() || stop != end || pid == 0)
+      throw Error(kUsage, fmt::format("'{}' is no process id", target),
+                  "a file whose name is a number is written as ./NAME");
+  }
+  if (is_number && kill(pid, 0) != 0 && errno == ESRCH)
+    throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
+                "a file whose name is a number is written as ./NAME");
+  const CheckResult result = is_number ? check_process(pid, target) : check_file(target);
+  fmt::print("{}", json ? as_json(result) : as_text(result));
+  return judge(result, fail_on);
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, Run* run) {
+  struct Options {
+    std::string target;
+    std::string fail_on;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("check", "Say what mallard would see of a program, or sees of a process");
+  command
+      ->add_option("BINARY|PID", options->target,
+                   "A program (a path, or a command in PATH), or the id of a process")
+      ->required();
+  command->add_flag("--json", options->json, "Print JSON instead of text");
+  command
+      ->add_option(
+          "--fail-on", options->fail_on,
+          "End with status 1 if anything is not seen (any), or only if nothing is seen (nothing-seen)")
+      ->check(CLI::IsMember({"any", "nothing-seen"}));
+  command->footer(
+      "Nothing of the target is run.\n\n"
+      "Examples:\n"
+      "  mallard check redis-server\n"
+      "  mallard check --json ./a.out\n"
+      "  mallard check --fail-on any ./a.out || echo 'not all of it can be seen'\n"
+      "  mallard check 4711\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
+  command->callback([options, run] {
+    *run = [options] { return check(options->target, options->json, options->fail_on); };
+  });
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/check/check_result.hpp"
+
+#include "base/options.hpp"
+#include "cli/file.hpp"
+#include "cli/process/process.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <install_dirs.hpp>  // written when the build is configured
+#include <map>
+#include <nlohmann/json.hpp>
+
+namespace mallard::cli {
+namespace {
+
+constexpr int kSchemaVersion = 1;
+
+std::string_view word(Severity s) {
+  switch (s) {
+    case Severity::kNote:
+      return "note";
+    case Severity::kPart:
+      return "not seen";
+    case Severity::kAll:
+      return "nothing seen";
+  }
+  return "";
+}
+
+/// First finding of the severity, with its object.
+const Finding* first_of(const CheckResult& r, Severity severity, const ObjectReport** object) {
+  for (const ObjectReport& o : r.objects)
+    for (const Finding& f : o.findings)
+      if (f.severity == severity) {
+        *object = &o;
+        return &f;
+      }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string library_path() {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  const fs::path here = fs::read_symlink("/proc/self/exe", none).parent_path();
+  // Beside it in a build, where it was installed relative to it, so that a tree may be moved, and where it
+  // was configured to go.
+  const fs::path library_dir = MALLARD_LIBDIR;
+  for (const fs::path& path :
+       {here / "libmallard.so", here / library_dir.lexically_relative(MALLARD_BINDIR) / "libmallard.so",
+        library_dir / "libmallard.so"})
+    if (fs::exists(path, none)) return fs::weakly_canonical(path, none).string();
+  return "libmallard.so";
+}
+
+namespace {
+
+/// Bytes of a path that reach a terminal.
+std::string printable(std::string_view text) {
+  std::string out;
+  for (char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out;
+}
+
+}  // namespace
+
+Severity CheckResult::worst() const {
+  Severity worst = Severity::kNote;
+  for (const ObjectReport& o : objects)
+    for (const Finding& f : o.findings) worst = std::max(worst, f.severity);
+  return worst;
+}
+
+std::string CheckResult::verdict() const {
+  const bool loaded = process && !process->mallard_path.empty();
+  std::string who = process ? fmt::format("'{}' (pid {})", name, process->pid) : fmt::format("'{}'", name);
+  if (process && !loaded) who += " if it is started with it";
+  const Severity severity = worst();
+  if (severity == Severity::kNote)
+    return loaded ? fmt::format("mallard sees every malloc of {}", who)
+                  : fmt::format("mallard will see every malloc of {}", who);
+  const ObjectReport* object = nullptr;
+  const Finding* f = first_of(*this, severity, &object);
+  const std::string subject = object->path == program ? "it" : fmt::format("'{}'", base_name(object->path));
+  return fmt::format("mallard {} {} malloc of {}: {} {}", loaded ? "does not see" : "will not see",
+                     severity == Severity::kAll ? "any" : "every", who, subject, f->text);
+}
+
+namespace {
+
+std::string how_to_ask(int pid) {
+  const ReportSignal signal = read_report_signal(pid);
+  FixedText<32> name;
+  add_signal_name(name, signal.number);
+  if (signal.number == 0)
+    return "no signal asks this process for a report: start it without ALLOC_SIGNAL=none";
+  if (!signal.caught)
+    return fmt::format(
+        "no handler is installed for {}: start the process with another one, ALLOC_SIGNAL=SIGRTMIN+5",
+        name.view());
+  if (signal.blocked)
+    return fmt::format(
+        "every thread blocks {}, so that it never arrives: start the process with another one, "
+        "ALLOC_SIGNAL=SIGRTMIN+5",
+        name.view());
+  return fmt::format("kill -{} {} writes a report",
+                     signal.number == 12 ? "USR2" : std::to_string(signal.number), pid);
+}
+
+}  // namespace
+
+std::string CheckResult::next_step() const {
+  const ObjectReport* object = nullptr;
+  for (Severity severity : {Severity::kAll, Severity::kPart})
+    if (const Finding* f = first_of(*this, severity, &object)) {
+      if (!f->next.empty()) return f->next;
+      return severity == Severity::kAll ? "make the program run without mallard first"
+                                        : "see the findings above";
+    }
+  if (process && !process->mallard_path.empty()) return how_to_ask(process->pid);
+  bool has_allocator = false;
+  for (const ObjectReport& o : objects)
+    for (const Finding& f : o.findings) has_allocator |= f.id == "allocator_library";
+  return fmt::format("LD_PRELOAD={}{} {}{}", library_path(), has_allocator ? " ALLOC_BACKEND=next" : "",
+                     process ? program : target, process ? "  (start it anew)" : "");
+}
+
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json or_null(const std::string& text) { return text.empty() ? ordered_json() : ordered_json(text); }
+
+/// "malloc of 12 objects leads to libmallard.so"; in a process, where the loader has bound it.
+std::string where_malloc_leads(const CheckResult& r) {
+  std::map<std::string, std::vector<std::string>> by_target;
+  for (const ObjectReport& o : r.objects)
+    for (const BoundTo& b : o.bindings) by_target[b.object].push_back(o.path);
+  std::string out;
+  for (const auto& [target, objects] : by_target)
+    out += objects.size() == 1
+               ? fmt::format("malloc of {} leads to {}\n", printable(base_name(objects.front())),
+                             printable(target))
+               : fmt::format("malloc of {} objects leads to {}\n", objects.size(), printable(target));
+  return out.empty() ? out : "\n" + out;
+}
+
+}  // namespace
+
+std::string as_text(const CheckResult& r) {
+  std::string out = printable(r.verdict()) + "\n";
+  for (const std::string& line : r.scripts) out += fmt::format("\n{}", printable(line));
+  if (!r.scripts.empty()) out += "\n";
+  std::size_t quiet = 0;
+  for (const ObjectReport& o : r.objects) {
+    if (o.findings.empty() && &o != &r.objects.front()) {
+      ++quiet;
+      continue;
+    }
+    out += fmt::format("\n{}\n", printable(o.path));
+    if (o.findings.empty()) out += "  nothing in the way\n";
+    for (const Finding& f : o.findings) {
+      out += fmt::format("  {}: {}\n", word(f.severity), printable(f.text));
+      if (!f.next.empty()) out += fmt::format("    hint: {}\n", printable(f.next));
+    }
+  }
+  if (quiet > 0)
+    out += fmt::format("\n{} other loaded object{}: nothing in the way\n", quiet, quiet == 1 ? "" : "s");
+  if (r.process)
+    out += r.process->mallard_path.empty()
+               ? fmt::format("\nlibmallard.so is not loaded in process {}\n", r.process->pid)
+               : fmt::format("\nlibmallard.so is loaded: {}\n", printable(r.process->mallard_path));
+  else if (r.worst() != Severity::kAll)
+    out += "\nWhat the program loads later by dlopen cannot be told from its file; check the process then.\n";
+  out += where_malloc_leads(r);
+  return out + fmt::format("\nnext step: {}\n", printable(r.next_step()));
+}
+
+std::string as_json(const CheckResult& r) {
+  const Severity worst = r.worst();
+  ordered_json j = {{"schema_version", kSchemaVersion},
+                    {"target", r.target},
+                    {"program", r.program},
+                    {"verdict",
+                     {{"sees", worst == Severity::kNote   ? "all"
+                               : worst == Severity::kPart ? "part"
+                                                          : "nothing"},
+                      {"text", r.verdict()}}}};
+  if (r.process) {
+    j["process"] = {{"pid", r.process->pid}, {"mallard_loaded", !r.process->mallard_path.empty()}};
+    if (!r.process->mallard_path.empty()) j["process"]["mallard_path"] = r.process->mallard_path;
+  }
+  j["scripts"] = r.scripts;
+  j["objects"] = ordered_json::array();
+  for (const ObjectReport& o : r.objects) {
+    ordered_json findings = ordered_json::array();
+    for (const Finding& f : o.findings)
+      findings.push_back({{"id", f.id},
+                          {"sees", f.severity == Severity::kNote   ? "all"
+                                   : f.severity == Severity::kPart ? "part"
+                                                                   : "nothing"},
+                          {"text", f.text},
+                          {"hint", f.next}});
+    for (std::size_t i = 0; i < o.findings.size(); ++i)
+      if (const Finding& f = o.findings[i]; !f.allocator.empty())
+        findings[i]["allocator"] = {
+            {"name", f.allocator}, {"version", or_null(f.version)}, {"recognised_by", f.recognised_by}};
+    ordered_json bindings = ordered_json::array();
+    for (const BoundTo& b : o.bindings)
+      bindings.push_back({{"object", b.object}, {"references", b.references}});
+    j["objects"].push_back({{"path", o.path},
+                            {"malloc_from", or_null(o.malloc_from)},
+                            {"bindings", bindings},
+                            {"findings", findings}});
+  }
+  j["next_step"] = r.next_step();
+  // Paths are bytes; what is no UTF-8 becomes U+FFFD.
+  return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/check/findings.hpp"
+
+#include <elf.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <span>
+#include <string_view>
+
+#include "inside/version.hpp"
+#include "cli/check/allocators.hpp"
+#include "cli/file.hpp"
+
+namespace mallard::cli {
+namespace {
+
+const char* const kUseRedirect = "build the program to use the system's malloc, so that mallard can serve it";
+
+bool is_glibc(const ElfFile& file) {
+  return file.soname == "libc.so.6" || file.soname.starts_with("ld-linux-");
+}
+
+/// First name among `names` that one of the patterns matches, or empty.
+std::string first_match(const std::set<std::string>& names, std::span<const std::string_view> patterns) {
+  for (std::string_view pattern : patterns)
+    for (const std::string& name : names)
+      if (matches(pattern, name)) return name;
+  return {};
+}
+
+bool is_its_own_library(const KnownAllocator& allocator, const ElfFile& file) {
+  const std::string_view name = file.soname.empty() ? base_name(file.path) : std::string_view(file.soname);
+  return std::any_of(allocator.sonames.begin(), allocator.sonames.end(),
+                     [&](std::string_view s) { return name.starts_with(s); });
+}
+
+struct Carried {
+  const KnownAllocator* allocator;
+  std::string evidence, version;
+};
+
+/// The known allocators within an object, by symbols, and by texts where symbols say nothing.
+std::vector<Carried> carried_by(const ElfFile& file) {
+  std::vector<Carried> found;
+  std::string text;
+  bool has_text = false;
+  const auto bytes = [&]() -> const std::string& {
+    if (!has_text) text = file.read_only_bytes();
+    has_text = true;
+    return text;
+  };
+  for (const KnownAllocator& a : known_allocators()) {
+    std::string symbol = first_match(file.exports, a.symbols);
+    if (symbol.empty()) symbol = first_match(file.hidden, a.symbols);
+    if (symbol.empty() && (file.has_symbol_table || !has_messages(a, bytes()))) continue;
+    Carried c{&a, symbol.empty() ? "by its messages" : symbol, {}};
+    FixedText<24> version;
+    if (!a.is_managed && ((a.name == "mimalloc" && version_in_code(file.mi_version_code, version)) ||
+                          version_in_text(a, bytes(), version)))
+      c.version = version.view();
+    found.push_back(c);
+  }
+  if (std::any_of(found.begin(), found.end(), [](const Carried& c) { return !is_shared(c.evidence); }))
+    std::erase_if(found, [](const Carried& c) { return is_shared(c.evidence); });
+  return found;
+}
+
+std::string full_name(const Carried& c) {
+  return c.version.empty() ? std::string(c.allocator->name)
+                           : fmt::format("{} {}", c.allocator->name, c.version);
+}
+
+/// What both programs and libraries may have in them.
+void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* out) {
+  const bool exports_malloc = file.exports.contains("malloc") && !is_glibc(file);
+  if (exports_malloc && is_program)
+    out->push_back({"own_malloc", Severity::kAll,
+                    "defines malloc itself and exports it, so the loader binds every object to that one, not "
+                    "to mallard's",
+                    kUseRedirect});
+  bool knows_malloc = false;
+  for (const Carried& c : carried_by(file)) {
+    if (c.allocator->is_managed) {
+      out->push_back(
+          {"managed_heap", Severity::kNote,
+           fmt::format("has {}: its objects lie in memory that it maps by itself", c.allocator->name),
+           std::string(c.allocator->advice), std::string(c.allocator->name), c.version, c.evidence});
+      continue;
+    }
+    knows_malloc = true;
+    if (!is_program && is_its_own_library(*c.allocator, file)) {
+      if (exports_malloc)
+        out->push_back({"allocator_library", Severity::kNote,
+                        fmt::format("is {}; the program is linked with it, but mallard's malloc comes first",
+                                    full_name(c)),
+                        "ALLOC_BACKEND=next keeps it as the allocator behind mallard",
+                        std::string(c.allocator->name), c.version, c.evidence});
+      continue;
+    }
+    out->push_back(
+        {"embedded_allocator", Severity::kPart,
+         fmt::format("carries {} inside ({}){}", full_name(c), c.evidence,
+                     exports_malloc && is_program ? "" : ", whose calls do not pass through mallard"),
+         kUseRedirect, std::string(c.allocator->name), c.version, c.evidence});
+  }
+  if (exports_malloc && !is_program && file.is_symbolic)
+    out->push_back({"symbolic", Severity::kPart,
+                    "binds its own calls to the malloc that it defines (-Bsymbolic)",
+                    "relink it without -Bsymbolic"});
+  else if (exports_malloc && !is_program && !knows_malloc)
+    out->push_back({"allocator_library", Severity::kNote, "defines malloc too, but mallard's comes first",
+                    "ALLOC_BACKEND=next keeps it as the allocator behind mallard"});
+  if (!exports_malloc && file.hidden.contains("malloc") && !is_glibc(file) && !knows_malloc)
+    out->push_back(
+        {"hidden_malloc", Severity::kPart,
+         "defines malloc for itself without exporting it; its own calls do not pass through mallard",
+         kUseRedirect});
+  for (const KnownAllocator& a : known_allocators()) {
+    const std::string call = first_match(file.imports, a.calls);
+    if (!call.empty() && !is_its_own_library(a, file))
+      out->push_back(
+          {"direct_calls", Severity::kPart,
+           fmt::format("calls {}() of {} by name; that memory does not pass through mallard", call, a.name),
+           "ALLOC_BACKEND=next serves malloc from that library too, so that both work on one heap"});
+  }
+}
+
+std::string_view sanitizer_in(const ElfFile& file) {
+  for (const std::string& needed : file.needed)
+    if (const auto name = sanitizer_of_library(needed); !name.empty()) return name;
+  for (const auto* names : {&file.exports, &file.hidden})
+    for (const std::string& symbol : *names)
+      if (const auto name = sanitizer_of_symbol(symbol); !name.empty()) return name;
+  return {};
+}
+
+void judge_privileges(const std::string& path, std::vector<Finding>* out) {
+  struct stat facts {};
+  if (path.empty() || stat(path.c_str(), &facts) != 0) return;
+  const char* kind = facts.st_mode & S_ISUID ? "set-uid" : facts.st_mode & S_ISGID ? "set-gid" : nullptr;
+  if (!kind && getxattr(path.c_str(), "security.capability", nullptr, 0) > 0)
+    kind = "given file capabilities";
+  if (kind)
+    out->push_back({"privileged", Severity::kAll,
+                    fmt::format("is {}, so the loader ignores LD_PRELOAD", kind),
+                    "run a copy of it without these privileges: cp FILE COPY as an ordinary user"});
+}
+
+std::string go_text(const ElfFile& program) {
+  return program.go_version.empty() ? "is a Go program"
+                                    : fmt::format("is a Go program ({})", program.go_version);
+}
+
+}  // namespace
+
+std::vector<Finding> judge_program(const ElfFile& program, const std::string& status_path) {
+  std::vector<Finding> out;
+  if (!program.is_x86_64 || !program.is_64_bit) {
+    const bool compatible = program.machine == "i386" || program.machine == "x32";
+    out.push_back({"architecture", Severity::kAll,
+                   fmt::format("is a {}-bit program for {}; libmallard.so is for 64-bit x86-64{}",
+                               program.is_64_bit ? 64 : 32, program.machine,
+                               compatible ? ", and the loader passes over it" : ""),
+                   "use a 64-bit x86-64 build of the program"});
+    return out;
+  }
+  judge_privileges(status_path, &out);
+  // A shared object that is no program has neither interpreter nor DF_1_PIE.
+  const bool is_library =
+      program.type == ET_DYN && program.interpreter.empty() && program.has_dynamic && !program.is_pie;
+  const bool is_static = program.interpreter.empty() && !is_library;
+  if (is_static) {
+    const std::string how = program.has_dynamic ? "statically linked (static-pie)" : "statically linked";
+    if (program.is_go)
+      out.push_back({"go", Severity::kAll,
+                     fmt::format("{}, {}: Go has an allocator of its own, and nothing loads LD_PRELOAD",
+                                 go_text(program), how),
+                     "use Go's own profiler (net/http/pprof) for it"});
+    else
+      out.push_back({"static", Severity::kAll,
+                     fmt::format("is {}: no loader runs that could load mallard", how),
+                     "link it dynamically"});
+    std::vector<Finding> contents;
+    judge_contents(program, true, &contents);
+    for (Finding& f : contents)  // that it has a malloc goes without saying
+      if (f.id == "embedded_allocator") out.push_back(std::move(f));
+    return out;
+  }
+  if (is_library)
+    out.push_back({"library", Severity::kNote, "is a shared object; what loads it decides too",
+                   "check the program that loads it"});
+  if (program.interpreter.find("ld-musl") != std::string::npos)
+    out.push_back({"musl", Severity::kAll, "uses musl; libmallard.so needs glibc and cannot be loaded there",
+                   "use a build of the program for glibc"});
+  else if (!program.interpreter.empty() && access(program.interpreter.c_str(), X_OK) != 0)
+    out.push_back(
+        {"interpreter_missing", Severity::kAll,
+         fmt::format("needs the interpreter '{}', which is not here: it cannot start", program.interpreter),
+         ""});
+  if (const auto sanitizer = sanitizer_in(program); !sanitizer.empty())
+    out.push_back(
+        {"sanitizer", Severity::kAll,
+         fmt::format("is built with {}, which needs malloc for itself: mallard steps aside", sanitizer),
+         "use a build without -fsanitize"});
+  if (program.is_go)
+    out.push_back({"go", Severity::kPart,
+                   go_text(program) + ": of its memory mallard sees only what C code (cgo) allocates",
+                   "use Go's own profiler (net/http/pprof) for the rest"});
+  judge_contents(program, !is_library, &out);
+  return out;
+}
+
+std::string malloc_of(const ElfFile& object, const ElfFile& program) {
+  const bool is_program = &object == &program, has_own = object.exports.contains("malloc");
+  if (!object.is_64_bit || !object.is_x86_64 || is_glibc(object)) return {};
+  if (is_program && object.interpreter.empty()) return {};  // nothing is bound: it is static
+  if (has_own && (is_program || object.is_symbolic)) return "itself";
+  if (!has_own && object.hidden.contains("malloc")) return "itself";
+  if (!has_own && !object.imports.contains("malloc")) return {};
+  return program.exports.contains("malloc") ? "the program" : "mallard";
+}
+
+std::vector<Finding> judge_library(const ElfFile& library) {
+  std::vector<Finding> out;
+  const std::string_view name =
+      library.soname.empty() ? base_name(library.path) : std::string_view(library.soname);
+  if (!library.is_64_bit || !library.is_x86_64 || name.starts_with("libmallard.so")) return out;
+  if (const auto sanitizer = sanitizer_of_library(name); !sanitizer.empty()) {
+    out.push_back(
+        {"sanitizer", Severity::kAll,
+         fmt::format("is the runtime of {}, which needs malloc for itself: mallard steps aside", sanitizer),
+         "use a build without -fsanitize"});
+    return out;
+  }
+  judge_contents(library, false, &out);
+  return out;
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What changed between two reports, and whether it is more than the sampling error. Pure functions.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "cli/report/report_file.hpp"
+
+namespace mallard::cli {
+
+/// One figure in both reports.
+struct Change {
+  double before = 0, after = 0;
+  double deviation = 0;  ///< standard deviation of after - before, errors taken as independent
+
+  double difference() const { return after - before; }
+  /// Many figures are looked at in one comparison: 99.9 % rather than 95 %.
+  bool is_beyond_error() const { return std::abs(difference()) > 3.29 * deviation; }
+};
+
+struct SiteChange {
+  const ReportSite* before;  ///< nullptr = not in that report
+  const ReportSite* after;
+  Change resident_bytes, hole_bytes, live_bytes, live_count, allocated_bytes;
+  Change temporary_count, peak_bytes;  ///< only where both reports are of exact mode
+
+  const ReportSite& site() const { return after ? *after : *before; }
+};
+
+struct LineChange {
+  std::string cause;
+  Change bytes;
+};
+
+struct Changes {
+  std::vector<LineChange> ledger;  ///< in the order of the reports; only where both have one
+  std::vector<SiteChange> sites;   ///< unsorted; sites with the same stack are matched
+};
+
+Changes compare(const ReportFile& before, const ReportFile& after);
+
+}  // namespace mallard::cli

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard diff`: what grew between two reports, by cause and by call site, and what of it is more than the
+// error of sampling.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/diff/changes.hpp"
+#include "cli/commands.hpp"
+#include "cli/fail_on/conditions.hpp"
+#include "cli/demangled.hpp"
+#include "cli/ledger_words.hpp"
+#include "cli/units.hpp"
+
+namespace mallard::cli {
+namespace {
+
+struct Options {
+  std::string before, after, by = "resident", fail_on;
+  std::size_t limit = 10;
+  bool json = false;
+};
+
+using Member = Change SiteChange::*;
+
+Member member_of(const std::string& by) {
+  if (by == "resident") return &SiteChange::resident_bytes;
+  if (by == "holes") return &SiteChange::hole_bytes;
+  if (by == "live") return &SiteChange::live_bytes;
+  if (by == "count") return &SiteChange::live_count;
+  if (by == "temporary") return &SiteChange::temporary_count;
+  if (by == "peak") return &SiteChange::peak_bytes;
+  return &SiteChange::allocated_bytes;
+}
+
+std::string describe(const ReportFile& r) {
+  return fmt::format("{}, pid {}, report {}, {}, {}{}", printable(r.name), r.pid, r.number,
+                     utc_text(r.taken_at_ns), printable(r.backend), r.is_exact() ? ", exact mode" : "");
+}
+
+/// Leaf first, as text; names are whatever a file says, so nothing in them may reach a terminal as control.
+std::vector<std::string> stack_of(const ReportFile& a, const ReportFile& b, const SiteChange& c) {
+  std::vector<std::string> out;
+  for (const ReportFrame& frame : c.site().stack)
+    out.push_back(printable(frame_text(c.after ? b : a, frame)));
+  return out;
+}
+
+/// Changes beyond the error, largest growth first, shrinkage last.
+std::vector<const SiteChange*> certain(const Changes& changes, Member by) {
+  std::vector<const SiteChange*> out;
+  for (const SiteChange& c : changes.sites)
+    if ((c.*by).is_beyond_error()) out.push_back(&c);
+  std::stable_sort(out.begin(), out.end(), [by](const SiteChange* a, const SiteChange* b) {
+    return (a->*by).difference() > (b->*by).difference();
+  });
+  return out;
+}
+
+std::string count_change(double count) { return fmt::format("{:+.0f}", count); }
+
+void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes, std::string* out) {
+  *out += fmt::format("\nWhere the resident memory went\n  {:24}{:>12}{:>12}{:>14}\n", "cause", "A", "B",
+                      "change");
+  const auto line = [&](std::string_view name, double before, double after, std::string_view note) {
+    *out += fmt::format("  {:24}{:>12}{:>12}{:>14}{}\n", name, bytes_text(before), bytes_text(after),
+                        change_text(after - before), note);
+  };
+  for (const LineChange& c : changes.ledger)
+    if (c.bytes.before != 0 || c.bytes.after != 0)
+      line(printable(words_for(c.cause)), c.bytes.before, c.bytes.after,
+           c.bytes.is_beyond_error() || c.bytes.difference() == 0 ? "" : "   within the error");
+  if (changes.ledger.empty()) *out += "  one of the reports has no ledger\n";
+  else line("unexplained", a.unexplained_bytes, b.unexplained_bytes, "");
+  line("resident (RSS)", a.rss_bytes, b.rss_bytes, "");
+}
+
+void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o,
+               std::string* out) {
+  const Member by = member_of(o.by);
+  const auto sites = certain(changes, by);
+  const bool exact = a.is_exact() && b.is_exact();
+  *out += fmt::format("\nCall sites whose {} changed{}\n",
+                      o.by == "resident"    ? "resident memory"
+                      : o.by == "holes"     ? "pinned holes"
+                      : o.by == "live"      ? "live bytes"
+                      : o.by == "count"     ? "number of live blocks"
+                      : o.by == "temporary" ? "temporary allocations"
+                      : o.by == "peak"      ? "peak"
+                                            : "allocated bytes",
+                      exact ? "" : " by more than the error");
+  if (sites.empty()) *out += "  none\n";
+  else
+    *out += fmt::format("  {:>4}{:>13}{:>13}{:>13}{:>13}{:>13}\n", "rank", "resident", "holes", "live",
+                        "blocks", "allocated");
+  for (std::size_t i = 0; i < sites.size() && i < o.limit; ++i) {
+    const SiteChange& c = *sites[i];
+    *out += fmt::format("  {:>4}{:>13}{:>13}{:>13}{:>13}{:>13}{}\n", fmt::format("#{}", i + 1),
+                        change_text(c.resident_bytes.difference()), change_text(c.hole_bytes.difference()),
+                        change_text(c.live_bytes.difference()), count_change(c.live_count.difference()),
+                        change_text(c.allocated_bytes.difference()),
+                        !c.before  ? a.others.sites > 0 ? "   not leading in A" : "   new"
+                        : !c.after ? b.others.sites > 0 ? "   not leading in B" : "   gone"
+                                   : "");
+    for (const std::string& frame : stack_of(a, b, c)) *out += fmt::format("        {}\n", frame);
+  }
+  if (sites.size() > o.limit)
+    *out += fmt::format("  {} more with --limit {}\n", sites.size() - o.limit, sites.size());
+  *out += fmt::format("  {} of {} sites stayed as they were{}.\n", changes.sites.size() - sites.size(),
+                      changes.sites.size(), exact ? "" : ", as far as the samples can tell");
+}
+
+std::string as_text(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o) {
+  std::string out = fmt::format("A  {}\nB  {}\n", describe(a), describe(b));
+  const double seconds = (static_cast<double>(b.taken_at_ns) - static_cast<double>(a.taken_at_ns)) / 1e9;
+  out += seconds >= 0 ? fmt::format("B was taken {} after A.\n", duration_text(seconds))
+                      : fmt::format("B was taken {} before A: give the earlier report first.\n",
+                                    duration_text(-seconds));
+  if (a.backend != b.backend) out += "The two ran on different allocators: compare causes, not only sites.\n";
+  if (a.is_exact() != b.is_exact())
+    out += fmt::format("{} is exact, {} is {}: errors below are those of the samples.\n",
+                       a.is_exact() ? "A" : "B", a.is_exact() ? "B" : "A",
+                       printable(a.is_exact() ? b.mode : a.mode));
+  add_ledger(a, b, changes, &out);
+  add_sites(a, b, changes, o, &out);
+  if (a.is_exact() && b.is_exact())
+    return out + "\nBoth reports are exact: every change of call sites is real.\n";
+  out +=
+      "\nA change counts as more than the error if chance alone would show it in one figure of a thousand.\n";
+  return out;
+}
+
+nlohmann::ordered_json json_of(const Change& c) {
+  return {{"before", std::llround(c.before)},
+          {"after", std::llround(c.after)},
+          {"change", std::llround(c.difference())},
+          {"standard_deviation", std::llround(c.deviation)},
+          {"beyond_error", c.is_beyond_error()}};
+}
+
+std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& changes, Member by) {
+  using nlohmann::ordered_json;
+  ordered_json j = {{"schema_version", 1}, {"before", a.path}, {"after", b.path}};
+  j["rss_bytes"] = json_of({a.rss_bytes, b.rss_bytes, 0});
+  j["ledger"] = ordered_json::array();
+  for (const LineChange& c : changes.ledger)
+    j["ledger"].push_back({{"cause", c.cause}, {"bytes", json_of(c.bytes)}});
+  j["sites"] = ordered_json::array();
+  for (const SiteChange* c : certain(changes, by))
+    j["sites"].push_back({{"stack", stack_of(a, b, *c)},
+                          {"resident_bytes", json_of(c->resident_bytes)},
+                          {"hole_bytes", json_of(c->hole_bytes)},
+                          {"live_bytes", json_of(c->live_bytes)},
+                          {"live_count", json_of(c->live_count)},
+                          {"allocated_bytes", json_of(c->allocated_bytes)}});
+  return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+ExitStatus diff(const Options& o) {
+  const std::vector<Condition> conditions = parse_conditions(o.fail_on, true);
+  const ReportFile a = read_report(o.before), b = read_report(o.after);
+  for (const ReportFile* r : {&a, &b})
+    if ((o.by == "temporary" || o.by == "peak") && !r->is_exact())
+      throw Error(kUsage,
+                  fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path,
+                              printable(r->mode), o.by),
+                  "compare two reports of ALLOC_MODE=exact");
+  const Changes changes = compare(a, b);
+  const Member by = member_of(o.by);
+  fmt::print("{}", o.json ? as_json(a, b, changes, by) : as_text(a, b, changes, o));
+  std::vector<Judgement> judgements;
+  for (const Condition& c : conditions) judgements.push_back(judge(c, a, b, changes));
+  return announce(conditions, judgements);
+}
+
+}  // namespace
+
+void add_diff(CLI::App& app, Run* run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("diff", "Say what grew between two reports");
+  command->add_option("BEFORE", options->before, "The earlier report (.json)")->required();
+  command->add_option("AFTER", options->after, "The later report (.json), of the same program")->required();
+  command->add_option("--by", options->by, "What sites are ranked by")
+      ->check(CLI::IsMember({"resident", "holes", "live", "count", "allocated", "temporary", "peak"}))
+      ->capture_default_str();
+  command->add_option("--limit", options->limit, "How many call sites to print")->capture_default_str();
+  command->add_flag("--json", options->json, "Print JSON instead of text");
+  command->add_option("--fail-on", options->fail_on, "End with status 1 if any of CONDITIONS is met")
+      ->check(is_given, "")
+      ->type_name("CONDITIONS");
+  command->footer(
+      std::string("Sites are matched by their stacks, so that the reports may also come from two runs of the "
+                  "same binary.\n\n") +
+      kConditionsHelp +
+      "A + before the size or share asks for growth, which counts only if it is more than the error; a share "
+      "is "
+      "then one of the earlier figure: live>+10M, rss>+5%, site.live>+0. All else is asked of AFTER.\n"
+      "\nExamples:\n"
+      "  mallard diff mallard.redis-server.4711.0001.json mallard.redis-server.4711.0002.json\n"
+      "  mallard diff --by live --fail-on 'site.live>+10M,leak' before.json after.json\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
+  command->callback([options, run] { *run = [options] { return diff(*options); }; });
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/fail_on/conditions.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/text.hpp"
+#include "cli/ledger_words.hpp"
+#include "cli/fail_on/site_figures.hpp"
+
+namespace mallard::cli {
+
+const char* const kConditionsHelp =
+    "CONDITIONS have commas between them; status 1 says that one is met, standard error says which. One is\n"
+    "  any, or a verdict (leak, external_fragmentation, retention, lazily_freed, second_allocator, "
+    "mapped_files, stacks)\n"
+    "  FIGURE>SIZE, such as rss>2G; of rss, unexplained, or a cause of the ledger (live, holes, retained, "
+    "files, ...)\n"
+    "  FIGURE>SHARE% of RSS, such as unexplained>5%\n"
+    "  site.resident>SIZE, site.holes, site.live, site.allocated, or site.count>NUMBER, of any one call "
+    "site\n"
+    "Estimates count with the low end of their 95 % interval.\n";
+
+namespace {
+
+using Kind = Condition::Kind;
+
+constexpr std::string_view kVerdicts[] = {"leak",         "external_fragmentation", "retention",
+                                          "lazily_freed", "second_allocator",       "mapped_files",
+                                          "stacks"};
+
+[[noreturn]] void refuse(const std::string& condition, const std::string& why, const char* hint) {
+  throw Error(kUsage, fmt::format("--fail-on '{}': {}", condition, why), hint);
+}
+
+/// What stands before '>'.
+void set_subject(std::string_view name, Condition* c) {
+  c->subject = name;
+  if (name == "rss") c->kind = Kind::kRss;
+  else if (name == "unexplained") c->kind = Kind::kUnexplained;
+  else if (is_cause(name)) c->kind = Kind::kLine;
+  else if (name.starts_with("site.")) {
+    c->kind = Kind::kSite;
+    c->subject = name.substr(5);
+    if (!site_figure(c->subject))
+      refuse(c->text, fmt::format("call sites have no figure '{}'", c->subject),
+             "site.resident, site.holes, site.live, site.allocated or site.count");
+  } else {
+    refuse(c->text, fmt::format("there is no figure '{}'", name),
+           "rss, unexplained, a cause of the ledger (live, holes, retained, ...), or site.live and the like");
+  }
+}
+
+/// A number without sign, exponent or blanks, up to 15 digits.
+bool parse_number(std::string_view text, double* out) {
+  const auto is_part = [](char c) { return (c >= '0' && c <= '9') || c == '.'; };
+  if (text.empty() || text.size() > 15 || text[0] == '.' || !std::all_of(text.begin(), text.end(), is_part))
+    return false;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+/// What stands behind '>'.
+void set_bound(std::string_view bound, bool of_two, Condition* c) {
+  if (bound.starts_with('+')) {
+    c->is_growth = true;
+    bound.remove_prefix(1);
+    if (!of_two) refuse(c->text, "one report shows no growth", "mallard diff compares two reports");
+  }
+  const bool is_count = c->kind == Kind::kSite && c->subject == "count";
+  if (bound.ends_with('%')) {
+    bound.remove_suffix(1);
+    c->is_percentage = true;
+    if (!c->is_growth && (is_count || c->kind == Kind::kRss))
+      refuse(c->text, fmt::format("'{}' is no share of RSS", c->kind == Kind::kRss ? "rss" : "site.count"),
+             is_count ? "give a number of blocks" : "give a size: 500M, 2G");
+    if (!parse_number(bound, &c->bound))
+      refuse(c->text, fmt::format("'{}%' is no percentage", bound), "for example 5% or 0.5%");
+    return;
+  }
+  std::uint64_t value = 0;
+  if (is_count ? !parse_number(bound, &c->bound) : !parse_bytes(bound, &value))
+    refuse(
+        c->text, fmt::format("'{}' is no {}", bound, is_count ? "number" : "size"),
+        is_count ? "a number of blocks: 10000" : "a number of bytes, or with K, M, G: 500K, 10M, 2G; or 5%");
+  if (!is_count) c->bound = static_cast<double>(value);
+}
+
+Condition parse_one(std::string_view text, bool of_two) {
+  Condition c{std::string(text), Kind::kVerdict, std::string(text)};
+  if (const std::size_t at = text.find('>'); at != text.npos) {
+    set_subject(text.substr(0, at), &c);
+    set_bound(text.substr(at + 1), of_two, &c);
+    return c;
+  }
+  if (text == "any") c.kind = Kind::kAnyVerdict;
+  else if (std::find(std::begin(kVerdicts), std::end(kVerdicts), text) == std::end(kVerdicts))
+    refuse(c.text, "is neither a verdict nor of the form FIGURE>BOUND",
+           "any, leak, retention, ...; or holes>100M, unexplained>5%, site.live>10M");
+  return c;
+}
+
+}  // namespace
+
+std::vector<Condition> parse_conditions(const std::string& text, bool of_two) {
+  std::vector<Condition> out;
+  for (std::size_t at = 0; !text.empty() && at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    if (end == at) refuse(text, "there is an empty condition", "conditions have one comma between them");
+    Condition c = parse_one(std::string_view(text).substr(at, end - at), of_two);
+    at = end + 1;
+    const auto is_same = [&](const Condition& given) { return given.text == c.text; };
+    if (std::none_of(out.begin(), out.end(), is_same)) out.push_back(std::move(c));
+  }
+  return out;
+}
+
+std::string is_given(const std::string& conditions) {
+  return conditions.empty() ? "no condition is given, such as leak or holes>100M" : std::string();
+}
+
+}  // namespace mallard::cli

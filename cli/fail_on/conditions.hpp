@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// --fail-on: what a report, or the change between two, must not show. Parsed strictly, judged within the
+// error.
+//
+//   conditions  condition{,condition}      met if one of them is
+//   condition   any | VERDICT | FIGURE>BOUND
+//   FIGURE      rss | unexplained | a cause of the ledger | site.resident | site.holes | site.live |
+//               site.allocated | site.count    (of the site that has most of it)
+//   BOUND       a size (500K, 10M, 2G) or a percentage of RSS (5%); for site.count a number.
+//               With a + before it: growth between two reports, the percentage being of the earlier figure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/diff/changes.hpp"
+#include "cli/error.hpp"
+#include "cli/report/report_file.hpp"
+
+namespace mallard::cli {
+
+struct Condition {
+  enum class Kind { kAnyVerdict, kVerdict, kRss, kUnexplained, kLine, kSite };
+  std::string text;  ///< as it was given
+  Kind kind;
+  std::string subject;  ///< the verdict, the cause of the ledger, or the figure of sites
+  double bound = 0;     ///< bytes, blocks or per cent
+  bool is_percentage = false, is_growth = false;
+};
+
+struct Judgement {
+  enum class State { kNotMet, kMet, kUnknown };
+  State state = State::kNotMet;
+  std::string why;  ///< with figures; empty for kNotMet
+};
+
+/// \param text  empty = no conditions \param of_two  whether growth can be asked for
+/// \throws Error (kUsage) that names the condition and what is expected
+std::vector<Condition> parse_conditions(const std::string& text, bool of_two);
+
+/// For CLI11: an empty word is most often a variable that a script forgot to set, and would check nothing.
+std::string is_given(const std::string& conditions);
+
+/// A figure that is an estimate counts with the low end of its 95 % interval.
+Judgement judge(const Condition& condition, const ReportFile& report);
+/// Growth must also be more than chance alone would show; what asks for no growth is asked of `after`.
+Judgement judge(const Condition& condition, const ReportFile& before, const ReportFile& after,
+                const Changes& changes);
+
+/// Says each condition that is met, in one line on standard error.
+/// \return kFinding if there is one \throws Error (kUnreadable) if none is, and some cannot be judged
+ExitStatus announce(const std::vector<Condition>& conditions, const std::vector<Judgement>& judgements);
+
+/// All of the above for one report; kDone where there are no conditions.
+ExitStatus fail_on(const std::vector<Condition>& conditions, const ReportFile& report);
+
+/// What --help says of the grammar.
+extern const char* const kConditionsHelp;
+
+}  // namespace mallard::cli

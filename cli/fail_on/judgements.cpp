@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a report, or the change between two, meets a condition of --fail-on.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "cli/fail_on/conditions.hpp"
+#include "cli/demangled.hpp"
+#include "cli/ledger_words.hpp"
+#include "cli/fail_on/site_figures.hpp"
+#include "cli/units.hpp"
+
+namespace mallard::cli {
+namespace {
+
+using Kind = Condition::Kind;
+using State = Judgement::State;
+
+/// The low end of the 95 % interval. Where a site has too few samples for one, each stands for `step`.
+double low_end(const Figure& f, double step) {
+  return f.low ? *f.low : f.value - 1.96 * std::sqrt(std::max(f.value, 0.0) * step);
+}
+
+const ReportFile::Line* line_of(const ReportFile& r, std::string_view cause) {
+  for (const ReportFile::Line& line : r.ledger)
+    if (line.cause == cause) return &line;
+  return nullptr;
+}
+
+/// Whether the allocator could not be asked what is live, free and pinned.
+bool is_undivided(const ReportFile& r) {
+  const ReportFile::Line* line = line_of(r, "undivided");
+  return line && line->bytes.value > 0;
+}
+
+std::string amount(const Condition& c, double value) {
+  return c.kind == Kind::kSite && c.subject == "count" ? fmt::format("{:.0f}", value) : bytes_text(value);
+}
+
+std::string bound_text(const Condition& c, double absolute, const char* whole) {
+  return c.is_percentage ? fmt::format("{:g} % of {} ({})", c.bound, whole, amount(c, absolute))
+                         : amount(c, absolute);
+}
+
+std::string site_text(const ReportSite& site) {
+  const bool is_named = !site.stack.empty() && !site.stack[0].function.empty();
+  return fmt::format("site {}{}", site.id,
+                     is_named ? fmt::format(" ({})", shortened(demangled(site.stack[0].function), 60)) : "");
+}
+
+Judgement unknown(std::string why) { return {State::kUnknown, std::move(why)}; }
+
+std::string first_sentence(const std::string& text) { return text.substr(0, text.find(". ")); }
+
+Judgement judge_verdict(const Condition& c, const ReportFile& r) {
+  const std::string& found = r.verdict.cause;
+  if (found.empty()) return unknown("the report has no verdict");
+  if (c.kind == Kind::kAnyVerdict ? found != "none" : found == c.subject)
+    return {State::kMet, fmt::format("the verdict is {}: {}", found, first_sentence(r.verdict.text))};
+  const bool needs_division =
+      c.subject == "external_fragmentation" || c.subject == "retention" || c.kind == Kind::kAnyVerdict;
+  if (needs_division && is_undivided(r)) return unknown("the report does not divide this allocator's heap");
+  if (c.subject == "leak" && r.mode == "off") return unknown("no call sites were recorded (mode off)");
+  return {};
+}
+
+/// Of lines of the ledger: why a figure says nothing, or empty.
+std::string why_no_line(const Condition& c, const ReportFile& r) {
+  if (!line_of(r, c.subject)) return fmt::format("the report has no line '{}'", c.subject);
+  for (const char* part : {"live", "rounding", "holes", "retained", "metadata"})
+    if (c.subject == part && is_undivided(r)) return "the report does not divide this allocator's heap";
+  return {};
+}
+
+/// Likewise of call sites.
+std::string why_no_sites(const Condition& c, const ReportFile& r) {
+  if (r.mode == "off") return "no call sites were recorded (mode off)";
+  if ((c.subject == "resident" || c.subject == "holes") && is_undivided(r))
+    return "the report does not divide this allocator's heap";
+  return {};
+}
+
+Judgement judge_sites(const Condition& c, const ReportFile& r, double bound, const std::string& than) {
+  if (std::string why = why_no_sites(c, r); !why.empty()) return unknown(std::move(why));
+  const SiteFigure& which = *site_figure(c.subject);
+  const ReportSite* worst = nullptr;
+  for (const ReportSite& site : r.sites) {
+    const Figure& f = site.*which.figure;
+    const Figure& bytes = c.subject == "allocated" ? site.allocated_bytes : site.live_bytes;
+    const double step = bytes.value > 0 ? r.sample_bytes * f.value / bytes.value : r.sample_bytes;
+    if (low_end(f, step) > bound && (!worst || f.value > (worst->*which.figure).value)) worst = &site;
+  }
+  if (!worst) return {};
+  return {State::kMet, fmt::format("{} has {} {}{}: more than {}", site_text(*worst),
+                                   amount(c, (worst->*which.figure).value), c.subject == "count" ? "" : "of ",
+                                   which.words, than)};
+}
+
+Judgement judge_growth(const Condition& c, const Change& change, const std::string& what) {
+  const double bound = c.is_percentage ? std::max(change.before, 0.0) * c.bound / 100 : c.bound;
+  if (!change.is_beyond_error() || change.difference() - 1.96 * change.deviation <= bound) return {};
+  return {State::kMet, fmt::format("{} grew by {}, from {} to {}: more than {}", what,
+                                   amount(c, change.difference()), amount(c, change.before),
+                                   amount(c, change.after), bound_text(c, bound, "the earlier figure"))};
+}
+
+Judgement judge_site_growth(const Condition& c, const Changes& changes) {
+  const SiteFigure& which = *site_figure(c.subject);
+  Judgement worst;
+  double most = 0;
+  for (const SiteChange& site : changes.sites) {
+    const Change& change = site.*which.change;
+    Judgement j = judge_growth(c, change, fmt::format("{} of {}", which.words, site_text(site.site())));
+    if (j.state != State::kMet || change.difference() <= most) continue;
+    most = change.difference();
+    worst = std::move(j);
+  }
+  return worst;
+}
+
+/// One line for each finding, whatever number of conditions it meets.
+void print_findings(const std::vector<Condition>& conditions, const std::vector<Judgement>& judgements) {
+  std::vector<std::pair<std::string, std::string>> lines;  // finding, conditions
+  for (std::size_t i = 0; i < conditions.size(); ++i) {
+    if (judgements[i].state != State::kMet) continue;
+    const auto line =
+        std::find_if(lines.begin(), lines.end(), [&](const auto& l) { return l.first == judgements[i].why; });
+    if (line == lines.end()) lines.emplace_back(judgements[i].why, conditions[i].text);
+    else line->second += "," + conditions[i].text;
+  }
+  for (const auto& [finding, met] : lines)
+    fmt::print(stderr, "mallard: finding: {} (--fail-on '{}')\n", printable(finding), met);
+}
+
+}  // namespace
+
+Judgement judge(const Condition& c, const ReportFile& r) {
+  if (c.kind == Kind::kAnyVerdict || c.kind == Kind::kVerdict) return judge_verdict(c, r);
+  const double bound = c.is_percentage ? r.rss_bytes * c.bound / 100 : c.bound;
+  const std::string than = bound_text(c, bound, "RSS");
+  if (c.kind == Kind::kSite) return judge_sites(c, r, bound, than);
+  Figure f;
+  if (c.kind == Kind::kLine) {
+    if (std::string why = why_no_line(c, r); !why.empty()) return unknown(std::move(why));
+    f = line_of(r, c.subject)->bytes;
+  } else {
+    f.value = c.kind == Kind::kRss ? r.rss_bytes : std::abs(r.unexplained_bytes);
+  }
+  if (low_end(f, 0) <= bound) return {};
+  const std::string of_rss = r.rss_bytes > 0 && c.kind != Kind::kRss
+                                 ? fmt::format(", {:.1f} % of RSS", 100 * f.value / r.rss_bytes)
+                                 : "";
+  return {State::kMet, fmt::format("{} is {}{}: more than {}", c.subject, bytes_text(f.value), of_rss, than)};
+}
+
+Judgement judge(const Condition& c, const ReportFile& before, const ReportFile& after,
+                const Changes& changes) {
+  if (!c.is_growth) return judge(c, after);
+  if (c.kind == Kind::kRss) return judge_growth(c, {before.rss_bytes, after.rss_bytes, 0}, "rss");
+  if (c.kind == Kind::kUnexplained)
+    return judge_growth(c, {std::abs(before.unexplained_bytes), std::abs(after.unexplained_bytes), 0},
+                        "unexplained");
+  for (const ReportFile* r : {&before, &after})
+    if (std::string why = c.kind == Kind::kSite ? why_no_sites(c, *r) : why_no_line(c, *r); !why.empty())
+      return unknown(fmt::format("{}: {}", r == &before ? "BEFORE" : "AFTER", why));
+  if (c.kind == Kind::kSite) return judge_site_growth(c, changes);
+  for (const LineChange& line : changes.ledger)
+    if (line.cause == c.subject) return judge_growth(c, line.bytes, c.subject);
+  return unknown(fmt::format("the reports have no line '{}'", c.subject));
+}
+
+ExitStatus announce(const std::vector<Condition>& conditions, const std::vector<Judgement>& judgements) {
+  bool is_met = false;
+  std::vector<std::string> unknowns;
+  print_findings(conditions, judgements);
+  for (std::size_t i = 0; i < conditions.size(); ++i) {
+    const Judgement& j = judgements[i];
+    is_met |= j.state == State::kMet;
+    if (j.state == State::kUnknown)
+      unknowns.push_back(fmt::format("--fail-on '{}' cannot be judged: {}", conditions[i].text, j.why));
+  }
+  if (!is_met && !unknowns.empty())
+    throw Error(kUnreadable, unknowns[0],
+                "leave the condition out, or run the program so that it can be told");
+  for (const std::string& unknown : unknowns) fmt::print(stderr, "mallard: warning: {}\n", unknown);
+  return is_met ? kFinding : kDone;
+}
+
+ExitStatus fail_on(const std::vector<Condition>& conditions, const ReportFile& report) {
+  std::vector<Judgement> judgements;
+  for (const Condition& c : conditions) judgements.push_back(judge(c, report));
+  return announce(conditions, judgements);
+}
+
+}  // namespace mallard::cli

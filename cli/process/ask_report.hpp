@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks a running process for a report and waits for its files.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/process/target.hpp"
+
+namespace mallard::cli {
+
+struct NewReport {
+  std::string path, text;  ///< of the JSON file
+  nlohmann::json json;
+};
+
+/// Where the reports of a process may appear, and which of them are there already.
+class ReportWatch {
+ public:
+  explicit ReportWatch(const Target& target);
+  /// Asks, and waits for the answer. \param stop  ends the wait \throws Error if none comes
+  NewReport ask(bool purge, double timeout_seconds, const std::atomic<bool>* stop = nullptr);
+  /// A path as people write it here, where the process sees the same files as this command.
+  std::string shown_path(const std::string& path) const;
+
+ private:
+  using Seen = std::map<std::string, ino_t>;  ///< by path; the inode tells a new file of an old name
+  Seen reports_now() const;
+  bool find_new(NewReport* out) const;
+  void send(bool purge);
+
+  const Target& target_;
+  std::vector<std::string>
+      patterns_;  ///< for glob: where its JSON reports may appear, as this command sees them
+  std::vector<std::string> users_;  ///< of the process: real, effective, ...
+  Seen before_;
+};
+
+}  // namespace mallard::cli

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard dump`: asks a running process for a report, waits for it and prints it.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "cli/process/ask_report.hpp"
+#include "cli/commands.hpp"
+#include "cli/fail_on/conditions.hpp"
+#include "cli/file.hpp"
+#include "cli/report/profile.hpp"
+#include "cli/report/report_html.hpp"
+#include "cli/process/wait_option.hpp"
+
+namespace mallard::cli {
+namespace {
+
+struct Request {
+  int pid = 0;
+  bool purge = false, json = false;
+  std::string html;  ///< empty = not asked for
+  double timeout_seconds = 30;
+  std::string fail_on;
+};
+
+ExitStatus dump(const Request& request) {
+  const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
+  if (!request.html.empty()) require_html();
+  const Target target = look_at(request.pid, "dump");
+  check_signal(target, "a report");
+  ReportWatch watch(target);
+  const NewReport report = watch.ask(request.purge, request.timeout_seconds);
+  if (request.json) {
+    fmt::print("{}", report.text);
+  } else if (request.html.empty()) {
+    const std::string path = report.path.substr(0, report.path.size() - strlen(".json")) + ".txt";
+    std::string text;
+    if (!read_whole(path, &text))
+      throw Error(kUnreadable, fmt::format("the report '{}' cannot be read: {}", watch.shown_path(path),
+                                           std::strerror(errno)));
+    fmt::print("{}", text);
+  }
+  fmt::print(stderr, "mallard: {} (and .txt)\n", watch.shown_path(report.path));
+  if (!request.html.empty()) write_html(report.path, request.html);
+  return conditions.empty() ? kDone : fail_on(conditions, read_report(report.path));
+}
+
+}  // namespace
+
+void add_dump(CLI::App& app, Run* run) {
+  auto request = std::make_shared<Request>();
+  CLI::App* command = app.add_subcommand("dump", "Ask a running process for a report and print it");
+  command->add_option("PID", request->pid, "A process with libmallard.so loaded")
+      ->required()
+      ->check(is_process_id, "POSITIVE");
+  command->add_flag(
+      "--purge", request->purge,
+      "Have the allocator asked to give back its free pages, after the report's figures are taken");
+  command->add_flag("--json", request->json, "Print JSON instead of text");
+  command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
+      ->type_name("FILE");
+  command->add_option("--timeout", request->timeout_seconds, "How long to wait for the report, in seconds")
+      ->check(is_wait, "POSITIVE")
+      ->capture_default_str();
+  command
+      ->add_option("--fail-on", request->fail_on, "End with status 1 if the report shows any of CONDITIONS")
+      ->check(is_given, "")
+      ->type_name("CONDITIONS");
+  command->footer(
+      std::string(
+          "The report's path goes to standard error. --purge may hold the program up: glibc's malloc_trim "
+          "keeps the arenas locked, up to seconds on large heaps.\n\n") +
+      kConditionsHelp +
+      "\nExamples:\n"
+      "  mallard dump 4711\n"
+      "  mallard dump --purge --json 4711\n"
+      "  mallard dump --html report.html 4711\n"
+      "  mallard dump --fail-on 'any,rss>2G' 4711\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, not preloaded, not "
+      "permitted, "
+      "or no answer");
+  command->callback([request, run] { *run = [request] { return dump(*request); }; });
+}
+
+}  // namespace mallard::cli

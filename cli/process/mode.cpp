@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard mode`: what a running process records, and switching it.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "base/options.hpp"
+#include "cli/commands.hpp"
+#include "cli/process/control_channel.hpp"
+#include "cli/process/wait_option.hpp"
+
+namespace mallard::cli {
+namespace {
+
+struct Request {
+  int pid = 0;
+  std::string mode;  ///< empty: only show it
+  bool json = false;
+  double timeout_seconds = 10;
+};
+
+std::string is_mode(const std::string& word) {
+  const char* expected = what_is_expected("ALLOC_MODE", word);
+  return expected ? fmt::format("'{}' is no mode: expected is {}", word, expected) : std::string();
+}
+
+ExitStatus mode(const Request& request) {
+  const Target target = look_at(request.pid, "mode");
+  const ControlAnswer answer =
+      ask_control(target, request.mode.empty() ? "mode" : "mode " + request.mode, request.timeout_seconds);
+  if (!answer.done())
+    throw Error(kUnreadable,
+                fmt::format("{} stays in mode {}: {}", target.who(),
+                            answer.json.value("mode", std::string("unknown")), answer.why_not()));
+  if (request.json) {
+    fmt::print("{}\n", answer.text);
+    return kDone;
+  }
+  const std::string now = answer.json.value("mode", std::string()), was = answer.json.value("was", now);
+  fmt::print("{}: mode {}{}\n", target.who(), now,
+             request.mode.empty() ? ""
+             : was == now         ? ", as before"
+                                  : ", was " + was);
+  return kDone;
+}
+
+}  // namespace
+
+void add_mode(CLI::App& app, Run* run) {
+  auto request = std::make_shared<Request>();
+  CLI::App* command = app.add_subcommand("mode", "Show or switch what a running process records");
+  command->add_option("PID", request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1")
+      ->required()
+      ->check(is_process_id, "POSITIVE");
+  command->add_option("MODE", request->mode, "sample, exact (every allocation) or off; without: only show it")
+      ->check(is_mode, "");
+  command->add_flag("--json", request->json, "Print the answer as JSON");
+  command->add_option("--timeout", request->timeout_seconds, "How long to wait for the answer, in seconds")
+      ->check(is_wait, "POSITIVE")
+      ->capture_default_str();
+  command->footer(
+      "Blocks that were allocated before a mode began are not in its books.\n\n"
+      "Examples:\n"
+      "  mallard mode 4711\n"
+      "  mallard mode 4711 exact\n\n"
+      "Exit status: 0 done, 2 usage, 3 no such process, not preloaded, not permitted, control is off, "
+      "refused, or no answer");
+  command->callback([request, run] { *run = [request] { return mode(*request); }; });
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/process/process.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/options.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <sstream>
+
+#include "cli/error.hpp"
+#include "cli/file.hpp"
+#include "cli/process/process_memory.hpp"
+
+namespace mallard::cli {
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+
+[[noreturn]] void fail(int pid, int error) {
+  if (error == ENOENT || error == ESRCH)
+    throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
+                "it has ended, or runs where this command cannot see it; ps -e shows those that can be seen");
+  throw Error(kUnreadable, fmt::format("process {} cannot be read: {}", pid, std::strerror(error)),
+              "run it as the user of that process, or as root");
+}
+
+/// Where the file of a mapping can be opened: by its path if it still has it, else by the mapping's own link.
+std::string open_path_of(int pid, const std::string& range, const std::string& path, std::uint64_t inode,
+                         bool deleted) {
+  struct stat facts {};
+  const std::string by_path = fmt::format("/proc/{}/root{}", pid, path);
+  if (!deleted && stat(by_path.c_str(), &facts) == 0 && facts.st_ino == inode) return by_path;
+  const std::string by_link = fmt::format("/proc/{}/map_files/{}", pid, range);
+  return access(by_link.c_str(), R_OK) == 0 ? by_link : std::string();
+}
+
+}  // namespace
+
+Process read_process(int pid) {
+  const std::string folder = fmt::format("/proc/{}", pid);
+  struct stat facts {};
+  if (stat(folder.c_str(), &facts) != 0) fail(pid, errno);
+  Process process;
+  process.pid = pid;
+  process.executable_open = folder + "/exe";
+  char target[4096];
+  const ssize_t length = readlink(process.executable_open.c_str(), target, sizeof target);
+  if (length < 0 && errno == ENOENT)
+    throw Error(kUnreadable, fmt::format("process {} cannot be read: it has no program", pid),
+                "kernel threads and ended processes have none");
+  if (length < 0) fail(pid, errno);
+  process.executable.assign(target, static_cast<std::size_t>(length));
+  if (process.executable.ends_with(kDeleted))
+    process.executable.resize(process.executable.size() - kDeleted.size());
+
+  std::string maps;
+  if (!read_whole(folder + "/maps", &maps)) fail(pid, errno);
+  std::set<std::string> seen = {process.executable};
+  std::istringstream lines(maps);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string range, rights, offset, device;
+    std::uint64_t inode = 0;
+    if (!(words >> range >> rights >> offset >> device >> inode) || inode == 0) continue;
+    if (rights.size() < 3) continue;
+    std::string path;
+    std::getline(words >> std::ws, path);
+    const bool deleted = path.ends_with(kDeleted);
+    if (deleted) path.resize(path.size() - kDeleted.size());
+    unsigned long begin = 0, end = 0;
+    if (std::sscanf(range.c_str(), "%lx-%lx", &begin, &end) != 2) continue;
+    if (offset.find_first_not_of('0') == offset.npos) process.first_pages.try_emplace(path, begin);
+    if (rights[2] != 'x') continue;
+    process.code.push_back({begin, end, path});
+    if (path.starts_with('/') && seen.insert(path).second)
+      process.libraries.push_back({path, open_path_of(pid, range, path, inode, deleted)});
+  }
+  return process;
+}
+
+namespace {
+
+/// A set of signals from a line such as "SigCgt:\t0000000000000800" of a status file.
+std::uint64_t signal_set(const std::string& status_path, const std::string& name) {
+  std::ifstream file(status_path);
+  for (std::string line; std::getline(file, line);)
+    if (line.rfind(name + ":", 0) == 0) return std::stoull(line.substr(name.size() + 1), nullptr, 16);
+  return 0;
+}
+
+std::string variable_of(int pid, const std::string& name) {
+  std::ifstream file(fmt::format("/proc/{}/environ", pid), std::ios::binary);
+  for (std::string entry; std::getline(file, entry, '\0');)
+    if (entry.rfind(name + "=", 0) == 0) return entry.substr(name.size() + 1);
+  return "";
+}
+
+}  // namespace
+
+namespace {
+
+bool is_text(const char* text, std::size_t bytes) { return std::memchr(text, '\0', bytes) != nullptr; }
+
+/// Looks for OptionsInForce in the writable data of libmallard.so.
+bool find_options(int pid, ProcessOptions* out) {
+  const ProcessMemory memory(pid);
+  OptionsInForce copy;
+  const std::uint64_t at = memory.is_open() ? memory.find_in_library({kOptionsMark, sizeof kOptionsMark}) : 0;
+  if (at == 0 || !memory.read(at, &copy)) return false;
+  const Options& o = copy.options;
+  if (copy.bytes != sizeof copy || o.signal < 0 || o.signal > 64) return false;
+  if (!is_text(o.report, sizeof o.report) || !is_text(o.temporary_directory, sizeof o.temporary_directory) ||
+      !is_text(o.backend, sizeof o.backend))
+    return false;
+  *out = {o.signal, o.report, o.temporary_directory, o.control, true, o.backend};
+  return true;
+}
+
+}  // namespace
+
+ProcessOptions read_process_options(int pid) {
+  ProcessOptions options{};
+  if (find_options(pid, &options)) return options;
+  const std::string signal = variable_of(pid, "ALLOC_SIGNAL"), report = variable_of(pid, "ALLOC_REPORT"),
+                    directory = variable_of(pid, "TMPDIR");
+  const Options preset;
+  const int parsed = signal.empty() ? -1 : parse_signal(signal);
+  options.signal = parsed < 0 ? preset.signal : parsed;
+  options.report = report.empty() ? preset.report : report;
+  options.backend = variable_of(pid, "ALLOC_BACKEND");
+  options.control = variable_of(pid, "ALLOC_CONTROL") == "1";
+  options.temporary_directory = directory.empty() ? preset.temporary_directory : directory;
+  return options;
+}
+
+ReportSignal read_report_signal(int pid) {
+  ReportSignal signal{read_process_options(pid).signal, false, true};
+  if (signal.number == 0) return signal;
+  const std::uint64_t bit = std::uint64_t{1} << (signal.number - 1);
+  signal.caught = (signal_set(fmt::format("/proc/{}/status", pid), "SigCgt") & bit) != 0;
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone))
+    signal.blocked = signal.blocked && (signal_set(task.path() / "status", "SigBlk") & bit) != 0;
+  return signal;
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/process/process_memory.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+namespace mallard::cli {
+
+ProcessMemory::ProcessMemory(int pid)
+    : pid_(pid), fd_(open(fmt::format("/proc/{}/mem", pid).c_str(), O_RDONLY | O_CLOEXEC)) {}
+ProcessMemory::~ProcessMemory() {
+  if (fd_ >= 0) close(fd_);
+}
+
+bool ProcessMemory::read(std::uint64_t from, void* to, std::size_t bytes) const {
+  auto* at = static_cast<char*>(to);
+  while (bytes > 0) {
+    const ssize_t n = pread(fd_, at, bytes, static_cast<off_t>(from));
+    if (n <= 0) return false;
+    at += n;
+    from += static_cast<std::uint64_t>(n);
+    bytes -= static_cast<std::size_t>(n);
+  }
+  return true;
+}
+
+std::uint64_t ProcessMemory::find_in_library(std::string_view mark) const {
+  std::ifstream maps(fmt::format("/proc/{}/maps", pid_));
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    char rights[5] = "";
+    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, rights) != 3) continue;
+    if (rights[1] != 'w' || line.find("/libmallard.so") == line.npos) continue;
+    std::string data(end - begin, '\0');
+    const ssize_t n = pread(fd_, data.data(), data.size(), static_cast<off_t>(begin));
+    if (n <= 0) continue;
+    data.resize(static_cast<std::size_t>(n));
+    if (const std::size_t at = data.find(mark); at != data.npos) return begin + at;
+  }
+  return 0;
+}
+
+}  // namespace mallard::cli

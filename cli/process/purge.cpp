@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard purge`: has the allocator of a running process give back its free pages, and says what went.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "cli/commands.hpp"
+#include "cli/process/control_channel.hpp"
+#include "cli/units.hpp"
+#include "cli/process/wait_option.hpp"
+
+namespace mallard::cli {
+namespace {
+
+struct Request {
+  int pid = 0;
+  bool json = false;
+  double timeout_seconds = 60;
+};
+
+void print_text(const Target& target, const nlohmann::json& a) {
+  const auto text = [&a](const char* key) { return a.value(key, std::string()); };
+  const auto bytes = [&a](const char* key) { return bytes_text(a.value(key, 0.0)); };
+  const auto line = [](const char* name, const std::string& value) {
+    fmt::print("  {:<18}{}\n", name, value);
+  };
+  const double ms = a.value("duration_ns", 0.0) / 1e6;
+  fmt::print("{}: {} given back to the kernel\n", target.who(), bytes("given_back_bytes"));
+  line("called",
+       fmt::format("{} of {}, which took {:.{}f} ms", text("call"), text("allocator"), ms, ms < 10 ? 1 : 0));
+  line("held up", text("holds"));
+  line("not reached", text("leaves"));
+  line("resident (RSS)",
+       fmt::format("{} before, {} after", bytes("rss_before_bytes"), bytes("rss_after_bytes")));
+  line("  of it anonymous",
+       fmt::format("{} before, {} after", bytes("heap_before_bytes"), bytes("heap_after_bytes")));
+}
+
+ExitStatus purge(const Request& request) {
+  const Target target = look_at(request.pid, "purge");
+  const ControlAnswer answer = ask_control(target, "purge", request.timeout_seconds);
+  if (!answer.done())
+    throw Error(kUnreadable, fmt::format("{} has not been purged: {}", target.who(), answer.why_not()));
+  if (request.json) fmt::print("{}\n", answer.text);
+  else print_text(target, answer.json);
+  return kDone;
+}
+
+}  // namespace
+
+void add_purge(CLI::App& app, Run* run) {
+  auto request = std::make_shared<Request>();
+  CLI::App* command = app.add_subcommand("purge", "Have a running process's allocator give back free pages");
+  command->add_option("PID", request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1")
+      ->required()
+      ->check(is_process_id, "POSITIVE");
+  command->add_flag("--json", request->json, "Print the answer as JSON");
+  command->add_option("--timeout", request->timeout_seconds, "How long to wait for the answer, in seconds")
+      ->check(is_wait, "POSITIVE")
+      ->capture_default_str();
+  command->footer(
+      "It may hold the program up: glibc's malloc_trim keeps the arenas locked, up to seconds on large "
+      "heaps. "
+      "'mallard dump --purge' does the same after a report, and compares it with the report's figures.\n\n"
+      "Examples:\n"
+      "  mallard purge 4711\n\n"
+      "Exit status: 0 done, 2 usage, 3 no such process, not preloaded, not permitted, control is off, "
+      "refused, or no answer");
+  command->callback([request, run] { *run = [request] { return purge(*request); }; });
+}
+
+}  // namespace mallard::cli

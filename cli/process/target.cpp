@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/process/target.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <sstream>
+
+#include "base/options.hpp"
+#include "cli/error.hpp"
+#include "cli/file.hpp"
+
+namespace mallard::cli {
+namespace {
+
+std::string signal_name(int number) {
+  FixedText<32> name;
+  add_signal_name(name, number);
+  return std::string(name.view());
+}
+
+}  // namespace
+
+Directory::Directory(const std::string& path) : fd_(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+  if (fd_ < 0)
+    throw Error(kUnreadable, fmt::format("'{}' cannot be opened: {}", path, std::strerror(errno)),
+                "run it as the user of that process, or as root");
+}
+Directory::~Directory() { close(fd_); }
+std::string Directory::path() const { return fmt::format("/proc/self/fd/{}", fd_); }
+
+std::string Target::who() const { return fmt::format("process {} ('{}')", pid, name); }
+
+std::vector<std::string> status_words(int pid, const std::string& name) {
+  std::string text;
+  read_whole(fmt::format("/proc/{}/status", pid), &text);
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(name + ":", 0) != 0) continue;
+    std::istringstream words(line.substr(name.size() + 1));
+    return {std::istream_iterator<std::string>(words), {}};
+  }
+  return {};
+}
+
+Target look_at(int pid, const char* command) {
+  const Process process = read_process(pid);
+  const std::vector<std::string> leader = status_words(pid, "Tgid"), ids = status_words(pid, "NSpid");
+  if (!leader.empty() && leader[0] != std::to_string(pid))
+    throw Error(kUnreadable, fmt::format("{} is a thread of process {}", pid, leader[0]),
+                fmt::format("mallard {} {}", command, leader[0]));
+  Target t{pid, ids.empty() ? pid : std::stoi(ids.back()), {}, {}, {}, {}, {}};
+  t.name = std::filesystem::path(process.executable).filename();
+  bool loaded = false;
+  for (const ProcessObject& o : process.libraries)
+    loaded = loaded || std::filesystem::path(o.path).filename().string().starts_with("libmallard.so");
+  if (!loaded)
+    throw Error(
+        kUnreadable, fmt::format("libmallard.so is not loaded in process {} ('{}')", pid, t.name),
+        fmt::format("start the program with 'mallard run'; 'mallard check {}' says what it would see", pid));
+  t.signal = read_report_signal(pid);
+  t.options = read_process_options(pid);
+  t.root = std::make_shared<Directory>(fmt::format("/proc/{}/root", pid));
+  t.here = std::make_shared<Directory>(fmt::format("/proc/{}/cwd", pid));
+  return t;
+}
+
+void check_signal(const Target& t, const char* what) {
+  const std::string name = signal_name(t.signal.number), who = t.who();
+  if (t.signal.number == 0)
+    throw Error(kUnreadable, fmt::format("no signal asks {} for {} (ALLOC_SIGNAL=none)", who, what),
+                "start it without ALLOC_SIGNAL=none, or with ALLOC_AT_EXIT=1");
+  if (!t.signal.caught)
+    throw Error(kUnreadable, fmt::format("{} has no handler for {}, which would end it", who, name),
+                "if it has just been started, try again; else start it with ALLOC_SIGNAL=SIGRTMIN+5");
+  if (t.signal.blocked)
+    throw Error(kUnreadable, fmt::format("every thread of {} blocks {}", who, name),
+                "start it with another signal: ALLOC_SIGNAL=SIGRTMIN+5");
+  const std::vector<std::string> state = status_words(t.pid, "State");
+  if (!state.empty() && (state[0] == "T" || state[0] == "t"))
+    throw Error(kUnreadable, fmt::format("{} is stopped, and cannot answer", who),
+                state[0] == "T" ? fmt::format("let it go on: kill -CONT {}", t.pid) : "a debugger holds it");
+}
+
+void send_request(const Target& t, std::uint64_t value) {
+  sigval with{};
+  std::memcpy(&with, &value, sizeof with);
+  if (sigqueue(t.pid, t.signal.number, with) == 0) return;
+  const int error = errno;
+  throw Error(
+      kUnreadable,
+      fmt::format("{} cannot be sent {}: {}", t.who(), signal_name(t.signal.number), std::strerror(error)),
+      error == EPERM ? "run it as the user of that process, or as root" : "");
+}
+
+bool is_gone(int pid) {
+  const std::vector<std::string> state = status_words(pid, "State");
+  return state.empty() || state[0] == "Z" || state[0] == "X";
+}
+
+double now_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
+std::string is_process_id(const std::string& word) {
+  int id = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+  if (error == std::errc() && end == word.data() + word.size() && id > 0) return {};
+  return fmt::format("'{}' is no process id", word);
+}
+
+}  // namespace mallard::cli

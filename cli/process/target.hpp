@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process with libmallard.so that is to be asked something: who it is, where its files are, and whether its
+// signal can be sent without harm.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/process/process.hpp"
+
+namespace mallard::cli {
+
+/// A directory of the process, usable even after it has ended.
+class Directory {
+ public:
+  explicit Directory(const std::string& path);
+  ~Directory();
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  int fd() const { return fd_; }
+  std::string path() const;
+
+ private:
+  int fd_;
+};
+
+struct Target {
+  int pid;
+  int own_pid;  ///< the id that the process itself sees, which may be another namespace's
+  std::string name;
+  ReportSignal signal;
+  ProcessOptions options;
+  std::shared_ptr<Directory> root, here;
+
+  /// For messages: "process 4711 ('redis-server')".
+  std::string who() const;
+};
+
+/// \throws Error if there is no such process, it may not be read, or libmallard.so is not loaded in it
+/// \param command  the subcommand, for hints
+Target look_at(int pid, const char* command);
+
+/// A signal that nobody handles would end the process: all of this is checked before it is sent.
+/// \param what  that the signal asks for: "a report" \throws Error if it cannot be sent
+void check_signal(const Target& target, const char* what);
+
+/// Sends the report signal with a value. \throws Error if that is not permitted, or the process is gone
+void send_request(const Target& target, std::uint64_t value);
+
+/// The words behind "Name:" in a status file; none if the process is gone.
+std::vector<std::string> status_words(int pid, const std::string& name);
+bool is_gone(int pid);
+
+double now_seconds();  ///< CLOCK_MONOTONIC
+
+/// For CLI11: what is wrong with the word, empty if it is a process id.
+std::string is_process_id(const std::string& word);
+
+}  // namespace mallard::cli

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/report/function_index.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+namespace mallard::cli {
+namespace {
+
+/// Of several names for one address, the one that the report would choose: global before local before weak.
+int rank_of(int binding) {
+  return binding == STB_GLOBAL || binding == STB_GNU_UNIQUE ? 2 : binding == STB_LOCAL ? 1 : 0;
+}
+
+/// End of the executable section; 0 if the symbol is in none.
+GElf_Addr end_of_code(Elf* elf, GElf_Word index, GElf_Addr bias) {
+  GElf_Shdr header;
+  Elf_Scn* section = elf ? elf_getscn(elf, index) : nullptr;
+  if (!section || !gelf_getshdr(section, &header) || !(header.sh_flags & SHF_EXECINSTR)) return 0;
+  return header.sh_addr + header.sh_size + bias;
+}
+
+/// Full symbol tables carry versions as part of the name: memcpy@@GLIBC_2.14.
+std::string plain(std::string_view name) { return std::string(name.substr(0, name.find('@', 1))); }
+
+}  // namespace
+
+FunctionIndex::FunctionIndex(Dwfl_Module* module) {
+  const int count = dwfl_module_getsymtab(module);
+  for (int i = 0; i < count; ++i) {
+    GElf_Sym symbol;
+    GElf_Addr address;
+    GElf_Word section;
+    Elf* elf = nullptr;
+    Dwarf_Addr bias = 0;
+    const char* name = dwfl_module_getsym_info(module, i, &symbol, &address, &section, &elf, &bias);
+    if (!name || !*name || section == SHN_UNDEF) continue;
+    const int type = GELF_ST_TYPE(symbol.st_info);
+    if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) continue;
+    const GElf_Addr code_end = end_of_code(elf, section, bias), end = address + symbol.st_size;
+    if (code_end == 0 || end < address) continue;
+    functions_.push_back({address, end, 0, code_end, rank_of(GELF_ST_BIND(symbol.st_info)), name});
+  }
+  std::stable_sort(functions_.begin(), functions_.end(), [](const Function& a, const Function& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.rank < b.rank;
+  });
+  GElf_Addr furthest = 0;
+  for (Function& f : functions_) f.furthest = furthest = std::max(furthest, f.end);
+}
+
+std::string FunctionIndex::name_at(GElf_Addr address) const {
+  auto after = std::upper_bound(functions_.begin(), functions_.end(), address,
+                                [](GElf_Addr a, const Function& f) { return a < f.begin; });
+  // Of functions within functions the innermost starts last.
+  for (auto f = after; f != functions_.begin();) {
+    --f;
+    if (address < f->end) return plain(f->name);
+    if (f->furthest <= address) break;
+  }
+  // A label counts only if no function with a size ends between it and the address.
+  for (auto f = after; f != functions_.begin();) {
+    --f;
+    if (f->end == f->begin) return f->furthest <= f->begin && address < f->section_end ? plain(f->name) : "";
+    if (f->end > f->begin) break;
+  }
+  return {};
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The report as one page that opens without a network: the bundle of cli/html/ and the report as JSON inside
+// it. What the page is given (cli/html/data.js reads it):
+//   report       the report's own JSON, without modules and sites
+//   frames       [label, file, line or null, module, inlined], each once
+//   site_fields  names of the columns of `sites`; the last is the stack: indices into frames, leaf first
+//   series       of other reports of the process: when, RSS, live bytes, bytes by cause
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <tuple>
+
+#include "cli/demangled.hpp"
+#include "cli/error.hpp"
+#include "cli/report/html_page.hpp"
+#include "cli/report/profile.hpp"
+
+namespace mallard::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+/// Frames that stacks share.
+class Frames {
+ public:
+  explicit Frames(const Profile& profile) : profile_(profile) {}
+
+  Json indices(const PlacedSite& placed) {
+    Json out = Json::array();
+    for (const Place* place : placed.stack)
+      for (const SourceLine& line : place->lines) out.push_back(index_of(*place, line));
+    return out;
+  }
+  Json take() { return std::move(all_); }
+
+ private:
+  using Key = std::tuple<std::string, std::string, int, std::string, bool>;
+
+  std::size_t index_of(const Place& place, const SourceLine& line) {
+    const std::string& path = place.frame->module;
+    const std::string module = path.empty() ? path : printable(module_name(*profile_.report, path));
+    Key key{label_of(profile_, place, line), line.file, line.line, module, line.inlined};
+    const auto [at, is_new] = known_.try_emplace(std::move(key), known_.size());
+    if (is_new) {
+      const auto& [label, file, number, name, inlined] = at->first;
+      all_.push_back({label, file, number > 0 ? Json(number) : Json(nullptr), name, inlined});
+    }
+    return at->second;
+  }
+
+  const Profile& profile_;
+  std::map<Key, std::size_t> known_;
+  Json all_ = Json::array();
+};
+
+void add_sites(const Profile& profile, Json& document, Json* page) {
+  std::set<std::string> fields;
+  const Json& sites = document["sites"];
+  for (const PlacedSite& placed : profile.sites)
+    for (const auto& [name, value] : sites[placed.site->index].items())
+      if (name != "stack" && !name.ends_with("_error")) fields.insert(name);
+  Frames frames(profile);
+  Json rows = Json::array();
+  for (const PlacedSite& placed : profile.sites) {
+    Json& site = document["sites"][placed.site->index];
+    Json& row = rows.emplace_back(Json::array());
+    for (const std::string& name : fields) {
+      const auto found = site.find(name);
+      row.push_back(found == site.end() ? Json(nullptr) : std::move(*found));
+    }
+    row.push_back(frames.indices(placed));
+  }
+  (*page)["sites"] = std::move(rows);
+  (*page)["site_fields"] = fields;
+  (*page)["site_fields"].push_back("stack");
+  (*page)["frames"] = frames.take();
+}
+
+Json point_of(const ReportFile& report) {
+  Json ledger = Json::object();
+  for (const ReportFile::Line& line : report.ledger) ledger[line.cause] = line.bytes.value;
+  if (!report.ledger.empty()) ledger["unexplained"] = report.unexplained_bytes;
+  return {{"taken_at_ns", report.taken_at_ns},
+          {"rss_bytes", report.rss_bytes},
+          {"live_bytes", report.mode == "off" ? Json(nullptr) : Json(report.live_bytes)},
+          {"ledger", std::move(ledger)}};
+}
+
+/// Nothing in it can end the script element that it stands in.
+std::string inside_script(const Json& j) {
+  std::string out;
+  for (const char c : j.dump(-1, ' ', false, Json::error_handler_t::replace))
+    if (c == '<') out += "\\u003c";
+    else out += c;
+  return out;
+}
+
+}  // namespace
+
+void require_html() {
+  if (html_page().empty())
+    throw Error(kUsage, "this mallard was built without the HTML page",
+                "build it where node 18 and npm are: meson configure build -Dhtml=enabled && ninja -C build");
+}
+
+std::string as_html(const Profile& profile, Json document, const std::vector<ReportFile>& series) {
+  require_html();
+  Json page{{"command", MALLARD_VERSION},
+            {"ranked_by", profile.by->name},
+            {"sites_left_out", profile.sites_left_out},
+            {"sites_unfocused", profile.sites_unfocused},
+            {"series", Json::array()}};
+  for (const ReportFile& report : series) page["series"].push_back(point_of(report));
+  add_sites(profile, document, &page);
+  document.erase("sites");
+  document.erase("modules");
+  page["report"] = std::move(document);
+  const std::string_view frame = html_page();
+  const std::size_t mark = frame.find(kReportMark);
+  std::string out(frame.substr(0, mark));
+  out += inside_script(page);
+  out += frame.substr(mark + kReportMark.size());
+  return out;
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// The report's own JSON with symbolized stacks, and speedscope's.
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+#include "cli/report/profile.hpp"
+
+namespace mallard::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+/// The names are printable already; what is left of the report's own text was valid when it was parsed.
+std::string dumped(const Json& j, int indent) {
+  return j.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json symbolized(const Json& frame, const Place& place) {
+  Json out = Json::array();
+  for (const SourceLine& line : place.lines) {
+    Json& f = out.emplace_back(frame);
+    f["function"] = line.function;
+    f["file"] = line.file;
+    f["line"] = line.line > 0 ? Json(line.line) : Json(nullptr);
+    f["inlined"] = line.inlined;
+    if (line.inlined) f["offset"] = nullptr;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string as_json(const Profile& profile, Json document) {
+  Json sites = Json::array();
+  for (const PlacedSite& placed : profile.sites) {
+    Json& site = sites.emplace_back(std::move(document["sites"][placed.site->index]));
+    Json stack = Json::array();
+    for (std::size_t i = 0; i < placed.stack.size(); ++i)
+      for (Json& frame : symbolized(site["stack"][i], *placed.stack[i])) stack.push_back(std::move(frame));
+    site["stack"] = std::move(stack);
+  }
+  document["sites"] = std::move(sites);
+  return dumped(document, 1);
+}
+
+std::string as_speedscope(const Profile& profile) {
+  std::map<std::tuple<std::string, std::string, int>, std::size_t> known;
+  Json frames = Json::array();
+  const auto index_of = [&](const Place& place, const SourceLine& line) {
+    const std::string label = label_of(profile, place, line);
+    const auto [at, is_new] = known.try_emplace({label, line.file, line.line}, known.size());
+    if (is_new) {
+      Json& f = frames.emplace_back(Json{{"name", label}});
+      if (!line.file.empty()) f["file"] = line.file;
+      if (line.line > 0) f["line"] = line.line;
+    }
+    return at->second;
+  };
+  Json stacks = Json::array();
+  for (const PlacedSite& placed : profile.sites) {
+    Json stack = Json::array();
+    for (auto place = placed.stack.rbegin(); place != placed.stack.rend(); ++place)
+      for (auto line = (*place)->lines.rbegin(); line != (*place)->lines.rend(); ++line)
+        stack.push_back(index_of(**place, *line));
+    stacks.push_back(std::move(stack));
+  }
+  Json profiles = Json::array();
+  int active = 0;
+  for (const Measure& measure : kMeasures) {
+    if (measure.exact_only && !profile.report->is_exact()) continue;
+    if (&measure == profile.by) active = static_cast<int>(profiles.size());
+    Json samples = Json::array(), weights = Json::array();
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < profile.sites.size(); ++i) {
+      const std::int64_t value = whole((profile.sites[i].site->*measure.figure).value);
+      if (value <= 0 || stacks[i].empty() || __builtin_add_overflow(total, value, &total)) continue;
+      samples.push_back(stacks[i]);
+      weights.push_back(value);
+    }
+    profiles.push_back({{"type", "sampled"},
+                        {"name", measure.words},
+                        {"unit", measure.is_bytes ? "bytes" : "none"},
+                        {"startValue", 0},
+                        {"endValue", total},
+                        {"samples", std::move(samples)},
+                        {"weights", std::move(weights)}});
+  }
+  const ReportFile& r = *profile.report;
+  return dumped({{"$schema", "https://www.speedscope.app/file-format-schema.json"},
+                 {"name", fmt::format("{}, pid {}, report {}", r.name, r.pid, r.number)},
+                 {"exporter", "mallard " MALLARD_VERSION},
+                 {"activeProfileIndex", active},
+                 {"shared", {{"frames", std::move(frames)}}},
+                 {"profiles", std::move(profiles)}},
+                -1);
+}
+
+}  // namespace mallard::cli

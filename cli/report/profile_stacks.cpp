@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// One line for each stack: folded stacks for flame graphs, and CSV for spreadsheets.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "cli/demangled.hpp"
+#include "cli/report/profile.hpp"
+
+namespace mallard::cli {
+
+std::int64_t whole(double value) {
+  constexpr double kMost = 9.2e18;
+  return std::isnan(value) ? 0 : std::llround(std::clamp(value, -kMost, kMost));
+}
+
+std::string label_of(const Profile& profile, const Place& place, const SourceLine& line) {
+  const ReportFrame& f = *place.frame;
+  if (!line.function.empty()) return line.function;
+  if (f.module.empty()) return fmt::format("{:#x}", f.pc);
+  return fmt::format("{}+{:#x}", printable(module_name(*profile.report, f.module)), f.address);
+}
+
+std::string as_folded(const Profile& profile) {
+  std::map<std::string, double> stacks;
+  for (const PlacedSite& placed : profile.sites) {
+    std::string stack;
+    for (auto place = placed.stack.rbegin(); place != placed.stack.rend(); ++place)
+      for (auto line = (*place)->lines.rbegin(); line != (*place)->lines.rend(); ++line) {
+        std::string label = label_of(profile, **place, *line);
+        std::replace(label.begin(), label.end(), ';', ':');
+        if (!stack.empty()) stack += ';';
+        stack += label;
+      }
+    stacks[stack.empty() ? "no stack" : stack] += (placed.site->*profile.by->figure).value;
+  }
+  const ReportFile& r = *profile.report;
+  if (profile.by->others && r.others.sites > 0)
+    stacks[fmt::format("{} more sites", r.others.sites)] += r.others.*profile.by->others;
+  std::string out;
+  for (const auto& [stack, value] : stacks)
+    if (whole(value) > 0) out += fmt::format("{} {}\n", stack, whole(value));
+  return out;
+}
+
+namespace {
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  out += '"';
+  return out;
+}
+
+constexpr std::pair<const char*, Figure ReportSite::*> kColumns[] = {
+    {"resident_bytes", &ReportSite::resident_bytes},   {"hole_bytes", &ReportSite::hole_bytes},
+    {"live_bytes", &ReportSite::live_bytes},           {"live_count", &ReportSite::live_count},
+    {"allocated_bytes", &ReportSite::allocated_bytes}, {"allocated_count", &ReportSite::allocated_count},
+    {"temporary_count", &ReportSite::temporary_count}, {"peak_bytes", &ReportSite::peak_bytes}};
+
+}  // namespace
+
+std::string as_csv(const Profile& profile) {
+  std::string out = "rank,site";
+  for (const auto& [name, figure] : kColumns) out += fmt::format(",{0},{0}_low,{0}_high", name);
+  out += ",stack\n";
+  int rank = 0;
+  for (const PlacedSite& placed : profile.sites) {
+    out += fmt::format("{},{}", ++rank, placed.site->id);
+    for (const auto& [name, member] : kColumns) {
+      const Figure& f = placed.site->*member;
+      out += fmt::format(",{},{},{}", whole(f.value), f.low ? fmt::format("{}", whole(*f.low)) : "",
+                         f.high ? fmt::format("{}", whole(*f.high)) : "");
+    }
+    std::string stack;
+    for (const Place* place : placed.stack)
+      for (const SourceLine& line : place->lines) {
+        if (!stack.empty()) stack += " < ";
+        stack += label_of(profile, *place, line);
+        if (!line.file.empty()) stack += fmt::format(" ({}:{})", line.file, line.line);
+      }
+    out += fmt::format(",{}\n", quoted(stack));
+  }
+  return out;
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard report`: a report, symbolized from the files of its modules, in the formats that people use.
+#include <fmt/format.h>
+#include <regex.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.hpp"
+#include "cli/fail_on/conditions.hpp"
+#include "cli/report/profile.hpp"
+#include "cli/report/report_html.hpp"
+#include "cli/report/series.hpp"
+#include "cli/report/symbolize.hpp"
+
+namespace mallard::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> files;
+  std::string format = "text", by, focus, fail_on, output = "-";
+  std::size_t depth = 0, limit = 0;  ///< 0 = not given
+};
+
+constexpr std::size_t kSitesInText = 20;
+
+std::string check_count(const std::string& text) {
+  const bool good = !text.empty() && text.size() < 10 && text[0] != '0' &&
+                    text.find_first_not_of("0123456789") == text.npos;
+  return good ? "" : fmt::format("'{}' is no number from 1 up", text);
+}
+
+/// POSIX and not std::regex, which recurses once per character.
+class Pattern {
+ public:
+  explicit Pattern(const std::string& text) {
+    const int error = regcomp(&regex_, text.c_str(), REG_EXTENDED | REG_NOSUB);
+    if (error == 0) return;
+    char why[128];
+    regerror(error, &regex_, why, sizeof why);
+    throw Error(kUsage, fmt::format("--focus '{}' is no regular expression: {}", text, why),
+                "as for grep -E: 'parse|read', '^cache::'");
+  }
+  ~Pattern() { regfree(&regex_); }
+  Pattern(const Pattern&) = delete;
+  Pattern& operator=(const Pattern&) = delete;
+
+  bool is_in(const std::string& text) const { return regexec(&regex_, text.c_str(), 0, nullptr, 0) == 0; }
+
+ private:
+  regex_t regex_;
+};
+
+bool matches(const Pattern& pattern, const PlacedSite& placed) {
+  return std::any_of(placed.stack.begin(), placed.stack.end(), [&](const Place* place) {
+    return pattern.is_in(place->frame->module) ||
+           std::any_of(place->lines.begin(), place->lines.end(), [&](const SourceLine& line) {
+             return pattern.is_in(line.function) || (!line.file.empty() && pattern.is_in(line.file));
+           });
+  });
+}
+
+/// Resident memory, unless the allocator could not be asked for it.
+const Measure* measure_for(const std::string& by, const ReportFile& report) {
+  for (const Measure& m : kMeasures)
+    if (by == m.name) {
+      if (m.exact_only && !report.is_exact())
+        throw Error(kUsage,
+                    fmt::format("'{}' is a report of {} mode; only exact mode counts {}", report.path,
+                                report.mode, m.words),
+                    "run the program with ALLOC_MODE=exact");
+      return &m;
+    }
+  const bool divided = std::any_of(report.sites.begin(), report.sites.end(),
+                                   [](const ReportSite& s) { return s.resident_bytes.value > 0; });
+  return &kMeasures[divided ? 0 : 2];
+}
+
+Profile select(const ReportFile& report, const Symbolizer& symbolizer, const Options& o) {
+  Profile p{&report, measure_for(o.by, report), {}};
+  std::unique_ptr<Pattern> focus;
+  if (!o.focus.empty()) focus = std::make_unique<Pattern>(o.focus);
+  for (const ReportSite& site : report.sites) {
+    PlacedSite placed{&site, {}};
+    for (const ReportFrame& frame : site.stack) placed.stack.push_back(symbolizer.place_of(frame));
+    if (focus && !matches(*focus, placed)) {
+      ++p.sites_unfocused;
+      continue;
+    }
+    if (o.depth > 0 && placed.stack.size() > o.depth) placed.stack.resize(o.depth);
+    p.sites.push_back(std::move(placed));
+  }
+  std::stable_sort(p.sites.begin(), p.sites.end(), [&](const PlacedSite& a, const PlacedSite& b) {
+    return (a.site->*p.by->figure).value > (b.site->*p.by->figure).value;
+  });
+  const std::size_t limit = o.limit > 0 ? o.limit : o.format == "text" ? kSitesInText : p.sites.size();
+  if (p.sites.size() > limit) {
+    p.sites_left_out = p.sites.size() - limit;
+    p.sites.resize(limit);
+  }
+  return p;
+}
+
+std::string formatted(const Profile& p, const std::string& format, nlohmann::json document,
+                      const std::vector<ReportFile>& series) {
+  if (format == "html") return as_html(p, std::move(document), series);
+  if (format == "json") return as_json(p, std::move(document));
+  if (format == "folded") return as_folded(p);
+  if (format == "csv") return as_csv(p);
+  if (format == "speedscope") return as_speedscope(p);
+  if (format == "pprof") return as_pprof(p);
+  return as_text(p);
+}
+
+void write_to(const std::string& path, const std::string& content) {
+  if (path == "-") {
+    std::fwrite(content.data(), 1, content.size(), stdout);  // main looks for errors
+    return;
+  }
+  std::FILE* file = std::fopen(path.c_str(), "we");
+  const auto fail = [&](int error) {
+    throw Error(kUnreadable, fmt::format("'{}' cannot be written: {}", path, std::strerror(error)));
+  };
+  if (!file) fail(errno);
+  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
+  const int error = errno;
+  if (std::fclose(file) != 0 || !written) fail(written ? errno : error);
+}
+
+/// All that can be refused before anything takes time.
+void check_options(const Options& o) {
+  if (!o.focus.empty()) Pattern check(o.focus);
+  if (o.format == "html") require_html();
+  else if (o.files.size() > 1)
+    throw Error(kUsage,
+                fmt::format("--format {} takes one report, and here are {}", o.format, o.files.size()),
+                "--format html shows several reports of one process over time");
+  if (o.output != "-" || !isatty(STDOUT_FILENO)) return;
+  if (o.format == "pprof") throw Error(kUsage, "a pprof profile is not for a terminal", "give -o FILE");
+  if (o.format == "html") throw Error(kUsage, "an HTML page is not for a terminal", "give -o FILE.html");
+}
+
+ExitStatus report(const Options& o) {
+  check_options(o);
+  const std::vector<Condition> conditions = parse_conditions(o.fail_on, false);
+  nlohmann::json document;
+  Series series;
+  if (o.format == "html") series = read_series(o.files, &document);
+  else series.latest = read_report(o.files[0], o.format == "json" ? &document : nullptr);
+  const Symbolizer symbolizer(series.latest);
+  for (const std::vector<std::string>* notes : {&std::as_const(series).notes, &symbolizer.notes()})
+    for (const std::string& note : *notes) fmt::print(stderr, "mallard: warning: {}\n", note);
+  write_to(o.output,
+           formatted(select(series.latest, symbolizer, o), o.format, std::move(document), series.points));
+  return fail_on(conditions, series.latest);
+}
+
+}  // namespace
+
+void write_html(const std::string& report_path, const std::string& output) {
+  Options o;
+  o.files = {report_path};
+  o.format = "html";
+  o.output = output;
+  report(o);
+}
+
+void add_report(CLI::App& app, Run* run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("report", "Print a report with source lines, or convert it");
+  command
+      ->add_option("FILE", options->files,
+                   "The report (.json); - is standard input. For html several of one process, or a directory")
+      ->required();
+  command->add_option("--format", options->format, "What to write")
+      ->check(CLI::IsMember({"text", "html", "json", "folded", "pprof", "speedscope", "csv"}))
+      ->capture_default_str();
+  command
+      ->add_option("--by", options->by,
+                   "What sites are ranked by; default: resident where the report knows it, else live;\n"
+                   "temporary and peak: of reports of exact mode")
+      ->check(CLI::IsMember({"resident", "holes", "live", "allocated", "count", "temporary", "peak"}));
+  command
+      ->add_option("--depth", options->depth, "Return addresses to keep of a stack, nearest to malloc first")
+      ->type_name("N")
+      ->check(check_count);
+  command
+      ->add_option("--focus", options->focus,
+                   "Only sites with a function, file or module that matches REGEX (as grep -E)")
+      ->type_name("REGEX");
+  command->add_option("--limit", options->limit, "How many call sites; default: all, in text 20")
+      ->type_name("N")
+      ->check(check_count);
+  command->add_option("-o,--output", options->output, "Where to write; - is standard output")
+      ->type_name("FILE")
+      ->capture_default_str();
+  command
+      ->add_option("--fail-on", options->fail_on, "End with status 1 if the report shows any of CONDITIONS")
+      ->check(is_given, "")
+      ->type_name("CONDITIONS");
+  command->footer(
+      std::string(
+          "Functions, lines and inlined calls come from the files that the process ran, or from separate "
+          "debug files of the same build-id: beside them, in /usr/lib/debug, from DEBUGINFOD_URLS.\n\n") +
+      kConditionsHelp +
+      "\nExamples:\n"
+      "  mallard report --by holes --limit 5 mallard.redis-server.4711.0001.json\n"
+      "  mallard report --format html -o report.html mallard.redis-server.4711.0001.json\n"
+      "  mallard report --format html -o hours.html mallard.redis-server.4711.*.json\n"
+      "  mallard report --format pprof -o heap.pb.gz report.json\n"
+      "  mallard report --format folded report.json | flamegraph.pl > flames.svg\n"
+      "  mallard report --fail-on 'leak,holes>200M,unexplained>5%' report.json\n\n"
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
+  command->callback([options, run] { *run = [options] { return report(*options); }; });
+}
+
+}  // namespace mallard::cli

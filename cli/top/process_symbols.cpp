@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/top/process_symbols.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "cli/demangled.hpp"
+#include "cli/error.hpp"
+#include "cli/file.hpp"
+#include "cli/process/process.hpp"
+#include "cli/process/target.hpp"
+
+namespace mallard::cli {
+namespace {
+
+constexpr double kLookAgainSeconds = 2;  // at most so often for an address in no known module
+
+/// Separate debug information is not looked for: it may have to be fetched from a server.
+int no_debug_file(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*, GElf_Word,
+                  char**) {
+  return -1;
+}
+
+}  // namespace
+
+/// The file that is mapped, in the process's own root; never another one that has taken its path.
+int ProcessSymbols::open_file(Dwfl_Module*, void** self, const char* path, Dwarf_Addr, char**, Elf**) {
+  const auto* symbols = static_cast<const ProcessSymbols*>(*self);
+  const auto found = symbols->open_paths_.find(path);
+  if (found == symbols->open_paths_.end() || found->second.empty()) return -1;
+  return open(found->second.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+ProcessSymbols::ProcessSymbols(int pid) : pid_(pid) {}
+ProcessSymbols::~ProcessSymbols() {
+  functions_.clear();
+  if (dwfl_) dwfl_end(dwfl_);
+}
+
+void ProcessSymbols::look_again() {
+  looked_at_ = now_seconds();
+  functions_.clear();
+  if (dwfl_) dwfl_end(dwfl_);
+  static const Dwfl_Callbacks callbacks = {open_file, no_debug_file, nullptr, nullptr};
+  dwfl_ = dwfl_begin(&callbacks);
+  if (!dwfl_) return;
+  open_paths_.clear();
+  try {
+    const Process process = read_process(pid_);
+    open_paths_[process.executable] = process.executable_open;
+    for (const ProcessObject& o : process.libraries) open_paths_[o.path] = o.open_path;
+  } catch (const Error&) {
+    return;  // it is gone
+  }
+  dwfl_report_begin(dwfl_);
+  dwfl_linux_proc_report(dwfl_, pid_);
+  dwfl_report_end(dwfl_, nullptr, nullptr);
+  dwfl_getmodules(
+      dwfl_,
+      [](Dwfl_Module* m, void** user, const char*, Dwarf_Addr, void* self) {
+        (void)m;
+        *user = self;
+        return static_cast<int>(DWARF_CB_OK);
+      },
+      this, 0);
+}
+
+ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
+  const std::uint64_t call = return_address - 1;
+  Dwfl_Module* module = dwfl_ ? dwfl_addrmodule(dwfl_, call) : nullptr;
+  if (!module && now_seconds() - looked_at_ >= kLookAgainSeconds) {
+    look_again();
+    module = dwfl_ ? dwfl_addrmodule(dwfl_, call) : nullptr;
+  }
+  if (!module) return {fmt::format("{:#x}", return_address), ""};
+  Dwarf_Addr begin = 0;
+  const char* path = dwfl_module_info(module, nullptr, &begin, nullptr, nullptr, nullptr, nullptr, nullptr);
+  const std::string name = printable(base_name(path ? path : ""));
+  auto& index = functions_[module];
+  if (!index) index = std::make_unique<FunctionIndex>(module);
+  const std::string symbol = index->name_at(call);
+  if (symbol.empty()) return {fmt::format("{}+{:#x}", name, return_address - begin), name};
+  return {demangled(symbol), name};
+}
+
+const ProcessSymbols::Name& ProcessSymbols::name_of(std::uint64_t return_address) {
+  const auto found = known_.find(return_address);
+  if (found != known_.end()) return found->second;
+  const Name name = find(return_address);
+  if (name.module.empty()) {  // perhaps its object is being loaded: not remembered
+    static thread_local Name unknown;
+    unknown = name;
+    return unknown;
+  }
+  return known_.emplace(return_address, name).first->second;
+}
+
+}  // namespace mallard::cli

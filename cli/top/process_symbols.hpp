@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names for return addresses of a running process, from the symbol tables of the very files that it has
+// mapped.
+#pragma once
+
+#include <elfutils/libdwfl.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "cli/report/function_index.hpp"
+
+namespace mallard::cli {
+
+class ProcessSymbols {
+ public:
+  explicit ProcessSymbols(int pid);
+  ~ProcessSymbols();
+  ProcessSymbols(const ProcessSymbols&) = delete;
+  ProcessSymbols& operator=(const ProcessSymbols&) = delete;
+
+  struct Name {
+    std::string function;  ///< demangled; without a symbol "module+0x1234" or the bare address
+    std::string module;    ///< file name; empty = none
+  };
+  const Name& name_of(std::uint64_t return_address);
+
+ private:
+  void look_again();
+  Name find(std::uint64_t return_address);
+  static int open_file(Dwfl_Module*, void** self, const char* path, Dwarf_Addr, char** name, Elf** elf);
+
+  int pid_;
+  Dwfl* dwfl_ = nullptr;
+  std::map<std::string, std::string> open_paths_;  ///< by the path that the process sees
+  std::map<Dwfl_Module*, std::unique_ptr<FunctionIndex>> functions_;
+  std::unordered_map<std::uint64_t, Name> known_;
+  double looked_at_ = 0;  ///< when the mappings were read
+};
+
+}  // namespace mallard::cli

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/top/session.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cli/demangled.hpp"
+#include "cli/units.hpp"
+
+namespace mallard::cli {
+namespace {
+
+constexpr double kLedgerInsteadSeconds = 30;  // where the memory may not be read
+constexpr std::size_t kBatchWidth = 140;
+
+std::string clock_text() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  localtime_r(&now, &parts);
+  char text[16];
+  return std::strftime(text, sizeof text, "%T", &parts) ? text : "";
+}
+
+}  // namespace
+
+TopSession::TopSession(const TopRequest& request)
+    : request_(request), target_(look_at(request.pid, "top")), symbols_(request.pid), ledger_(target_) {
+  try {
+    books_ = std::make_unique<RemoteBooks>(request.pid);
+  } catch (const Error& e) {
+    check_signal(target_, "a report");  // the other way
+    why_reports_ = fmt::format("{}: figures come from a report every {:g} s", e.what(),
+                               request_.ledger_seconds > 0 ? request_.ledger_seconds : kLedgerInsteadSeconds);
+    if (request_.ledger_seconds <= 0) request_.ledger_seconds = kLedgerInsteadSeconds;
+  }
+  view_.pid = request.pid;
+  view_.backend = printable(target_.options.backend);
+  view_.sort = request.sort;
+  view_.stack = [this](std::uint32_t site) { return stack_of(site); };
+  describe_ledger();
+}
+
+std::vector<std::string> TopSession::stack_of(std::uint32_t site) {
+  const auto known = stacks_.find(site);
+  if (known != stacks_.end()) return known->second;
+  std::vector<std::string> names;
+  if (site == 0) names.push_back("(stacks that found no room in the books)");
+  else if (books_)
+    for (std::uint64_t pc : books_->stack(site)) {
+      const ProcessSymbols::Name& name = symbols_.name_of(pc);
+      names.push_back(name.module.empty() || name.function.starts_with(name.module + "+")
+                          ? name.function
+                          : fmt::format("{}  [{}]", name.function, name.module));
+    }
+  else if (report_)
+    for (const ReportSite& s : report_->sites)
+      if (s.id == site)
+        for (const ReportFrame& frame : s.stack) names.push_back(frame_text(*report_, frame));
+  if (!names.empty()) stacks_[site] = names;
+  return names;
+}
+
+void TopSession::describe_ledger() {
+  if (report_) {
+    view_.ledger =
+        fmt::format("{} ago: {}", duration_text(now_seconds() - report_at_), ledger_text(*report_));
+    if (!report_->verdict.cause.empty() && report_->verdict.cause != "none")
+      view_.ledger += fmt::format("; verdict {}", printable(report_->verdict.cause));
+  } else {
+    view_.ledger =
+        request_.batch ? "not asked for (--ledger)" : "not asked for: l asks the process for a report";
+  }
+  if (ledger_.is_busy())
+    view_.ledger += report_ ? " (a new one is being written)" : " ... it is being written";
+}
+
+void TopSession::ask_ledger() {
+  asked_at_ = now_seconds();
+  ledger_.ask();
+}
+
+void TopSession::take_ledger() {
+  std::string error;
+  std::optional<ReportFile> report = ledger_.take(&error);
+  if (!error.empty()) view_.message = fmt::format("No report: {}", error);
+  if (report) {
+    report_ = std::make_unique<ReportFile>(std::move(*report));
+    report_at_ = now_seconds();
+    model_.set_ledger(*report_);
+    view_.message = why_reports_;
+    Vitals vitals;
+    if (!books_ && read_vitals(request_.pid, &vitals)) {
+      stacks_.clear();
+      model_.add(books_of(*report_), vitals, false);
+    }
+  }
+}
+
+bool TopSession::read() {
+  Vitals vitals;
+  if (!read_vitals(request_.pid, &vitals)) return false;
+  view_.name = vitals.name;
+  view_.clock = clock_text();
+  if (request_.ledger_seconds > 0 && (asked_at_ == 0 || now_seconds() - asked_at_ >= request_.ledger_seconds))
+    ask_ledger();
+  if (books_) {
+    Books books;
+    if (!books_->read(model_.old_ns(), &books)) return false;
+    model_.add(books, vitals, true);
+  } else if (!report_) {
+    view_.message = why_reports_;
+    model_.set_vitals(vitals);
+  }
+  return true;
+}
+
+ExitStatus TopSession::run_batch() {
+  for (int i = 0; request_.iterations == 0 || i < request_.iterations; ++i) {
+    if (i > 0) usleep(static_cast<useconds_t>(request_.delay_seconds * 1e6));
+    const bool there = read();
+    // What was asked for is waited for: a script cannot press a key.
+    while (there && ledger_.is_busy() && (!report_ || !books_) && !is_gone(request_.pid)) usleep(10'000);
+    take_ledger();
+    if (!there) break;
+    describe_ledger();
+    const std::size_t lines =
+        request_.rows == 0 ? 0 : kTopHeaderLines + static_cast<std::size_t>(request_.rows);
+    if (i > 0) fmt::print("\n");
+    for (const Line& line : main_screen(view_, model_, model_.sort(view_.sort), kBatchWidth, lines)) {
+      std::string text = line.text;
+      text.erase(text.find_last_not_of(' ') + 1);
+      fmt::print("{}\n", text);
+    }
+    if (std::fflush(stdout) != 0) break;  // nobody reads on
+  }
+  if (is_gone(request_.pid)) fmt::print(stderr, "mallard: {} has ended\n", target_.who());
+  return kDone;
+}
+
+void TopSession::show(Terminal& terminal) {
+  const std::size_t width = terminal.width(), height = terminal.height();
+  const std::vector<TopRow>& rows = model_.sort(view_.sort);
+  if (page_ == Page::kHelp) return terminal.show(help_screen(width));
+  if (page_ == Page::kStack) {
+    const auto row =
+        std::find_if(rows.begin(), rows.end(), [this](const TopRow& r) { return r.site == shown_site_; });
+    if (row != rows.end()) return terminal.show(stack_screen(view_, *row, width, height));
+    page_ = Page::kMain;
+  }
+  const std::size_t room = height > kTopHeaderLines ? height - kTopHeaderLines : 1;
+  if (view_.selected >= rows.size()) view_.selected = rows.empty() ? 0 : rows.size() - 1;
+  if (view_.selected < view_.first) view_.first = view_.selected;
+  if (view_.selected >= view_.first + room) view_.first = view_.selected - room + 1;
+  terminal.show(main_screen(view_, model_, rows, width, height));
+}
+
+void TopSession::scroll(long by) {
+  std::size_t& at = page_ == Page::kStack ? view_.first : view_.selected;
+  const std::size_t count =
+      page_ == Page::kStack ? stack_of(shown_site_).size() : model_.sort(view_.sort).size();
+  const long last = count > 0 ? static_cast<long>(count) - 1 : 0;
+  at = static_cast<std::size_t>(std::clamp(static_cast<long>(at) + by, 0L, last));
+}
+
+void TopSession::ask_delay(Terminal& terminal) {
+  const std::string word =
+      terminal.ask(kTopHeaderLines - 2,
+                   fmt::format("Time between readings, in seconds (now {:g}): ", request_.delay_seconds));
+  char* end = nullptr;
+  const double seconds = std::strtod(word.c_str(), &end);
+  if (word.empty()) return;
+  if (*end != '\0' || !(seconds >= 0.1 && seconds <= 86400)) {
+    view_.message =
+        fmt::format("'{}' cannot be used: expected is a number of seconds from 0.1 to 86400", word);
+    return;
+  }
+  request_.delay_seconds = seconds;
+  next_reading_ = 0;
+}
+
+void TopSession::press_character(Terminal& terminal, char c) {
+  view_.message = books_ ? "" : why_reports_;
+  switch (c) {
+    case ' ':
+      next_reading_ = 0;
+      break;
+    case 's':
+    case 'd':
+      ask_delay(terminal);
+      break;
+    case 'L':
+      view_.sort = TopSort::kLive;
+      break;
+    case 'G':
+      view_.sort = TopSort::kGrowth;
+      break;
+    case 'A':
+      view_.sort = TopSort::kAllocated;
+      break;
+    case 'C':
+      view_.sort = TopSort::kCount;
+      break;
+    case 'R':
+      if (model_.has_resident()) view_.sort = TopSort::kResident;
+      else view_.message = "Resident memory by site is known after a report only: press l";
+      break;
+    case 'l':
+      ask_ledger();
+      break;
+    case 'z':
+      model_.forget_growth();
+      next_reading_ = 0;
+      break;
+    default:
+      view_.message = fmt::format("There is no key '{}': h shows the keys", c);
+  }
+}
+
+bool TopSession::press(Terminal& terminal, const KeyPress& p) {
+  const auto page =
+      static_cast<long>(std::max<std::size_t>(terminal.height(), kTopHeaderLines + 2) - kTopHeaderLines - 1);
+  const bool leaves = p.key == Key::kEnter || p.key == Key::kEscape || p.character == 'q';
+  if (page_ == Page::kHelp) {
+    if (p.key != Key::kResize) page_ = Page::kMain;
+    return true;
+  }
+  if (page_ == Page::kStack && leaves) {
+    page_ = Page::kMain;
+    view_.first = 0;
+    return true;
+  }
+  const auto everything = static_cast<long>(1) << 30;
+  switch (p.key) {
+    case Key::kUp:
+      scroll(-1);
+      break;
+    case Key::kDown:
+      scroll(1);
+      break;
+    case Key::kPageUp:
+      scroll(-page);
+      break;
+    case Key::kPageDown:
+      scroll(page);
+      break;
+    case Key::kHome:
+      scroll(-everything);
+      break;
+    case Key::kEnd:
+      scroll(everything);
+      break;
+    case Key::kEnter:
+      if (const auto& rows = model_.sort(view_.sort); view_.selected < rows.size()) {
+        shown_site_ = rows[view_.selected].site;
+        page_ = Page::kStack;
+        view_.first = 0;
+      }
+      break;
+    case Key::kCharacter:
+      if (p.character == 'q') return false;
+      if (p.character == 'h' || p.character == '?') page_ = Page::kHelp;
+      else press_character(terminal, p.character);
+      break;
+    case Key::kEscape:
+    case Key::kResize:
+    case Key::kNone:
+      break;
+  }
+  return true;
+}
+
+ExitStatus TopSession::run_terminal() {
+  bool there = true;
+  {
+    Terminal terminal;
+    view_.selects = true;
+    int readings = 0;
+    while (Terminal::ending_signal() == 0) {
+      if (now_seconds() >= next_reading_) {
+        if (request_.iterations > 0 && readings++ == request_.iterations) break;
+        next_reading_ = now_seconds() + request_.delay_seconds;
+        if (!(there = read())) break;
+      }
+      take_ledger();
+      describe_ledger();
+      show(terminal);
+      // In slices: a report may come, and the ledger's age goes on.
+      const double wait = std::clamp(next_reading_ - now_seconds(), 0.0, 0.5);
+      const KeyPress p = terminal.key(static_cast<int>(wait * 1000) + 1);
+      if (p.key != Key::kNone && !press(terminal, p)) break;
+    }
+  }
+  if (!there) fmt::print(stderr, "mallard: {} has ended\n", target_.who());
+  if (const int number = Terminal::ending_signal(); number != 0) {
+    signal(number, SIG_DFL);
+    raise(number);
+  }
+  return kDone;
+}
+
+ExitStatus TopSession::run() { return request_.batch ? run_batch() : run_terminal(); }
+
+}  // namespace mallard::cli

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard top`: a live view of a process's memory, read from outside of it.
+#include <fmt/format.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "base/options.hpp"
+#include "cli/commands.hpp"
+#include "cli/process/target.hpp"
+#include "cli/top/session.hpp"
+#include "cli/process/wait_option.hpp"
+
+namespace mallard::cli {
+namespace {
+
+std::string is_interval(const std::string& word) {
+  const char* expected = what_is_expected("ALLOC_INTERVAL", word);
+  return expected ? fmt::format("'{}' cannot be used: expected is {}", word, expected) : std::string();
+}
+
+/// Of a word that is_interval() has let pass.
+double seconds_of(const std::string& word) {
+  const double number = std::strtod(word.c_str(), nullptr);
+  if (word.ends_with("ms")) return number / 1000;
+  return number * (word.ends_with("m") ? 60 : word.ends_with("h") ? 3600 : 1);
+}
+
+}  // namespace
+
+void add_top(CLI::App& app, Run* run) {
+  struct Words {
+    TopRequest request;
+    std::string ledger = "0", sort = "live";
+  };
+  auto words = std::make_shared<Words>();
+  TopRequest& request = words->request;
+  CLI::App* command = app.add_subcommand("top", "Watch the memory of a running process");
+  command->add_option("PID", request.pid, "A process with libmallard.so loaded")
+      ->required()
+      ->check(is_process_id, "POSITIVE");
+  command->add_flag("-b,--batch", request.batch, "Print text, for scripts, instead of using the terminal");
+  command->add_option("-n,--iterations", request.iterations, "End after so many readings; 0: never")
+      ->check(CLI::Range(0, 1'000'000'000));
+  command->add_option("-d,--delay", request.delay_seconds, "Time between two readings, in seconds")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->check(is_wait, "")
+      ->capture_default_str();
+  command->add_option("--rows", request.rows, "Call sites that --batch prints; 0: all")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  command->add_option("--sort", words->sort, "live, growth, allocated, count or resident")
+      ->check(CLI::IsMember({"live", "growth", "allocated", "count", "resident"}), "")
+      ->capture_default_str();
+  command
+      ->add_option("--ledger", words->ledger,
+                   "Ask the process for a report every so often, for its ledger: 30s, 5m; 0: only on key l")
+      ->check(is_interval, "")
+      ->capture_default_str();
+  command->footer(
+      "Reads the process's memory from outside, which costs it nothing. Only the ledger takes a report, by "
+      "the "
+      "report signal; its files stay, as those of mallard dump do. Where the memory may not be read, a "
+      "report "
+      "every 30 s takes its place. Keys: h shows them, q quits. NO_COLOR is respected.\n\n"
+      "Examples:\n"
+      "  mallard top 4711\n"
+      "  mallard top -b -n 2 -d 5 --rows 10 4711\n\n"
+      "Exit status: 0 done, 2 usage, 3 no such process, not preloaded, or not permitted");
+  command->callback([words, run] {
+    *run = [words] {
+      TopRequest asked = words->request;
+      asked.ledger_seconds = seconds_of(words->ledger);
+      asked.sort = words->sort == "growth"      ? TopSort::kGrowth
+                   : words->sort == "allocated" ? TopSort::kAllocated
+                   : words->sort == "count"     ? TopSort::kCount
+                   : words->sort == "resident"  ? TopSort::kResident
+                                                : TopSort::kLive;
+      return TopSession(asked).run();
+    };
+  });
+}
+
+}  // namespace mallard::cli

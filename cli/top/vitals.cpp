@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/top/vitals.hpp"
+
+#include <fmt/format.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <sstream>
+#include <vector>
+
+#include "cli/demangled.hpp"
+#include "cli/file.hpp"
+#include "cli/process/target.hpp"
+
+namespace mallard::cli {
+namespace {
+
+/// A line such as "VmRSS:     1234 kB".
+double kilobytes(const std::string& status, const std::string& name) {
+  const std::size_t at = status.find("\n" + name + ":");
+  return at == status.npos ? 0 : std::strtod(status.c_str() + at + name.size() + 2, nullptr) * 1024;
+}
+
+}  // namespace
+
+bool read_vitals(int pid, Vitals* out) {
+  std::string status, stat;
+  if (!read_whole(fmt::format("/proc/{}/status", pid), &status) ||
+      !read_whole(fmt::format("/proc/{}/stat", pid), &stat))
+    return false;
+  // The name stands in brackets and may hold anything, brackets and blanks included.
+  const std::size_t open = stat.find('('), close = stat.rfind(')');
+  if (open == stat.npos || close == stat.npos || close < open) return false;
+  std::istringstream words(stat.substr(close + 1));
+  const std::vector<std::string> fields{std::istream_iterator<std::string>(words), {}};
+  constexpr std::size_t kState = 0, kMinor = 7, kMajor = 9, kUser = 11, kSystem = 12, kThreads = 17,
+                        kStart = 19;
+  if (fields.size() <= kStart || fields[kState] == "Z" || fields[kState] == "X") return false;
+  const auto number = [&](std::size_t i) { return std::strtoull(fields[i].c_str(), nullptr, 10); };
+  const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
+  out->at_seconds = now_seconds();
+  out->name = printable(stat.substr(open + 1, close - open - 1));
+  out->resident = kilobytes(status, "VmRSS");
+  out->anonymous = kilobytes(status, "RssAnon");
+  out->file = kilobytes(status, "RssFile");
+  out->shared = kilobytes(status, "RssShmem");
+  out->swapped = kilobytes(status, "VmSwap");
+  out->minor_faults = number(kMinor);
+  out->major_faults = number(kMajor);
+  out->threads = number(kThreads);
+  out->cpu_seconds = static_cast<double>(number(kUser) + number(kSystem)) / ticks;
+  timespec up{};
+  clock_gettime(CLOCK_BOOTTIME, &up);
+  const double now = static_cast<double>(up.tv_sec) + static_cast<double>(up.tv_nsec) / 1e9;
+  out->age_seconds = std::max(0.0, now - static_cast<double>(number(kStart)) / ticks);
+  return true;
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "elf/loaded_objects.hpp"
+
+#include <elf.h>
+#include <sys/auxv.h>
+
+#include "base/text.hpp"
+
+extern "C" const char __ehdr_start[] __attribute__((visibility("hidden")));
+
+namespace mallard {
+namespace {
+
+struct DynamicTables {
+  const char* strings = nullptr;
+  const ElfW(Sym) * symbols = nullptr;
+  const std::uint32_t* gnu_hash = nullptr;
+  const std::uint32_t* sysv_hash = nullptr;
+  const std::uint16_t* versions = nullptr;
+};
+
+DynamicTables read_tables(const link_map* object) noexcept {
+  DynamicTables t;
+  if (!object->l_ld) return t;
+  for (const ElfW(Dyn)* d = object->l_ld; d->d_tag != DT_NULL; ++d) {
+    ElfW(Addr) at = d->d_un.d_ptr;
+    if (at < object->l_addr) at += object->l_addr;  // the loader relocates these, but not the vDSO's
+    switch (d->d_tag) {
+      case DT_STRTAB:
+        t.strings = reinterpret_cast<const char*>(at);
+        break;
+      case DT_SYMTAB:
+        t.symbols = reinterpret_cast<const ElfW(Sym)*>(at);
+        break;
+      case DT_GNU_HASH:
+        t.gnu_hash = reinterpret_cast<const std::uint32_t*>(at);
+        break;
+      case DT_HASH:
+        t.sysv_hash = reinterpret_cast<const std::uint32_t*>(at);
+        break;
+      case DT_VERSYM:
+        t.versions = reinterpret_cast<const std::uint16_t*>(at);
+        break;
+      default:
+        break;
+    }
+  }
+  return t;
+}
+
+bool defines(const DynamicTables& t, std::uint32_t index, std::string_view name) noexcept {
+  const ElfW(Sym)& s = t.symbols[index];
+  constexpr std::uint16_t kHiddenVersion = 0x8000;
+  return s.st_shndx != SHN_UNDEF && s.st_value != 0 &&
+         !(t.versions && (t.versions[index] & kHiddenVersion)) && view_of(t.strings + s.st_name) == name;
+}
+
+/// The GNU hash table: header, Bloom filter, buckets, chains (System V ABI, GNU extension).
+const ElfW(Sym) * find_gnu(const DynamicTables& t, std::string_view name) noexcept {
+  std::uint32_t hash = 5381;
+  for (char c : name) hash = hash * 33 + static_cast<unsigned char>(c);
+  const std::uint32_t bucket_count = t.gnu_hash[0], first_hashed = t.gnu_hash[1];
+  const std::uint32_t bloom_words = t.gnu_hash[2], bloom_shift = t.gnu_hash[3];
+  if (bucket_count == 0 || bloom_words == 0) return nullptr;
+  const auto* bloom = reinterpret_cast<const ElfW(Addr)*>(t.gnu_hash + 4);
+  const auto* buckets = reinterpret_cast<const std::uint32_t*>(bloom + bloom_words);
+  const std::uint32_t* chains = buckets + bucket_count;
+  const ElfW(Addr) word = bloom[(hash / 64) % bloom_words];
+  if (!((word >> (hash % 64)) & (word >> ((hash >> bloom_shift) % 64)) & 1)) return nullptr;
+  std::uint32_t i = buckets[hash % bucket_count];
+  if (i < first_hashed) return nullptr;
+  for (;; ++i) {
+    const std::uint32_t chained = chains[i - first_hashed];
+    if ((chained | 1) == (hash | 1) && defines(t, i, name)) return &t.symbols[i];
+    if (chained & 1) return nullptr;
+  }
+}
+
+const ElfW(Sym) * find_sysv(const DynamicTables& t, std::string_view name) noexcept {
+  const std::uint32_t count = t.sysv_hash[1];
+  for (std::uint32_t i = 1; i < count; ++i)
+    if (defines(t, i, name)) return &t.symbols[i];
+  return nullptr;
+}
+
+}  // namespace
+
+void* find_symbol(const link_map* object, const char* name) noexcept {
+  if (!object) return nullptr;
+  const DynamicTables t = read_tables(object);
+  if (!t.strings || !t.symbols) return nullptr;
+  const ElfW(Sym)* s = t.gnu_hash    ? find_gnu(t, view_of(name))
+                       : t.sysv_hash ? find_sysv(t, view_of(name))
+                                     : nullptr;
+  if (!s) return nullptr;
+  auto* address = reinterpret_cast<void*>(object->l_addr + s->st_value);
+  if (ELF64_ST_TYPE(s->st_info) == STT_GNU_IFUNC) address = reinterpret_cast<void* (*)()>(address)();
+  return address;
+}
+
+link_map* find_definer(link_map* first, const char* name) noexcept {
+  for (link_map* object = first; object; object = object->l_next)
+    if (find_symbol(object, name)) return object;
+  return nullptr;
+}
+
+bool imports(const link_map* object, const char* name) noexcept {
+  if (!object || !object->l_ld) return false;
+  const DynamicTables t = read_tables(object);
+  if (!t.strings || !t.symbols) return false;
+  struct {
+    ElfW(Addr) at;
+    std::size_t bytes;
+  } calls{}, others{};
+  for (const ElfW(Dyn)* d = object->l_ld; d->d_tag != DT_NULL; ++d) {
+    if (d->d_tag == DT_JMPREL) calls.at = d->d_un.d_ptr;
+    if (d->d_tag == DT_PLTRELSZ) calls.bytes = d->d_un.d_val;
+    if (d->d_tag == DT_RELA) others.at = d->d_un.d_ptr;
+    if (d->d_tag == DT_RELASZ) others.bytes = d->d_un.d_val;
+  }
+  for (auto table : {calls, others}) {
+    if (table.at == 0) continue;
+    if (table.at < object->l_addr) table.at += object->l_addr;
+    const auto* relocation = reinterpret_cast<const ElfW(Rela)*>(table.at);
+    for (std::size_t i = 0; i < table.bytes / sizeof *relocation; ++i) {
+      const std::size_t index = ELF64_R_SYM(relocation[i].r_info);
+      if (index != 0 && t.symbols[index].st_shndx == SHN_UNDEF &&
+          view_of(t.strings + t.symbols[index].st_name) == view_of(name))
+        return true;
+    }
+  }
+  return false;
+}
+
+link_map* first_object() noexcept { return _r_debug.r_map; }
+
+link_map* own_object() noexcept {
+  for (link_map* object = first_object(); object; object = object->l_next)
+    if (object->l_addr == address_of(__ehdr_start)) return object;
+  return nullptr;
+}
+
+link_map* libc_object() noexcept { return find_definer(first_object(), "gnu_get_libc_version"); }
+
+namespace {
+
+bool range_of(const link_map* object, ElfW(Word) flag, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
+  const ElfW(Phdr) * segments;
+  int count;
+  if (object == first_object()) {  // its load bias may be 0
+    segments = reinterpret_cast<const ElfW(Phdr)*>(getauxval(AT_PHDR));
+    count = static_cast<int>(getauxval(AT_PHNUM));
+  } else {
+    // The ELF header is mapped at the load bias of every shared object that linkers make.
+    const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(object->l_addr);
+    if (!header || header->e_phentsize != sizeof(ElfW(Phdr)) || header->e_phoff > kPageBytes) return false;
+    segments = reinterpret_cast<const ElfW(Phdr)*>(object->l_addr + header->e_phoff);
+    count = header->e_phnum;
+  }
+  *begin = ~std::uintptr_t{0};
+  *end = 0;
+  for (int i = 0; i < count; ++i) {
+    const ElfW(Phdr)& s = segments[i];
+    if (s.p_type != PT_LOAD || !(s.p_flags & flag)) continue;
+    const std::uintptr_t from = object->l_addr + s.p_vaddr;
+    if (from < *begin) *begin = from;
+    if (from + s.p_memsz > *end) *end = from + s.p_memsz;
+  }
+  return *end != 0;
+}
+
+}  // namespace
+
+bool text_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
+  return range_of(object, PF_X, begin, end);
+}
+
+bool data_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
+  return range_of(object, PF_W, begin, end);
+}
+
+}  // namespace mallard

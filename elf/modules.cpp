@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "elf/modules.hpp"
+
+#include <fcntl.h>
+
+#include "base/os.hpp"
+#include "base/text.hpp"
+#include "elf/maps.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::uintptr_t kPageMask = kPageBytes - 1;
+constexpr std::string_view kAnonymousName = "[anonymous code]";
+
+/// A loaded ELF object, known from the mapping of its first page.
+struct Candidate {
+  Module module;
+  std::uintptr_t code_begin, code_end;  ///< of its executable segments
+  bool used;
+};
+
+bool same_file(const Module& m, const Mapping& mapping) noexcept {
+  return m.device == mapping.device && m.inode == mapping.inode;
+}
+
+Module describe(const Mapping& mapping, ModuleKind kind) noexcept {
+  Module m{};
+  m.path = mapping.path;
+  m.deleted = mapping.deleted;
+  m.device = mapping.device;
+  m.inode = mapping.inode;
+  m.map_begin = mapping.begin;
+  m.map_end = mapping.end;
+  m.kind = kind;
+  return m;
+}
+
+/// The segment that the loader mapped at file offset `offset`, executable ones first.
+const Elf64_Phdr* segment_at(const ElfHeader& header, std::uint64_t offset) noexcept {
+  const Elf64_Phdr* found = nullptr;
+  for (const Elf64_Phdr& s : header.segments) {
+    if (s.p_type != PT_LOAD || offset < (s.p_offset & ~kPageMask)) continue;
+    if (offset - (s.p_offset & ~kPageMask) >= align_up((s.p_offset & kPageMask) + s.p_filesz, kPageBytes))
+      continue;
+    if (!found || ((s.p_flags & PF_X) && !(found->p_flags & PF_X))) found = &s;
+  }
+  return found;
+}
+
+/// Fills bias and span. \return false if no segment can be what `mapping` shows
+bool place(const ElfHeader& header, const Mapping& mapping, Candidate* out) noexcept {
+  const Elf64_Phdr* at = segment_at(header, mapping.offset);
+  if (!at) return false;
+  const std::uint64_t address = (at->p_vaddr & ~kPageMask) + (mapping.offset - (at->p_offset & ~kPageMask));
+  const std::uintptr_t bias = mapping.begin - address;
+  out->module.load_bias = bias;
+  Module& module = out->module;
+  module.span_begin = module.data_begin = out->code_begin = ~std::uintptr_t{0};
+  module.span_end = out->code_end = 0;
+  for (const Elf64_Phdr& s : header.segments) {
+    if (s.p_type != PT_LOAD) continue;
+    const std::uintptr_t begin = bias + (s.p_vaddr & ~kPageMask);
+    const std::uintptr_t end = bias + align_up(s.p_vaddr + s.p_memsz, kPageBytes);
+    if (begin < module.span_begin) module.span_begin = begin;
+    if (end > module.span_end) module.span_end = end;
+    if ((s.p_flags & PF_W) && begin < module.data_begin) module.data_begin = begin;
+    if (!(s.p_flags & PF_X)) continue;
+    if (begin < out->code_begin) out->code_begin = begin;
+    if (end > out->code_end) out->code_end = end;
+  }
+  if (module.data_begin > module.span_end) module.data_begin = module.span_end;
+  return module.span_begin <= mapping.begin && mapping.begin < module.span_end;
+}
+
+/// An ELF object whose first page is `mapping`, from what stands in memory there.
+bool candidate_from_memory(const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
+  const bool vdso = mapping.path == "[vdso]";
+  out->module = describe(mapping, vdso ? ModuleKind::kVdso : ModuleKind::kElf);
+  ElfImage image;
+  if (vdso) image.use_memory(reinterpret_cast<const void*>(mapping.begin), mapping.end - mapping.begin);
+  else image.use_vanishing_memory(mapping.begin, mapping.end - mapping.begin);
+  ElfHeader header;
+  if (!read_elf_header(image, arena, &header) || !place(header, mapping, out)) return false;
+  // Notes may stand in a later mapping of the same object.
+  if (!vdso)
+    image.use_vanishing_memory(out->module.span_begin, out->module.span_end - out->module.span_begin);
+  out->module.build_id = read_build_id(image, header, true, arena);
+  return true;
+}
+
+/// The same from the file, where the first page is not mapped or not readable.
+bool candidate_from_file(const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
+  out->module = describe(mapping, ModuleKind::kElf);
+  ElfImage image;
+  ElfHeader header;
+  if (!open_module(out->module, arena, &image) || !read_elf_header(image, arena, &header)) return false;
+  if (!place(header, mapping, out)) return false;
+  out->module.build_id = read_build_id(image, header, false, arena);
+  return true;
+}
+
+class Builder {
+ public:
+  explicit Builder(Arena& arena) noexcept : arena_(arena), candidates_(arena), code_(arena) {}
+
+  void take(const Mapping& mapping) noexcept {
+    const bool has_file = mapping.inode != 0;
+    Candidate candidate{};
+    if ((has_file && mapping.offset == 0 && mapping.readable) || mapping.path == "[vdso]")
+      if (candidate_from_memory(mapping, arena_, &candidate)) candidates_.add(candidate);
+    if (!mapping.executable) return;
+    int owner = owner_of(mapping);
+    if (owner < 0) {
+      if (!has_file || !candidate_from_file(mapping, arena_, &candidate)) other(mapping, &candidate);
+      owner = static_cast<int>(candidates_.size());
+      if (!candidates_.add(candidate)) return;
+    }
+    Candidate& c = candidates_[static_cast<std::size_t>(owner)];
+    if (!c.used) c.module.begin = mapping.begin;
+    c.module.end = mapping.end;
+    c.used = true;
+    code_.add({mapping.begin, mapping.end, owner});
+  }
+
+  bool finish(std::span<Module>* modules, std::span<CodeRange>* code) noexcept {
+    auto* list = arena_.array<Module>(candidates_.size());
+    auto* index = arena_.array<int>(candidates_.size());
+    if (candidates_.size() != 0 && (!list || !index)) return false;
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      if (!candidates_[i].used) continue;  // an ELF file mapped as data
+      index[i] = static_cast<int>(n);
+      list[n++] = candidates_[i].module;
+    }
+    for (std::size_t i = 0; i < code_.size(); ++i)
+      code_[i].module = index[static_cast<std::size_t>(code_[i].module)];
+    *modules = {list, n};
+    *code = code_.all();
+    return !candidates_.out_of_memory() && !code_.out_of_memory();
+  }
+
+ private:
+  int owner_of(const Mapping& mapping) noexcept {
+    // Objects lie side by side: the owner is nearly always the last one found.
+    for (std::size_t i = candidates_.size(); i-- > 0;) {
+      const Candidate& c = candidates_[i];
+      if (same_file(c.module, mapping) && mapping.begin >= c.module.span_begin &&
+          mapping.end <= c.module.span_end)
+        return static_cast<int>(i);
+      // Anonymous code where an object's code belongs replaces it (huge pages, patched pages).
+      if (mapping.inode == 0 && mapping.begin >= c.code_begin && mapping.end <= c.code_end)
+        return static_cast<int>(i);
+      if (c.module.kind == ModuleKind::kAnonymous && mapping.inode == 0 && c.module.path == name_of(mapping))
+        return static_cast<int>(i);
+      if (c.module.kind == ModuleKind::kOtherFile && same_file(c.module, mapping) &&
+          c.module.load_bias == mapping.begin - mapping.offset)
+        return static_cast<int>(i);
+    }
+    return -1;
+  }
+
+  static std::string_view name_of(const Mapping& mapping) noexcept {
+    return mapping.path.empty() ? kAnonymousName : mapping.path;
+  }
+
+  static void other(const Mapping& mapping, Candidate* out) noexcept {
+    *out = {};
+    out->module = describe(mapping, mapping.inode != 0 ? ModuleKind::kOtherFile : ModuleKind::kAnonymous);
+    out->module.path = name_of(mapping);
+    if (mapping.inode != 0) out->module.load_bias = mapping.begin - mapping.offset;
+  }
+
+  Arena& arena_;
+  Growing<Candidate> candidates_;
+  Growing<CodeRange> code_;
+};
+
+/// True if `file` is what is mapped: by identity, or by build-id where the file system shows another device
+/// in maps than in stat (overlays, subvolumes).
+bool is_mapped_file(const Module& m, const ElfImage& file, Arena& arena) noexcept {
+  if (file.inode() == m.inode && file.device() == m.device) return true;
+  ElfHeader header;
+  return !m.build_id.empty() && read_elf_header(file, arena, &header) &&
+         read_build_id(file, header, false, arena) == m.build_id;
+}
+
+}  // namespace
+
+bool Modules::read(Arena& arena) noexcept { return read_from(arena, "/proc/self/maps"); }
+
+bool Modules::read_from(Arena& arena, const char* maps_path) noexcept {
+  Builder builder(arena);
+  const bool complete = for_each_mapping(
+      arena, maps_path,
+      [](const Mapping& mapping, void* to) noexcept { static_cast<Builder*>(to)->take(mapping); }, &builder);
+  return builder.finish(&modules_, &code_) && complete;
+}
+
+int Modules::find(std::uintptr_t pc) const noexcept {
+  std::size_t low = 0, high = code_.size();
+  while (low < high) {  // the first range that ends behind pc
+    const std::size_t middle = low + (high - low) / 2;
+    if (code_[middle].end <= pc) low = middle + 1;
+    else high = middle;
+  }
+  return low < code_.size() && code_[low].begin <= pc ? code_[low].module : -1;
+}
+
+bool open_module(const Module& m, Arena& arena, ElfImage* out) noexcept {
+  if (m.kind == ModuleKind::kVdso) {
+    out->use_memory(reinterpret_cast<const void*>(m.begin), m.end - m.begin);
+    return true;
+  }
+  if (m.inode == 0) return false;
+  // The link reaches the very file, deleted or not, but the kernel gives it to privileged processes only.
+  FixedText<64> link;
+  link.add("/proc/self/map_files/").add_unsigned(m.map_begin, 16).add('-').add_unsigned(m.map_end, 16);
+  if (out->open(link.c_str()) && (m.build_id.empty() || is_mapped_file(m, *out, arena))) return true;
+  if (out->open("/proc/self/exe") && is_mapped_file(m, *out, arena)) return true;
+  char* path = arena.array<char>(m.path.size() + 1);
+  if (path) {
+    __builtin_memcpy(path, m.path.data(), m.path.size());
+    if (out->open(path) && is_mapped_file(m, *out, arena)) return true;
+  }
+  out->close();
+  return false;
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is loaded in this process, from one reading of /proc/self/maps: no lock of the loader, and nothing
+// that a host could have hidden from dl_iterate_phdr. Context: reporter.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/arena.hpp"
+#include "elf/image.hpp"
+
+namespace mallard::report {
+
+enum class ModuleKind : std::uint8_t {
+  kElf,        ///< a loaded ELF file
+  kVdso,       ///< the kernel's; its image is in memory
+  kOtherFile,  ///< executable mapping of a file that is no ELF: addresses are file offsets
+  kAnonymous,  ///< executable memory without a file (JIT): addresses are the process's
+};
+
+/// What executable memory belongs to. Strings live in the arena.
+struct Module {
+  std::string_view path;                ///< without " (deleted)"; "[vdso]"; "[anonymous code]"
+  std::string_view build_id;            ///< lower-case hex; empty = none
+  std::uintptr_t load_bias;             ///< address in the process - address in the ELF file
+  std::uintptr_t begin, end;            ///< from its first to its last executable mapping
+  std::uintptr_t span_begin, span_end;  ///< of all its segments, .bss included; 0 if it is no ELF
+  std::uintptr_t data_begin;            ///< where its writable segments begin; span_end if there is none
+  std::uint64_t device, inode;
+  std::uintptr_t map_begin, map_end;  ///< the mapping behind /proc/self/map_files for its file
+  ModuleKind kind;
+  bool deleted;  ///< the file was removed or replaced since it was loaded
+};
+
+/// An executable mapping.
+struct CodeRange {
+  std::uintptr_t begin, end;
+  int module;
+};
+
+class Modules {
+ public:
+  /// Reads the maps. \return false if they cannot be read or memory is out; what was found until then stays
+  /// \context reporter, exit
+  bool read(Arena& arena) noexcept;
+  /// As read(), from other text in the format of /proc/self/maps. For tests.
+  bool read_from(Arena& arena, const char* maps_path) noexcept;
+
+  /// Index of the module that `pc` lies in; -1 if it lies in no executable memory.
+  int find(std::uintptr_t pc) const noexcept;
+
+  std::span<const Module> all() const noexcept { return modules_; }
+  std::span<const CodeRange> code() const noexcept { return code_; }
+
+ private:
+  std::span<Module> modules_;
+  std::span<CodeRange> code_;
+};
+
+/// Opens a module's own file: the one that is mapped, or one with the same build-id; never another that has
+/// taken its path. \return false if there is none
+bool open_module(const Module& module, Arena& arena, ElfImage* out) noexcept;
+
+}  // namespace mallard::report

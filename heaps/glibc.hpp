@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// How glibc 2.31 to 2.41 lays out its heap on x86-64 (facts of its malloc/malloc.c and malloc/arena.c), and
+// the parts of the census that walks it. Nothing here calls glibc: no lock, no allocation.
+#pragma once
+
+#include "heaps/census.hpp"
+#include "base/attributes.hpp"
+#include "base/pauses.hpp"
+
+namespace mallard::backends {
+
+/// Takes the version, as gnu_get_libc_version says it. \context init
+void set_glibc_version(const char* text) noexcept;
+/// Backend::census of glibc's malloc. \context reporter
+CensusResult census_glibc(const CensusRequest& request) noexcept;
+
+namespace glibc {
+
+/// A chunk is {size of the previous chunk if that is free, own size | flags}; the block begins 16 bytes in
+/// and reaches 8 bytes into the next chunk.
+inline constexpr std::uint64_t kPreviousInUse = 1, kMapped = 2, kNotMainArena = 4, kFlags = 7;
+inline constexpr std::uint64_t kSmallestChunk = 32, kFencepost = 16;
+inline constexpr std::uint64_t kLargestCached = 1040;    ///< chunk size up to which thread caches keep blocks
+inline constexpr std::uint64_t kLargestFast = 176;       ///< the same for fastbins, at the largest M_MXFAST
+inline constexpr std::uint64_t kThreadCacheChunk = 656;  ///< of a tcache_perthread_struct
+inline constexpr int kCacheSizes = 64;                   ///< bins of a thread cache
+inline constexpr std::size_t kArenaStateBytes = 2200;    ///< of a malloc_state
+inline constexpr std::size_t kHeapAlignment = 1u << 20;  ///< the least that heaps of other arenas have
+
+struct Chunk {
+  std::uintptr_t at;
+  std::uint64_t size;           ///< without flags
+  std::uint64_t first, second;  ///< the first words of its block
+};
+
+/// Copies of the memory that is walked, in windows that grow while the walk is sequential.
+class Reader {
+ public:
+  explicit Reader(std::span<const AddressRange> resident) noexcept : resident_(resident) {}
+  ~Reader();
+  Reader(const Reader&) = delete;
+  bool start() noexcept;
+
+  /// `bytes` (at most a page) from `at` on, valid until the next call; nullptr if they are not in memory.
+  const std::uint64_t* words(std::uintptr_t at, std::size_t bytes) noexcept {
+    if (MALLARD_LIKELY(at >= begin_ && at + bytes <= end_))
+      return reinterpret_cast<const std::uint64_t*>(buffer_ + (at - begin_));
+    return fill(at, bytes);
+  }
+  bool in_window(std::uintptr_t at, std::size_t bytes) const noexcept {
+    return at >= begin_ && at + bytes <= end_;
+  }
+  /// The same without moving the window, for looks aside. \return false if not all is in memory
+  bool copy(std::uintptr_t at, void* to, std::size_t bytes) noexcept;
+
+  /// The first page from `at` on that is in memory; `end` if there is none before it.
+  std::uintptr_t next_resident(std::uintptr_t at, std::uintptr_t end) noexcept;
+  std::uint64_t resident_bytes(std::uintptr_t begin, std::uintptr_t end) noexcept;
+
+  std::uint64_t reads = 0;
+
+ private:
+  static constexpr std::size_t kWindowBytes = 128u << 10;
+  const std::uint64_t* fill(std::uintptr_t at, std::size_t bytes) noexcept;
+  /// The first resident range that ends after `at`.
+  const AddressRange* run_after(std::uintptr_t at) noexcept;
+
+  std::span<const AddressRange> resident_;
+  std::size_t hint_ = 0;
+  char* buffer_ = nullptr;
+  std::uintptr_t begin_ = 0, end_ = 0;
+  std::size_t window_ = kPageBytes;
+  Pauses pauses_{400'000};
+};
+
+/// Memory that glibc got in one go. It begins on a page that was touched.
+struct Piece {
+  enum Kind { kUnknown, kMainHeap, kArenaHeap, kMappedBlock } kind;
+  std::uintptr_t begin, end;  ///< kMainHeap: ends there at the latest
+  std::uintptr_t first;       ///< its first chunk
+
+  /// Can a chunk with the header `head` begin at `at`?
+  bool may_hold(std::uintptr_t at, std::uint64_t head) const noexcept {
+    const std::uint64_t size = head & ~kFlags, never = kind == kMainHeap ? kMapped | kNotMainArena : kMapped;
+    return size >= kSmallestChunk && size % 16 == 0 && size <= end - at && (head & never) == 0;
+  }
+};
+
+/// What begins at the page `at`; it ends at `end` at the latest. Memory that begins like nothing else is
+/// taken for the main heap. `minor`: of glibc 2.x.
+Piece piece_at(Reader& reader, int minor, std::uintptr_t at, std::uintptr_t end) noexcept;
+
+/// Adds live blocks up to units, page by page, in ascending order.
+class PageTally {
+ public:
+  explicit PageTally(const CensusRequest& request) noexcept : request_(request) {}
+
+  /// What follows belongs to units that begin at `from` or later.
+  void begin(std::uintptr_t from) noexcept {
+    page_ = from & ~(kPageBytes - 1);
+    unit_ = from;
+  }
+  void add_live(std::uintptr_t chunk, std::uint64_t size) noexcept {
+    const std::uintptr_t from = chunk + 8, to = from + size;
+    if (MALLARD_LIKELY(from >= page_ && to <= page_ + kPageBytes)) {
+      overhead_ += 8;
+      live_ += size - 8;
+    } else {
+      add_across(from, to);
+    }
+  }
+  /// A block of glibc's own: keeps its page without being live.
+  void add_metadata(std::uintptr_t chunk, std::uint64_t size) noexcept;
+  /// Reports what is pending; its unit ends at `limit` at the latest.
+  void finish(std::uintptr_t limit) noexcept;
+  void emit(std::uintptr_t begin, std::uintptr_t end, UnitKind kind, std::uint64_t live = 0,
+            std::uint64_t overhead = 0, std::uint64_t block = 0) noexcept;
+
+ private:
+  void add_across(std::uintptr_t from, std::uintptr_t to) noexcept;
+  void go_to(std::uintptr_t page) noexcept;
+  bool has_only_a_header() const noexcept { return live_ == 0 && overhead_ == 8 && !metadata_; }
+
+  const CensusRequest& request_;
+  std::uintptr_t page_ = 0;  ///< the current one
+  std::uintptr_t unit_ = 0;  ///< where its unit begins
+  std::uint64_t live_ = 0, overhead_ = 0;
+  bool metadata_ = false;
+};
+
+/// Tells blocks in thread caches and fastbins, which look like live ones, by the words that glibc writes into
+/// them.
+class FreeLists {
+ public:
+  FreeLists(Reader& reader, int minor) noexcept
+      : reader_(reader), mangled_(minor >= 32), random_key_(minor >= 34) {}
+
+  /// The addresses between which the chunks of an arena may lie: lists do not leave them.
+  void set_bounds(std::uintptr_t begin, std::uintptr_t end) noexcept { begin_ = begin, end_ = end; }
+  /// Learns the key that marks blocks in thread caches from a tcache_perthread_struct, if the chunk is one.
+  void learn_key(std::uintptr_t chunk) noexcept;
+  bool wants_key() const noexcept { return random_key_ && key_ == 0; }
+  bool is_thread_cache(std::uintptr_t chunk) noexcept;
+  /// `chunk` looks live and is at most kLargestCached: is it on a list?
+  bool holds(const Chunk& chunk) noexcept {
+    const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
+    // In a thread cache? That takes the key, which glibc erases when it hands the block out.
+    if (key_ != 0 && chunk.second == key_) return (next & 15) == 0;
+    if ((!random_key_ || key_ == 0) && has_unknown_key(chunk)) return true;
+    // The end of a fastbin (next = 0) looks the same as a live block that nobody has written to. Of the
+    // former there are at most ten in an arena.
+    return chunk.size <= kLargestFast && next != 0 && plausible(next) && in_fastbin(chunk, next);
+  }
+
+ private:
+  std::uintptr_t next_of(std::uintptr_t block, std::uint64_t word) const noexcept {
+    return mangled_ ? word ^ (block >> 12) : word;
+  }
+  bool plausible(std::uintptr_t next) const noexcept {
+    return (next & 15) == 0 && (next == 0 || (next >= begin_ && next < end_));
+  }
+  bool has_unknown_key(const Chunk& chunk) noexcept;
+  bool leads_on(std::uintptr_t next, std::uint64_t size, int hops) noexcept;
+  bool in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept;
+
+  Reader& reader_;
+  std::uintptr_t begin_ = 0, end_ = 0;
+  std::uint64_t key_ = 0;  ///< 0 = not known
+  int tries_ = 0;          ///< to learn the key from neighbours
+  static constexpr int kKinds = 4;
+  struct Checks {
+    std::uint64_t made, refuted, skipped;
+  } checks_[kKinds] = {};
+  bool mangled_, random_key_;
+};
+
+}  // namespace glibc
+}  // namespace mallard::backends

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks that are free although their chunk looks live: in thread caches and in fastbins. Lists are not
+// walked (that would need their heads, and would race): each block says itself that it is on one. Its first
+// word is the link, since glibc 2.32 as (its address >> 12) ^ next; in a thread cache the second word is a
+// key.
+#include "heaps/glibc.hpp"
+
+namespace mallard::backends::glibc {
+namespace {
+
+struct ThreadCache {  // tcache_perthread_struct
+  std::uint16_t counts[kCacheSizes];
+  std::uint64_t entries[kCacheSizes];
+};
+static_assert(sizeof(ThreadCache) + 16 == kThreadCacheChunk);
+
+bool is_consistent(const ThreadCache& cache) noexcept {
+  for (int i = 0; i < kCacheSizes; ++i)
+    if ((cache.counts[i] != 0) != (cache.entries[i] != 0) || (cache.entries[i] & 15) != 0) return false;
+  return true;
+}
+
+}  // namespace
+
+bool FreeLists::is_thread_cache(std::uintptr_t chunk) noexcept {
+  ThreadCache cache;
+  if (!reader_.copy(chunk + 16, &cache, sizeof cache) || !is_consistent(cache)) return false;
+  for (int i = 0; i < kCacheSizes; ++i) {
+    std::uint64_t size;
+    if (cache.entries[i] == 0) continue;  // the first block tells: it is of the size that the bin is for
+    return reader_.copy(cache.entries[i] - 8, &size, sizeof size) &&
+           (size & ~kFlags) == static_cast<std::uint64_t>(i + 2) * 16;
+  }
+  return false;
+}
+
+void FreeLists::learn_key(std::uintptr_t chunk) noexcept {
+  if (key_ != 0 || !random_key_) return;
+  ThreadCache cache;
+  if (!reader_.copy(chunk + 16, &cache, sizeof cache) || !is_consistent(cache)) return;
+  std::uint64_t seen = 0;
+  int votes = 0, entries = 0;
+  for (std::uintptr_t entry : cache.entries) {
+    std::uint64_t words[2];
+    if (entry == 0 || !reader_.copy(entry, words, sizeof words)) continue;
+    ++entries;
+    if (votes == 0) seen = words[1];
+    votes += words[1] == seen ? 1 : -1;
+  }
+  if (votes * 2 > entries && seen != 0) key_ = seen;
+}
+
+bool FreeLists::has_unknown_key(const Chunk& chunk) noexcept {
+  const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
+  if (chunk.second == 0 || (next & 15) != 0) return false;
+  if (!random_key_) {  // the key is the address of the thread's cache
+    if (chunk.second == key_) return true;
+    std::uint64_t size;
+    if ((chunk.second & 15) != 0 || !reader_.copy(chunk.second - 8, &size, sizeof size) ||
+        (size & ~kFlags) != kThreadCacheChunk)
+      return false;
+    key_ = chunk.second;
+    return true;
+  }
+  // Not known yet: a neighbour in the list that has the same second word gives it away.
+  std::uint64_t words[3];
+  constexpr int kMostTries = 4096;  // there may be no thread caches
+  if (tries_ == kMostTries || !plausible(next) || next == 0) return false;
+  ++tries_;
+  if (!reader_.copy(next - 8, words, sizeof words) || (words[0] & ~kFlags) != chunk.size ||
+      words[2] != chunk.second)
+    return false;
+  key_ = chunk.second;
+  return true;
+}
+
+/// Does `next` lead along a list of free chunks of `size`?
+bool FreeLists::leads_on(std::uintptr_t next, std::uint64_t size, int hops) noexcept {
+  for (; hops > 0 && next != 0; --hops) {
+    std::uint64_t words[3];
+    if (!reader_.copy(next, words, sizeof words) || (words[1] & ~kFlags) != size || (words[1] & kMapped) != 0)
+      return false;
+    next = next_of(next + 16, words[2]);
+    if (!plausible(next)) return false;
+  }
+  return true;
+}
+
+/// The link of a fastbin leads to the head of a chunk of the same size whose own link is plausible. Looks
+/// aside cost a system call each: while they confirm nearly everything, only one in 16 is made, and after
+/// many one in 1024: a program that freed millions of blocks at random would cost seconds. Mangling leaves a
+/// pointer of the program aligned on one page in eight. Looked at more often are
+/// - of these pages, what would be a pointer into the heap if it were not mangled; all of them where
+/// addresses
+///   are so low that mangling changes only their low bits (programs that are not position independent); links
+///   that are not mangled;
+/// - blocks whose second word is 0: they may be live, out of a thread cache, and not written to yet.
+/// The others on these pages may hold pointers to elsewhere, and are judged by themselves.
+bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
+  constexpr std::uint64_t kTolerated = 512, kMany = 1 << 19;
+  const bool aligned = !mangled_ || ((chunk.at + 16) >> 12 & 7) == 0;
+  const bool look_alike =
+      aligned && (!mangled_ || (begin_ >> 36) == 0 || (chunk.first >= begin_ && chunk.first < end_));
+  const int kind = look_alike ? 0 : chunk.second == 0 ? 1 : aligned ? 2 : 3;
+  static constexpr std::uint64_t kAlwaysChecked[kKinds] = {300000, 30000, 2000, 2000};
+  Checks& checks = checks_[kind];
+  const bool near = reader_.in_window(next, 24);
+  const bool enough =
+      checks.made > kAlwaysChecked[kind] && (kind < 2 || checks.refuted * kTolerated < checks.made);
+  const std::uint64_t one_in = checks.skipped < kMany ? 16 : 1024;
+  if (!near && enough && ++checks.skipped % one_in != 0) return checks.refuted * 2 < checks.made;
+  const bool confirmed = leads_on(next, chunk.size, look_alike ? 2 : 1);
+  if (!near) {
+    ++checks.made;
+    if (!confirmed) ++checks.refuted;
+  }
+  return confirmed;
+}
+
+}  // namespace mallard::backends::glibc

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a census looks at memory that the host changes meanwhile. Context: reporter, one thread at a time.
+#pragma once
+
+#include <string.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "heaps/census.hpp"
+#include "base/attributes.hpp"
+#include "base/os.hpp"
+#include "base/pauses.hpp"
+
+namespace mallard::backends {
+
+/// One aligned word that other threads may be writing. It must be mapped.
+template <typename T>
+T load(std::uintptr_t at) noexcept {
+  return __atomic_load_n(reinterpret_cast<const T*>(at), __ATOMIC_RELAXED);
+}
+
+/// Copies of pages that may be unmapped at any time, so that neighbouring looks share one system call.
+class PageCopies {
+ public:
+  static constexpr std::size_t kWindow = 64 << 10;
+
+  /// Forgets all copies: what they show is from before.
+  void clear() noexcept { memset(pages_, 0, sizeof pages_); }
+
+  /// The `bytes` at `from`, which must not cross the end of a page.
+  /// \return valid until the next call; nullptr if the page is not mapped
+  const unsigned char* at(std::uintptr_t from, std::size_t bytes) noexcept {
+    const std::uintptr_t page = from & ~(kPageBytes - 1);
+    if (page == 0 || from + bytes > page + kPageBytes) return nullptr;
+    const std::size_t slot = page / kPageBytes % kSlots;
+    if (pages_[slot] != page) {
+      pages_[slot] = 0;
+      pauses_.after_a_call();
+      if (!os::copy_if_readable(copies_[slot], page, kPageBytes)) return nullptr;
+      pages_[slot] = page;
+    }
+    return copies_[slot] + (from - page);
+  }
+
+  /// Copies a whole window in one system call; where that fails, pages will be copied one by one.
+  /// \param window a multiple of kWindow, all of it in memory
+  void take_window(std::uintptr_t window) noexcept {
+    pauses_.after_a_call();
+    if (!os::copy_if_readable(copies_, window, kWindow)) return clear();
+    for (std::size_t i = 0; i < kSlots; ++i) pages_[i] = window + i * kPageBytes;
+  }
+
+  /// \return false if it is not mapped or crosses the end of a page
+  template <typename T>
+  bool get(std::uintptr_t from, T* to) noexcept {
+    static_assert(std::is_trivially_copyable_v<T>);
+    const unsigned char* p = at(from, sizeof(T));
+    if (p) memcpy(to, p, sizeof(T));
+    return p != nullptr;
+  }
+
+ private:
+  static constexpr std::size_t kSlots = kWindow / kPageBytes;
+  Pauses pauses_{400'000};
+  std::uintptr_t pages_[kSlots] = {};
+  alignas(64) unsigned char copies_[kSlots][kPageBytes] = {};
+};
+
+/// Questions about ascending addresses to ascending ranges.
+class RangeCursor {
+ public:
+  explicit RangeCursor(std::span<const AddressRange> ranges) noexcept : ranges_(ranges) {}
+
+  /// Whether `at` lies in one of the ranges.
+  bool contains(std::uintptr_t at) noexcept {
+    if (at < last_) next_ = 0;
+    last_ = at;
+    while (next_ < ranges_.size() && ranges_[next_].end <= at) ++next_;
+    return next_ < ranges_.size() && ranges_[next_].begin <= at;
+  }
+  /// Whether all of [begin, end) lies in one of the ranges.
+  bool covers(std::uintptr_t begin, std::uintptr_t end) noexcept {
+    return contains(begin) && end <= ranges_[next_].end;
+  }
+
+ private:
+  std::span<const AddressRange> ranges_;
+  std::size_t next_ = 0;
+  std::uintptr_t last_ = 0;
+};
+
+}  // namespace mallard::backends

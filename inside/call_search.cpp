@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inside/call_search.hpp"
+
+#include <string.h>
+
+#include <algorithm>
+
+#include "inside/known_allocators.hpp"
+#include "base/os.hpp"
+
+namespace mallard {
+namespace {
+
+struct Target {
+  std::uint64_t address;
+  bool is_internal;  ///< else it lies within a future jump
+};
+struct Range {
+  std::uint64_t begin, end;
+};
+struct Function {
+  std::uint64_t begin, end;
+  bool is_own;  ///< among the allocator's already
+};
+
+constexpr std::size_t kMaxTargets = 16384, kMaxRanges = 16384, kPieceBytes = 256 << 10;
+constexpr std::size_t kLongestBranch = 7;
+
+constexpr std::size_t kMaxFunctions = 4u << 20, kMaxBodyBytes = 64 << 10;
+
+struct Workspace {
+  Target targets[kMaxTargets];
+  Range own[kMaxRanges];  ///< functions of the allocator
+  unsigned char piece[kPieceBytes];
+};
+
+class CallSearch {
+ public:
+  CallSearch(const ProgramFile& file, TakeoverPlan& plan, Workspace& space) noexcept
+      : file_(file), plan_(plan), space_(space) {}
+
+  ~CallSearch() {
+    if (functions_) os::unmap(functions_, kMaxFunctions * sizeof(Function));
+  }
+
+  bool run() noexcept {
+    collect();
+    if (is_unknown_allocator() && file_.has_symbol_table()) collect_callees();
+    if (too_many_) {
+      plan_.why.add("it has more functions of allocators than mallard can keep apart");
+      return false;
+    }
+    if (targets_ == 0) return true;
+    std::sort(space_.targets, space_.targets + targets_,
+              [](const Target& a, const Target& b) noexcept { return a.address < b.address; });
+    std::sort(space_.own, space_.own + own_,
+              [](const Range& a, const Range& b) noexcept { return a.begin < b.begin; });
+    lowest_ = space_.targets[0].address;
+    highest_ = space_.targets[targets_ - 1].address;
+    for (std::size_t i = 0; i < file_.segment_count(); ++i) {
+      const Elf64_Phdr& s = file_.segments()[i];
+      if (s.p_type == PT_LOAD && (s.p_flags & PF_X) && !search(s)) return false;
+    }
+    return true;
+  }
+
+ private:
+  void add_target(std::uint64_t address, bool is_internal) noexcept {
+    if (targets_ == kMaxTargets) too_many_ = true;
+    else space_.targets[targets_++] = {address, is_internal};
+  }
+
+  bool is_entry(std::uint64_t address) const noexcept {
+    for (std::size_t i = 0; i < plan_.count; ++i)
+      if (plan_.entries[i].address == address || plan_.entries[i].address == address + 4) return true;
+    return false;
+  }
+
+  void collect() noexcept {
+    for (std::size_t i = 0; i < plan_.count; ++i)
+      for (std::size_t n = 1; n < kJumpBytes; ++n) add_target(plan_.entries[i].address + n, false);
+    file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool) noexcept {
+      const bool entry = is_entry(s.st_value);
+      const SymbolMeaning m = meaning_of(name);
+      if (m.role == SymbolRole::kInternal && !entry && plan_.has_kind[static_cast<std::size_t>(m.kind)])
+        add_target(s.st_value, true);
+      if (entry || m.role == SymbolRole::kInternal || is_named_like_an_allocator(name)) {
+        if (own_ == kMaxRanges) too_many_ = true;
+        else space_.own[own_++] = {s.st_value, s.st_value + s.st_size};
+      }
+      return !too_many_;
+    });
+  }
+
+  bool is_unknown_allocator() const noexcept { return !plan_.has_kind[0] && !plan_.has_kind[1]; }
+
+  /// Of an allocator whose functions have names that tell nothing, what its entry points call is internal,
+  /// and so a copy of an entry point elsewhere shows; what those functions call in turn may call it, too.
+  void collect_callees() noexcept {
+    functions_ = static_cast<Function*>(os::map(kMaxFunctions * sizeof(Function)));
+    if (!functions_) return;
+    file_.for_each_function([this](std::string_view, const Elf64_Sym& s, bool) noexcept {
+      functions_[function_count_++] = {s.st_value, s.st_value + s.st_size, false};
+      return function_count_ < kMaxFunctions;
+    });
+    std::sort(functions_, functions_ + function_count_,
+              [](const Function& a, const Function& b) noexcept { return a.begin < b.begin; });
+    const std::size_t entries = own_;
+    for (std::size_t i = 0; i < entries; ++i)
+      if (Function* f = function_at(space_.own[i].begin)) f->is_own = true;
+    for (std::size_t i = 0; i < own_; ++i) {  // grows meanwhile
+      const Range body = space_.own[i];
+      const std::size_t bytes = std::min<std::uint64_t>(body.end - body.begin, kMaxBodyBytes);
+      if (!file_.copy(body.begin, space_.piece, bytes)) continue;
+      for (std::size_t n = 0; n + 5 <= bytes; ++n) {
+        std::uint64_t to;
+        if (!branch_at(space_.piece + n, body.begin + n, &to) || (to >= body.begin && to < body.end))
+          continue;
+        Function* callee = function_at(to);
+        if (!callee || callee->is_own) continue;
+        if (own_ == kMaxRanges) {
+          too_many_ = true;
+          return;
+        }
+        callee->is_own = true;
+        space_.own[own_++] = {callee->begin, callee->end};
+        if (i < entries) add_target(to, true);
+      }
+    }
+  }
+
+  static bool branch_at(const unsigned char* code, std::uint64_t address, std::uint64_t* to) noexcept {
+    if ((code[0] & 0xfe) != 0xe8) return false;
+    std::int32_t distance;
+    memcpy(&distance, code + 1, sizeof distance);
+    *to = address + 5 + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
+    return true;
+  }
+
+  Function* function_at(std::uint64_t address) const noexcept {
+    Function* end = functions_ + function_count_;
+    Function* f = std::lower_bound(functions_, end, address,
+                                   [](const Function& a, std::uint64_t b) noexcept { return a.begin < b; });
+    return f != end && f->begin == address ? f : nullptr;
+  }
+
+  bool search(const Elf64_Phdr& segment) noexcept {
+    const unsigned char* code = space_.piece;
+    std::uint64_t at = 0;
+    while (at + kLongestBranch < segment.p_filesz) {
+      const std::size_t bytes = std::min<std::uint64_t>(kPieceBytes, segment.p_filesz - at);
+      if (!file_.copy_at_offset(segment.p_offset + at, space_.piece, bytes)) {
+        plan_.why.add("its code cannot be read");
+        return false;
+      }
+      const std::uint64_t address = segment.p_vaddr + at;
+      for (std::size_t i = 0; i + kLongestBranch <= bytes; ++i) {
+        std::size_t prefix;
+        if ((code[i] & 0xfe) == 0xe8) prefix = 1;                              // call, jmp
+        else if (code[i] == 0x0f && (code[i + 1] & 0xf0) == 0x80) prefix = 2;  // jcc
+        else if ((code[i] & 0xfb) == 0x48 && code[i + 1] == 0x8d && (code[i + 2] & 0xc7) == 0x05)
+          prefix = 3;  // lea of an address
+        else continue;
+        std::int32_t distance;
+        memcpy(&distance, code + i + prefix, sizeof distance);
+        const std::uint64_t target =
+            address + i + prefix + 4 + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
+        if (target < lowest_ || target > highest_) continue;
+        if (!judge(address + i, target, prefix == 3)) return false;
+      }
+      at += bytes - kLongestBranch;
+    }
+    return true;
+  }
+
+  const Target* find(std::uint64_t address) const noexcept {
+    const Target* end = space_.targets + targets_;
+    const Target* begin = space_.targets;
+    const Target* t = std::lower_bound(
+        begin, end, address, [](const Target& a, std::uint64_t b) noexcept { return a.address < b; });
+    return t != end && t->address == address ? t : nullptr;
+  }
+
+  bool is_own(std::uint64_t address) const noexcept {
+    const Range *begin = space_.own, *end = begin + own_;
+    const Range* r = std::upper_bound(begin, end, address,
+                                      [](std::uint64_t a, const Range& b) noexcept { return a < b.begin; });
+    // Aliases share a beginning and may differ in size.
+    for (int back = 0; back < 8 && r != begin; ++back)
+      if (address < (--r)->end) return true;
+    return false;
+  }
+
+  /// \return false if this call speaks against taking over
+  bool judge(std::uint64_t from, std::uint64_t to, bool is_address) noexcept {
+    const Target* target = find(to);
+    if (!target || is_own(from)) return true;
+    if (!target->is_internal && is_address) return true;
+    if (target->is_internal && is_helper(from)) return true;
+    const std::string_view caller = name_at(from), callee = name_at(to);
+    if (!target->is_internal) {
+      plan_.why.add(caller).add(" jumps into the first bytes of ").add(callee);
+      return false;
+    }
+    plan_.why.add(caller.empty() ? "code without a name" : caller)
+        .add(is_address ? " refers to " : " calls ");
+    plan_.why.add(callee).add(", which only the allocator itself may");
+    plan_.next.clear();
+    const bool is_heap = callee.find("heap") != callee.npos && callee[0] != '_';
+    plan_.next.add(is_heap ? "heaps of a program's own have no counterpart in other allocators"
+                           : "build the program without link-time optimisation (-flto)");
+    return false;
+  }
+
+  std::string_view name_at(std::uint64_t address) const noexcept {
+    std::string_view found;
+    file_.for_each_function([&](std::string_view name, const Elf64_Sym& s, bool) noexcept {
+      if (address >= s.st_value && (address < s.st_value + s.st_size || address == s.st_value)) found = name;
+      return found.empty();
+    });
+    return found;
+  }
+
+  /// A static function of the allocator without its prefix: all names around it are the allocator's.
+  bool is_helper(std::uint64_t address) const noexcept {
+    std::uint64_t below = 0, above = ~std::uint64_t{0};
+    bool own_below = false, own_above = false, is_local = false;
+    file_.for_each_function([&](std::string_view name, const Elf64_Sym& s, bool) noexcept {
+      const bool own = is_named_like_an_allocator(name);
+      const bool local =
+          ELF64_ST_BIND(s.st_info) == STB_LOCAL && !own && !name.starts_with("_Z") && !name.starts_with("_R");
+      if (address >= s.st_value && address < s.st_value + s.st_size) is_local |= local;
+      if (local) return true;
+      if (s.st_value <= address && s.st_value >= below) below = s.st_value, own_below = own;
+      if (s.st_value > address && s.st_value < above) above = s.st_value, own_above = own;
+      return true;
+    });
+    return is_local && own_below && own_above;
+  }
+
+  const ProgramFile& file_;
+  TakeoverPlan& plan_;
+  Workspace& space_;
+  std::size_t targets_ = 0, own_ = 0, function_count_ = 0;
+  Function* functions_ = nullptr;  ///< sorted; of unknown allocators only
+  std::uint64_t lowest_ = 0, highest_ = 0;
+  bool too_many_ = false;
+};
+
+}  // namespace
+
+bool no_strange_calls(const ProgramFile& file, TakeoverPlan& plan) noexcept {
+  auto* space = static_cast<Workspace*>(os::map(sizeof(Workspace)));
+  if (!space) {
+    plan.why.add("there is no memory to examine it");
+    return false;
+  }
+  const bool good = CallSearch(file, plan, *space).run();
+  os::unmap(space, sizeof(Workspace));
+  return good;
+}
+
+std::string_view name_in_texts(const ProgramFile& file) noexcept {
+  constexpr std::size_t kLongest = 64, kMaxAllocators = 16;
+  auto* piece = static_cast<char*>(os::map(kPieceBytes));
+  if (!piece) return {};
+  std::uint32_t met[kMaxAllocators] = {};
+  const auto all = known_allocators();
+  for (std::size_t i = 0; i < file.segment_count(); ++i) {
+    const Elf64_Phdr& s = file.segments()[i];
+    if (s.p_type != PT_LOAD || (s.p_flags & PF_W)) continue;
+    for (std::uint64_t at = 0; at < s.p_filesz;) {
+      const std::size_t bytes = std::min<std::uint64_t>(kPieceBytes, s.p_filesz - at);
+      if (!file.copy_at_offset(s.p_offset + at, piece, bytes)) break;
+      for (std::size_t a = 0; a < all.size() && a < kMaxAllocators; ++a)
+        for (std::size_t m = 0; m < all[a].messages.size() && m < 32; ++m) {
+          char plain[kLongest];
+          const std::string_view message = all[a].messages[m];
+          if (message.size() > sizeof plain) continue;
+          for (std::size_t c = 0; c < message.size(); ++c) plain[c] = message[c] == '~' ? ' ' : message[c];
+          if (memmem(piece, bytes, plain, message.size())) met[a] |= 1u << m;
+        }
+      if (bytes <= kLongest) break;
+      at += bytes == s.p_filesz - at ? bytes : bytes - kLongest;  // a message may lie across two pieces
+    }
+  }
+  os::unmap(piece, kPieceBytes);
+  for (std::size_t a = 0; a < all.size() && a < kMaxAllocators; ++a)
+    if (!all[a].messages.empty() && met[a] == (1u << all[a].messages.size()) - 1) return all[a].name;
+  return {};
+}
+
+}  // namespace mallard

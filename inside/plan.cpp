@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inside/plan.hpp"
+
+#include "inside/known_allocators.hpp"
+#include "elf/program_file.hpp"
+#include "inside/call_search.hpp"
+
+namespace mallard {
+namespace {
+
+constexpr unsigned char kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+constexpr std::uint64_t kCodeAlignment = 16;
+
+bool is_hidden_or_global(const Elf64_Sym& s) noexcept {
+  const int visibility = ELF64_ST_VISIBILITY(s.st_other);
+  return ELF64_ST_BIND(s.st_info) != STB_LOCAL || visibility == STV_HIDDEN || visibility == STV_INTERNAL;
+}
+
+class Planner {
+ public:
+  Planner(const ProgramFile& file, TakeoverPlan& plan) noexcept : file_(file), plan_(plan) {}
+
+  void run() noexcept {
+    file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
+      return take(name, s, is_dynamic);
+    });
+    if (refused()) return;
+    drop_what_is_no_allocator();
+    require_names();
+    require_no_other_allocator();
+    if (refused() || (plan_.count == 0 && internals_ == 0)) return;
+    plan_.answer = TakeoverAnswer::kPossible;
+    require_both_sides();
+    for (std::size_t i = 0; i < plan_.count && !refused(); ++i) read_window(plan_.entries[i]);
+    if (!refused()) require_room();
+    if (!refused() && !no_strange_calls(file_, plan_)) plan_.answer = TakeoverAnswer::kRefused;
+  }
+
+ private:
+  bool refused() const noexcept { return plan_.answer == TakeoverAnswer::kRefused; }
+  TextBuffer& refuse(std::string_view next) noexcept {
+    plan_.answer = TakeoverAnswer::kRefused;
+    plan_.why.clear();
+    plan_.next.clear();
+    plan_.next.add(next);
+    return plan_.why;
+  }
+
+  bool take(std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
+    const SymbolMeaning m = meaning_of(name);
+    if (m.role == SymbolRole::kInternal) {
+      internals_ += m.kind == EmbeddedKind::kMimalloc;
+      return true;
+    }
+    if (m.role != SymbolRole::kEntry) return true;
+    if (m.kind == EmbeddedKind::kProgram && !is_dynamic && !is_hidden_or_global(s)) return true;
+    if (ELF64_ST_TYPE(s.st_info) == STT_GNU_IFUNC) {
+      refuse("build it without that").add(name).add(" is chosen at load time (an IFUNC)");
+      return false;
+    }
+    if (m.kind == EmbeddedKind::kProgram) {
+      has_malloc_ |= name == "malloc";
+      has_free_ |= name == "free";
+    }
+    for (std::size_t i = 0; i < plan_.count; ++i) {
+      TakeoverEntry& e = plan_.entries[i];
+      if (e.address != s.st_value) continue;
+      if (m.kind < e.kind) e = {e.address, m.target, m.kind, m.drops_first, {}};
+      return true;
+    }
+    if (plan_.count == kMaxTakeoverEntries) {
+      refuse({}).add("it has more entry points than mallard keeps books of");
+      return false;
+    }
+    plan_.entries[plan_.count++] = {s.st_value, m.target, m.kind, m.drops_first, {}};
+    return true;
+  }
+
+  /// A program's own operator new or strdup is no allocator, as long as malloc is not its own, too.
+  void drop_what_is_no_allocator() noexcept {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < plan_.count; ++i) {
+      const TakeoverEntry e = plan_.entries[i];
+      if (e.kind == EmbeddedKind::kProgram && !has_malloc_ && !has_free_) continue;
+      plan_.has_kind[static_cast<std::size_t>(e.kind)] = true;
+      plan_.entries[kept++] = e;
+    }
+    plan_.count = kept;
+    if (internals_) plan_.has_kind[0] = true;
+  }
+
+  bool has_target(EmbeddedKind kind, bool allocates) const noexcept {
+    for (std::size_t i = 0; i < plan_.count; ++i) {
+      const TakeoverEntry& e = plan_.entries[i];
+      if (e.kind != kind) continue;
+      const bool frees = e.target == "free" || e.target == "ufree";
+      if (allocates ? e.target.find("alloc") != e.target.npos && e.target.find("size") == e.target.npos
+                    : frees)
+        return true;
+    }
+    return false;
+  }
+
+  void require_both_sides() noexcept {
+    constexpr std::string_view kInlined = "build the program without link-time optimisation (-flto)";
+    if (has_malloc_ != has_free_)
+      refuse("build the program to use the system's malloc")
+          .add("it defines ")
+          .add(has_malloc_ ? "malloc without free" : "free without malloc");
+    for (const EmbeddedKind kind : {EmbeddedKind::kMimalloc, EmbeddedKind::kJemalloc}) {
+      if (!plan_.has_kind[static_cast<std::size_t>(kind)] || refused()) continue;
+      if (has_malloc_ && has_free_) continue;  // an override: they may share their addresses
+      const std::string_view name = kind == EmbeddedKind::kMimalloc ? "mimalloc" : "jemalloc";
+      if (!has_target(kind, true))
+        refuse(kInlined)
+            .add("no function of ")
+            .add(name)
+            .add(" that allocates has a name: they were inlined");
+      else if (!has_target(kind, false))
+        refuse(kInlined).add("no function of ").add(name).add(" that frees has a name: they were inlined");
+    }
+  }
+
+  /// Exported names alone do not show which other entry points the program calls.
+  void require_names() noexcept {
+    if (file_.has_symbol_table()) return;
+    std::string_view who;
+    if (plan_.has_kind[0]) who = "mimalloc";
+    else if (plan_.has_kind[1]) who = "jemalloc";
+    else who = name_in_texts(file_);
+    if (who.empty()) return;
+    refuse("use a build that is not stripped (strip --strip-debug keeps the names)")
+        .add("it is stripped, so that not all entry points of ")
+        .add(who)
+        .add(" can be found");
+  }
+
+  /// An allocator whose own names are not on our list, beside a malloc that is.
+  void require_no_other_allocator() noexcept {
+    if (refused()) return;
+    file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool) noexcept {
+      for (const KnownAllocator& a : known_allocators()) {
+        if (a.name == "mimalloc" || a.name == "jemalloc") continue;
+        for (const std::string_view call : a.calls) {
+          if (!matches(call, name) || is_entry(s.st_value)) continue;
+          refuse("build the program to use the system's malloc")
+              .add("it carries ")
+              .add(a.name)
+              .add(", whose own function ")
+              .add(name)
+              .add(" cannot be taken over");
+          return false;
+        }
+      }
+      return true;
+    });
+  }
+
+  bool is_entry(std::uint64_t address) const noexcept {
+    for (std::size_t i = 0; i < plan_.count; ++i)
+      if (plan_.entries[i].address == address) return true;
+    return false;
+  }
+
+  /// From here on `address` is where the jump goes.
+  void read_window(TakeoverEntry& e) noexcept {
+    unsigned char code[sizeof kEndbr64];
+    if (file_.copy(e.address, code, sizeof code) && __builtin_memcmp(code, kEndbr64, sizeof code) == 0)
+      e.address += sizeof code;
+    if (!file_.is_code(e.address, sizeof e.bytes) || !file_.copy(e.address, e.bytes, sizeof e.bytes))
+      refuse({}).add("the code of ").add(e.target).add(" is not in its file");
+  }
+
+  /// The jump may only overwrite the function itself and what fills the gap behind it.
+  void require_room() noexcept {
+    file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool) noexcept {
+      for (std::size_t i = 0; i < plan_.count; ++i) {
+        const TakeoverEntry& e = plan_.entries[i];
+        const bool starts_here = s.st_value == e.address || s.st_value + sizeof kEndbr64 == e.address;
+        const bool starts_inside = s.st_value > e.address && s.st_value < e.address + kJumpBytes;
+        if (!starts_inside && !(starts_here && !is_wide_enough(e, s))) continue;
+        refuse({}).add(name).add(starts_inside ? " begins within the first bytes of an entry point"
+                                               : " is too short for a jump");
+        return false;
+      }
+      return true;
+    });
+  }
+
+  bool is_wide_enough(const TakeoverEntry& e, const Elf64_Sym& s) const noexcept {
+    const std::uint64_t end = s.st_value + s.st_size, jump_end = e.address + kJumpBytes;
+    if (end >= jump_end) return true;
+    if (s.st_size == 0 || jump_end > align_up(end, kCodeAlignment)) return false;
+    unsigned char filler[kJumpBytes + sizeof kEndbr64];
+    const std::size_t n = jump_end - end;
+    if (n > sizeof filler || !file_.copy(end, filler, n)) return false;
+    constexpr unsigned char kBeginsFiller[] = {0x90, 0xcc, 0x66, 0x0f, 0x2e, 0x00};  // nop in its forms, int3
+    for (const unsigned char b : kBeginsFiller)
+      if (filler[0] == b) return true;
+    return false;
+  }
+
+  const ProgramFile& file_;
+  TakeoverPlan& plan_;
+  bool has_malloc_ = false, has_free_ = false;
+  std::size_t internals_ = 0;
+};
+
+}  // namespace
+
+void add_kinds(TextBuffer& to, const TakeoverPlan& plan) noexcept {
+  const char* separator = "";
+  constexpr std::string_view kNames[] = {"mimalloc", "jemalloc", "its own malloc"};
+  for (std::size_t i = 0; i < 3; ++i) {
+    if (!plan.has_kind[i]) continue;
+    to.add(view_of(separator)).add(kNames[i]);
+    separator = " and ";
+  }
+}
+
+void plan_takeover(int fd, TakeoverPlan* out) noexcept {
+  out->answer = TakeoverAnswer::kNothing;
+  out->count = 0;
+  for (bool& has : out->has_kind) has = false;
+  out->why.clear();
+  out->next.clear();
+  ProgramFile file;
+  const char* why = nullptr;
+  if (!file.read(fd, &why)) {
+    out->answer = TakeoverAnswer::kRefused;
+    out->why.add(view_of(why));
+    return;
+  }
+  Planner(file, *out).run();
+}
+
+}  // namespace mallard

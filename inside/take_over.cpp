@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inside/take_over.hpp"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <new>
+
+#include "elf/loaded_objects.hpp"
+#include "base/options.hpp"
+#include "base/os.hpp"
+#include "base/say.hpp"
+#include "inside/outcome.hpp"
+#include "inside/plan.hpp"
+#include "interpose/entry_answers.hpp"
+
+namespace mallard::interpose {
+namespace {
+
+constexpr std::size_t kStubBytes = 32;
+
+/// Reads "Threads:" of /proc/self/status.
+bool has_one_thread() noexcept {
+  char text[4096];
+  const long length = os::read_file("/proc/self/status", text, sizeof text);
+  if (length <= 0) return false;
+  const char* at = static_cast<const char*>(
+      memmem(text, static_cast<std::size_t>(length), "\nThreads:\t1\n", sizeof "\nThreads:\t1\n" - 1));
+  return at != nullptr;
+}
+
+template <std::size_t n>
+void copy_text(char (&to)[n], std::string_view text) noexcept {
+  TextBuffer(to, n).add(text);
+}
+
+class Takeover {
+ public:
+  explicit Takeover(TakeoverPlan& plan) noexcept : plan_(plan) {}
+
+  bool run() noexcept {
+    return is_possible_now() && make_stubs() && open_code() && (write_jumps(), close_code(), true);
+  }
+
+ private:
+  bool refuse(std::string_view why, std::string_view next = {}) noexcept {
+    plan_.why.clear();
+    plan_.why.add(why);
+    plan_.next.clear();
+    plan_.next.add(next);
+    return false;
+  }
+
+  unsigned char* at(const TakeoverEntry& e) const noexcept {
+    return reinterpret_cast<unsigned char*>(first_object()->l_addr + e.address);
+  }
+
+  bool is_possible_now() noexcept {
+    const link_map* first = find_definer(first_object(), "malloc");
+    const link_map* own = own_object();
+    if (!own || (first && first != own && first != first_object()))
+      return refuse("malloc belongs to a library that is preloaded before mallard",
+                    "put libmallard.so first in LD_PRELOAD");
+    if (!has_one_thread()) return refuse("a thread runs already, or /proc cannot be read");
+    std::uintptr_t begin, end;
+    if (!text_range(first_object(), &begin, &end)) return refuse("its program headers cannot be read");
+    lowest_ = ~std::uintptr_t{0};
+    for (std::size_t i = 0; i < plan_.count; ++i) {
+      const std::uintptr_t where = address_of(at(plan_.entries[i]));
+      if (where < begin || where > end - kJumpBytes) return refuse("its file is not the program that runs");
+      if (memcmp(at(plan_.entries[i]), plan_.entries[i].bytes, kJumpBytes) != 0)
+        return refuse("its code in memory differs from its file: a debugger or another tool has changed it");
+      if (where < lowest_) lowest_ = where;
+      if (where + kJumpBytes > highest_) highest_ = where + kJumpBytes;
+    }
+    const char* why = nullptr;
+    return is_unused(&why) || refuse(view_of(why));
+  }
+
+  /// Executable memory near the program, with a jump to each function of ours.
+  bool make_stubs() noexcept {
+    stub_bytes_ = align_up(plan_.count * kStubBytes, kPageBytes);
+    stubs_ = static_cast<unsigned char*>(os::map_near(lowest_, highest_, stub_bytes_));
+    if (!stubs_) return refuse("there is no free memory within 1 GiB of its code");
+    for (std::size_t i = 0; i < plan_.count; ++i) {
+      const void* to = function_for(plan_.entries[i].target);
+      if (!to) {
+        os::unmap(stubs_, stub_bytes_);
+        return refuse("libmallard.so has no function for one of its entry points");
+      }
+      unsigned char* s = stubs_ + i * kStubBytes;
+      // mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov rcx, r8: the first argument goes away
+      constexpr unsigned char kDropFirst[] = {0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6,
+                                              0x48, 0x89, 0xca, 0x4c, 0x89, 0xc1};
+      constexpr unsigned char kJumpToNext[] = {0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip); the address follows
+      if (plan_.entries[i].drops_first) {
+        memcpy(s, kDropFirst, sizeof kDropFirst);
+        s += sizeof kDropFirst;
+      }
+      memcpy(s, kJumpToNext, sizeof kJumpToNext);
+      memcpy(s + sizeof kJumpToNext, &to, sizeof to);
+    }
+    if (os::protect(stubs_, stub_bytes_, PROT_READ | PROT_EXEC)) return true;
+    os::unmap(stubs_, stub_bytes_);
+    return refuse("the system does not let code be made (MemoryDenyWriteExecute, SELinux)",
+                  "allow it for this process, for instance MemoryDenyWriteExecute=no");
+  }
+
+  bool protect_code(std::size_t i, int protection) noexcept {
+    unsigned char* begin = at(plan_.entries[i]);
+    const std::uintptr_t page = address_of(begin) & ~(kPageBytes - 1);
+    return os::protect(reinterpret_cast<void*>(page), address_of(begin) + kJumpBytes - page, protection);
+  }
+
+  /// Everything becomes writable before anything is written.
+  bool open_code() noexcept {
+    for (std::size_t i = 0; i < plan_.count; ++i) {
+      if (protect_code(i, PROT_READ | PROT_WRITE | PROT_EXEC)) continue;
+      while (i-- > 0) protect_code(i, PROT_READ | PROT_EXEC);
+      os::unmap(stubs_, stub_bytes_);
+      return refuse("the system does not let its code be changed (MemoryDenyWriteExecute, SELinux)",
+                    "allow it for this process, for instance MemoryDenyWriteExecute=no");
+    }
+    return true;
+  }
+
+  void write_jumps() noexcept {
+    for (std::size_t i = 0; i < plan_.count; ++i) {
+      unsigned char* entry = at(plan_.entries[i]);
+      const auto distance =
+          static_cast<std::int32_t>(address_of(stubs_ + i * kStubBytes) - (address_of(entry) + kJumpBytes));
+      entry[0] = 0xe9;  // jmp
+      memcpy(entry + 1, &distance, sizeof distance);
+    }
+  }
+
+  void close_code() noexcept {
+    for (std::size_t i = 0; i < plan_.count; ++i) protect_code(i, PROT_READ | PROT_EXEC);
+  }
+
+  TakeoverPlan& plan_;
+  std::uintptr_t lowest_ = 0, highest_ = 0;
+  unsigned char* stubs_ = nullptr;
+  std::size_t stub_bytes_ = 0;
+};
+
+}  // namespace
+
+bool take_over() noexcept {
+  TakeoverOutcome outcome;
+  // Some 20 KiB: more than the stack of whoever calls malloc first should have to give.
+  auto* plan = static_cast<TakeoverPlan*>(os::map(sizeof(TakeoverPlan)));
+  const long fd = os::open("/proc/self/exe", O_RDONLY);
+  if (!plan || fd < 0) {
+    outcome.state = TakeoverState::kRefused;
+    copy_text(outcome.why, "its file cannot be opened (/proc/self/exe)");
+    say::not_taken_over({}, view_of(outcome.why), "mount /proc");
+  } else {
+    plan = new (plan) TakeoverPlan;
+    plan_takeover(static_cast<int>(fd), plan);
+    const bool taken = plan->answer == TakeoverAnswer::kPossible && Takeover(*plan).run();
+    outcome.state = taken                                      ? TakeoverState::kTakenOver
+                    : plan->answer == TakeoverAnswer::kNothing ? TakeoverState::kNothingInside
+                                                               : TakeoverState::kRefused;
+    FixedText<sizeof outcome.what> what;
+    add_kinds(what, *plan);
+    copy_text(outcome.what, what.view());
+    if (taken) {
+      outcome.entry_points = plan->count;
+      if (options().verbose) say::taken_over(what.view(), plan->count);
+    } else if (outcome.state == TakeoverState::kRefused) {
+      copy_text(outcome.why, plan->why.view());
+      say::not_taken_over(what.view(), plan->why.view(), plan->next.view());
+    }
+  }
+  if (fd >= 0) os::close(static_cast<int>(fd));
+  if (plan) os::unmap(plan, sizeof(TakeoverPlan));
+  set_takeover_outcome(outcome);
+  return outcome.state == TakeoverState::kTakenOver;
+}
+
+}  // namespace mallard::interpose

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Taking over the allocator inside the executable (ALLOC_EMBEDDED=redirect): each of its entry points becomes
+// a jump to the function of ours that does the same. All of them or none; refused where anything is in doubt.
+#pragma once
+
+namespace mallard::interpose {
+
+/// Tries it, says why if it is refused, and leaves the outcome to inside/outcome.hpp.
+/// \return true if the executable's entry points lead to us now
+/// \context init, before any code of the program has run
+bool take_over() noexcept;
+
+/// True if no code of the executable has changed its own variables, thread-local ones included: an allocator
+/// in it has then handed out nothing. \context init
+bool is_unused(const char** why) noexcept;
+
+}  // namespace mallard::interpose

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+// Booking. A thread counts in its own record; a signal handler that interrupted its thread in here, and a
+// thread for which there is no record, count on the shared tables directly.
+#include "record/exact/exact.hpp"
+
+#include "base/os.hpp"
+#include "record/exact/counts.hpp"
+#include "record/exact/state.hpp"
+#include "record/exact/incremental.hpp"
+#include "record/exact/path_counts.hpp"
+#include "record/exact/shadow.hpp"
+#include "record/exact/thread_record.hpp"
+
+namespace mallard::record {
+
+constinit ExactOdd g_exact_odd{};
+
+namespace {
+
+constinit std::atomic<std::uint64_t> g_since_ns{0};
+constinit std::atomic<bool> g_since_start{false};
+constinit bool g_ready = false;
+MALLARD_FORK_DATA constinit Lock g_fork_lock;
+MALLARD_FORK_DATA constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
+
+void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
+
+/// The calling thread's record, if it is at hand: only where the books are on, and no handler interrupted
+/// them.
+inline ThreadRecord* record_at_hand(std::uint32_t epoch) noexcept {
+  if (MALLARD_UNLIKELY(mallard_thread.inside != 1)) return nullptr;
+  auto* record = static_cast<ThreadRecord*>(mallard_thread.exact_record);
+  return MALLARD_LIKELY(record && record->epoch.load(std::memory_order_relaxed) == epoch) ? record : nullptr;
+}
+
+/// The calling thread's record; nullptr: count directly.
+MALLARD_NOINLINE ThreadRecord* my_record(std::uint32_t epoch) noexcept {
+  if (MALLARD_UNLIKELY(mallard_thread.inside != 1)) return nullptr;  // interrupted its own booking
+  return find_thread_record(epoch);
+}
+
+MALLARD_NOINLINE std::uint32_t look_up_cell(FoundCell& found, std::uint64_t key, StackMemory& newest,
+                                            RangeId range) noexcept {
+  std::uint32_t cell = path_cell(key);
+  if (!cell) {
+    const SiteId site = site_of_path(newest);
+    cell = find_cell(site, range);
+    // What stands on the overflow site instead must look again.
+    if (!cell || site == kOverflowSite || cell_at(cell).site != static_cast<std::uint32_t>(site)) return cell;
+    keep_path_cell(key, cell);
+  }
+  found.key = 0;  // a handler may leave by siglongjmp
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  found.cell = cell;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  found.key = key;
+  return cell;
+}
+
+/// The cell of the newest stack.
+inline std::uint32_t cell_of(ThreadRecord& record, PathHash path, RangeId range) noexcept {
+  const std::uint64_t key = path ^ (range + 1) * 0x9e3779b97f4a7c15u;
+  FoundCell& found = record.finder[key >> (64 - kFinderBits)];
+  if (MALLARD_LIKELY(found.key == key)) return static_cast<std::uint32_t>(found.cell);
+  return look_up_cell(found, key, *stack_memory_of(&record), range);
+}
+
+template <typename Delta>
+MALLARD_NOINLINE void settle(Delta& own, Level& shared) noexcept {
+  add_to_level(shared, own.delta.load(std::memory_order_relaxed), own.most.load(std::memory_order_relaxed));
+  own.most.store(0, std::memory_order_relaxed);
+  own.delta.store(0, std::memory_order_release);
+}
+
+/// Live bytes of a site or of the process, as far as this thread moved them. Of the process is the last that
+/// is counted of a block: the release there hands all of it to whoever takes the record over. \return whether
+/// that is so much by now that it has to be settled
+template <typename Delta>
+inline bool raise_live(Delta& own, std::int64_t bytes) noexcept {
+  const std::int64_t delta = own.delta.load(std::memory_order_relaxed) + bytes;
+  own.delta.store(delta, std::memory_order_release);
+  if (delta > own.most.load(std::memory_order_relaxed)) own.most.store(delta, std::memory_order_relaxed);
+  return MALLARD_UNLIKELY(delta > kMostUnseenBytes);
+}
+
+template <typename Delta>
+inline bool lower_live(Delta& own, std::int64_t bytes) noexcept {
+  const std::int64_t delta = own.delta.load(std::memory_order_relaxed) - bytes;
+  own.delta.store(delta, std::memory_order_release);
+  return MALLARD_UNLIKELY(delta < -kMostUnseenBytes);
+}
+
+inline void count_alloc(ThreadRecord& record, std::uint32_t index, std::uint64_t bytes) noexcept {
+  const auto live = static_cast<std::int64_t>(bytes);
+  CountEntry& entry = count_entry(record, index);
+  add_own(entry.allocated_bytes, bytes);
+  add_own(entry.allocated_count, std::uint64_t{1});
+  SiteEntry& site = site_entry(record, entry.site);
+  if (MALLARD_UNLIKELY(bytes > site.largest_bytes.load(std::memory_order_relaxed)))
+    site.largest_bytes.store(bytes, std::memory_order_relaxed);
+  if (raise_live(site, live)) settle(site, level_of(entry.site));
+  if (raise_live(record, live)) settle(record, process_level());
+}
+
+inline void count_free(ThreadRecord& record, CountEntry& entry, std::uint64_t bytes,
+                       bool temporary) noexcept {
+  add_own(entry.freed_bytes, bytes);
+  add_own(entry.freed_count, std::uint64_t{1});
+  if (temporary) add_own(entry.temporary_count, std::uint64_t{1});
+  const auto live = static_cast<std::int64_t>(bytes);
+  SiteEntry& site = site_entry(record, entry.site);
+  if (lower_live(site, live)) settle(site, level_of(entry.site));
+  if (lower_live(record, live)) settle(record, process_level());
+}
+
+/// Without a record.
+void count_alloc(std::uint32_t index, std::uint64_t bytes) noexcept {
+  const auto live = static_cast<std::int64_t>(bytes);
+  Cell& cell = cell_at(index);
+  add_to_cell(cell, {bytes, 1, 0, 0, 0});
+  raise_to(level_of(cell.site).largest_bytes, bytes);
+  add_to_level(level_of(cell.site), live, live);
+  add_to_level(process_level(), live, live);
+}
+
+void count_free(std::uint32_t index, std::uint64_t bytes) noexcept {
+  const auto live = static_cast<std::int64_t>(bytes);
+  Cell& cell = cell_at(index);
+  add_to_cell(cell, {0, 0, bytes, 1, 0});
+  add_to_level(level_of(cell.site), -live, 0);
+  add_to_level(process_level(), -live, 0);
+}
+
+/// Takes a free back.
+void count_back(ThreadRecord* record, const ExactBlock& block) noexcept {
+  const std::uint64_t bytes = block.asked_bytes, temporary = block.temporary;
+  const auto live = static_cast<std::int64_t>(bytes);
+  if (record) {
+    CountEntry& entry = count_entry(*record, block.cell);
+    add_own(entry.freed_bytes, -bytes);
+    add_own(entry.freed_count, ~std::uint64_t{0});
+    add_own(entry.temporary_count, -temporary);
+    SiteEntry& site = site_entry(*record, entry.site);
+    if (raise_live(site, live)) settle(site, level_of(entry.site));
+    if (raise_live(*record, live)) settle(*record, process_level());
+    return;
+  }
+  Cell& cell = cell_at(block.cell);
+  add_to_cell(cell, {0, 0, -bytes, ~std::uint64_t{0}, -temporary});
+  add_to_level(level_of(cell.site), live, live);
+  add_to_level(process_level(), live, live);
+}
+
+/// A block whose free was not seen, and whose address has come again.
+void count_missed(ThreadRecord* record, const ShadowBlock& old) noexcept {
+  bump(g_exact_odd.missed_frees);
+  const RangeId range = cell_at(old.cell).range;
+  const std::uint64_t bytes = range_begin(range) + old.low;
+  if (record) count_free(*record, count_entry(*record, old.cell), bytes, false);
+  else count_free(old.cell, bytes);
+}
+
+/// Whatever is not the plain case.
+MALLARD_NOINLINE bool put(ThreadRecord* record, std::uintptr_t block, std::uint32_t cell,
+                          SizePlace size) noexcept {
+  ShadowBlock old;
+  switch (shadow_put(block, cell, size.remainder, remainder_bits(size.range), &old)) {
+    case Put::kNew:
+      return true;
+    case Put::kReplaced:
+      count_missed(record, old);
+      return true;
+    case Put::kNoMemory:
+      break;
+  }
+  bump(g_exact_odd.unbooked);
+  return false;
+}
+
+}  // namespace
+
+bool exact_prepare() noexcept {
+  g_ready = g_ready || (shadow_init() && cells_init() && path_cells_init() && thread_records_init());
+  if (!g_ready) {  // what little there is belongs to the host
+    thread_records_release();
+    path_cells_release();
+    cells_release();
+    shadow_release();
+  }
+  return g_ready;
+}
+
+void exact_begin(bool with_the_process) noexcept {
+  exact_end();
+  if (g_since_ns.load(std::memory_order_relaxed) != 0) shadow_clear();  // of earlier books
+  cells_clear();
+  g_exact_odd.clear();
+  g_since_start.store(with_the_process, std::memory_order_relaxed);
+  g_since_ns.store(os::monotonic_ns(), std::memory_order_relaxed);
+  g_exact_epoch.fetch_add(1, std::memory_order_release);
+}
+
+bool exact_since_start() noexcept { return g_since_start.load(std::memory_order_relaxed); }
+bool exact_is_on() noexcept { return g_exact_epoch.load(std::memory_order_acquire) & 1; }
+
+void exact_end() noexcept {
+  if (exact_is_on()) g_exact_epoch.fetch_add(1, std::memory_order_release);
+}
+
+std::uint64_t exact_since_ns() noexcept { return g_since_ns.load(std::memory_order_relaxed); }
+
+namespace {
+
+MALLARD_NOINLINE void alloc_without_record(const void* p, std::size_t asked_bytes,
+                                           const Caller& caller) noexcept {
+  const SiteId site = capture_site(caller, nullptr);
+  const SizePlace size = place_of_size(asked_bytes);
+  const std::uint32_t cell = find_cell(site, size.range);
+  if (!cell) return bump(g_exact_odd.unbooked);
+  if (put(nullptr, address_of(p), cell, size)) count_alloc(cell, asked_bytes);
+}
+
+/// What the shadow's word does not hold of the size of a block of this range.
+inline std::uint64_t take_high(std::uintptr_t block, RangeId range) noexcept {
+  return MALLARD_LIKELY(!has_remainder_above(range, kLowBits))
+             ? 0
+             : shadow_take_high(block, remainder_bits(range));
+}
+
+/// \return what was taken off the books, if somebody wants to know
+[[gnu::always_inline]] inline ExactBlock take_off(std::uintptr_t p) noexcept {
+  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
+  InsideGuard inside;
+  ThreadRecord* record = record_at_hand(epoch);
+  if (MALLARD_UNLIKELY(!record)) {
+    if (p == 0 || !(epoch & 1)) return {};
+    record = my_record(epoch);
+  }
+  ShadowBlock block;
+  if (MALLARD_UNLIKELY(!shadow_take(p, &block))) {
+    if (p == 0) return {};
+    if (record) add_own(record->unknown_frees, std::uint64_t{1});
+    else bump(g_exact_odd.unknown_frees);
+    return {};
+  }
+  if (MALLARD_UNLIKELY(!record)) {
+    const Cell& cell = cell_at(block.cell);
+    const std::uint64_t bytes = range_begin(cell.range) + block.low + take_high(p, cell.range);
+    count_free(block.cell, bytes);
+    return {SiteId{cell.site}, block.cell, bytes, false};
+  }
+  CountEntry& entry = count_entry(*record, block.cell);
+  const std::uint64_t bytes = entry.range_begins + block.low + take_high(p, entry.range);
+  const bool temporary = record->last_block.load(std::memory_order_relaxed) == p;
+  if (temporary) record->last_block.store(0, std::memory_order_relaxed);
+  const ExactBlock taken{SiteId{entry.site}, block.cell, bytes, temporary};
+  count_free(*record, entry, bytes, temporary);  // nothing of the record is read behind it: see raise_live()
+  return taken;
+}
+
+}  // namespace
+
+void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) noexcept {
+  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
+  if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return;
+  InsideGuard inside;
+  ThreadRecord* record = record_at_hand(epoch);
+  if (MALLARD_UNLIKELY(!record) && !(record = my_record(epoch)))
+    return alloc_without_record(p, asked_bytes, caller);
+  const std::uintptr_t block = address_of(p);
+  shadow::AtomicWord* word = shadow_expect(block);
+  const PathHash path = capture_path(caller, *stack_memory_of(record));
+  const SizePlace size = place_of_size(asked_bytes);
+  const std::uint32_t cell = MALLARD_LIKELY(path != 0) ? cell_of(*record, path, size.range)
+                                                       : find_cell(capture_in_full(caller), size.range);
+  if (MALLARD_UNLIKELY(!cell)) return bump(g_exact_odd.unbooked);
+  if (MALLARD_UNLIKELY(has_remainder_above(size.range, kLowBits) ||
+                       !shadow_put_at(word, block, cell, size.remainder)) &&
+      !put(record, block, cell, size))
+    return;
+  count_alloc(*record, cell, asked_bytes);
+  record->last_block.store(block, std::memory_order_relaxed);
+}
+
+ExactBlock exact_free(const void* p) noexcept { return take_off(address_of(p)); }
+void exact_release(const void* p) noexcept { take_off(address_of(p)); }
+
+void exact_restore(const void* p, const ExactBlock& saved) noexcept {
+  const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
+  if (saved.cell == 0 || !(epoch & 1)) return;
+  InsideGuard inside;
+  ThreadRecord* record = record_at_hand(epoch);
+  if (!record) record = my_record(epoch);
+  if (!put(record, address_of(p), saved.cell, place_of_size(saved.asked_bytes))) return;
+  count_back(record, saved);
+  if (record && saved.temporary) record->last_block.store(address_of(p), std::memory_order_relaxed);
+}
+
+MALLARD_FORK_TEXT void exact_before_fork() noexcept {
+  g_fork_lock.lock();
+  g_locked_records = thread_records_before_fork();
+}
+
+MALLARD_FORK_TEXT void exact_after_fork_in_parent() noexcept {
+  thread_records_after_fork_in_parent(g_locked_records);
+  g_fork_lock.unlock();
+}
+
+MALLARD_FORK_TEXT void exact_after_fork_in_child(bool interrupted_recording) noexcept {
+  // Threads that are no more may have held other locks: this child is not recorded.
+  if (interrupted_recording) exact_end();
+  thread_records_after_fork_in_child();
+}
+
+}  // namespace mallard::record

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "record/exact/thread_record.hpp"
+
+#include <sys/mman.h>
+
+#include <cstddef>
+
+#include "base/os.hpp"
+#include "record/published.hpp"
+
+namespace mallard::record {
+namespace {
+
+constexpr std::size_t kStepBytes = 1024 * 1024;
+
+constinit char* g_records = nullptr;
+constinit std::size_t g_stride = 0;  // of a record with its StackMemory
+constinit std::atomic<std::size_t> g_open_bytes{0};
+constinit std::atomic<std::uint32_t> g_end{0};
+constinit std::atomic<std::uint64_t> g_turned_away{0};
+constinit std::atomic<std::uint32_t> g_looked_at{0};
+
+/// What a thread without a record has in its place, so that it does not look again and again. Of no epoch of
+/// books: whoever has it at hand sees that, as of a record of earlier books. Its pages are never written.
+constinit ThreadRecord g_none{};
+
+std::size_t all_bytes() noexcept { return g_stride * kMaxThreadRecords; }
+
+bool open(std::uint32_t count) noexcept {
+  if (MALLARD_LIKELY(count * g_stride <= g_open_bytes.load(std::memory_order_acquire))) return true;
+  std::size_t bytes = align_up(count * g_stride, kStepBytes);
+  if (bytes > all_bytes()) bytes = align_up(all_bytes(), kPageBytes);
+  // Twice by two threads at once does no harm.
+  if (!os::protect(g_records, bytes, PROT_READ | PROT_WRITE)) return false;
+  std::size_t now = g_open_bytes.load(std::memory_order_relaxed);
+  while (now < bytes && !g_open_bytes.compare_exchange_weak(now, bytes, std::memory_order_release)) {
+  }
+  return true;
+}
+
+bool is_current(const ThreadRecord& record) noexcept {
+  return record.epoch.load(std::memory_order_relaxed) == g_exact_epoch.load(std::memory_order_acquire);
+}
+
+template <typename T>
+T take(std::atomic<T>& from) noexcept {
+  const T value = from.load(std::memory_order_relaxed);
+  from.store(0, std::memory_order_relaxed);
+  return value;
+}
+
+/// The record's lock is held, or its owner is no more.
+void move_out(CountEntry& entry, bool keep) noexcept {
+  const std::uint32_t version = entry.version.load(std::memory_order_relaxed);
+  entry.version.store(version | 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  const Counts counts{take(entry.allocated_bytes), take(entry.allocated_count), take(entry.freed_bytes),
+                      take(entry.freed_count), take(entry.temporary_count)};
+  if (const std::uint32_t cell = take(entry.cell); cell && keep) add_to_cell(cell_at(cell), counts);
+  entry.version.store((version | 1) + 1, std::memory_order_release);
+}
+
+void move_out(SiteEntry& entry, bool keep) noexcept {
+  const std::int64_t delta = take(entry.delta), most = take(entry.most);
+  const std::uint64_t largest = take(entry.largest_bytes);
+  const std::uint32_t site = take(entry.site);
+  if (!site || !keep) return;
+  add_to_level(level_of(site - 1), delta, most);
+  raise_to(level_of(site - 1).largest_bytes, largest);
+}
+
+/// Empties a record; its counts go where they belong, or nowhere if they are of books that have ended.
+void move_all_out(ThreadRecord& record) noexcept {
+  const bool keep = is_current(record);
+  for (CountEntry& entry : record.counts)
+    if (entry.cell.load(std::memory_order_relaxed)) move_out(entry, keep);
+  for (SiteEntry& entry : record.sites)
+    if (entry.site.load(std::memory_order_relaxed)) move_out(entry, keep);
+  const std::int64_t delta = take(record.delta), most = take(record.most);
+  if (keep) add_to_level(process_level(), delta, most);
+  if (!keep) record.unknown_frees.store(0, std::memory_order_relaxed);
+  record.last_block.store(0, std::memory_order_relaxed);
+}
+
+/// A record's owner is an address and, in the bits below, which claim this is: one that was decided on what
+/// an earlier claim's owner looked like fails.
+constexpr std::uintptr_t kClaims = alignof(ThreadState) - 1;
+static_assert(kClaims == 7);
+
+void publish() noexcept {
+  static_assert(offsetof(CountEntry, freed_count) ==
+                offsetof(CountEntry, allocated_bytes) + (Published::kCounts - 1) * sizeof(std::uint64_t));
+  mallard_published.threads = {address_of(g_records),
+                               address_of(&g_end),
+                               address_of(&g_exact_epoch),
+                               static_cast<std::uint32_t>(g_stride),
+                               offsetof(ThreadRecord, epoch),
+                               offsetof(ThreadRecord, counts),
+                               kCountEntries,
+                               sizeof(CountEntry),
+                               offsetof(CountEntry, version),
+                               offsetof(CountEntry, cell),
+                               offsetof(CountEntry, allocated_bytes)};
+}
+
+/// Whether the thread is gone, as far as memory tells: glibc keeps some stacks, with their TLS, for new
+/// threads. Where the kernel refuses to copy memory (a seccomp filter), nobody is known to be gone.
+bool owner_is_gone(const ThreadRecord& record, std::uintptr_t owner) noexcept {
+  if (owner == 0) return true;
+  ThreadState state;
+  switch (os::copy(&state, owner & ~kClaims, sizeof state)) {
+    case os::Copied::kAll:
+      return state.exact_record != &record;
+    case os::Copied::kUnreadable:
+      return true;
+    case os::Copied::kRefused:
+      break;
+  }
+  return false;
+}
+
+/// Makes the calling thread the owner in `before`'s place. The thread names the record first, so that whoever
+/// asks from then on finds it alive. That the last owner is gone, and all that it wrote is there, follows
+/// from the kernel, which clears a thread's id as the last thing, and glibc, which reuses or unmaps the stack
+/// only then; with `delta` the same order stands in the language's terms.
+bool claim(ThreadRecord& record, std::uintptr_t before) noexcept {
+  const std::uintptr_t me = reinterpret_cast<std::uintptr_t>(&mallard_thread) | ((before + 1) & kClaims);
+  mallard_thread.exact_record = &record;
+  if (record.owner.compare_exchange_strong(before, me, std::memory_order_acq_rel)) {
+    record.delta.load(std::memory_order_acquire);
+    return true;
+  }
+  mallard_thread.exact_record = nullptr;
+  return false;
+}
+
+ThreadRecord* take_over_a_dead_ones() noexcept {
+  constexpr std::uint32_t kFewEnough = 64, kTries = 8;
+  const std::uint32_t end = thread_records_end();
+  if (end < kFewEnough) return nullptr;
+  for (std::uint32_t i = 0; i < kTries; ++i) {
+    ThreadRecord& record = thread_record_at(g_looked_at.fetch_add(1, std::memory_order_relaxed) % end);
+    const std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
+    if (owner_is_gone(record, owner) && claim(record, owner)) return &record;
+  }
+  return nullptr;
+}
+
+ThreadRecord* take_record() noexcept {
+  const auto me = reinterpret_cast<std::uintptr_t>(&mallard_thread);
+  for (std::uint32_t i = 0; i < thread_records_end(); ++i) {
+    ThreadRecord& record = thread_record_at(i);
+    const std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
+    if ((owner & ~kClaims) == me && claim(record, owner)) return &record;
+  }
+  if (ThreadRecord* record = take_over_a_dead_ones()) return record;
+  for (;;) {
+    std::uint32_t index = g_end.load(std::memory_order_relaxed);
+    do {
+      if (index >= kMaxThreadRecords || !open(index + 1)) return nullptr;
+    } while (!g_end.compare_exchange_weak(index, index + 1, std::memory_order_acq_rel));
+    // From here on others may find it without an owner, and be first: then the next one.
+    if (claim(thread_record_at(index), 0)) return &thread_record_at(index);
+  }
+}
+
+}  // namespace
+
+constinit std::atomic<std::uint32_t> g_exact_epoch{0};
+
+bool thread_records_init() noexcept {
+  if (g_records) return true;
+  g_stride = sizeof(ThreadRecord) + align_up(stack_memory_bytes(), 64);
+  g_records = static_cast<char*>(os::reserve(align_up(all_bytes(), kPageBytes)));
+  if (!g_records) return false;
+  publish();
+  return true;
+}
+
+void thread_records_release() noexcept {
+  mallard_published.threads = {};
+  if (g_records) os::unmap(g_records, align_up(all_bytes(), kPageBytes));
+  g_records = nullptr;
+}
+
+ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
+  void*& mine = mallard_thread.exact_record;
+  if (mine == &g_none) return nullptr;
+  auto* record = static_cast<ThreadRecord*>(mine);
+  if (!record) record = take_record();
+  if (!record) {
+    g_turned_away.fetch_add(1, std::memory_order_relaxed);
+    mine = &g_none;
+    return nullptr;
+  }
+  record->lock.lock();
+  move_all_out(*record);
+  record->epoch.store(epoch, std::memory_order_release);
+  record->lock.unlock();
+  mine = record;
+  return record;
+}
+
+MALLARD_NOINLINE CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t cell) noexcept {
+  CountEntry& entry = record.counts[cell % kCountEntries];
+  LockGuard guard(record.lock);
+  move_out(entry, is_current(record));
+  entry.site = cell_at(cell).site;
+  entry.range = cell_at(cell).range;
+  entry.range_begins = range_begin(entry.range);
+  entry.cell.store(cell, std::memory_order_relaxed);
+  return entry;
+}
+
+MALLARD_NOINLINE SiteEntry& replace_site_entry(ThreadRecord& record, std::uint32_t site) noexcept {
+  SiteEntry& entry = record.sites[site % kSiteEntries];
+  LockGuard guard(record.lock);
+  move_out(entry, is_current(record));
+  entry.site.store(site + 1, std::memory_order_relaxed);
+  return entry;
+}
+
+std::uint32_t thread_records_end() noexcept { return g_end.load(std::memory_order_acquire); }
+ThreadRecord& thread_record_at(std::uint32_t index) noexcept {
+  return *reinterpret_cast<ThreadRecord*>(g_records + index * g_stride);
+}
+std::uint64_t threads_without_record() noexcept { return g_turned_away.load(std::memory_order_relaxed); }
+std::uint64_t thread_records_own_bytes() noexcept {
+  return g_records ? os::resident_bytes(g_records, thread_records_end() * g_stride) : 0;
+}
+
+MALLARD_FORK_TEXT std::uint32_t thread_records_before_fork() noexcept {
+  const std::uint32_t end = thread_records_end();
+  for (std::uint32_t i = 0; i < end; ++i) thread_record_at(i).lock.lock();
+  return end;
+}
+
+MALLARD_FORK_TEXT void thread_records_after_fork_in_parent(std::uint32_t locked) noexcept {
+  for (std::uint32_t i = 0; i < locked; ++i) thread_record_at(i).lock.unlock();
+}
+
+MALLARD_FORK_TEXT void thread_records_after_fork_in_child() noexcept {
+  for (std::uint32_t i = 0; i < thread_records_end(); ++i) {
+    ThreadRecord& record = thread_record_at(i);
+    if (&record == mallard_thread.exact_record) continue;
+    record.lock.unlock();  // whoever may have held it
+    move_all_out(record);
+    record.owner.store(0, std::memory_order_release);
+  }
+}
+
+}  // namespace mallard::record

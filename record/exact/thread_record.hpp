@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a thread counts for itself in exact mode: its newest counts of the cells and sites that it uses most,
+// in two direct-mapped caches; an entry that makes room is added to the cell's or site's own counts. The
+// owner writes with plain stores; a reader adds the entries to the tables' counts, and each entry's version
+// tells it when one moved.
+//
+// A record belongs to a thread pointer. No destructor runs when a thread ends: a new thread with the same
+// pointer takes the record over, and one whose memory is gone may be taken by anybody.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/attributes.hpp"
+#include "base/lock.hpp"
+#include "record/exact/counts.hpp"
+#include "record/exact/incremental.hpp"
+#include "record/thread_state.hpp"
+
+namespace mallard::record {
+
+inline constexpr std::uint32_t kMaxThreadRecords = 4096;
+inline constexpr std::uint32_t kCountEntries = 512, kSiteEntries = 256;
+inline constexpr unsigned kFinderBits = 9;
+/// A thread that is further off than this adds its live bytes to the process's and the site's at once: the
+/// peaks of what several threads use are this exact, for each thread.
+inline constexpr std::int64_t kMostUnseenBytes = 64 * 1024;
+
+using OwnCount = std::atomic<std::uint64_t>;  ///< one writer
+
+/// Adds to a count that the calling thread alone writes: in one instruction, so that nothing is lost to a
+/// signal handler that counts, too.
+template <typename T>
+inline void add_own(std::atomic<T>& own, T value) noexcept {
+  __asm__("addq %[value], %[own]" : [own] "+m"(own) : [value] "er"(value) : "cc");
+}
+
+struct alignas(64) CountEntry {
+  std::atomic<std::uint32_t> version;  ///< odd while the entry moves
+  std::atomic<std::uint32_t> cell;     ///< 0 = empty
+  std::uint32_t site;                  ///< the cell's, for the owner
+  RangeId range;
+  OwnCount allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count;
+  std::uint64_t range_begins;  ///< range_begin(range)
+};
+static_assert(sizeof(CountEntry) == 64);
+
+/// Live bytes since the last time that they were added to the site's, or to the process's.
+struct SiteEntry {
+  std::atomic<std::uint32_t> site;  ///< + 1; 0 = empty
+  std::atomic<std::int64_t> delta, most;
+  OwnCount largest_bytes;  ///< block
+};
+static_assert(sizeof(SiteEntry) == 32);
+
+/// The cell of a stack and a size range.
+struct FoundCell {
+  std::uint64_t key;  ///< of both; 0 = empty
+  std::uint64_t cell;
+};
+
+struct alignas(64) ThreadRecord {
+  std::atomic<std::uintptr_t> owner;       ///< address of its mallard_thread, and a claim; 0 = nobody's
+  std::atomic<std::uint32_t> epoch;        ///< of the counts
+  Lock lock;                               ///< held while entries move
+  std::atomic<std::uintptr_t> last_block;  ///< newest of this thread, 0 = it is freed already
+  std::atomic<std::int64_t> delta, most;   ///< as in SiteEntry, of the process
+  OwnCount unknown_frees;
+  FoundCell finder[1 << kFinderBits];
+  SiteEntry sites[kSiteEntries];
+  CountEntry counts[kCountEntries];
+};
+
+/// Odd while the books are on; records of another epoch count nothing. exact_begin() and exact_end() move it
+/// on.
+extern std::atomic<std::uint32_t> g_exact_epoch;
+
+/// Reserves the records. \return false if the kernel gave no address space \context init
+bool thread_records_init() noexcept;
+/// Gives them back. \context where nothing is booked yet
+void thread_records_release() noexcept;
+/// The calling thread's record, with counts of this epoch. \return nullptr if there is no room for one more
+/// \context hot (slow path)
+ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept;
+/// Lies behind the record.
+inline StackMemory* stack_memory_of(ThreadRecord* record) noexcept {
+  return reinterpret_cast<StackMemory*>(record + 1);
+}
+
+/// The entry of a cell or site; another one's makes room. \context hot: the owner
+CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t cell) noexcept;
+SiteEntry& replace_site_entry(ThreadRecord& record, std::uint32_t site) noexcept;
+inline CountEntry& count_entry(ThreadRecord& record, std::uint32_t cell) noexcept {
+  CountEntry& entry = record.counts[cell % kCountEntries];
+  if (MALLARD_LIKELY(entry.cell.load(std::memory_order_relaxed) == cell)) return entry;
+  return replace_count_entry(record, cell);
+}
+inline SiteEntry& site_entry(ThreadRecord& record, std::uint32_t site) noexcept {
+  SiteEntry& entry = record.sites[site % kSiteEntries];
+  if (MALLARD_LIKELY(entry.site.load(std::memory_order_relaxed) == site + 1)) return entry;
+  return replace_site_entry(record, site);
+}
+
+std::uint32_t thread_records_end() noexcept;
+ThreadRecord& thread_record_at(std::uint32_t index) noexcept;
+std::uint64_t threads_without_record() noexcept;  ///< that found no room
+std::uint64_t thread_records_own_bytes() noexcept;
+
+/// Holds every record's lock, so that no entry is on the move. \return how many, for the parent's end of it
+std::uint32_t thread_records_before_fork() noexcept;
+void thread_records_after_fork_in_parent(std::uint32_t locked) noexcept;
+/// Adds up what the threads counted that are no more.
+void thread_records_after_fork_in_child() noexcept;
+
+}  // namespace mallard::record

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shares of resident memory where every block is on the books: each is charged resident(unit) * its usable
+// bytes / live bytes of the unit. Nothing is estimated. Blocks are read from the books unit by unit and not
+// kept. Without a census, pages of 4 KiB are the units. Context: reporter.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "heaps/census.hpp"
+#include "record/exact/exact.hpp"
+#include "report/divide/shares.hpp"
+#include "report/divide/unit_pages.hpp"
+
+namespace mallard::report {
+
+class HeapMap;
+
+/// Bytes in memory that one call site has a share of: resident >= live + holes.
+struct ExactShare {
+  double resident, live, holes;
+};
+
+/// Where live blocks are read from; a parameter, so that tests can bring their own.
+struct LiveBlocks {
+  using Take = void (*)(const record::ExactLive&, void* opaque);
+  void (*for_each)(std::uintptr_t begin, std::uintptr_t end, Take take, void* opaque);
+  bool complete;  ///< the books began with the process: what is not on them is free
+};
+
+/// What a block of `asked` bytes can use, and its header, where no census tells.
+struct BlockSize {
+  std::uint64_t (*usable)(std::uint64_t asked);  ///< nullptr: as asked
+  std::uint64_t header_bytes;
+};
+/// Of glibc: chunks of 16 bytes, 32 at least, of which 8 are the header.
+BlockSize glibc_block_size() noexcept;
+
+class ExactShares {
+ public:
+  ExactShares(Arena& arena, std::span<const ResidentRun> runs, const LiveBlocks& live,
+              const BlockSize& size) noexcept
+      : arena_(arena), pages_(runs), live_(live), size_(size) {}
+
+  /// \param sites  indexed by site \return false if memory is out
+  bool begin(std::span<ExactShare> sites) noexcept;
+
+  /// Units and blocks are drawn into it, too.
+  void draw(HeapMap* map) noexcept { map_ = map; }
+
+  /// The census's callbacks.
+  static void take(const backends::Unit& unit, void* self) noexcept {
+    static_cast<ExactShares*>(self)->take(unit);
+  }
+  static const backends::BlockBooks* block_books() noexcept;
+  void take(const backends::Unit& unit) noexcept;
+  backends::Booked look_up(std::uintptr_t block) noexcept;
+  void take_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept;
+
+  /// Instead of a census: what live blocks lie on which pages.
+  void take_pages(std::span<const backends::AddressRange> heap) noexcept;
+
+  /// After the last unit.
+  /// \param heap_resident        bytes of the allocator's mappings that are in memory
+  /// \param thread_cached_bytes  free blocks that the census took for live
+  /// \return false if memory is out
+  bool finish(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept;
+
+  const ExactShare& before() const noexcept { return before_; }  ///< blocks allocated before the books began
+  std::uint64_t met_blocks() const noexcept { return met_; }     ///< of the books
+  std::uint64_t raced_units() const noexcept { return raced_; }  ///< held fewer blocks than the books said
+
+ private:
+  struct Held {
+    std::uintptr_t begin;
+    std::uint64_t asked_bytes, usable_bytes;
+    std::uint32_t site;
+  };
+  struct Part {
+    std::uint64_t bytes;   ///< usable bytes within the unit
+    double usable, asked;  ///< of them: in memory, and in memory and asked for
+  };
+
+  void add_held(const Held& held) noexcept;
+  void gather(const backends::Unit& unit) noexcept;
+  void charge(const backends::Unit& unit, std::span<const Held> blocks) noexcept;
+  void take_unit(const backends::Unit& unit) noexcept;
+  void walk_pages(std::uintptr_t begin, std::uintptr_t end) noexcept;
+  void take_on_page(const record::ExactLive& block) noexcept;
+  void go_to_page(std::uintptr_t next) noexcept;
+  void charge_pages(std::uintptr_t begin, std::uintptr_t end) noexcept;
+
+  Arena& arena_;
+  UnitPages pages_;
+  LiveBlocks live_;
+  BlockSize size_;
+  std::span<ExactShare> sites_;
+  ExactShare before_{};
+  Held* held_ = nullptr;  ///< of the unit at hand; block by block: those not yet in a unit
+  std::uint32_t held_count_ = 0, held_room_ = 0;
+  std::uint64_t usable_bytes_ = 0;  ///< of the blocks that are being gathered
+  bool by_block_ = false;           ///< the census tells of each block
+  Held* looked_ = nullptr;          ///< of looked_page_, ascending
+  std::uint32_t looked_count_ = 0, looked_next_ = 0;
+  std::uintptr_t looked_page_ = 0;
+  Held* on_page_ = nullptr;  ///< of page_, where pages are the units
+  std::uint32_t on_page_count_ = 0;
+  std::uintptr_t page_ = 0;
+  HeapMap* map_ = nullptr;
+  Held found_{};  ///< of the last look_up()
+  double pinned_ = 0, headers_ = 0, usable_ = 0, asked_ = 0, unattributed_ = 0, not_examined_ = 0;
+  std::uint64_t units_ = 0, met_ = 0, raced_ = 0;
+  bool out_of_memory_ = false;
+};
+
+}  // namespace mallard::report

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/divide/ledger.hpp"
+
+#include <algorithm>
+
+#include "elf/maps.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr struct {
+  std::string_view word, title;
+} kCauseNames[kCauses] = {
+    {"live", "live, as requested"},
+    {"rounding", "rounding"},
+    {"holes", "holes on pinned pages"},
+    {"retained", "retained free"},
+    {"lazily_freed", "lazily freed"},
+    {"metadata", "allocator's metadata"},
+    {"undivided", "heap, undivided"},
+    {"anonymous", "other anonymous memory"},
+    {"stacks", "stacks"},
+    {"files", "files"},
+    {"shared", "shared memory"},
+    {"own", "mallard's own"},
+};
+
+LedgerLine& line(Ledger* ledger, Cause cause) noexcept { return ledger->lines[static_cast<int>(cause)]; }
+
+void set_exact(LedgerLine& to, double bytes) noexcept { to.bytes = {bytes, 0, true, bytes, bytes}; }
+
+/// The cause of a region outside the heap; the heap's is decided block by block.
+Cause cause_of(Owner owner) noexcept {
+  switch (owner) {
+    case Owner::kHeap:
+      return Cause::kUndivided;
+    case Owner::kHeapMetadata:
+      return Cause::kMetadata;
+    case Owner::kOwn:
+      return Cause::kOwn;
+    case Owner::kAnonymous:
+      return Cause::kAnonymous;
+    case Owner::kStack:
+      return Cause::kStacks;
+    case Owner::kFile:
+      return Cause::kFiles;
+    case Owner::kShared:
+    case Owner::kKernel:
+      break;
+  }
+  return Cause::kShared;
+}
+
+bool has_details(Cause cause) noexcept {
+  return cause == Cause::kAnonymous || cause == Cause::kFiles || cause == Cause::kStacks ||
+         cause == Cause::kShared;
+}
+
+bool same_owner(const LedgerDetail& a, const LedgerDetail& b) noexcept {
+  return a.cause == b.cause && a.mapper == b.mapper && a.name == b.name && a.allocator == b.allocator;
+}
+
+/// Joins the details of one owner and puts the largest first. \return how many are left
+std::uint32_t group_details(std::span<LedgerDetail> details) noexcept {
+  std::sort(details.begin(), details.end(), [](const LedgerDetail& a, const LedgerDetail& b) {
+    if (a.cause != b.cause) return a.cause < b.cause;
+    if (a.mapper != b.mapper) return a.mapper < b.mapper;
+    if (const int order = a.name.compare(b.name); order != 0) return order < 0;
+    return a.allocator < b.allocator;
+  });
+  std::uint32_t n = 0;
+  for (const LedgerDetail& d : details) {
+    if (n > 0 && same_owner(details[n - 1], d)) {
+      details[n - 1].bytes += d.bytes;
+      details[n - 1].mappings += d.mappings;
+    } else {
+      details[n++] = d;
+    }
+  }
+  std::sort(details.begin(), details.begin() + n, [](const LedgerDetail& a, const LedgerDetail& b) {
+    if (a.cause != b.cause) return a.cause < b.cause;
+    if (a.bytes != b.bytes) return a.bytes > b.bytes;
+    return a.name < b.name;
+  });
+  return n;
+}
+
+/// Takes at most `bytes` off a counted line. \return what was taken
+double take_off(LedgerLine& from, double bytes) noexcept {
+  const double taken = std::clamp(bytes, 0.0, from.bytes.value);
+  from.bytes.value -= taken;
+  from.bytes.low = std::max(0.0, from.bytes.low - taken);
+  from.bytes.high = std::max(from.bytes.value, from.bytes.high - taken);
+  return taken;
+}
+
+/// Pages that MADV_FREE gave back read as present. They are free memory, or not the allocator's.
+void separate_lazily_freed(std::span<const Region> regions, std::uint64_t kernel_says, Ledger* out) noexcept {
+  double in_heap = 0, elsewhere = 0;
+  for (const Region& region : regions) {
+    const auto bytes = static_cast<double>(region.lazily_freed_bytes);
+    if (region.owner == Owner::kHeap) in_heap += bytes;
+    if (region.owner == Owner::kAnonymous) elsewhere += bytes;
+  }
+  // Not told by mapping: the allocator is by far the likeliest to have given them back.
+  if (in_heap + elsewhere == 0) in_heap = static_cast<double>(kernel_says);
+  double taken = take_off(line(out, out->divided ? Cause::kRetained : Cause::kUndivided), in_heap);
+  taken += take_off(line(out, Cause::kHoles), in_heap - taken);
+  taken += take_off(line(out, Cause::kAnonymous), elsewhere);
+  set_exact(line(out, Cause::kLazilyFreed), taken);
+}
+
+void divide_heap(const HeapTotals& heap, Ledger* out) noexcept {
+  line(out, Cause::kUndivided) = {};
+  set_exact(line(out, Cause::kUndivided), 0);
+  line(out, Cause::kLive).bytes = heap.live;
+  line(out, Cause::kRounding).bytes = heap.rounding;
+  line(out, Cause::kHoles).bytes = heap.holes;
+  set_exact(line(out, Cause::kRetained), heap.retained);
+  line(out, Cause::kRetained).bytes.has_interval = heap.holes.has_interval;
+  Estimate& metadata = line(out, Cause::kMetadata).bytes;
+  set_exact(line(out, Cause::kMetadata), metadata.value + heap.metadata + heap.headers);
+}
+
+}  // namespace
+
+std::string_view cause_word(Cause cause) noexcept { return kCauseNames[static_cast<int>(cause)].word; }
+std::string_view cause_title(Cause cause) noexcept { return kCauseNames[static_cast<int>(cause)].title; }
+
+const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
+                                std::span<const ResidentRun> runs) noexcept {
+  auto* in_memory = arena.array<InMemory>(regions.size() + 1);
+  if (!in_memory) return nullptr;
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < regions.size(); ++i) {
+    while (first < runs.size() && runs[first].end <= regions[i].begin) ++first;
+    for (std::size_t r = first; r < runs.size() && runs[r].begin < regions[i].end; ++r) {
+      const std::uint64_t bytes =
+          std::min(regions[i].end, runs[r].end) - std::max(regions[i].begin, runs[r].begin);
+      in_memory[i].bytes += bytes;
+      if (runs[r].huge) in_memory[i].huge += bytes;
+    }
+  }
+  return in_memory;
+}
+
+bool heap_ranges(Arena& arena, std::span<const Region> regions, std::span<const ResidentRun> runs,
+                 HeapRanges* out) noexcept {
+  Growing<AddressRange> mapped(arena), resident(arena);
+  const auto add = [](Growing<AddressRange>& to, std::uintptr_t begin, std::uintptr_t end) {
+    if (to.size() > 0 && to[to.size() - 1].end == begin) to[to.size() - 1].end = end;
+    else to.add({begin, end});
+  };
+  *out = {};
+  std::size_t first = 0;
+  for (const Region& region : regions) {
+    if (region.owner != Owner::kHeap) continue;
+    add(mapped, region.begin, region.end);
+    while (first < runs.size() && runs[first].end <= region.begin) ++first;
+    for (std::size_t r = first; r < runs.size() && runs[r].begin < region.end; ++r) {
+      const std::uintptr_t begin = std::max(region.begin, runs[r].begin);
+      const std::uintptr_t end = std::min(region.end, runs[r].end);
+      add(resident, begin, end);
+      out->resident_bytes += end - begin;
+    }
+  }
+  out->mapped = mapped.all();
+  out->resident = resident.all();
+  return !mapped.out_of_memory() && !resident.out_of_memory();
+}
+
+bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexcept {
+  const std::span<const Region> regions = sources.regions;
+  const InMemory* in_memory = measure_regions(arena, regions, sources.runs);
+  auto* details = arena.array<LedgerDetail>(regions.size() + 1);
+  if (!in_memory || !details) return false;
+  for (LedgerLine& l : out->lines) set_exact(l, 0);
+  std::uint32_t detail_count = 0;
+  for (std::size_t i = 0; i < regions.size(); ++i) {
+    const Region& region = regions[i];
+    if (in_memory[i].bytes == 0 || region.owner == Owner::kKernel) continue;
+    const Cause cause = cause_of(region.owner);
+    LedgerLine& l = line(out, cause);
+    set_exact(l, l.bytes.value + static_cast<double>(in_memory[i].bytes));
+    ++l.mappings;
+    if (region.owner == Owner::kHeap) out->huge_bytes += in_memory[i].huge;
+    const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
+    if (has_details(cause))
+      details[detail_count++] = {cause,
+                                 region.name,
+                                 region.allocator,
+                                 in_memory[i].bytes - std::min(lazily_freed, in_memory[i].bytes),
+                                 1,
+                                 region.mapper,
+                                 nullptr};
+  }
+  out->divided = sources.heap != nullptr;
+  out->not_divided_why = sources.not_divided_why;
+  if (sources.heap) {
+    divide_heap(*sources.heap, out);
+    out->rounding_known = sources.heap->rounding_known;
+    out->examined = sources.heap->examined;
+    out->uncovered_blocks = sources.heap->uncovered_blocks;
+    out->unattributed_bytes = static_cast<std::uint64_t>(sources.heap->unattributed);
+    out->pinned_bytes = static_cast<std::uint64_t>(sources.heap->pinned);
+  }
+  separate_lazily_freed(regions, sources.after.lazily_freed, out);
+  out->details = details;
+  out->detail_count = group_details({details, detail_count});
+  out->rss_before_bytes = sources.before.total;
+  out->rss_after_bytes = sources.after.total;
+  double sum = 0, heap = 0;
+  for (int i = 0; i < kCauses; ++i) {
+    const double bytes = out->lines[i].bytes.value;
+    sum += bytes;
+    if (i <= static_cast<int>(Cause::kUndivided) && i != static_cast<int>(Cause::kLazilyFreed)) heap += bytes;
+  }
+  out->heap_bytes = static_cast<std::uint64_t>(heap);
+  // The pages were read while RSS went from the one to the other: what lies between is no contradiction.
+  const auto [least, most] = std::minmax(sources.before.total, sources.after.total);
+  out->rss_bytes = std::clamp(static_cast<std::uint64_t>(sum), least, most);
+  out->unexplained_bytes = static_cast<std::int64_t>(out->rss_bytes) - static_cast<std::int64_t>(sum);
+  out->known = true;
+  return true;
+}
+
+}  // namespace mallard::report

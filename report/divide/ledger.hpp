@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every resident byte under one cause. Pure functions on what was read before. Context: reporter.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "heaps/census.hpp"
+#include "base/arena.hpp"
+#include "report/model/model.hpp"
+#include "report/facts/regions.hpp"
+#include "report/divide/shares.hpp"
+
+namespace mallard::report {
+
+struct LedgerSources {
+  std::span<const Region> regions;    ///< ascending
+  std::span<const ResidentRun> runs;  ///< ascending
+  Rss before, after;                  ///< the kernel's figures around the scan
+  const HeapTotals* heap;  ///< nullptr: the allocator could not be asked; `not_divided_why` says why
+  const char* not_divided_why;
+};
+
+/// Bytes of [begin, end) in the runs; also those on huge pages.
+struct InMemory {
+  std::uint64_t bytes, huge;
+};
+
+/// In memory of each region, in the order of `regions`. \return nullptr if memory is out
+const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
+                                std::span<const ResidentRun> runs) noexcept;
+
+/// The mappings of the allocator that serves, and what of them is in memory, neighbours joined.
+struct HeapRanges {
+  std::span<const AddressRange> mapped, resident;
+  std::uint64_t resident_bytes;
+};
+bool heap_ranges(Arena& arena, std::span<const Region> regions, std::span<const ResidentRun> runs,
+                 HeapRanges* out) noexcept;
+
+/// Fills in lines, details and sums; leaves alone what the caller knows better (unit, times, races).
+/// \return false if memory is out
+bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexcept;
+
+/// The word for a cause in JSON, and the words for people.
+std::string_view cause_word(Cause cause) noexcept;
+std::string_view cause_title(Cause cause) noexcept;
+
+}  // namespace mallard::report

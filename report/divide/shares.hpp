@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shares of resident memory: each sampled block is charged resident(unit) * its usable bytes / live bytes of
+// the unit, for every unit of the census that it lies in. Units are met once and not kept. Context: reporter.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "heaps/census.hpp"
+#include "report/divide/calibration.hpp"
+#include "report/divide/sampled_blocks.hpp"
+#include "report/divide/unit_pages.hpp"
+
+namespace mallard::report {
+
+/// The heap as a whole. Bytes that are in memory, unless it says otherwise.
+struct HeapTotals {
+  double pinned;                   ///< pages under live blocks
+  double headers;                  ///< of pinned: headers between blocks, and metadata on the same pages
+  double metadata;                 ///< units that are the allocator's own, on pages that nothing pins
+  double retained;                 ///< the rest
+  double live_usable;              ///< usable bytes of live blocks
+  Estimate live, rounding, holes;  ///< of pinned: these and the headers make it up
+  bool rounding_known;             ///< false: no sample tells requested from usable bytes; live is usable
+  double unattributed;             ///< of pinned: no sample says whose it is
+  double examined;                 ///< part of the heap whose blocks were looked at, 0 to 1
+  std::uint64_t units;
+  std::uint64_t uncovered_blocks;  ///< samples that no unit held: freed meanwhile, or unknown to the census
+};
+
+class Shares {
+ public:
+  /// \param older  blocks may be older than the samples (calibration.hpp)
+  Shares(Arena& arena, std::span<const ResidentRun> runs, bool older = false) noexcept
+      : arena_(arena), older_(older), pages_(runs) {}
+
+  /// `blocks` ascending by address; they must stay. \return false if memory is out
+  bool begin(std::span<const SampledBlock> blocks) noexcept;
+
+  void take(const backends::Unit& unit) noexcept;
+  static void take(const backends::Unit& unit, void* self) noexcept {
+    static_cast<Shares*>(self)->take(unit);
+  }
+
+  /// After the last unit. `sites` is indexed by site.
+  /// \param heap_resident  bytes of the allocator's mappings that are in memory
+  /// \return false if memory is out
+  bool finish(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept;
+
+ private:
+  void take_blocks(const backends::Unit& unit) noexcept;
+  void add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept;
+  void leave_out(std::size_t block) noexcept;
+  void add_uncovered() noexcept;
+  double scale_up(double heap, HeapTotals* totals) noexcept;
+  std::uint16_t stratum_of(const backends::Unit& unit) noexcept;
+
+  Arena& arena_;
+  const bool older_;
+  std::span<const SampledBlock> blocks_;
+  std::uint32_t* pieces_of_ = nullptr;  ///< first piece of each block; 0 = none
+  Piece* pieces_ = nullptr;
+  std::uint32_t piece_count_ = 1, piece_room_ = 0;
+  Stratum* strata_ = nullptr;
+  std::uint16_t* stratum_table_ = nullptr;
+  std::uint16_t stratum_count_ = 0;
+  UnitPages pages_;
+  BlockFinder finder_;
+  double not_examined_ = 0;
+  std::uint64_t units_ = 0, uncovered_ = 0;
+  bool out_of_memory_ = false;
+};
+
+}  // namespace mallard::report

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/facts/frames.hpp"
+
+#include <string.h>
+
+#include "symbols/demangle.hpp"
+#include "elf/modules.hpp"
+#include "symbols/elf_symbols.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::size_t kMaxFunctionBytes = 4096;
+
+/// Every return address of every row, and who mapped memory.
+std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count,
+                          std::span<const LedgerDetail> details) noexcept {
+  std::size_t total = details.size();
+  for (std::uint32_t i = 0; i < count; ++i) total += static_cast<std::size_t>(rows[i].depth);
+  auto* symbols = arena.array<Symbol>(total);
+  if (!symbols) return {};
+  std::size_t n = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    std::uintptr_t pcs[record::kMaxDepth];
+    const int depth = record::copy_site_pcs(record::site(record::SiteId{rows[i].id}), pcs, rows[i].depth);
+    for (int f = 0; f < depth; ++f) symbols[n++].pc = pcs[f];
+  }
+  for (const LedgerDetail& detail : details)
+    if (detail.mapper != 0) symbols[n++].pc = detail.mapper;
+  return {symbols, n};
+}
+
+/// Replaces mangled names by demangled ones, once per address.
+void demangle_all(Arena& arena, std::span<Symbol> symbols) noexcept {
+  Demangler demangler;
+  char* to = arena.array<char>(kMaxFunctionBytes);
+  if (!to) return;
+  for (Symbol& s : symbols) {
+    if (s.name.empty()) continue;
+    const std::string_view name = demangler.demangle(s.name, to, kMaxFunctionBytes);
+    if (name.data() == s.name.data()) continue;
+    char* copy = arena.array<char>(name.size());
+    if (!copy) return;
+    memcpy(copy, name.data(), name.size());
+    s.name = {copy, name.size()};
+  }
+}
+
+Frame frame_of(const Symbol& s, std::span<const Module> modules) noexcept {
+  Frame frame{};
+  frame.pc = s.pc;
+  frame.module_address = s.address;
+  frame.function = s.name;
+  frame.function_offset = s.name.empty() ? 0 : s.offset;
+  if (s.module >= 0) {
+    const Module& m = modules[static_cast<std::size_t>(s.module)];
+    if (m.kind != ModuleKind::kAnonymous) frame.module = m.path;
+  }
+  return frame;
+}
+
+bool copy_modules(Arena& arena, std::span<const Module> modules, Snapshot* out) noexcept {
+  auto* rows = arena.array<ModuleRow>(modules.size());
+  if (!rows) return false;
+  int n = 0;
+  for (const Module& m : modules)
+    if (m.kind != ModuleKind::kAnonymous) rows[n++] = {m.path, m.build_id, m.begin, m.end, m.load_bias};
+  out->modules = rows;
+  out->module_count = n;
+  return true;
+}
+
+}  // namespace
+
+bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
+  Modules modules;
+  modules.read(arena);  // what could not be read stays without names
+  if (!copy_modules(arena, modules.all(), out)) return false;
+  const std::span<LedgerDetail> details(out->ledger.details, out->ledger.detail_count);
+  const std::span<Symbol> distinct =
+      symbolize(arena, modules, collect(arena, rows, out->site_count, details));
+  demangle_all(arena, distinct);
+  auto* shared = arena.array<Frame>(distinct.size() + 1);
+  if (!shared) return false;
+  for (std::size_t i = 0; i < distinct.size(); ++i) shared[i] = frame_of(distinct[i], modules.all());
+  Frame& unknown = shared[distinct.size()];  // only if memory for the addresses themselves was out
+  for (std::uint32_t i = 0; i < out->site_count; ++i) {
+    SiteRow& row = rows[i];
+    auto** frames = arena.array<const Frame*>(static_cast<std::size_t>(row.depth));
+    if (!frames) return false;
+    std::uintptr_t pcs[record::kMaxDepth];
+    const int depth = record::copy_site_pcs(record::site(record::SiteId{row.id}), pcs, row.depth);
+    for (int f = 0; f < row.depth; ++f) {
+      const Symbol* symbol = f < depth ? find_symbol_of(distinct, pcs[f]) : nullptr;
+      frames[f] = symbol ? &shared[symbol - distinct.data()] : &unknown;
+    }
+    row.frames = frames;
+  }
+  for (LedgerDetail& detail : details)
+    if (const Symbol* symbol = find_symbol_of(distinct, detail.mapper))
+      detail.frame = &shared[symbol - distinct.data()];
+  return true;
+}
+
+}  // namespace mallard::report

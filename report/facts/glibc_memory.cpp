@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/facts/glibc_memory.hpp"
+
+#include "elf/loaded_objects.hpp"
+#include "base/os.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::uintptr_t kHeapBytes = 64u << 20;  // HEAP_MAX_SIZE of malloc/arena.c
+constexpr std::uint32_t kPagesToLookAt = 65536;   // a third of a microsecond each
+constexpr std::uint32_t kPagesPerCall = 8;        // that a call of mincore counts for
+
+/// heap_info of glibc's malloc/arena.c (2.35; earlier versions end after mprotect_bytes).
+struct HeapInfo {
+  std::uintptr_t arena, previous;
+  std::uint64_t bytes, mprotect_bytes;
+};
+
+/// The words in front of a block of glibc's malloc (struct malloc_chunk).
+struct ChunkHeader {
+  std::uint64_t previous_bytes, size_and_flags;
+};
+constexpr std::uint64_t kPreviousInUse = 1, kIsMmapped = 2, kFlags = 7;
+
+/// First words of tcbhead_t (x86-64): both pointers are its own address.
+struct ThreadHead {
+  std::uintptr_t tcb, dtv, self;
+};
+
+template <class T>
+bool look(std::uintptr_t at, T* to) noexcept {
+  return os::copy_if_readable(to, at, sizeof *to);
+}
+
+bool whole_pages(std::uint64_t bytes) noexcept { return bytes != 0 && bytes % kPageBytes == 0; }
+
+/// \return the end of the writable part of the arena heap at `at`, or 0
+std::uintptr_t arena_heap_end(std::uintptr_t at, std::uintptr_t limit) noexcept {
+  HeapInfo h;
+  if (at % kHeapBytes != 0 || !look(at, &h)) return 0;
+  if (!whole_pages(h.bytes) || !whole_pages(h.mprotect_bytes) || h.bytes > h.mprotect_bytes ||
+      h.mprotect_bytes > kHeapBytes || h.mprotect_bytes > limit - at)
+    return 0;
+  // The arena's own structure stands right behind the header of its first heap.
+  const std::uintptr_t offset = h.arena % kHeapBytes;
+  if (offset < sizeof(HeapInfo) || offset > 64 || h.previous % kHeapBytes != 0) return 0;
+  if ((h.previous == 0) != (h.arena - offset == at)) return 0;
+  return at + h.mprotect_bytes;
+}
+
+/// An aligned chunk begins later in its mapping, and keeps the distance in front of its size. realloc brings
+/// only that header up to date.
+/// \return the end of the mapped chunk at `at`, or 0
+std::uintptr_t mapped_chunk_end(std::uintptr_t at, std::uintptr_t limit) noexcept {
+  ChunkHeader c;
+  if (!look(at, &c) || (c.size_and_flags & kFlags) != kIsMmapped || c.previous_bytes != 0) return 0;
+  const std::uint64_t bytes = c.size_and_flags & ~kFlags;
+  if (!whole_pages(bytes)) return 0;
+  for (std::uintptr_t alignment = 32; alignment < limit - at; alignment *= 2) {
+    std::uintptr_t chunk = align_up(at + sizeof c, alignment) - sizeof c;
+    if (chunk - at < 2 * sizeof c) chunk += alignment;
+    if (chunk + sizeof c > limit || !look(chunk, &c) || c.previous_bytes != chunk - at) continue;
+    const std::uint64_t left = c.size_and_flags & ~kFlags;
+    if ((c.size_and_flags & kFlags) == kIsMmapped && left <= limit - chunk && whole_pages(chunk + left))
+      return chunk + left;
+  }
+  return bytes <= limit - at ? at + bytes : 0;
+}
+
+}  // namespace
+
+GlibcMemory::GlibcMemory() noexcept : pages_left_(kPagesToLookAt) {
+  // For debuggers (nptl_db); there since 2.3.
+  const auto* bytes =
+      static_cast<const std::uint32_t*>(find_symbol(libc_object(), "_thread_db_sizeof_pthread"));
+  if (bytes && *bytes >= sizeof(ThreadHead) && *bytes <= kMaxThreadBytes) thread_bytes_ = *bytes;
+}
+
+bool GlibcMemory::in_memory(std::uintptr_t page) noexcept {
+  if (page < window_ || page >= window_end_) {
+    if (pages_left_ > 0) pages_left_ -= pages_left_ < kPagesPerCall ? pages_left_ : kPagesPerCall;
+    window_ = page;
+    window_end_ = page + kPageBytes;
+    std::size_t pages = kWindowPages;
+    while (pages > 0 && os::call(SYS_mincore, static_cast<long>(page), static_cast<long>(pages * kPageBytes),
+                                 os::arg(present_)) != 0)
+      pages /= 2;
+    if (pages == 0) return false;
+    window_end_ = page + pages * kPageBytes;
+  }
+  return present_[(page - window_) / kPageBytes] & 1;
+}
+
+/// The largest alignment that any object asks for its TLS is that of all threads' descriptors: 64 at least.
+bool GlibcMemory::stack_that_ends_at(std::uintptr_t block_end, std::uintptr_t lowest,
+                                     std::uintptr_t* begin) noexcept {
+  constexpr std::uintptr_t kSmallestAlignment = 64;
+  if (thread_bytes_ == 0) return false;
+  std::uintptr_t looked_at = 0;
+  for (std::uintptr_t alignment = kSmallestAlignment; alignment <= kPageBytes; alignment *= 2) {
+    if (block_end - lowest < thread_bytes_ + alignment) return false;
+    const std::uintptr_t thread = (block_end - thread_bytes_) & ~(alignment - 1);
+    if (thread == looked_at) continue;
+    looked_at = thread;
+    if (is_thread_of(thread, block_end, lowest, begin)) return true;
+  }
+  return false;
+}
+
+bool GlibcMemory::is_thread_of(std::uintptr_t thread, std::uintptr_t block_end, std::uintptr_t lowest,
+                               std::uintptr_t* begin) noexcept {
+  ThreadHead head;
+  if (!in_memory(thread & ~std::uintptr_t{kPageBytes - 1}) || !look(thread, &head) || head.tcb != thread ||
+      head.self != thread)
+    return false;
+  // struct pthread keeps where its block begins and how large it is, next to each other.
+  std::uintptr_t words[kMaxThreadBytes / sizeof(std::uintptr_t)];
+  const std::size_t count = thread_bytes_ / sizeof *words;
+  if (!os::copy_if_readable(words, thread, count * sizeof *words)) return false;
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    if (words[i] % kPageBytes != 0 || words[i] == 0 || words[i] >= thread) continue;
+    if (words[i] + words[i + 1] != block_end) continue;
+    *begin = words[i] > lowest ? words[i] : lowest;
+    return true;
+  }
+  return false;
+}
+
+GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t reach) noexcept {
+  for (std::uintptr_t at = begin; at < end; at += kPageBytes) {
+    if (pages_left_ == 0 && at + kPageBytes != end) {
+      at = end - 2 * kPageBytes;  // the end of a mapping is always looked at: most stacks end there
+      continue;
+    }
+    // Chunks and arenas begin with a header, stacks may begin with pages that were never used.
+    if (!in_memory(at)) continue;
+    if (pages_left_ > 0) {
+      --pages_left_;
+      GlibcKind kind = GlibcKind::kArena;
+      std::uintptr_t piece_end = arena_heap_end(at, reach);
+      if (piece_end == 0) {
+        kind = GlibcKind::kChunk;
+        piece_end = mapped_chunk_end(at, reach);
+      }
+      if (piece_end != 0)
+        return at == begin ? GlibcPiece{at, piece_end, kind} : GlibcPiece{begin, at, GlibcKind::kUnknown};
+    }
+    std::uintptr_t stack_begin;
+    if (stack_that_ends_at(at + kPageBytes, begin, &stack_begin))
+      return stack_begin == begin ? GlibcPiece{begin, at + kPageBytes, GlibcKind::kStack}
+                                  : GlibcPiece{begin, stack_begin, GlibcKind::kUnknown};
+  }
+  return {begin, end, GlibcKind::kUnknown};
+}
+
+bool GlibcMemory::is_main_heap(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  constexpr int kChunks = 4;
+  constexpr std::uint64_t kSmallest = 32, kAlignment = 16;
+  for (int i = 0; i < kChunks; ++i) {
+    ChunkHeader c;
+    if (!look(begin, &c)) return false;
+    const std::uint64_t bytes = c.size_and_flags & ~kFlags;
+    if ((i == 0 && (c.size_and_flags & kFlags) != kPreviousInUse) || bytes < kSmallest ||
+        bytes % kAlignment != 0 || bytes > end - begin)
+      return false;
+    begin += bytes;
+    if (begin + sizeof c >= end) return true;
+  }
+  return true;
+}
+
+}  // namespace mallard::report

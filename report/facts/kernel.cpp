@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/facts/kernel.hpp"
+
+#include <string.h>
+#include <sys/auxv.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/os.hpp"
+#include "base/text.hpp"
+#include "record/mappings.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::uint64_t kNanoseconds = 1'000'000'000;
+
+std::string_view kept(Arena& arena, std::string_view text) noexcept {
+  char* copy = arena.array<char>(text.size() + 1);
+  if (!copy) return "(no memory)";
+  memcpy(copy, text.data(), text.size());
+  return {copy, text.size()};
+}
+
+/// The number behind "Name:" in a /proc file of such lines; 0 if there is none.
+std::uint64_t field(std::string_view text, std::string_view name) noexcept {
+  for (std::size_t at = 0; (at = text.find(name, at)) != std::string_view::npos; at += name.size()) {
+    if (at != 0 && text[at - 1] != '\n') continue;
+    at += name.size();
+    if (at >= text.size() || text[at] != ':') continue;
+    for (++at; at < text.size() && (text[at] == ' ' || text[at] == '\t'); ++at) {
+    }
+    std::uint64_t value = 0;
+    for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at)
+      value = value * 10 + static_cast<std::uint64_t>(text[at] - '0');
+    return value;
+  }
+  return 0;
+}
+
+/// Start of the process in clock ticks since boot: field 22 of /proc/self/stat, after the last ')'.
+std::uint64_t start_ticks() noexcept {
+  char text[1024];
+  if (os::read_file("/proc/self/stat", text, sizeof text) <= 0) return 0;
+  const char* at = strrchr(text, ')');
+  for (int spaces = 0; at && *at; ++at)
+    if (*at == ' ' && ++spaces == 20) {
+      std::uint64_t ticks = 0;
+      for (++at; *at >= '0' && *at <= '9'; ++at) ticks = ticks * 10 + static_cast<std::uint64_t>(*at - '0');
+      return ticks;
+    }
+  return 0;
+}
+
+std::uint64_t uptime_ns() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  const auto since_boot =
+      static_cast<std::uint64_t>(now.tv_sec) * kNanoseconds + static_cast<std::uint64_t>(now.tv_nsec);
+  const auto ticks_per_second = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+  const std::uint64_t ticks = start_ticks();
+  if (ticks == 0) return 0;  // /proc is not readable
+  const std::uint64_t started = ticks * (kNanoseconds / ticks_per_second);
+  return since_boot > started ? since_boot - started : 0;
+}
+
+}  // namespace
+
+ProcessFacts read_process_facts(Arena& arena) noexcept {
+  ProcessFacts facts{};
+  facts.pid = os::process_id();
+  facts.parent_pid = static_cast<int>(os::call(SYS_getppid));
+  facts.taken_at_ns = os::realtime_ns();
+  facts.uptime_ns = uptime_ns();
+  facts.executable = "(unknown)";
+  char text[4096];
+  const long length = os::call(SYS_readlink, os::arg("/proc/self/exe"), os::arg(text), sizeof text);
+  if (length > 0) facts.executable = kept(arena, {text, static_cast<std::size_t>(length)});
+  // The name under which it was started: /proc/self/exe would show redis-server as the file it links to.
+  const auto* started_as = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+  facts.name = file_name_of(started_as ? view_of(started_as) : facts.executable);
+  long n = os::read_file("/proc/self/cmdline", text, 513);
+  if (n > 0) {
+    while (n > 0 && text[n - 1] == '\0') --n;
+    for (long i = 0; i < n; ++i)
+      if (static_cast<unsigned char>(text[i]) < ' ') text[i] = ' ';
+    facts.command_line = kept(arena, {text, static_cast<std::size_t>(n)});
+  }
+  n = os::read_file("/proc/self/status", text, sizeof text);
+  if (n > 0) facts.threads = static_cast<int>(field({text, static_cast<std::size_t>(n)}, "Threads"));
+  return facts;
+}
+
+namespace {
+
+/// The kernel's running counters: no page table is walked. Exact since Linux 6.16; before, they may be off by
+/// some dozen pages for each thread or processor.
+Rss read_counters() noexcept {
+  Rss rss{};
+  char text[4096];
+  const long n = os::read_file("/proc/self/status", text, sizeof text);
+  if (n <= 0) return rss;
+  const auto bytes = [status = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
+    return field(status, name) * 1024;
+  };
+  rss.known = true;
+  rss.total = bytes("VmRSS");
+  rss.anonymous = bytes("RssAnon");
+  rss.file = bytes("RssFile");
+  rss.shared_memory = bytes("RssShmem");
+  rss.swapped = bytes("VmSwap");
+  rss.locked = bytes("VmLck");
+  return rss;
+}
+
+/// smaps_rollup and smaps walk all page tables, and the host cannot map memory while one mapping is walked.
+bool may_walk(const Rss& counters) noexcept {
+  constexpr std::uint64_t kQuickBytes = 16u << 20;  // under a millisecond even if it is one mapping
+  if (counters.total <= kQuickBytes) return true;
+  // Otherwise only for what no counter tells: memory given back by MADV_FREE, if there can be much of it.
+  return record::lazy_free_bytes() >= counters.anonymous / 100;
+}
+
+void add_walked(Rss* rss) noexcept {
+  char text[4096];
+  const long n = os::read_file("/proc/self/smaps_rollup", text, sizeof text);
+  if (n <= 0) return;
+  const auto bytes = [rollup = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
+    return field(rollup, name) * 1024;
+  };
+  rss->walked = true;
+  rss->total = bytes("Rss");
+  rss->anonymous = bytes("Anonymous");
+  rss->lazily_freed = bytes("LazyFree");
+  rss->huge_pages = bytes("AnonHugePages");
+  rss->swapped = bytes("Swap");
+  rss->locked = bytes("Locked");
+  const std::uint64_t rest = rss->total - rss->anonymous;
+  if (rss->shared_memory > rest) rss->shared_memory = rest;  // read a moment before
+  rss->file = rest - rss->shared_memory;
+}
+
+}  // namespace
+
+Rss read_rss() noexcept {
+  Rss rss = read_counters();
+  if (rss.known && may_walk(rss)) add_walked(&rss);
+  return rss;
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel knows of this process, read from /proc.
+#pragma once
+
+#include "base/arena.hpp"
+#include "report/model/model.hpp"
+
+namespace mallard::report {
+
+ProcessFacts read_process_facts(Arena& arena) noexcept;
+/// The kernel's figures of this moment. Rss::walked says whether LazyFree and huge pages are among them.
+Rss read_rss() noexcept;
+
+}  // namespace mallard::report

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/facts/other_allocators.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <new>
+
+#include "elf/loaded_objects.hpp"
+#include "base/os.hpp"
+#include "inside/outcome.hpp"
+#include "inside/plan.hpp"
+#include "base/text.hpp"
+#include "inside/recognise.hpp"
+#include "report/divide/ledger.hpp"
+#include "elf/maps.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::string_view kGlibcMalloc = "glibc malloc";  // as regions.cpp calls it
+constexpr std::string_view kByRelink = "build it to use the system's malloc, so that mallard can serve it";
+
+bool is_its_own_library(const KnownAllocator& allocator, std::string_view path) noexcept {
+  for (const std::string_view name : allocator.sonames)
+    if (file_name_of(path).starts_with(name)) return true;
+  return false;
+}
+
+/// What `mallard check` would foretell of this program. It is one file for the life of the process.
+struct Forecast {
+  bool made, known, possible;
+  char text[192];
+};
+
+const Forecast& forecast(Arena& arena) noexcept {
+  static constinit Forecast f{};
+  if (f.made) return f;
+  auto* memory = arena.allocate(sizeof(TakeoverPlan), alignof(TakeoverPlan));  // too large for a small stack
+  const long fd = memory ? os::open("/proc/self/exe", O_RDONLY) : -1;
+  if (fd < 0) return f;
+  auto* plan = new (memory) TakeoverPlan;
+  plan_takeover(static_cast<int>(fd), plan);
+  os::close(static_cast<int>(fd));
+  f.made = true;
+  f.known = plan->answer != TakeoverAnswer::kNothing;
+  f.possible = plan->answer == TakeoverAnswer::kPossible;
+  TextBuffer text(f.text, sizeof f.text);
+  if (f.possible) {
+    text.add("ALLOC_EMBEDDED=redirect takes over ");
+    add_kinds(text, *plan);
+    text.add(" at start (").add_unsigned(plan->count).add(" entry points)");
+  } else if (f.known) {
+    text.add("ALLOC_EMBEDDED=redirect could not take it over: ").add(plan->why.view());
+  }
+  return f;
+}
+
+class Finder {
+ public:
+  Finder(Arena& arena, const Served& served, const Memory& memory) noexcept
+      : arena_(arena), served_(served), memory_(memory), found_(arena) {}
+
+  void run(Others* out) noexcept {
+    if (!modules_.read(arena_)) return;
+    for (const Module& m : modules_.all())
+      if (m.kind == ModuleKind::kElf && !is_known_module(served_, m)) look_at(m);
+    if (memory_.known) measure(out);
+    out->allocators = found_.all();
+    std::sort(out->allocators.begin(), out->allocators.end(), [](const auto& a, const auto& b) {
+      if (a.resident_bytes != b.resident_bytes) return a.resident_bytes > b.resident_bytes;
+      return a.object < b.object;
+    });
+    out->bound = find_bound_elsewhere(arena_, served_, modules_);
+    name_users_of_glibc(*out);
+  }
+
+ private:
+  void name_users_of_glibc(const Others& others) noexcept {
+    for (OtherAllocator& a : others.allocators)
+      for (const BoundElsewhere& b : others.bound)
+        if (a.name == kGlibcMalloc && a.object == b.bound_to && a.why.empty()) {
+          FixedText<256> why;
+          why.add(file_name_of(b.object)).add(" is bound to it");
+          a.why = kept(why.view());
+          a.next_step = "load it without RTLD_DEEPBIND, and not by dlmopen";
+        }
+  }
+
+  std::string_view kept(std::string_view text) noexcept {
+    char* copy = arena_.array<char>(text.size() + 1);
+    if (!copy) return {};
+    std::copy(text.begin(), text.end(), copy);
+    return {copy, text.size()};
+  }
+
+  void look_at(const Module& module) noexcept {
+    const Inside inside = look_inside(module);
+    const bool owns_malloc = served_.bypassed && served_.bypass_owner == module.path;
+    const bool keeps_own_malloc = inside.defines_malloc && inside.is_symbolic;
+    const bool taken_over =
+        inside.defines_malloc && is_program(module) && takeover_outcome().state == TakeoverState::kTakenOver;
+    for (const CarriedAllocator& c : inside.all()) add(module, inside, &c);
+    if (inside.count == 0 && (owns_malloc || keeps_own_malloc || taken_over)) add(module, inside, nullptr);
+  }
+
+  /// \param carried  nullptr: a malloc that nobody knows
+  void add(const Module& module, const Inside& inside, const CarriedAllocator* carried) noexcept {
+    OtherAllocator a{};
+    a.object = module.path;
+    a.name = carried ? carried->allocator->name : "a malloc of its own";
+    a.has_own_malloc = inside.defines_malloc;
+    a.uses_brk = inside.uses_brk;
+    FixedText<128> by;
+    if (carried) {
+      a.version = kept(view_of(carried->version));
+      by.add(carried->by_text ? "text '" : "symbol ");
+      for (const char c : carried->pattern) by.add(meant_by(c));
+      if (carried->by_text) by.add('\'');
+      a.is_managed = carried->allocator->is_managed;
+    } else {
+      by.add("symbol malloc");
+    }
+    a.recognised_by = kept(by.view());
+    if (a.is_managed) a.next_step = carried->allocator->advice;
+    else set_status(module, inside, carried, &a);
+    found_.add(a);
+  }
+
+  static bool is_program(const Module& module) noexcept {
+    std::uintptr_t begin = 0, end = 0;
+    return first_object() && text_range(first_object(), &begin, &end) && begin >= module.span_begin &&
+           begin < module.span_end;
+  }
+
+  void set_status(const Module& module, const Inside& inside, const CarriedAllocator* carried,
+                  OtherAllocator* a) noexcept {
+    const TakeoverOutcome& outcome = takeover_outcome();
+    a->next_step = kByRelink;
+    if (!is_program(module)) {
+      if (carried && is_its_own_library(*carried->allocator, module.path)) {
+        a->why = inside.defines_malloc ? "its malloc comes to mallard; calls by names of its own do not" : "";
+        a->next_step = "ALLOC_BACKEND=next keeps it as the allocator behind mallard";
+      } else if (!carried && inside.is_symbolic) {
+        a->why = "it binds its own calls to it";
+        a->next_step = "relink it without -Bsymbolic";
+      } else {
+        a->why = "ALLOC_EMBEDDED=redirect takes over what is in the executable, not what is in a library";
+      }
+      return;
+    }
+    if (outcome.state == TakeoverState::kTakenOver) {
+      a->status = OtherStatus::kRedirected;
+      a->why = "its calls come to mallard";
+      a->next_step = {};
+    } else if (outcome.state == TakeoverState::kRefused) {
+      a->status = OtherStatus::kRefused;
+      a->why = view_of(outcome.why);
+    } else if (outcome.state == TakeoverState::kNothingInside) {
+      a->status = OtherStatus::kRefused;
+      a->why = "the executable has no entry point of it that mallard knows";
+    } else if (const Forecast& f = forecast(arena_); f.possible) {
+      a->why = "not asked for";
+      a->next_step = view_of(f.text);
+    } else {
+      a->why =
+          f.known ? view_of(f.text) : "ALLOC_EMBEDDED=redirect knows no entry point of it in the executable";
+    }
+  }
+
+  /// Of what an object mapped: where it has several allocators, the one that is named.
+  OtherAllocator* by_object(std::string_view object, std::string_view name) noexcept {
+    OtherAllocator* only = nullptr;
+    std::size_t count = 0;
+    for (OtherAllocator& a : found_.all()) {
+      if (object.empty() || a.object != object) continue;
+      if (a.name == name) return &a;
+      only = &a;
+      ++count;
+    }
+    return count == 1 ? only : nullptr;
+  }
+
+  OtherAllocator* only_user_of_brk() noexcept {
+    OtherAllocator* only = nullptr;
+    for (OtherAllocator& a : found_.all()) {
+      if (!a.uses_brk) continue;
+      if (only) return nullptr;
+      only = &a;
+    }
+    return only;
+  }
+
+  /// Of memory whose name tells the allocator: the one object that carries it, or an entry without an object.
+  OtherAllocator* by_name(std::string_view name) noexcept {
+    OtherAllocator* only = nullptr;
+    for (OtherAllocator& a : found_.all()) {
+      if (a.name != name) continue;
+      if (only) return only;
+      only = &a;
+    }
+    if (only) return only;
+    OtherAllocator a{};
+    a.name = name;
+    const bool is_glibc = name == kGlibcMalloc;
+    if (is_glibc && libc_object()) a.object = kept(view_of(libc_object()->l_name));
+    a.recognised_by = is_glibc ? "the form of its memory" : "names of its mappings";
+    a.next_step =
+        is_glibc ? "see who is bound to it: an object loaded with RTLD_DEEPBIND, or by dlmopen" : kByRelink;
+    return found_.add(a) ? &found_[found_.size() - 1] : nullptr;
+  }
+
+  void measure(Others* out) noexcept {
+    const InMemory* in_memory = measure_regions(arena_, memory_.regions.all, memory_.residency.runs());
+    if (!in_memory) return;
+    for (std::size_t i = 0; i < memory_.regions.all.size(); ++i) {
+      const Region& r = memory_.regions.all[i];
+      if (r.owner != Owner::kAnonymous) continue;
+      OtherAllocator* a = by_object(r.name, r.allocator);
+      if (!a && !r.allocator.empty()) a = by_name(r.allocator);
+      if (!a && r.is_brk && (a = only_user_of_brk())) a->brk_bytes += in_memory[i].bytes;
+      if (a) {
+        a->mapped_bytes += r.end - r.begin;
+        a->resident_bytes += in_memory[i].bytes;
+      } else if (r.mapper == 0) {
+        out->nobody_saw_bytes += in_memory[i].bytes;
+      }
+    }
+  }
+
+  Arena& arena_;
+  const Served& served_;
+  const Memory& memory_;
+  Modules modules_;
+  Growing<OtherAllocator> found_;
+};
+
+}  // namespace
+
+void find_other_allocators(Arena& arena, const Served& served, const Memory& memory, Others* out) noexcept {
+  *out = {};
+  Finder(arena, served, memory).run(out);
+}
+
+}  // namespace mallard::report

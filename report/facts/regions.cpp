@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/facts/regions.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "elf/loaded_objects.hpp"
+#include "inside/known_allocators.hpp"
+#include "base/os.hpp"
+#include "base/text.hpp"
+#include "record/mappings.hpp"
+#include "report/facts/glibc_memory.hpp"
+#include "elf/maps.hpp"
+#include "elf/modules.hpp"
+#include "report/reporter.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::string_view kGlibcMalloc = "glibc malloc";
+constexpr std::uintptr_t kArenaBytes = 64u << 20;
+
+struct TextRange {
+  std::uintptr_t begin = 0, end = 0;
+  bool has(std::uintptr_t pc) const noexcept { return pc >= begin && pc < end; }
+  bool lies_in(const Module& m) const noexcept { return end != 0 && begin >= m.begin && begin < m.end; }
+};
+
+TextRange text_of(const link_map* object) noexcept {
+  TextRange range;
+  if (!object || !text_range(object, &range.begin, &range.end)) return {};
+  return range;
+}
+
+bool is_shared_memory(const Mapping& m) noexcept {
+  if (m.path.starts_with("/memfd:") || m.path.starts_with("/dev/shm/") || m.path.starts_with("/SYSV") ||
+      m.path.starts_with("[anon_shmem:"))
+    return true;
+  return m.shared && m.path.starts_with("/dev/zero");
+}
+
+/// Pages of hugetlbfs are reserved apart: the kernel does not count them in RSS.
+bool is_kernel(const Mapping& m) noexcept {
+  return m.path.starts_with("[vdso") || m.path.starts_with("[vvar") || m.path.starts_with("[vsyscall") ||
+         m.path.starts_with("/anon_hugepage") || m.path.starts_with("/dev/hugepages/");
+}
+
+bool is_anonymous(const Mapping& m) noexcept {
+  return m.inode == 0 || (!m.shared && m.path.starts_with("/dev/zero"));
+}
+
+std::span<record::MappedInterval> copy_log(Arena& arena) noexcept {
+  constexpr std::uint32_t kAtOnce = 512;  // one hold of the log's lock
+  Growing<record::MappedInterval> all(arena);
+  auto* some = arena.array<record::MappedInterval>(kAtOnce);
+  if (!some) return {};
+  std::uintptr_t from = 0;
+  for (std::uint32_t n; (n = record::copy_mappings(from, some, kAtOnce)) > 0; from = some[n - 1].end)
+    for (std::uint32_t i = 0; i < n; ++i)
+      if (!all.add(some[i])) return all.all();
+  return all.all();
+}
+
+std::span<os::OwnRange> copy_own_ranges(Arena& arena) noexcept {
+  auto* ranges = arena.array<os::OwnRange>(os::kMaxOwnRanges);
+  if (!ranges) return {};
+  const std::uint32_t n = os::own_ranges(ranges, os::kMaxOwnRanges);
+  std::sort(ranges, ranges + n,
+            [](const os::OwnRange& a, const os::OwnRange& b) { return a.begin < b.begin; });
+  return {ranges, n};
+}
+
+/// The first of ascending, disjoint ranges that ends behind `address`; nullptr if none does.
+template <class Range>
+const Range* range_from(std::span<Range> ranges, std::uintptr_t address) noexcept {
+  const auto at = std::partition_point(ranges.begin(), ranges.end(),
+                                       [address](const Range& r) { return r.end <= address; });
+  return at == ranges.end() ? nullptr : &*at;
+}
+
+template <class Range>
+std::uintptr_t begin_behind(std::span<Range> ranges, std::uintptr_t address) noexcept {
+  const Range* next = range_from(ranges, address);
+  return next ? std::max(next->begin, address) : ~std::uintptr_t{0};
+}
+
+class Classifier {
+ public:
+  Classifier(Arena& arena, const Served& served) noexcept : arena_(arena), regions_(arena), mappings_(arena) {
+    serves_ = !served.bypassed && !served.stepped_aside;
+    built_in_ = serves_ && !served.backend->object;
+    glibc_serves_ = serves_ && served.backend->object && served.backend->object == libc_object();
+    own_text_ = text_of(own_object());
+    if (built_in_) backend_text_ = own_text_;
+    else if (serves_ && !glibc_serves_) backend_text_ = text_of(served.backend->object);
+    // jemalloc could use brk, but does only when mmap fails.
+    brk_is_heap_ = glibc_serves_ ||
+                   (serves_ && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
+                    (imports(served.backend->object, "sbrk") || imports(served.backend->object, "__sbrk")));
+  }
+
+  bool run(Regions* out) noexcept {
+    const bool complete = for_each_mapping(
+        arena_, "/proc/self/maps",
+        [](const Mapping& m, void* self) noexcept { static_cast<Classifier*>(self)->mappings_.add(m); },
+        this);
+    if (!complete || !modules_.read(arena_)) return false;
+    log_ = copy_log(arena_);
+    own_ = copy_own_ranges(arena_);
+    for (const Mapping& m : mappings_.all()) classify(m);
+    adopt_guards();
+    *out = {regions_.all(), record::unlogged_mappings() + os::unknown_own_ranges()};
+    return !regions_.out_of_memory() && !mappings_.out_of_memory();
+  }
+
+ private:
+  Region of(const Mapping& m, Owner owner) const noexcept {
+    Region r{};
+    r.begin = m.begin;
+    r.end = m.end;
+    r.owner = owner;
+    r.readable = m.readable;
+    r.writable = m.writable;
+    r.shared = m.shared;
+    return r;
+  }
+
+  void add(const Mapping& m, Owner owner, std::string_view name) noexcept {
+    Region r = of(m, owner);
+    r.name = name;
+    regions_.add(r);
+  }
+
+  void classify(const Mapping& m) noexcept {
+    if (is_kernel(m)) return add(m, Owner::kKernel, m.path);
+    if (m.path == "[stack]") return add(m, Owner::kStack, "main");
+    if (const Module* module = module_with_span(m.begin)) {
+      const std::uintptr_t end = m.end < module->span_end ? m.end : module->span_end;
+      Mapping inside = m, rest = m;
+      inside.end = rest.begin = end;
+      add(inside, owner_of_segment(*module, m), module->path);
+      if (rest.begin < rest.end) classify_outside(rest);
+      return;
+    }
+    classify_outside(m);
+  }
+
+  /// Not within the segments of a loaded object.
+  void classify_outside(const Mapping& m) noexcept {
+    if (is_shared_memory(m)) return add(m, Owner::kShared, m.path);
+    if (!is_anonymous(m)) return add(m, Owner::kFile, m.path);
+    for (std::uintptr_t at = m.begin; at < m.end;) at = classify_anonymous(m, at);
+  }
+
+  Owner owner_of_segment(const Module& module, const Mapping& m) const noexcept {
+    if (m.begin < module.data_begin || (!m.writable && m.executable)) return Owner::kFile;
+    if (own_text_.lies_in(module)) return Owner::kOwn;
+    if (backend_text_.lies_in(module)) return Owner::kHeapMetadata;
+    return Owner::kFile;
+  }
+
+  /// Adds the region of `m` that begins at `at`. \return its end
+  std::uintptr_t classify_anonymous(const Mapping& m, std::uintptr_t at) noexcept {
+    Region r = of(m, Owner::kAnonymous);
+    r.begin = at;
+    if (const KnownAllocator* named = allocator_of_mapping(m.path)) r.allocator = named->name;
+    if (const os::OwnRange* own = range_from(own_, at)) {
+      if (own->begin <= at) {
+        r.end = std::min(m.end, own->end);
+        r.owner = Owner::kOwn;
+        regions_.add(r);
+        return r.end;
+      }
+      r.end = std::min(r.end, own->begin);
+    }
+    if (const record::MappedInterval* logged = range_from(log_, at)) {
+      if (logged->begin <= at) {
+        r.end = std::min(r.end, logged->end);
+        attribute(*logged, &r);
+        regions_.add(r);
+        return r.end;
+      }
+      r.end = std::min(r.end, logged->begin);
+    }
+    return m.path == "[heap]" ? classify_brk(&r) : classify_unlogged(&r);
+  }
+
+  void attribute(const record::MappedInterval& logged, Region* r) noexcept {
+    const std::uintptr_t pc = logged.caller - 1;  // within the call
+    if (backend_text_.has(pc)) {
+      r->owner = Owner::kHeap;
+      return;
+    }
+    r->mapper = logged.caller;
+    const int module = modules_.find(pc);
+    if (module < 0) return;
+    r->name = modules_.all()[static_cast<std::size_t>(module)].path;
+  }
+
+  std::uintptr_t classify_brk(Region* r) noexcept {
+    r->is_brk = true;
+    const bool glibcs = GlibcMemory::is_main_heap(r->begin, r->end);
+    if (brk_is_heap_ && (glibc_serves_ || !glibcs)) r->owner = Owner::kHeap;
+    else if (glibcs) r->allocator = kGlibcMalloc;
+    regions_.add(*r);
+    return r->end;
+  }
+
+  /// End of the private anonymous memory that goes on behind `r`, whatever mappings madvise() cut it into.
+  std::uintptr_t reach_of(const Region& r) noexcept {
+    const std::span<Mapping> all = mappings_.all();
+    std::uintptr_t end = r.end;
+    for (const Mapping* m = range_from(all, end); m && m != all.data() + all.size(); ++m) {
+      if (m->begin != end || !is_anonymous(*m) || m->shared || !m->readable || !m->writable) break;
+      end = m->end;
+    }
+    for (const std::uintptr_t next : {begin_behind(own_, r.end), begin_behind(log_, r.end)})
+      end = std::min(end, next);
+    return end;
+  }
+
+  std::uintptr_t classify_unlogged(Region* r) noexcept {
+    if (r->readable && r->writable) {
+      GlibcPiece piece{r->begin, std::min(r->end, chunk_end_), GlibcKind::kChunk};
+      if (chunk_end_ <= r->begin) {
+        piece = glibc_.next(r->begin, r->end, reach_of(*r));
+        if (piece.kind == GlibcKind::kChunk || piece.kind == GlibcKind::kArena) chunk_end_ = piece.end;
+      }
+      r->end = std::min(r->end, piece.end);
+      if (piece.kind == GlibcKind::kStack) {
+        const std::uintptr_t reporter = reporter_stack();
+        r->owner = reporter >= piece.begin && reporter < piece.end ? Owner::kOwn : Owner::kStack;
+      } else if (piece.kind != GlibcKind::kUnknown) {
+        if (glibc_serves_) r->owner = Owner::kHeap;
+        else r->allocator = kGlibcMalloc;
+      }
+    }
+    regions_.add(*r);
+    return r->end;
+  }
+
+  /// Inaccessible pages below a stack and behind an arena's heap belong to it.
+  void adopt_guards() noexcept {
+    const std::span<Region> all = regions_.all();
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      Region& r = all[i];
+      if (r.owner != Owner::kAnonymous || r.mapper || r.readable || r.writable) continue;
+      const Region* below = i > 0 && all[i - 1].end == r.begin ? &all[i - 1] : nullptr;
+      const Region* above = i + 1 < all.size() && all[i + 1].begin == r.end ? &all[i + 1] : nullptr;
+      const Region* heir = nullptr;
+      if (below && below->begin / kArenaBytes == (r.end - 1) / kArenaBytes &&
+          (below->owner == Owner::kHeap || below->allocator == kGlibcMalloc))
+        heir = below;
+      else if (above && above->owner == Owner::kStack) heir = above;
+      if (!heir) continue;
+      r.owner = heir->owner;
+      r.allocator = heir->allocator;
+    }
+  }
+
+  const Module* module_with_span(std::uintptr_t address) const noexcept {
+    for (const Module& m : modules_.all())
+      if (m.kind == ModuleKind::kElf && address >= m.span_begin && address < m.span_end) return &m;
+    return nullptr;
+  }
+
+  Arena& arena_;
+  Growing<Region> regions_;
+  Growing<Mapping> mappings_;
+  Modules modules_;
+  std::span<record::MappedInterval> log_;
+  std::span<os::OwnRange> own_;
+  GlibcMemory glibc_;
+  TextRange own_text_, backend_text_;
+  std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk or arena heap of glibc that was met last
+  bool serves_, built_in_, glibc_serves_, brk_is_heap_;
+};
+
+}  // namespace
+
+bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept {
+  auto* memory = arena.allocate(sizeof(Classifier), alignof(Classifier));  // too large for a small stack
+  if (!memory) return false;
+  return (new (memory) Classifier(arena, served))->run(out);
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose memory is it: every mapping of the process with its owner. Context: reporter.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/arena.hpp"
+#include "report/facts/residency.hpp"
+
+namespace mallard::report {
+
+struct Served;
+
+enum class Owner : std::uint8_t {
+  kHeap,          ///< mapped by the backend that serves the process
+  kHeapMetadata,  ///< the backend's own data segment
+  kOwn,           ///< mallard's tables, its report, its thread's stack, its data segment
+  kAnonymous,     ///< anonymous memory of somebody else; `name` tells whose
+  kStack,         ///< a thread's stack with its TLS, or the main thread's
+  kFile,          ///< a mapped file or object, its private copies and its .bss included; `name` is the path
+  kShared,        ///< shared anonymous memory, memfd, /dev/shm, System V
+  kKernel,        ///< [vvar], [vdso], hugetlbfs pages: never counted in RSS
+};
+
+/// Part of a mapping that has one owner, or a mapping. Page-aligned; regions do not overlap.
+struct Region {
+  std::uintptr_t begin, end;
+  Owner owner;
+  bool readable, writable, shared;
+  bool is_brk;  ///< kAnonymous: of the program break
+  /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main" or "".
+  std::string_view name;
+  /// kAnonymous: the allocator that the mapping module has inside, as the field calls it ("mimalloc"); or
+  /// empty.
+  std::string_view allocator;
+  std::uintptr_t mapper;  ///< return address of the call of mmap, in the module `name`; 0 = nobody saw
+  std::uint64_t lazily_freed_bytes;  ///< see find_lazily_freed()
+};
+
+struct Regions {
+  std::span<Region> all;            ///< ascending
+  std::uint64_t unlogged_mappings;  ///< mappings that could not be noted: the log was busy or full
+};
+
+/// Reads /proc/self/maps and the mapping log. \return false if /proc is not readable or memory is out
+/// \context reporter, exit
+bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept;
+
+/// Fills in Region::allocator. Reads whole files at its first call, and so comes after what must be quick.
+void recognise_allocators(Arena& arena, Regions* regions) noexcept;
+
+/// Fills in Region::lazily_freed_bytes: pages given back by MADV_FREE that the kernel has not taken yet,
+/// which read as present. The kernel tells it by mapping; a mapping with several owners is divided by
+/// resident bytes. Walks all page tables under the lock of the address space: only where smaps_rollup says
+/// that there are any. \return false if smaps is not readable
+bool find_lazily_freed(Arena& arena, const Residency& residency, Regions* regions) noexcept;
+
+}  // namespace mallard::report

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Remembers the first and the latest report of the process, in bounded memory, so that the next one can tell
+// growth. One report at a time (the reporter's lock). Context: reporter, exit.
+#pragma once
+
+#include "report/facts/sampled_sites.hpp"
+#include "report/model/model.hpp"
+
+namespace mallard::report {
+
+/// Fills in SiteRow::history and Snapshot::history, all but the ledger's changes.
+/// \param books  with live_bytes in its rows
+void compare_sites(const Books& books, Snapshot* out) noexcept;
+
+/// Fills in what needs the finished ledger, and remembers this report. Call it last, once for each report.
+void compare_and_remember(Snapshot* snapshot) noexcept;
+
+/// Forgets all reports: they were another process's. \context child of a fork
+void forget_reports() noexcept;
+
+}  // namespace mallard::report

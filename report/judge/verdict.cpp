@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/judge/verdict.hpp"
+
+#include <algorithm>
+
+namespace mallard::report {
+namespace {
+
+double minimum(double a, double b) noexcept { return a < b ? a : b; }
+
+/// The low end of a line's interval: what it surely is.
+double surely(const LedgerLine& line) noexcept {
+  return line.bytes.has_interval ? minimum(line.bytes.low, line.bytes.value) : line.bytes.value;
+}
+
+/// Since the last report the site grew at a quarter of its earlier pace at least, as far as that can be told:
+/// an interval without a single sample still allows 3.7 of them.
+bool goes_on(const SiteRow& row, const Snapshot& s) noexcept {
+  constexpr double kNoSampleSeen = 3.7;
+  const Change &first = s.history.since_first, &last = s.history.since_previous;
+  const SiteHistory& h = row.history;
+  if (!last.known || !h.since_previous.known || first.ago_ns == 0 || last.ago_ns >= first.ago_ns) return true;
+  const double expected =
+      h.since_first.bytes * static_cast<double>(last.ago_ns) / static_cast<double>(first.ago_ns);
+  const double unseen =
+      s.recording.exact.on ? 0 : kNoSampleSeen * static_cast<double>(s.recording.sample_bytes);
+  const double most = h.since_previous.high(1.96) + unseen;
+  return most >= kLeastPace * expected && h.since_previous.bytes >= 0;
+}
+
+void add_growing(const Snapshot& s, Facts* f) noexcept {
+  double growths[kMaxVerdictSites] = {};
+  const bool compares = s.history.since_first.live.known;
+  for (std::uint32_t i = 0; i < s.site_count; ++i) {
+    const SiteRow& row = s.sites[i];
+    const bool by_births = !compares && grows_by_births(row, s);
+    if (!by_births && !grows(row, s)) continue;
+    const double grown = by_births ? row.live_bytes.value : row.history.since_first.bytes;
+    f->growing += is_born_evenly(row) ? row.live_bytes.value : grown;
+    f->growth += grown;
+    f->long_leak = f->long_leak || by_births;
+    int at = f->growing_count;  // insertion into the few largest
+    while (at > 0 && growths[at - 1] < grown) --at;
+    if (at == kMaxVerdictSites) continue;
+    for (int k = std::min(f->growing_count, kMaxVerdictSites - 1); k > at; --k) {
+      growths[k] = growths[k - 1];
+      f->growing_sites[k] = f->growing_sites[k - 1];
+    }
+    growths[at] = grown;
+    f->growing_sites[at] = i;
+    f->growing_count = std::min(f->growing_count + 1, kMaxVerdictSites);
+  }
+}
+
+double leak(const Facts& f) noexcept { return f.growth >= kLeastLeakShare * f.memory ? f.growing : 0; }
+double holes(const Facts& f) noexcept { return f.holes; }
+double retention(const Facts& f) noexcept { return f.retained; }
+double lazily_freed(const Facts& f) noexcept { return f.lazily_freed; }
+double second_allocator(const Facts& f) noexcept { return f.anonymous; }
+double mapped_files(const Facts& f) noexcept { return f.files + f.shared; }
+double stacks(const Facts& f) noexcept { return f.stacks; }
+
+struct Rule {
+  VerdictCause cause;
+  double (*bytes)(
+      const Facts&) noexcept;       ///< how much memory the cause answers for; 0 = the rule does not hold
+  double least_bytes, least_share;  ///< of Facts::memory
+};
+
+/// The verdict is the cause that answers for the most memory among those that reach their thresholds; else
+/// none.
+constexpr Rule kRules[] = {
+    {VerdictCause::kLeak, leak, kLeastCauseBytes, kLeastLeakShare},
+    {VerdictCause::kExternalFragmentation, holes, kLeastCauseBytes, kLeastCauseShare},
+    {VerdictCause::kRetention, retention, kLeastCauseBytes, kLeastRetentionShare},
+    {VerdictCause::kLazilyFreed, lazily_freed, kLeastCauseBytes, kLeastCauseShare},
+    {VerdictCause::kSecondAllocator, second_allocator, kLeastCauseBytes, kLeastCauseShare},
+    {VerdictCause::kMappedFiles, mapped_files, kLeastCauseBytes, kLeastCauseShare},
+    {VerdictCause::kStacks, stacks, kLeastCauseBytes, kLeastCauseShare},
+};
+
+VerdictCause decide(const Facts& f) noexcept {
+  VerdictCause cause = VerdictCause::kNone;
+  double most = 0;
+  if (f.memory < kSmallProcessBytes) return cause;
+  for (const Rule& rule : kRules) {
+    const double bytes = rule.bytes(f);
+    if (bytes < rule.least_bytes || bytes < rule.least_share * f.memory || bytes <= most) continue;
+    cause = rule.cause;
+    most = bytes;
+  }
+  return cause;
+}
+
+}  // namespace
+
+bool is_code(std::string_view path, const ProcessFacts& process) noexcept {
+  constexpr std::string_view kDeleted = " (deleted)", kEnding = ".so";
+  if (path == process.executable) return true;
+  if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+  const std::size_t at = path.rfind(kEnding);
+  if (at == std::string_view::npos) return false;
+  const std::size_t end = at + kEnding.size();  // libx.so, or libx.so.6.1
+  return path.find_first_not_of(".0123456789", end) == std::string_view::npos &&
+         (end == path.size() || path[end] == '.');
+}
+
+bool grows(const SiteRow& row, const Snapshot& s) noexcept {
+  const Growth& g = row.history.since_first;
+  if (!g.known || g.bytes <= 0 || g.low(kGrowthErrors) <= 0) return false;
+  if (s.recording.exact.on && (g.bytes < kLeastExactGrowthBytes ||
+                               g.bytes < kLeastExactGrowthShare * (row.live_bytes.value - g.bytes)))
+    return false;
+  return goes_on(row, s);
+}
+
+bool is_born_evenly(const SiteRow& row) noexcept {
+  if (row.live_samples < kLeastBirths) return false;
+  if (row.live_bytes.value < kLeastKept * row.allocated_bytes.value) return false;
+  for (const Estimate& born : row.history.born)
+    if (born.value < kLeastBornInPeriod * row.live_bytes.value) return false;
+  return true;
+}
+
+bool grows_by_births(const SiteRow& row, const Snapshot& s) noexcept {
+  return s.recording.since_ns >= kLongRecordingNs && is_born_evenly(row);
+}
+
+Facts gather_facts(const Snapshot& s) noexcept {
+  Facts f{};
+  const Ledger& l = s.ledger;
+  if (!l.known) return f;
+  const auto line = [&l](Cause cause) { return surely(l.lines[static_cast<int>(cause)]); };
+  f.memory = static_cast<double>(l.rss_bytes) - line(Cause::kOwn);
+  for (std::uint32_t i = 0; i < l.detail_count; ++i) {
+    const LedgerDetail& d = l.details[i];
+    if (d.cause != Cause::kFiles) continue;
+    if (is_code(d.name, s.process)) f.memory -= static_cast<double>(d.bytes);
+    else f.files += static_cast<double>(d.bytes);
+  }
+  f.live = line(Cause::kLive);
+  f.rounding = line(Cause::kRounding);
+  f.holes = line(Cause::kHoles);
+  f.retained = line(Cause::kRetained);
+  f.lazily_freed = line(Cause::kLazilyFreed);
+  f.anonymous = line(Cause::kAnonymous);
+  f.shared = line(Cause::kShared);
+  f.stacks = line(Cause::kStacks);
+  f.undivided = line(Cause::kUndivided);
+  add_growing(s, &f);
+  return f;
+}
+
+void judge(Arena& arena, Snapshot* s) noexcept {
+  const Facts facts = gather_facts(*s);
+  s->verdict = {};
+  s->verdict.cause = decide(facts);
+  explain(arena, *s, facts, &s->verdict);
+}
+
+std::string_view verdict_word(VerdictCause cause) noexcept {
+  switch (cause) {
+    case VerdictCause::kNone:
+      return "none";
+    case VerdictCause::kLeak:
+      return "leak";
+    case VerdictCause::kExternalFragmentation:
+      return "external_fragmentation";
+    case VerdictCause::kRetention:
+      return "retention";
+    case VerdictCause::kLazilyFreed:
+      return "lazily_freed";
+    case VerdictCause::kSecondAllocator:
+      return "second_allocator";
+    case VerdictCause::kMappedFiles:
+      return "mapped_files";
+    case VerdictCause::kStacks:
+      return "stacks";
+  }
+  return "none";
+}
+
+std::string_view verdict_title(VerdictCause cause) noexcept {
+  switch (cause) {
+    case VerdictCause::kNone:
+      return "nothing unusual";
+    case VerdictCause::kLeak:
+      return "leak: live memory that grows";
+    case VerdictCause::kExternalFragmentation:
+      return "external fragmentation";
+    case VerdictCause::kRetention:
+      return "retention";
+    case VerdictCause::kLazilyFreed:
+      return "lazily freed memory";
+    case VerdictCause::kSecondAllocator:
+      return "a second allocator";
+    case VerdictCause::kMappedFiles:
+      return "mapped files";
+    case VerdictCause::kStacks:
+      return "thread stacks";
+  }
+  return "";
+}
+
+}  // namespace mallard::report

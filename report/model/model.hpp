@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// A report as plain data: taken once (snapshot.cpp), then written as text and as JSON from the same values.
+// Sizes are bytes, times nanoseconds. Everything points into the report's arena.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "backends/backend.hpp"
+#include "record/exact/exact.hpp"
+#include "record/record.hpp"
+#include "report/model/estimate.hpp"
+#include "report/model/history.hpp"
+#include "report/facts/residency.hpp"
+#include "report/model/verdict_model.hpp"
+
+namespace mallard::report {
+
+inline constexpr int kSchemaVersion = 1;
+inline constexpr const char* kVersion = MALLARD_VERSION;
+
+class HeapMap;
+
+enum class Reason : std::uint8_t { kSignal, kExit };
+
+struct ProcessFacts {
+  int pid, parent_pid, threads;
+  std::string_view executable;    ///< path; "(unknown)" if the kernel does not tell
+  std::string_view name;          ///< last part of the path under which it was started
+  std::string_view command_line;  ///< arguments joined by spaces, cut at 512 bytes
+  std::uint64_t uptime_ns;        ///< since the process was made; 0 = unknown
+  std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
+};
+
+/// The kernel's view. `known` is false where /proc is not readable.
+struct Rss {
+  bool known;
+  /// From smaps_rollup, by a walk over all page tables; otherwise from the kernel's counters in
+  /// /proc/self/status, which have no figure for lazily freed memory; huge pages are read by Residency then.
+  bool walked;
+  std::uint64_t total, anonymous, file, shared_memory, lazily_freed, huge_pages, swapped, locked;
+};
+
+struct Allocator {
+  const backends::Backend* backend;
+  bool bypassed, stepped_aside;
+  std::string_view bypass_owner;
+  std::string_view version;
+  backends::Statistic statistics[backends::kMaxStatistics];
+  int statistic_count;
+};
+
+/// Exact mode's own part of the recording.
+struct ExactRecording {
+  bool on;        ///< every block is booked; figures are no estimates
+  bool complete;  ///< the books began with the process: no block is older
+  record::ExactTrouble trouble;
+  std::uint64_t live_blocks;  ///< on the books
+  std::uint64_t met_blocks;   ///< of them in memory that the ledger divided
+  std::uint64_t raced_units;  ///< pieces of the heap that changed while they were read
+  std::uint64_t own_bytes;    ///< memory of these books, also once they have ended
+};
+
+struct Recording {
+  bool on;
+  const char* why_off;  ///< one clause, where that is known; else nullptr
+  bool since_start;     ///< the books began with the process; false: blocks may be older
+  std::uint64_t sample_bytes;
+  std::uint64_t since_ns;  ///< how long the books that this report shows have been kept
+  ExactRecording exact;
+  record::Counters counters;
+  record::StackStats stacks;
+  std::uint32_t live_samples, sites;
+  std::uint64_t skipped_live;  ///< live samples that came while the snapshot was taken
+};
+
+/// A return address, symbolized as far as the process itself can. One per address, shared by the stacks.
+struct Frame {
+  std::uintptr_t pc;
+  std::string_view module;       ///< path of the object; empty = unknown (JIT, unloaded)
+  std::uint64_t module_address;  ///< address in the ELF file's terms
+  std::string_view function;     ///< demangled; empty = unknown
+  std::uint64_t function_offset;
+};
+
+/// A call site. In exact mode the estimates are counts, with no variance.
+struct SiteRow {
+  std::uint32_t id;
+  const Frame* const* frames;  ///< leaf first
+  int depth;
+  Estimate live_bytes, live_count, allocated_bytes, allocated_count;
+  /// Share of the resident pages under the site's blocks, holes included; of that live (resident requested
+  /// bytes) and holes (free memory that its blocks pin). All 0 where the ledger is not divided.
+  Estimate resident_bytes, resident_live_bytes, hole_bytes;
+  std::uint64_t samples, live_samples, largest_bytes;
+  std::uint64_t oldest_ns, youngest_ns, mean_age_ns;  ///< ages of live samples; mean is by weight
+  SiteHistory history;
+  std::uint64_t peak_bytes, temporary_count;  ///< exact mode; else 0
+  std::span<const record::ExactSizes> sizes;  ///< exact mode; else empty
+};
+
+/// Call sites without a row of their own, together; exact mode only.
+struct OtherSites {
+  std::uint32_t sites;
+  std::uint64_t live_bytes, live_count, allocated_bytes, allocated_count, temporary_count;
+  double resident_bytes, resident_live_bytes, hole_bytes;
+};
+
+/// Blocks that were allocated before exact recording began: no call site is known.
+struct BeforeRecording {
+  double live_bytes;  ///< usable and resident
+  double resident_bytes, hole_bytes;
+};
+
+/// Why memory is resident. Every resident page has exactly one cause; pages that live blocks share with free
+/// memory are divided among the first three.
+enum class Cause : std::uint8_t {
+  kLive,         ///< requested by the program and not freed
+  kRounding,     ///< usable size beyond the requested
+  kHoles,        ///< free memory that live blocks pin: external fragmentation
+  kRetained,     ///< free memory that the allocator keeps and could give back
+  kLazilyFreed,  ///< given back by MADV_FREE, not yet taken by the kernel
+  kMetadata,     ///< the allocator's own books
+  kUndivided,    ///< heap of an allocator that cannot be asked for the causes above
+  kAnonymous,    ///< anonymous memory that is not the backend's
+  kStacks,       ///< thread stacks with their TLS
+  kFiles,        ///< resident pages of mapped files
+  kShared,       ///< shared memory
+  kOwn,          ///< mallard's
+};
+inline constexpr int kCauses = static_cast<int>(Cause::kOwn) + 1;
+
+struct LedgerLine {
+  Estimate bytes;          ///< variance 0 and low == high where it is counted, not estimated
+  std::uint64_t mappings;  ///< regions behind it; 0 where that says nothing
+};
+
+/// One owner within kAnonymous, kFiles, kStacks or kShared.
+struct LedgerDetail {
+  Cause cause;
+  std::string_view name;       ///< path or module; "" = unknown
+  std::string_view allocator;  ///< recognised in it; or empty
+  std::uint64_t bytes, mappings;
+  std::uintptr_t mapper;  ///< who called mmap; 0 = nobody saw
+  const Frame* frame;     ///< the same, symbolized; nullptr = unknown
+};
+
+struct Ledger {
+  bool known;  ///< false: /proc is not readable; `why_not` says what failed
+  const char* why_not;
+  bool divided;  ///< the heap's lines are there; otherwise it is one kUndivided line
+  const char* not_divided_why;
+  /// For want of a census divided by the blocks of the exact books and the pages that they lie on: rounding
+  /// and headers are within kHoles, and pages without a block, kRetained, may be metadata.
+  bool by_pages;
+  const char* unit_name;  ///< what the backend gives back as a whole: "slab", "page of mimalloc" ...
+  ResidencyMethod method;
+  LedgerLine lines[kCauses];  ///< indexed by Cause
+  LedgerDetail* details;      ///< by cause, then bytes, largest first
+  std::uint32_t detail_count;
+  std::uint64_t rss_before_bytes, rss_after_bytes;  ///< Rss::total around the scan
+  int looks;                       ///< how often the page tables were read, because the host's memory moved
+  std::uint64_t rss_bytes;         ///< between the two, as near to the lines as they let it be
+  std::int64_t unexplained_bytes;  ///< rss_bytes - the lines
+  std::uint64_t heap_bytes;        ///< lines kLive to kUndivided, less what MADV_FREE has given back
+  std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages
+  std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches, of the holes
+  std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
+  std::uint64_t unlogged_mappings;    ///< mappings whose owner could not be noted, since the start
+  std::uint64_t scan_ns, census_ns;
+  std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
+  std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
+  std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
+  const HeapMap* heap_map;           ///< nullptr = none
+  bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
+  double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
+};
+
+enum class OtherStatus : std::uint8_t {
+  kReported,    ///< goes on beside mallard
+  kRedirected,  ///< ALLOC_EMBEDDED=redirect has taken it over
+  kRefused,     ///< asked for, and not possible
+};
+
+/// An allocator in the process that is not the one which mallard serves from.
+struct OtherAllocator {
+  std::string_view object;   ///< path of what carries it; empty = told by the names of its mappings alone
+  std::string_view name;     ///< as the field calls it: "jemalloc"
+  std::string_view version;  ///< empty = it does not say
+  std::string_view recognised_by;
+  bool is_managed;                             ///< the heap of a language's runtime
+  bool has_own_malloc;                         ///< exports malloc as well
+  bool uses_brk;                               ///< calls sbrk or brk
+  std::uint64_t resident_bytes, mapped_bytes;  ///< private anonymous memory that was seen to be mapped by it
+  std::uint64_t brk_bytes;  ///< of resident_bytes: its by elimination, as the only one that calls sbrk
+  OtherStatus status;
+  std::string_view why;        ///< of the status; empty = nothing to add
+  std::string_view next_step;  ///< empty = none
+};
+
+/// A loaded object whose calls of the malloc family do not all lead to mallard.
+struct BoundElsewhere {
+  std::string_view object;
+  std::string_view bound_to;  ///< path of the object where they lead
+  std::uint32_t references;   ///< slots that the loader filled; 0 = its calls need none (-Bsymbolic)
+};
+
+struct Others {
+  std::span<OtherAllocator> allocators;  ///< the largest first
+  std::span<BoundElsewhere> bound;
+  /// Private anonymous memory that nobody was seen to map: by the loader, libc or a bare system call.
+  std::uint64_t nobody_saw_bytes;
+};
+
+/// What happened when the allocator was asked to give back its free pages, after everything else was read.
+struct Probe {
+  bool asked;          ///< by ALLOC_PROBE=purge, or with the request
+  bool done;           ///< else `why_not` says why
+  const char* call;    ///< what was called
+  const char* leaves;  ///< free memory that this call does not reach
+  const char* holds;   ///< whom this call makes wait
+  const char* why_not;
+  std::uint64_t rss_before, rss_after;    ///< of the whole process
+  std::uint64_t heap_before, heap_after;  ///< anonymous, less lazily freed
+  std::uint64_t given_back;               ///< of the heap
+  std::uint64_t duration_ns;
+};
+
+struct ModuleRow {
+  std::string_view path, build_id;
+  std::uintptr_t begin, end;
+  std::uint64_t load_bias;
+};
+
+struct Snapshot {
+  int number;
+  Reason reason;
+  ProcessFacts process;
+  Rss rss;
+  Ledger ledger;
+  Allocator allocator;
+  Recording recording;
+  const SiteRow* sites;  ///< by live bytes, largest first
+  std::uint32_t site_count;
+  const std::uint32_t* by_allocated;  ///< indices into sites, by allocated bytes
+  const std::uint32_t* by_resident;   ///< indices into sites, by resident bytes
+  const std::uint32_t* by_temporary;  ///< the same by temporary_count; exact mode only, else nullptr
+  const std::uint32_t* by_peak;       ///< the same by peak_bytes; exact mode only, else nullptr
+  OtherSites others;
+  BeforeRecording before;
+  const ModuleRow* modules;
+  int module_count;
+  Estimate live_bytes, live_count, allocated_bytes, allocated_count;
+  std::uint64_t peak_bytes, temporary_count;  ///< of the whole process; exact mode, else 0
+  Estimate inherited_live_bytes;              ///< of live_bytes: allocated by the parent before the fork
+  bool inherited;                             ///< the process was forked off a recorded one
+  std::uint64_t
+      heap_resident_bytes;       ///< of the ledger; without one: anonymous - lazily freed - mallard's own
+  bool heap_is_bound;            ///< there was no ledger: the heap is at most that
+  std::uint64_t own_bytes;       ///< mallard's own memory: books and this report
+  Estimate fragmentation_ratio;  ///< heap resident / live requested and resident; value 0 = unknown
+  std::uint64_t duration_ns;     ///< how long taking the snapshot took
+  Others other_allocators;       ///< in the process, beside the one that serves it
+  Probe probe;                   ///< made after the rest was read
+  History history;               ///< against earlier reports of this process
+  Verdict verdict;
+};
+
+}  // namespace mallard::report

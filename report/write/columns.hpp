@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lines and columns of the text report.
+#pragma once
+
+#include "report/write/format.hpp"
+#include "report/write/sink.hpp"
+#include "report/write/utf8.hpp"
+
+namespace mallard::report {
+
+inline constexpr std::size_t kLabelColumns = 26;
+
+using Cell = FixedText<256>;
+
+/// Columns that UTF-8 text takes in a terminal: continuation bytes take none.
+inline std::size_t columns(std::string_view text) noexcept {
+  std::size_t n = 0;
+  for (char c : text) n += (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  return n;
+}
+
+inline void add_right(Sink& to, std::string_view text, std::size_t width) noexcept {
+  const std::size_t n = columns(text);
+  if (n < width) to.add_spaces(width - n);
+  to.add(text);
+}
+
+/// Bytes from the process that reach a terminal: no control characters, valid UTF-8.
+inline void add_printable(Sink& to, std::string_view text) noexcept {
+  for_each_utf8(text, [&](std::string_view c) {
+    const bool control = c.size() == 1 && (static_cast<unsigned char>(c[0]) < 0x20 || c[0] == 0x7f);
+    to.add(control ? "?" : c);
+  });
+}
+
+inline void label(Sink& to, std::string_view name) noexcept {
+  to.add("  ").add(name);
+  if (name.size() + 2 < kLabelColumns) to.add_spaces(kLabelColumns - 2 - name.size());
+}
+
+/// Text broken at spaces, ended by a newline. The caller is at column `indent` already.
+inline void add_wrapped(Sink& to, std::string_view text, std::size_t indent) noexcept {
+  constexpr std::size_t kLineColumns = 110;
+  std::size_t used = indent;
+  bool first = true;
+  while (!text.empty()) {
+    const std::size_t space = text.find(' ');
+    const std::string_view word = part_of(text, 0, space);
+    const std::size_t width = columns(word);
+    if (!first && used + 1 + width > kLineColumns) {
+      to.add('\n').add_spaces(indent);
+      used = indent;
+    } else if (!first) {
+      to.add(' ');
+      ++used;
+    }
+    add_printable(to, word);
+    used += width;
+    first = false;
+    text = part_of(text, word.size() + (space == std::string_view::npos ? 0 : 1));
+  }
+  to.add('\n');
+}
+
+inline void byte_line(Sink& to, std::string_view name, std::uint64_t bytes,
+                      std::string_view meaning) noexcept {
+  Cell cell;
+  add_bytes(cell, static_cast<double>(bytes));
+  label(to, name);
+  add_right(to, cell.view(), 12);
+  if (!meaning.empty()) to.add("   ").add(meaning);
+  to.add('\n');
+}
+
+inline void heading(Sink& to, std::string_view text) noexcept { to.add('\n').add(text).add('\n'); }
+
+}  // namespace mallard::report

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/write/json.hpp"
+
+#include "base/options.hpp"
+#include "inside/outcome.hpp"
+#include "report/write/heap_map_json.hpp"
+#include "report/write/json_ledger.hpp"
+#include "report/write/json_writer.hpp"
+#include "report/facts/other_allocators.hpp"
+#include "report/probe.hpp"
+#include "report/judge/verdict.hpp"
+
+namespace mallard::report {
+namespace {
+
+void write_process(Json& json, const Snapshot& s) noexcept {
+  const ProcessFacts& p = s.process;
+  json.key("process").open('{');
+  json.key("pid").signed_number(p.pid).key("parent_pid").signed_number(p.parent_pid);
+  json.key("name").text(p.name).key("executable").text(p.executable).key("command_line").text(p.command_line);
+  json.key("threads").signed_number(p.threads).key("uptime_ns").number(p.uptime_ns);
+  json.key("forked_from_recorded_process").flag(s.inherited).close('}').line();
+}
+
+void write_backend(Json& json, const Allocator& a) noexcept {
+  json.key("backend").open('{');
+  json.key("name").text(view_of(a.backend->name)).key("version").text(a.version);
+  json.key("path").text(view_of(a.backend->path));
+  json.key("requested").text(view_of(options().backend));
+  json.key("served").flag(!a.bypassed && !a.stepped_aside);
+  json.key("bypassed_by");
+  if (a.bypassed) json.text(a.bypass_owner);
+  else if (a.stepped_aside) json.text("a sanitizer");
+  else json.null();
+  json.key("takeover").open('{');
+  const TakeoverOutcome& t = takeover_outcome();
+  constexpr std::string_view kStates[] = {"not asked", "nothing inside", "taken over", "refused"};
+  json.key("state").text(kStates[static_cast<std::size_t>(t.state)]);
+  json.key("allocator").text(view_of(t.what)).key("entry_points").number(t.entry_points);
+  json.key("why").text(view_of(t.why)).close('}');
+  json.key("statistics").open('{');
+  for (int i = 0; i < a.statistic_count; ++i)
+    json.key(view_of(a.statistics[i].name)).number(a.statistics[i].bytes);
+  json.close('}').close('}').line();
+}
+
+void write_exact(Json& json, const ExactRecording& e) noexcept {
+  if (!e.on) {
+    json.null();
+    return;
+  }
+  json.open('{').key("since_start").flag(e.complete).key("live_blocks").number(e.live_blocks);
+  json.key("met_blocks").number(e.met_blocks).key("raced_units").number(e.raced_units);
+  json.key("unknown_frees").number(e.trouble.unknown_frees);
+  json.key("missed_frees").number(e.trouble.missed_frees);
+  json.key("unbooked").number(e.trouble.unbooked);
+  json.key("unsure_peak_bytes").number(e.trouble.unsure_peak_bytes);
+  json.key("own_bytes").number(e.own_bytes).close('}');
+}
+
+void write_recording(Json& json, const Snapshot& s) noexcept {
+  const Recording& r = s.recording;
+  json.key("recording").open('{');
+  json.key("mode")
+      .text(r.exact.on ? "exact"
+            : r.on     ? "sample"
+                       : "off")
+      .key("sample_bytes")
+      .number(r.sample_bytes);
+  json.key("since_ns").number(r.since_ns).key("since_start").flag(r.since_start);
+  json.key("why_off");
+  if (!r.on && r.why_off) json.text(view_of(r.why_off));
+  else json.null();
+  json.key("samples").number(r.counters.sampled).key("samples_freed").number(r.counters.sampled_frees);
+  json.key("samples_live").number(r.live_samples).key("sites").number(r.sites);
+  json.key("dropped_table_full").number(r.counters.dropped_full);
+  json.key("overflow_sites").number(r.counters.overflow_sites);
+  json.key("missed_frees").number(r.counters.missed_frees);
+  json.key("reentrant_frees").number(r.counters.reentrant);
+  json.key("filter_misses").number(r.counters.filter_misses);
+  json.key("skipped_in_snapshot").number(r.skipped_live);
+  json.key("stacks").open('{');
+  json.key("captured").number(r.stacks.captured).key("by_libunwind").number(r.stacks.by_libunwind);
+  json.key("truncated").number(r.stacks.truncated).key("rules").number(r.stacks.rules);
+  json.key("rules_dropped").number(r.stacks.rules_dropped).close('}');
+  json.key("exact");
+  write_exact(json, r.exact);
+  json.key("own_bytes").number(s.own_bytes).close('}').line();
+}
+
+void write_rss(Json& json, const Rss& r) noexcept {
+  json.key("rss").open('{');
+  json.key("known").flag(r.known).key("source").text(r.walked ? "smaps_rollup" : "status");
+  json.key("total_bytes").number(r.total);
+  json.key("anonymous_bytes").number(r.anonymous).key("file_bytes").number(r.file);
+  json.key("shared_memory_bytes").number(r.shared_memory).key("lazily_freed_bytes").number(r.lazily_freed);
+  json.key("huge_page_bytes").number(r.huge_pages).key("locked_bytes").number(r.locked);
+  json.key("swapped_bytes").number(r.swapped).close('}').line();
+}
+
+/// Figures that only exact books have.
+void number_or_null(Json& json, std::string_view name, std::uint64_t value, bool known) noexcept {
+  json.key(name);
+  if (known) json.number(value);
+  else json.null();
+}
+
+void write_totals(Json& json, const Snapshot& s) noexcept {
+  json.key("totals").open('{');
+  write_estimate(json, "live_bytes", s.live_bytes);
+  write_estimate(json, "live_count", s.live_count);
+  write_estimate(json, "allocated_bytes", s.allocated_bytes);
+  write_estimate(json, "allocated_count", s.allocated_count);
+  write_estimate(json, "inherited_live_bytes", s.inherited_live_bytes);
+  number_or_null(json, "peak_bytes", s.peak_bytes, s.recording.exact.on);
+  number_or_null(json, "temporary_count", s.temporary_count, s.recording.exact.on);
+  json.key("heap_resident_bytes").number(s.heap_resident_bytes);
+  json.key("heap_is_bound").flag(s.heap_is_bound).close('}').line();
+  json.key("fragmentation_ratio");
+  const Estimate& f = s.fragmentation_ratio;
+  if (f.value > 0) json.decimal(f.value, 4);
+  else json.null();
+  json.key("fragmentation_ratio_low");
+  if (f.has_interval) json.decimal(f.low, 4);
+  else json.null();
+  json.key("fragmentation_ratio_high");
+  if (f.has_interval) json.decimal(f.high, 4);
+  else json.null();
+  json.line();
+}
+
+std::uint64_t whole(double bytes) noexcept { return static_cast<std::uint64_t>(bytes + 0.5); }
+
+/// What is in no row: sites that do not lead, and blocks without a site.
+void write_rest(Json& json, const Snapshot& s) noexcept {
+  const OtherSites& o = s.others;
+  json.key("other_sites").open('{').key("sites").number(o.sites);
+  json.key("live_bytes").number(o.live_bytes).key("live_count").number(o.live_count);
+  json.key("allocated_bytes").number(o.allocated_bytes).key("allocated_count").number(o.allocated_count);
+  json.key("temporary_count").number(o.temporary_count);
+  json.key("resident_bytes").number(whole(o.resident_bytes));
+  json.key("resident_live_bytes").number(whole(o.resident_live_bytes));
+  json.key("hole_bytes").number(whole(o.hole_bytes)).close('}').line();
+  json.key("before_recording").open('{').key("live_bytes").number(whole(s.before.live_bytes));
+  json.key("resident_bytes").number(whole(s.before.resident_bytes));
+  json.key("hole_bytes").number(whole(s.before.hole_bytes)).close('}').line();
+}
+
+void write_sizes(Json& json, std::span<const record::ExactSizes> sizes) noexcept {
+  json.key("sizes").open('[');
+  for (const record::ExactSizes& range : sizes) {
+    json.open('{').key("from").number(range.from_bytes).key("to").number(range.to_bytes);
+    json.key("allocated_count").number(range.allocated_count);
+    json.key("live_count").number(range.live_count).close('}');
+  }
+  json.close(']');
+}
+
+void write_site(Json& json, const SiteRow& row, bool exact) noexcept {
+  json.open('{').key("id").number(row.id);
+  write_estimate(json, "live_bytes", row.live_bytes);
+  write_estimate(json, "live_count", row.live_count);
+  write_estimate(json, "allocated_bytes", row.allocated_bytes);
+  write_estimate(json, "allocated_count", row.allocated_count);
+  write_estimate(json, "resident_bytes", row.resident_bytes);
+  write_estimate(json, "resident_live_bytes", row.resident_live_bytes);
+  write_estimate(json, "hole_bytes", row.hole_bytes);
+  json.key("samples").number(row.samples).key("live_samples").number(row.live_samples);
+  json.key("largest_bytes").number(row.largest_bytes);
+  number_or_null(json, "peak_bytes", row.peak_bytes, exact);
+  number_or_null(json, "temporary_count", row.temporary_count, exact);
+  write_sizes(json, row.sizes);
+  json.key("oldest_ns").number(row.oldest_ns).key("youngest_ns").number(row.youngest_ns);
+  json.key("mean_age_ns").number(row.mean_age_ns);
+  write_site_history_json(row.history, json);
+  json.key("stack").open('[');
+  for (int i = 0; i < row.depth; ++i) {
+    const Frame& f = *row.frames[i];
+    json.open('{').key("pc").hex(f.pc).key("module").text(f.module).key("address").hex(f.module_address);
+    json.key("function").text(f.function).key("offset").number(f.function_offset).close('}');
+  }
+  json.close(']').close('}').line();
+}
+
+}  // namespace
+
+void write_json(const Snapshot& s, Sink& to) noexcept {
+  Json json(to);
+  json.open('{').line();
+  json.key("schema_version").signed_number(kSchemaVersion);
+  json.key("mallard_version").text(view_of(kVersion)).key("report_number").signed_number(s.number);
+  json.key("reason").text(s.reason == Reason::kExit ? "exit" : "signal");
+  json.key("taken_at_ns").number(s.process.taken_at_ns).key("duration_ns").number(s.duration_ns).line();
+  write_process(json, s);
+  write_backend(json, s.allocator);
+  write_recording(json, s);
+  write_rss(json, s.rss);
+  write_ledger_json(s, json);
+  write_heap_map_json(s.ledger, json);
+  write_other_allocators_json(s, json);
+  write_verdict_json(s, json);
+  write_history_json(s, json);
+  write_totals(json, s);
+  write_probe_json(s, json);
+  json.key("modules").open('[').line();
+  for (int i = 0; i < s.module_count; ++i) {
+    const ModuleRow& m = s.modules[i];
+    json.open('{').key("path").text(m.path).key("build_id").text(m.build_id);
+    json.key("begin").hex(m.begin).key("end").hex(m.end).key("load_bias").hex(m.load_bias).close('}').line();
+  }
+  json.close(']').line();
+  write_rest(json, s);
+  json.key("sites").open('[').line();
+  for (std::uint32_t i = 0; i < s.site_count; ++i) write_site(json, s.sites[i], s.recording.exact.on);
+  json.close(']').close('}').line();
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/write/json_ledger.hpp"
+
+#include "report/divide/ledger.hpp"
+
+namespace mallard::report {
+namespace {
+
+std::string_view method_word(ResidencyMethod method) noexcept {
+  switch (method) {
+    case ResidencyMethod::kPagemapScan:
+      return "pagemap_scan";
+    case ResidencyMethod::kPagemap:
+      return "pagemap";
+    case ResidencyMethod::kMincore:
+      return "mincore";
+    case ResidencyMethod::kNone:
+      break;
+  }
+  return "none";
+}
+
+void text_or_null(Json& json, const char* text) noexcept {
+  if (text) json.text(view_of(text));
+  else json.null();
+}
+
+void write_line(Json& json, const Ledger& ledger, Cause cause) noexcept {
+  const LedgerLine& line = ledger.lines[static_cast<int>(cause)];
+  json.open('{').key("cause").text(cause_word(cause));
+  write_estimate(json, "bytes", line.bytes);
+  json.key("mappings").number(line.mappings).key("details").open('[');
+  for (std::uint32_t i = 0; i < ledger.detail_count; ++i) {
+    const LedgerDetail& d = ledger.details[i];
+    if (d.cause != cause) continue;
+    json.open('{').key("name").text(d.name);
+    json.key("function").text(d.frame ? d.frame->function : std::string_view());
+    json.key("allocator").text(d.allocator);
+    json.key("bytes").number(d.bytes).key("mappings").number(d.mappings).close('}');
+  }
+  json.close(']').close('}').line();
+}
+
+}  // namespace
+
+void write_ledger_json(const Snapshot& s, Json& json) noexcept {
+  const Ledger& l = s.ledger;
+  json.key("ledger").open('[').line();
+  for (int i = 0; i < kCauses && l.known; ++i) write_line(json, l, static_cast<Cause>(i));
+  json.close(']').key("unexplained_bytes");
+  if (l.known) json.signed_number(l.unexplained_bytes);
+  else json.null();
+  json.line().key("ledger_about").open('{').key("known").flag(l.known).key("why_not");
+  text_or_null(json, l.why_not);
+  json.key("divided").flag(l.divided).key("not_divided_why");
+  text_or_null(json, l.not_divided_why);
+  json.key("by_pages").flag(l.by_pages);
+  json.key("rounding_known").flag(l.rounding_known).key("unit");
+  text_or_null(json, l.unit_name);
+  json.key("residency").text(method_word(l.method)).key("rss_bytes").number(l.rss_bytes);
+  json.key("rss_before_bytes").number(l.rss_before_bytes).key("rss_after_bytes").number(l.rss_after_bytes);
+  json.key("looks").number(static_cast<std::uint64_t>(l.looks));
+  json.key("pinned_bytes").number(l.pinned_bytes).key("unattributed_bytes").number(l.unattributed_bytes);
+  json.key("heap_huge_page_bytes").number(l.huge_bytes);
+  json.key("thread_cached_bytes").number(l.thread_cached_bytes).key("examined").decimal(l.examined, 4);
+  json.key("reads").number(l.reads).key("raced").number(l.raced);
+  json.key("unlogged_mappings").number(l.unlogged_mappings);
+  json.key("uncovered_samples").number(l.uncovered_blocks);
+  json.key("scan_ns").number(l.scan_ns).key("census_ns").number(l.census_ns).close('}').line();
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/write/text_ledger.hpp"
+
+#include "report/write/columns.hpp"
+#include "symbols/demangle.hpp"
+#include "report/divide/ledger.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::uint32_t kDetailsShown = 5;
+constexpr std::size_t kNameColumns = 62;
+
+/// Label, bytes, part of RSS, error, and what it means.
+void row(Sink& to, std::string_view name, const Estimate& bytes, std::uint64_t rss, bool with_error,
+         std::string_view meaning) noexcept {
+  Cell cell;
+  label(to, name);
+  add_bytes(cell, bytes.value);
+  add_right(to, cell.view(), 12);
+  cell.clear();
+  add_decimal(cell, rss > 0 ? 100 * bytes.value / static_cast<double>(rss) : 0, 1);
+  cell.add(" %");
+  add_right(to, cell.view(), 9);
+  cell.clear();
+  if (with_error) add_relative_error(cell, bytes);
+  add_right(to, cell.view(), 9);
+  if (!meaning.empty()) to.add("   ").add(meaning);
+  to.add('\n');
+}
+
+std::string_view meaning_of(Cause cause, const Ledger& ledger) noexcept {
+  switch (cause) {
+    case Cause::kLive:
+      return ledger.rounding_known || ledger.by_pages ? "not freed by the program"
+                                                      : "not freed, rounding included";
+    case Cause::kRounding:
+      return "blocks are larger than asked for";
+    case Cause::kHoles:
+      return ledger.by_pages && !ledger.rounding_known ? "free, rounding, headers; live blocks keep it"
+                                                       : "free, but live blocks keep it";
+    case Cause::kRetained:
+      return ledger.by_pages ? "pages without a live block" : "free, kept by the allocator";
+    case Cause::kLazilyFreed:
+      return "given back, not yet taken";
+    case Cause::kMetadata:
+      return "its own books, block headers";
+    case Cause::kUndivided:
+      return "live and free, not told apart";
+    case Cause::kAnonymous:
+      return "mapped, not by this allocator";
+    case Cause::kStacks:
+      return "of threads, with their TLS";
+    case Cause::kFiles:
+      return "mapped files, as far as in memory";
+    case Cause::kShared:
+      return "memfd, /dev/shm, System V";
+    case Cause::kOwn:
+      return "its books and this report";
+  }
+  return "";
+}
+
+/// A part of the line above.
+void write_part(double bytes, std::string_view what, Sink& to) noexcept {
+  Cell cell;
+  to.add("      ");
+  add_bytes(cell, bytes);
+  add_right(to, cell.view(), 10);
+  to.add("  ").add(what).add('\n');
+}
+
+/// The end of a path says more than its beginning.
+void add_path(Sink& to, std::string_view path) noexcept {
+  if (columns(path) > kNameColumns) {
+    to.add("...");
+    path = part_of(path, path.size() - (kNameColumns - 3));
+  }
+  add_printable(to, path);
+}
+
+void write_detail(const LedgerDetail& d, Sink& to) noexcept {
+  Cell cell;
+  to.add("      ");
+  add_bytes(cell, static_cast<double>(d.bytes));
+  add_right(to, cell.view(), 10);
+  to.add("  ");
+  if (d.cause == Cause::kStacks) {
+    to.add(d.name == "main" ? "main thread" : "other threads");
+  } else if (d.name.empty()) {
+    to.add(d.cause == Cause::kAnonymous ? "mapped by the loader, libc or a bare system call" : "no name");
+  } else {
+    add_path(to, d.cause == Cause::kAnonymous ? file_name_of(d.name) : d.name);
+  }
+  if (d.frame && !d.frame->function.empty()) {
+    char shortened[kNameColumns * 4];
+    to.add(", ");
+    add_printable(to, shorten_name(d.frame->function, shortened, sizeof shortened, kNameColumns - 20));
+  }
+  if (!d.allocator.empty()) to.add(", which has ").add(d.allocator).add(" inside");
+  if (d.mappings > 1) {
+    cell.clear();
+    cell.add(", in ");
+    add_grouped(cell, d.mappings);
+    cell.add(" mappings");
+    to.add(cell.view());
+  }
+  to.add('\n');
+}
+
+void write_details(const Ledger& ledger, Cause cause, Sink& to) noexcept {
+  std::uint32_t shown = 0, more = 0;
+  std::uint64_t more_bytes = 0;
+  for (std::uint32_t i = 0; i < ledger.detail_count; ++i) {
+    const LedgerDetail& d = ledger.details[i];
+    if (d.cause != cause) continue;
+    if (shown < kDetailsShown) {
+      write_detail(d, to);
+      ++shown;
+    } else {
+      ++more;
+      more_bytes += d.bytes;
+    }
+  }
+  if (more == 0) return;
+  Cell cell;
+  to.add("      ");
+  add_bytes(cell, static_cast<double>(more_bytes));
+  add_right(to, cell.view(), 10);
+  cell.clear();
+  cell.add("  in ");
+  add_grouped(cell, more);
+  cell.add(" more\n");
+  to.add(cell.view());
+}
+
+void write_unexplained(const Ledger& ledger, Sink& to) noexcept {
+  const bool negative = ledger.unexplained_bytes < 0;
+  const auto bytes = static_cast<double>(negative ? -ledger.unexplained_bytes : ledger.unexplained_bytes);
+  Cell meaning;
+  const std::uint64_t before = ledger.rss_before_bytes, after = ledger.rss_after_bytes;
+  const std::uint64_t moved = before < after ? after - before : before - after;
+  if (moved > ledger.rss_bytes / 200 || bytes > static_cast<double>(ledger.rss_bytes) / 200) {
+    meaning.add("memory moved: RSS was ");
+    add_bytes(meaning, static_cast<double>(before));
+    meaning.add(", then ");
+    add_bytes(meaning, static_cast<double>(after));
+  } else {
+    meaning.add(negative ? "the lines above less RSS" : "RSS less the lines above");
+  }
+  row(to, negative ? "beyond RSS" : "unexplained", {bytes, 0, false, 0, 0}, ledger.rss_bytes, false,
+      meaning.view());
+}
+
+/// What a reader must know to trust the lines, or not to.
+void write_notes(const Snapshot& s, Sink& to) noexcept {
+  const Ledger& l = s.ledger;
+  const ExactRecording& exact = s.recording.exact;
+  Cell cell;
+  const auto note = [&] {
+    to.add("  ").add(cell.view()).add('\n');
+    cell.clear();
+  };
+  if (l.divided) {
+    to.add("  Pinned: only a whole ").add(view_of(l.unit_name));
+    to.add(" goes back to the kernel. One live block keeps it all, holes too.\n");
+  } else {
+    to.add("  The heap is not divided: ").add(view_of(l.not_divided_why)).add(".\n");
+  }
+  if (l.by_pages)
+    to.add(
+        "  The allocator cannot be asked: this is from the booked blocks and the pages that they lie on.\n");
+  if (l.divided && !l.rounding_known && !l.by_pages)
+    to.add(s.recording.on ? "  No live block was sampled: rounding cannot be told from what was requested.\n"
+                          : "  Nothing is recorded: rounding cannot be told from what was requested.\n");
+  if (l.divided && l.examined < 0.999) {
+    cell.add("Of the heap, ");
+    add_decimal(cell, 100 * l.examined, 0);
+    cell.add(" % was looked at; the rest is taken to be like it.");
+    note();
+  }
+  if (l.thread_cached_bytes > 0) {
+    cell.add("Of holes, ");
+    add_bytes(cell, static_cast<double>(l.thread_cached_bytes));
+    cell.add(" are free blocks that threads keep for themselves.");
+    note();
+  }
+  if (exact.on && l.divided && exact.raced_units > 0) {
+    add_grouped(cell, exact.raced_units);
+    cell.add(" pieces of the heap changed while they were read: their parts may be a moment apart.");
+    note();
+  }
+  if (exact.on && l.divided && exact.met_blocks < exact.live_blocks - exact.live_blocks / 200) {
+    cell.add("Of the booked blocks ");
+    add_decimal(cell, 100 * static_cast<double>(exact.met_blocks) / static_cast<double>(exact.live_blocks),
+                1);
+    cell.add(" % were still live, and in the allocator's memory, when the heap was looked at.");
+    note();
+  }
+  if (l.unlogged_mappings > 0) {
+    add_grouped(cell, l.unlogged_mappings);
+    cell.add(" mappings could not be noted: who made them is not known, or may be out of date.");
+    note();
+  }
+  if (l.raced > 0) {
+    add_grouped(cell, l.raced);
+    cell.add(" of ");
+    add_grouped(cell, l.reads);
+    cell.add(" looks into the heap met memory in change, and were left out.");
+    note();
+  }
+  if (l.method == ResidencyMethod::kPagemap)
+    to.add("  This kernel does not tell pages of zeros that were only read from others: they count.\n");
+  if (l.method == ResidencyMethod::kMincore)
+    to.add("  The kernel's page tables cannot be read: files count as far as the page cache holds them.\n");
+}
+
+void write_unknown(const Snapshot& s, Sink& to) noexcept {
+  to.add("  Not known: ").add(view_of(s.ledger.why_not)).add(".\n");
+  if (!s.rss.known) {
+    to.add("  Next step: mount /proc, or run a kernel from 4.14 on.\n");
+    return;
+  }
+  byte_line(to, "anonymous", s.rss.anonymous, "heap, stacks, other private memory");
+  byte_line(to, "files", s.rss.file, "program, libraries, mapped data files");
+  byte_line(to, "shared memory", s.rss.shared_memory, "");
+  byte_line(to, "resident (RSS)", s.rss.total, "");
+}
+
+}  // namespace
+
+void write_ledger_text(const Snapshot& s, Sink& to) noexcept {
+  const Ledger& ledger = s.ledger;
+  heading(to, "Where the resident memory is");
+  if (!ledger.known) {
+    write_unknown(s, to);
+  } else {
+    label(to, "cause");
+    add_right(to, "resident", 12);
+    add_right(to, "of RSS", 9);
+    add_right(to, "error", 9);
+    to.add('\n');
+    for (int i = 0; i < kCauses; ++i) {
+      const auto cause = static_cast<Cause>(i);
+      const bool of_divided = cause == Cause::kLive || cause == Cause::kRounding || cause == Cause::kHoles ||
+                              cause == Cause::kRetained;
+      if (of_divided ? !ledger.divided : ledger.lines[i].bytes.value <= 0) continue;
+      if (cause == Cause::kRounding && !ledger.rounding_known) continue;
+      const bool or_metadata = cause == Cause::kRetained && ledger.by_pages;
+      row(to, or_metadata ? "retained or metadata" : cause_title(cause), ledger.lines[i].bytes,
+          ledger.rss_bytes, of_divided, meaning_of(cause, ledger));
+      if (cause == Cause::kLive && s.before.live_bytes > 0)
+        write_part(s.before.live_bytes, "allocated before exact recording began, rounding included", to);
+      write_details(ledger, cause, to);
+    }
+    write_unexplained(ledger, to);
+    row(to, "resident (RSS)", {static_cast<double>(ledger.rss_bytes), 0, false, 0, 0}, ledger.rss_bytes,
+        false, "the kernel's own figure, around the scan");
+    if (ledger.huge_bytes > 0)
+      byte_line(to, "  heap on huge pages", ledger.huge_bytes,
+                "within the heap; given back in 2 MiB pieces only");
+  }
+  if (s.rss.swapped > 0) byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
+  if (s.rss.locked > 0) byte_line(to, "locked", s.rss.locked, "within RSS, by mlock");
+  if (ledger.known) write_notes(s, to);
+}
+
+}  // namespace mallard::report

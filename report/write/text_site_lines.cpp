@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/write/text_site_lines.hpp"
+
+namespace mallard::report {
+namespace {
+
+void add_column(Sink& to, const Estimate& bytes, std::size_t width) noexcept {
+  Cell cell;
+  add_bytes(cell, bytes.value);
+  add_right(to, cell.view(), width);
+}
+
+void add_column(Sink& to, std::uint64_t ns, std::size_t width) noexcept {
+  Cell cell;
+  add_duration(cell, ns);
+  add_right(to, cell.view(), width);
+}
+
+std::string_view column_name(Table table) noexcept {
+  switch (table) {
+    case Table::kResident:
+      return "resident";
+    case Table::kLive:
+      return "live";
+    case Table::kAllocated:
+      return "allocated";
+    case Table::kTemporary:
+      return "temporary";
+    case Table::kPeak:
+      break;
+  }
+  return "peak";
+}
+
+/// Ages are known in the tables of what lives.
+bool has_age(Table table) noexcept { return table == Table::kResident || table == Table::kLive; }
+
+void add_count_column(Sink& to, double count, std::size_t width) noexcept {
+  Cell cell;
+  add_count(cell, count);
+  add_right(to, cell.view(), width);
+}
+
+}  // namespace
+
+std::string_view word_for(Table table) noexcept {
+  switch (table) {
+    case Table::kResident:
+      return "resident memory";
+    case Table::kLive:
+      return "live bytes";
+    case Table::kAllocated:
+      return "allocated bytes";
+    case Table::kTemporary:
+      return "temporary allocations";
+    case Table::kPeak:
+      break;
+  }
+  return "peak";
+}
+
+Estimate figure_of(const SiteRow& row, Table table) noexcept {
+  switch (table) {
+    case Table::kResident:
+      return row.resident_bytes;
+    case Table::kLive:
+      return row.live_bytes;
+    case Table::kAllocated:
+      return row.allocated_bytes;
+    case Table::kTemporary:
+      return counted(static_cast<double>(row.temporary_count));
+    case Table::kPeak:
+      break;
+  }
+  return counted(static_cast<double>(row.peak_bytes));
+}
+
+void add_percent(Sink& to, double part, double whole, std::size_t width) noexcept {
+  Cell cell;
+  add_decimal(cell, whole > 0 ? 100 * part / whole : 0, 1);
+  cell.add(" %");
+  add_right(to, cell.view(), width);
+}
+
+void write_columns(Table table, Sink& to) noexcept {
+  add_right(to, "rank", 5);
+  add_right(to, column_name(table), 12);
+  if (table == Table::kPeak) {
+    add_right(to, "live now", 12);
+  } else {
+    if (table != Table::kTemporary) add_right(to, "error", 9);
+    add_right(to, "share", 9);
+  }
+  if (table == Table::kResident) {
+    add_right(to, "of it live", 13);
+    add_right(to, "of it holes", 13);
+  }
+  if (table == Table::kTemporary) {
+    add_right(to, "of its own", 12);
+    add_right(to, "allocated", 12);
+  }
+  add_right(to, "blocks", 12);
+  if (table != Table::kResident) add_right(to, "largest", 12);
+  if (has_age(table)) add_right(to, "mean age", 14);
+  if (table == Table::kLive) add_right(to, "oldest", 14);
+  add_right(to, "site", 7);
+  to.add('\n');
+}
+
+void write_site_line(const SiteRow& row, Table table, double total, int rank, Sink& to) noexcept {
+  const Estimate figure = figure_of(row, table);
+  Cell cell;
+  cell.add('#').add_signed(rank);
+  add_right(to, cell.view(), 5);
+  if (table == Table::kTemporary) add_count_column(to, figure.value, 12);
+  else add_column(to, figure, 12);
+  if (table == Table::kPeak) {
+    add_column(to, row.live_bytes, 12);
+  } else {
+    cell.clear();
+    add_relative_error(cell, figure);
+    if (table != Table::kTemporary) add_right(to, cell.view(), 9);
+    add_percent(to, figure.value, total, 9);
+  }
+  if (table == Table::kResident) {
+    add_column(to, row.resident_live_bytes, 13);
+    add_column(to, row.hole_bytes, 13);
+  }
+  if (table == Table::kTemporary) {
+    add_percent(to, figure.value, row.allocated_count.value, 12);
+    add_column(to, row.allocated_bytes, 12);
+  }
+  const bool by_allocation = table == Table::kAllocated || table == Table::kTemporary;
+  add_count_column(to, (by_allocation ? row.allocated_count : row.live_count).value, 12);
+  if (table != Table::kResident) add_column(to, counted(static_cast<double>(row.largest_bytes)), 12);
+  if (has_age(table)) {
+    if (row.live_samples > 0) add_column(to, row.mean_age_ns, 14);
+    else add_right(to, "-", 14);
+  }
+  if (table == Table::kLive) {
+    if (row.live_samples > 0) add_column(to, row.oldest_ns, 14);
+    else add_right(to, "-", 14);
+  }
+  cell.clear();
+  cell.add_unsigned(row.id);
+  add_right(to, cell.view(), 7);
+  to.add('\n');
+}
+
+/// "sizes  24 B: 1,200 of 5,000 live   33 to 40 B: ...": the ranges with most blocks, as far as a line goes.
+void write_sizes(const SiteRow& row, bool by_allocation, Sink& to) noexcept {
+  constexpr int kShown = 3;
+  if (row.sizes.empty()) return;
+  const auto weight = [by_allocation](const record::ExactSizes& s) {
+    return by_allocation ? s.allocated_count : s.live_count;
+  };
+  const record::ExactSizes* shown[kShown] = {};
+  int n = 0;
+  for (const record::ExactSizes& range : row.sizes) {
+    if (weight(range) == 0) continue;
+    int at = n;
+    while (at > 0 && weight(*shown[at - 1]) < weight(range)) --at;
+    if (at == kShown) continue;
+    n = n < kShown ? n + 1 : n;
+    for (int k = n - 1; k > at; --k) shown[k] = shown[k - 1];
+    shown[at] = &range;
+  }
+  if (n == 0) return;
+  std::uint64_t others = 0;
+  for (const record::ExactSizes& range : row.sizes) others += weight(range);
+  // As many as fit into 110 columns, with room for what is left.
+  constexpr std::size_t kMostColumns = 77;
+  Cell line;
+  for (int i = 0; i < n; ++i) {
+    Cell part;
+    add_count(part, static_cast<double>(weight(*shown[i])));
+    part.add(" of ");
+    if (shown[i]->from_bytes != shown[i]->to_bytes) {
+      add_bytes(part, static_cast<double>(shown[i]->from_bytes));
+      part.add(" to ");
+    }
+    add_bytes(part, static_cast<double>(shown[i]->to_bytes));
+    if (line.size() + part.size() > kMostColumns) break;
+    if (i > 0) line.add(",  ");
+    line.add(part.view());
+    others -= weight(*shown[i]);
+  }
+  if (others > 0) {
+    line.add(",  ");
+    add_count(line, static_cast<double>(others));
+    line.add(" of others");
+  }
+  to.add("        sizes: ").add(line.view()).add('\n');
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lines of the tables of call sites, without their stacks.
+#pragma once
+
+#include "report/write/columns.hpp"
+#include "report/model/model.hpp"
+
+namespace mallard::report {
+
+enum class Table : std::uint8_t { kResident, kLive, kAllocated, kTemporary, kPeak };
+
+std::string_view word_for(Table table) noexcept;  ///< what the table is ordered by
+Estimate figure_of(const SiteRow& row, Table table) noexcept;
+
+void write_columns(Table table, Sink& to) noexcept;
+/// \param total  what the share is of
+void write_site_line(const SiteRow& row, Table table, double total, int rank, Sink& to) noexcept;
+/// The sizes that most of the site's blocks have; exact mode, else nothing.
+/// \param by_allocation  of all blocks, else of the live ones
+void write_sizes(const SiteRow& row, bool by_allocation, Sink& to) noexcept;
+
+void add_percent(Sink& to, double part, double whole, std::size_t width) noexcept;
+
+}  // namespace mallard::report

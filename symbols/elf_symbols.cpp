@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "symbols/elf_symbols.hpp"
+
+#include "base/text.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::size_t kMaxNameBytes = 16 * 1024;
+constexpr std::size_t kSymbolsPerRead = 2048;
+constexpr std::uint64_t kNone = ~std::uint64_t{0};
+// A damaged table may let every symbol cover every address; a sound one needs a few steps per symbol.
+constexpr std::int64_t kMaxSteps = 100'000'000;
+constexpr std::int64_t kStepsPerName = 1000;
+
+/// A symbol that may be the function at a target.
+struct Choice {
+  std::uint64_t begin;  ///< kNone = no choice yet
+  std::uint64_t name;   ///< file offset of the name
+  std::uint64_t names_end;
+  std::uint64_t limit;  ///< addresses from here on are not the symbol's
+  int binding;
+};
+
+/// One address to be named.
+struct Target {
+  std::uint64_t address;
+  Choice sized;             ///< innermost function that covers the address
+  Choice label;             ///< last symbol without a size at or before it
+  std::uint64_t sized_end;  ///< last end of a sized function at or before it
+};
+
+/// Global names are the ones that people know; a weak one is often a second name of the same function.
+int rank(int binding) noexcept {
+  switch (binding) {
+    case STB_GLOBAL:
+    case STB_GNU_UNIQUE:
+      return 2;
+    case STB_LOCAL:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+class NamePass {
+ public:
+  NamePass(Arena& arena, const ElfImage& image, std::span<Target> targets) noexcept
+      : arena_(arena), image_(image), targets_(targets) {}
+
+  bool prepare() noexcept {
+    if (!read_elf_header(image_, arena_, &header_)) return false;
+    sections_ = read_sections(image_, header_, arena_);
+    buffer_ = arena_.array<Elf64_Sym>(kSymbolsPerRead);
+    name_ = arena_.array<char>(2 * kMaxNameBytes);
+    return !sections_.empty() && buffer_ && name_;
+  }
+
+  void read_tables(std::uint32_t type) noexcept {
+    for (const Elf64_Shdr& table : sections_)
+      if (table.sh_type == type) read_table(table);
+  }
+
+  /// What is known before a target holds for it too.
+  void carry_forward() noexcept {
+    for (std::size_t i = 1; i < targets_.size(); ++i) {
+      const Target& before = targets_[i - 1];
+      Target& t = targets_[i];
+      if (before.sized_end > t.sized_end) t.sized_end = before.sized_end;
+      if (before.label.begin != kNone && (t.label.begin == kNone || before.label.begin > t.label.begin))
+        t.label = before.label;
+    }
+  }
+
+  const Choice* chosen(const Target& t) const noexcept {
+    if (t.sized.begin != kNone) return &t.sized;
+    // A function that ended in between says that the label's code ended before it.
+    const bool good = t.label.begin != kNone && t.address < t.label.limit && t.sized_end <= t.label.begin;
+    return good ? &t.label : nullptr;
+  }
+
+  std::string_view name(const Choice& choice) noexcept {
+    const std::string_view read = read_name(choice, name_);
+    char* kept = read.empty() ? nullptr : arena_.array<char>(read.size());
+    if (!kept) return {};
+    __builtin_memcpy(kept, read.data(), read.size());
+    return {kept, read.size()};
+  }
+
+ private:
+  void read_table(const Elf64_Shdr& table) noexcept {
+    if (table.sh_entsize != sizeof(Elf64_Sym) || table.sh_link >= sections_.size()) return;
+    const Elf64_Shdr& strings = sections_[table.sh_link];
+    if (strings.sh_type != SHT_STRTAB || strings.sh_offset > image_.size()) return;
+    const std::uint64_t room = image_.size() - strings.sh_offset;
+    names_ = strings.sh_offset;
+    names_end_ = names_ + (strings.sh_size < room ? strings.sh_size : room);
+    if (table.sh_offset > image_.size()) return;
+    const std::uint64_t there = image_.size() - table.sh_offset;
+    std::uint64_t left = (table.sh_size < there ? table.sh_size : there) / sizeof(Elf64_Sym);
+    for (std::uint64_t at = table.sh_offset; left > 0;) {
+      const std::size_t wanted = left < kSymbolsPerRead ? static_cast<std::size_t>(left) : kSymbolsPerRead;
+      const std::size_t got = image_.read_some(at, buffer_, wanted * sizeof(Elf64_Sym)) / sizeof(Elf64_Sym);
+      for (std::size_t i = 0; i < got; ++i) take(buffer_[i]);
+      if (got < wanted) return;
+      at += got * sizeof(Elf64_Sym);
+      left -= got;
+    }
+  }
+
+  void take(const Elf64_Sym& s) noexcept {
+    const int type = ELF64_ST_TYPE(s.st_info);
+    if (s.st_shndx == SHN_UNDEF || s.st_name == 0) return;
+    if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) return;
+    if (s.st_value > targets_.back().address) return;
+    const std::uint64_t end = s.st_value + s.st_size;
+    if (end < s.st_value || names_ + s.st_name >= names_end_) return;
+    const Elf64_Shdr* section = s.st_shndx < sections_.size() ? &sections_[s.st_shndx] : nullptr;
+    if (section && !(section->sh_flags & SHF_EXECINSTR)) return;
+    Choice choice{s.st_value, names_ + s.st_name, names_end_, end, ELF64_ST_BIND(s.st_info)};
+    const std::size_t first = first_at_or_after(s.st_value);
+    if (s.st_size == 0) {
+      if (!section || s.st_value < section->sh_addr) return;
+      choice.limit = section->sh_addr + section->sh_size;
+      Choice& label = targets_[first].label;
+      if (label.begin == kNone || s.st_value > label.begin ||
+          (s.st_value == label.begin && better(choice, label)))
+        label = choice;
+      return;
+    }
+    std::size_t i = first;
+    for (; i < targets_.size() && targets_[i].address < end && steps_ > 0; ++i, --steps_) {
+      Choice& sized = targets_[i].sized;
+      // Of functions within functions the innermost is meant, and that one starts last.
+      if (sized.begin == kNone || s.st_value > sized.begin ||
+          (s.st_value == sized.begin && better(choice, sized)))
+        sized = choice;
+    }
+    if (i < targets_.size() && end > targets_[i].sized_end) targets_[i].sized_end = end;
+  }
+
+  std::size_t first_at_or_after(std::uint64_t address) const noexcept {
+    std::size_t low = 0, high = targets_.size();
+    while (low < high) {
+      const std::size_t middle = low + (high - low) / 2;
+      if (targets_[middle].address < address) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /// Of two names of the same function: is `a` the one to show?
+  bool better(const Choice& a, const Choice& b) noexcept {
+    if ((steps_ -= kStepsPerName) < 0) return false;
+    const std::string_view name_a = read_name(a, name_), name_b = read_name(b, name_ + kMaxNameBytes);
+    if (name_a.empty() || name_b.empty()) return !name_a.empty();
+    // A dot is the compiler's: foo.localalias, foo.cold.
+    const bool plain_a = name_a.find('.', 1) == name_a.npos, plain_b = name_b.find('.', 1) == name_b.npos;
+    if (plain_a != plain_b) return plain_a;
+    if (rank(a.binding) != rank(b.binding)) return rank(a.binding) > rank(b.binding);
+    const std::size_t lines_a = name_a.find_first_not_of('_'), lines_b = name_b.find_first_not_of('_');
+    if (lines_a != lines_b) return lines_a < lines_b;
+    if (name_a.size() != name_b.size()) return name_a.size() < name_b.size();
+    return name_a < name_b;
+  }
+
+  /// The name without a version that linkers append (@VERSION, @@VERSION).
+  std::string_view read_name(const Choice& c, char* to) const noexcept {
+    const std::uint64_t room = c.names_end - c.name;
+    const std::size_t wanted = room < kMaxNameBytes ? static_cast<std::size_t>(room) : kMaxNameBytes;
+    std::size_t have = 0;
+    while (have < wanted) {  // most names are short: no need to fetch 16 KiB for each
+      const std::size_t step = wanted - have < 256 ? wanted - have : 256;
+      const std::size_t got = image_.read_some(c.name + have, to + have, step);
+      const std::size_t nul = std::string_view(to + have, got).find('\0');
+      if (nul != std::string_view::npos) {
+        const std::string_view whole(to, have + nul);
+        return part_of(whole, 0, whole.find('@', 1));
+      }
+      have += got;
+      if (got < step) break;
+    }
+    return {};
+  }
+
+  Arena& arena_;
+  const ElfImage& image_;
+  std::span<Target> targets_;
+  ElfHeader header_{};
+  std::span<const Elf64_Shdr> sections_;
+  Elf64_Sym* buffer_ = nullptr;
+  char* name_ = nullptr;  // two names
+  std::uint64_t names_ = 0, names_end_ = 0;
+  std::int64_t steps_ = kMaxSteps;
+};
+
+/// Heap sort: in place, no recursion, no worst case.
+template <class Less>
+void sort(std::span<Symbol> s, Less less) noexcept {
+  const auto sift = [&](std::size_t root, std::size_t size) noexcept {
+    for (std::size_t child; (child = 2 * root + 1) < size; root = child) {
+      if (child + 1 < size && less(s[child], s[child + 1])) ++child;
+      if (!less(s[root], s[child])) return;
+      const Symbol swapped = s[root];
+      s[root] = s[child];
+      s[child] = swapped;
+    }
+  };
+  for (std::size_t i = s.size() / 2; i-- > 0;) sift(i, s.size());
+  for (std::size_t i = s.size(); i-- > 1;) {
+    const Symbol swapped = s[0];
+    s[0] = s[i];
+    s[i] = swapped;
+    sift(0, i);
+  }
+}
+
+bool by_pc(const Symbol& a, const Symbol& b) noexcept { return a.pc < b.pc; }
+bool by_module(const Symbol& a, const Symbol& b) noexcept {
+  return a.module != b.module ? a.module < b.module : a.pc < b.pc;
+}
+
+}  // namespace
+
+void name_symbols(Arena& arena, const ElfImage& image, std::uintptr_t load_bias,
+                  std::span<Symbol> symbols) noexcept {
+  auto* targets = symbols.empty() ? nullptr : arena.array<Target>(symbols.size());
+  if (!targets) return;
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    targets[i].address = symbols[i].pc - load_bias - 1;
+    targets[i].sized.begin = targets[i].label.begin = kNone;
+  }
+  NamePass pass(arena, image, {targets, symbols.size()});
+  if (!pass.prepare()) return;
+  pass.read_tables(SHT_SYMTAB);
+  pass.read_tables(SHT_DYNSYM);
+  pass.carry_forward();
+  const Choice* last = nullptr;
+  std::string_view last_name;
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    const Choice* choice = pass.chosen(targets[i]);
+    if (!choice) continue;
+    if (!last || last->name != choice->name) last_name = pass.name(*choice);
+    last = choice;
+    symbols[i].name = last_name;
+    symbols[i].offset = last_name.empty() ? 0 : symbols[i].pc - load_bias - choice->begin;
+  }
+}
+
+std::span<Symbol> symbolize(Arena& arena, const Modules& modules, std::span<Symbol> symbols) noexcept {
+  sort(symbols, by_pc);
+  std::size_t n = 0;
+  for (const Symbol& s : symbols)
+    if (n == 0 || symbols[n - 1].pc != s.pc) symbols[n++] = Symbol{s.pc, -1, s.pc, {}, 0};
+  symbols = symbols.first(n);
+  for (Symbol& s : symbols) {
+    s.module = modules.find(s.pc - 1);
+    if (s.module >= 0) s.address = s.pc - modules.all()[static_cast<std::size_t>(s.module)].load_bias;
+  }
+  sort(symbols, by_module);
+  for (std::size_t i = 0, next; i < n; i = next) {
+    for (next = i + 1; next < n && symbols[next].module == symbols[i].module; ++next) {
+    }
+    if (symbols[i].module < 0) continue;
+    const Module& module = modules.all()[static_cast<std::size_t>(symbols[i].module)];
+    ElfImage image;
+    if (open_module(module, arena, &image))
+      name_symbols(arena, image, module.load_bias, symbols.subspan(i, next - i));
+  }
+  sort(symbols, by_pc);
+  return symbols;
+}
+
+const Symbol* find_symbol_of(std::span<const Symbol> symbols, std::uintptr_t pc) noexcept {
+  std::size_t low = 0, high = symbols.size();
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    if (symbols[middle].pc < pc) low = middle + 1;
+    else high = middle;
+  }
+  return low < symbols.size() && symbols[low].pc == pc ? &symbols[low] : nullptr;
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "unwind/code_addresses.hpp"
+
+#include <atomic>
+
+#include "base/os.hpp"
+#include "unwind/unwinder_memory.hpp"
+
+namespace mallard::record {
+namespace {
+
+constexpr std::uint32_t kOthers = 1u << RuleTable::kEntryBits, kProbes = 64;
+MALLARD_LARGE_DATA constinit std::atomic<std::uintptr_t>
+    g_others[kOthers]{};  // 1 MiB, of which the kernel commits what is used
+
+// Between the lowest and the highest address of generated code that was ever met.
+constinit std::atomic<std::uintptr_t> g_generated_low{~std::uintptr_t{0}}, g_generated_high{0};
+
+/// Of code that belongs to no loaded object, or found no room among the rules.
+PcIndex generated_pc_index(std::uintptr_t pc) noexcept {
+  const auto first = static_cast<std::uint32_t>((pc * 0x9e3779b97f4a7c15u) >> (64 - RuleTable::kEntryBits));
+  for (std::uint32_t i = 0; i < kProbes; ++i) {
+    const std::uint32_t at = (first + i) % kOthers;
+    std::uintptr_t present = g_others[at].load(std::memory_order_relaxed);
+    if (present == 0 && g_others[at].compare_exchange_strong(present, pc)) present = pc;
+    if (present == pc) return kOthers + at;
+  }
+  return kNoPc;
+}
+
+}  // namespace
+
+constinit std::atomic<std::uint64_t> g_code_epoch{1};
+
+PcIndex pc_index(std::uintptr_t pc) noexcept {
+  std::uint32_t entry = g_rules.entry_of(pc - 1, false);
+  if (MALLARD_LIKELY(entry != RuleTable::kNone)) return entry;
+  Module module;
+  if (find_module(pc - 1, &module)) entry = g_rules.entry_of(pc - 1, true);
+  return entry != RuleTable::kNone ? entry : generated_pc_index(pc);
+}
+
+std::uintptr_t pc_at(PcIndex index) noexcept {
+  if (index < kOthers) return g_rules.code_at(index) + 1;
+  return g_others[index - kOthers].load(std::memory_order_relaxed);
+}
+
+void begin_code_epoch() noexcept { g_code_epoch.fetch_add(1, std::memory_order_acq_rel); }
+
+void note_generated_code(std::uintptr_t code) noexcept {
+  std::uintptr_t low = g_generated_low.load(std::memory_order_relaxed);
+  while (code < low && !g_generated_low.compare_exchange_weak(low, code)) {
+  }
+  std::uintptr_t high = g_generated_high.load(std::memory_order_relaxed);
+  while (code > high && !g_generated_high.compare_exchange_weak(high, code)) {
+  }
+}
+
+void on_memory_unmapped(std::uintptr_t begin, std::size_t bytes) noexcept {
+  if (begin <= g_generated_high.load(std::memory_order_relaxed) &&
+      begin + bytes > g_generated_low.load(std::memory_order_relaxed))
+    begin_code_epoch();
+}
+
+std::uint64_t code_addresses_own_bytes() noexcept { return os::resident_bytes(g_others, sizeof g_others); }
+
+void publish_code_addresses(Published::Tree* tree) noexcept {
+  tree->rule_rows = address_of(g_rules.rows());
+  tree->rules = kOthers;
+  tree->rule_stride = RuleTable::row_bytes();
+  tree->others = address_of(g_others);
+}
+
+}  // namespace mallard::record
