@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/site_table.hpp"
 
+#include <initializer_list>
+
 #include "base/growing.hpp"
 #include "base/os.hpp"
 #include "record/published.hpp"

@@ -11,7 +11,8 @@ NO_INSTALL=${NO_INSTALL:-0}
 export LC_ALL=C.UTF-8
 
 # ---- packages -------------------------------------------------------------------------------------------
-# 'command@package': not installed where the command is on PATH already, whoever brought it.
+# 'command@package': not installed where the command is on PATH already, whoever brought it. 'this|that': names
+# of one package in different releases. A '?' in front: where the release has none, the rest goes on without.
 # shellcheck disable=SC2034
 {
   BUILD_PACKAGES=(
@@ -21,10 +22,11 @@ export LC_ALL=C.UTF-8
   )
   # Of the HTML page; npm brings hundreds of small packages, which the demo does without.
   HTML_PACKAGES=(node@nodejs npm@npm)
-  DEMO_PACKAGES=(redis-server redis-tools libmimalloc2.0)
+  DEMO_PACKAGES=(redis-server redis-tools '?libmimalloc2.0|libmimalloc3')
   TEST_PACKAGES=(
     redis-server redis-tools slapd ldap-utils postgresql postgresql-contrib sqlite3@sqlite3 git@git
-    node@nodejs chromium@chromium ps@procps libtcmalloc-minimal4 libmimalloc2.0 libjemalloc2 liblmdb-dev
+    node@nodejs chromium@chromium ps@procps 'libtcmalloc-minimal4|libtcmalloc-minimal4t64'
+    '?libmimalloc2.0|libmimalloc3' libjemalloc2 liblmdb-dev
     mdb_load@lmdb-utils zsh@zsh mandoc@mandoc dpkg-shlibdeps@dpkg-dev
   )
 }
@@ -82,18 +84,43 @@ is_installed() {
   status=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) && [[ $status == installed ]]
 }
 
-# missing_packages SPEC...: prints the packages that are not there, each once, one per line.
+# missing_packages SPEC...: prints what is not there, each once, one per line: a package, or its names.
 missing_packages() {
-  local spec package
+  local spec names
   local -A seen=()
   for spec in "$@"; do
-    package=${spec#*@}
-    [[ -z ${seen[$package]:-} ]] || continue
-    seen[$package]=1
+    names=${spec#*@}
+    [[ -z ${seen[$names]:-} ]] || continue
+    seen[$names]=1
     if [[ $spec == *@* ]] && command -v "${spec%%@*}" >/dev/null; then continue; fi
     if [[ $spec != *@* ]] && ! command -v dpkg-query >/dev/null; then continue; fi # cannot be told here
-    is_installed "$package" || printf '%s\n' "$package"
+    any_installed "${names#\?}" || printf '%s\n' "$names"
   done
+}
+
+# any_installed 'THIS|THAT'
+any_installed() {
+  local name
+  for name in ${1//|/ }; do
+    if is_installed "$name"; then return 0; fi
+  done
+  return 1
+}
+
+# has_candidate PACKAGE: whether the package lists offer it.
+has_candidate() { [[ $(apt-cache policy "$1" 2>/dev/null) =~ Candidate:\ [^\(] ]]; }
+
+# known_name '[?]THIS|THAT': prints the name that this release has; the first one where it has none; nothing for
+# what is optional then.
+known_name() {
+  local names=${1#\?} name
+  for name in ${names//|/ }; do
+    if has_candidate "$name"; then
+      printf '%s\n' "$name"
+      return
+    fi
+  done
+  if [[ $1 != \?* ]]; then printf '%s\n' "${names%%|*}"; fi
 }
 
 POLICY_FILE=/usr/sbin/policy-rc.d
@@ -122,12 +149,28 @@ run_apt() {
     "$@" </dev/null >>"$log" 2>&1
 }
 
+# Makes `missing` of `wanted`. Part of install_packages, run again once the package lists are there.
+names_for_release() {
+  local name
+  missing=()
+  for name in "${wanted[@]}"; do
+    if ! command -v apt-cache >/dev/null; then
+      name=${name#\?} name=${name%%|*}
+    elif [[ $name == *[\|?]* ]]; then
+      name=$(known_name "$name")
+    fi
+    if [[ -n $name ]]; then missing+=("$name"); fi
+  done
+}
+
 # install_packages SPEC...: installs what is missing. Returns 2, after naming what is missing in one line,
 # where it must not or cannot install.
 install_packages() {
-  local -a missing
+  local -a wanted missing
   local by_hand log attempt
-  mapfile -t missing < <(missing_packages "$@")
+  mapfile -t wanted < <(missing_packages "$@")
+  if ((${#wanted[@]} == 0)); then return 0; fi
+  names_for_release
   if ((${#missing[@]} == 0)); then return 0; fi
   if ! command -v apt-get >/dev/null; then
     error "missing, and there is no apt-get to install them: ${missing[*]}"
@@ -154,6 +197,8 @@ install_packages() {
   if ! run_apt "$log" --simulate install --no-install-recommends "${missing[@]}"; then
     say "updating the package lists"
     run_apt "$log" update || true
+    names_for_release
+    by_hand="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   fi
   for attempt in 1 2 3; do
     if run_apt "$log" install --no-install-recommends "${missing[@]}"; then

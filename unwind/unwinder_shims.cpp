@@ -57,6 +57,9 @@ void* mallard_unwind_calloc(std::size_t n, std::size_t bytes) { return take(n * 
 /// loader's list, signal masks, mutexes, dynamic unwind info. -1 is also MAP_FAILED.
 long mallard_unwind_refused() { return -1; }
 
+// From libunwind 1.8 on: whether the system has a frame of its own here that needs a special step. Linux has none.
+int mallard_unwind_no_os_step(void*) { return 0; }
+
 /// abort: for formats of unwind tables that find_proc_info() never hands out.
 [[noreturn]] void mallard_unwind_unreachable() { __builtin_trap(); }
 

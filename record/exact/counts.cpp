@@ -2,6 +2,7 @@
 #include "record/exact/counts.hpp"
 
 #include <cstddef>
+#include <initializer_list>
 
 #include "base/growing.hpp"
 #include "base/os.hpp"
