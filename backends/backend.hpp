@@ -62,7 +62,7 @@ struct Backend {
   int (*statistics)(Statistic* to) = nullptr;
   /// Tells which memory live blocks pin; nullptr = this allocator cannot be asked. Takes no lock that the host
   /// may wait for long. \context reporter
-  CensusResult (*census)(const CensusRequest& request) = nullptr;
+  heaps::CensusResult (*census)(const heaps::CensusRequest& request) = nullptr;
   Purge purge{};
   /// The version, from an allocator that must not be asked before it is in use; nullptr = `version` has it.
   /// \context reporter

@@ -3,11 +3,11 @@
 #pragma once
 
 #include "backends/backend.hpp"
+#include "heaps/jemalloc.hpp"
 
 namespace mallard::backends {
 
-using Mallctl = int(const char* name, void* old, std::size_t* old_bytes, void* fresh,
-                    std::size_t fresh_bytes);
+using heaps::Mallctl;
 
 /// \context reporter
 inline int jemalloc_statistics(Mallctl* mallctl, Statistic* to) noexcept {
@@ -37,17 +37,5 @@ inline constexpr const char* kJemallocPurgeLeaves =
     "free blocks in the caches of other threads keep their slabs";
 inline constexpr const char* kJemallocPurgeHolds =
     "threads that ask an arena for new pages wait while the kernel takes its free ones";
-
-/// What a census needs of a jemalloc.
-struct JemallocAccess {
-  Mallctl* mallctl;
-  void* (*malloc)(std::size_t);
-  void (*free)(void*);
-  std::size_t (*usable_size)(void*);
-  AddressRange data;    ///< its global variables, which hold the root of its page map
-  bool arenas_can_end;  ///< the program can destroy arenas, and unmaps their books then
-};
-/// \context reporter
-CensusResult jemalloc_census(const JemallocAccess& access, const CensusRequest& request) noexcept;
 
 }  // namespace mallard::backends

@@ -25,7 +25,7 @@ constinit struct {
   void (*collect)(bool);
   void (*release)();
   int (*trim)(std::size_t);
-  AddressRange data;  ///< the object's global variables
+  heaps::AddressRange data;  ///< the object's global variables
 } g_raw{};
 
 void* raw_memalign(std::size_t alignment, std::size_t bytes) noexcept {
@@ -123,24 +123,24 @@ bool purge_by_trim() noexcept {
   return true;
 }
 
-MimallocAccess mimalloc_access() noexcept {
+heaps::MimallocAccess mimalloc_access() noexcept {
   return {g_raw.functions.malloc, g_raw.functions.free, g_raw.functions.usable_size};
 }
-CensusResult loaded_mimalloc2_census(const CensusRequest& request) noexcept {
-  return mimalloc2_census(mimalloc_access(), request);
+heaps::CensusResult loaded_mimalloc2_census(const heaps::CensusRequest& request) noexcept {
+  return heaps::mimalloc2_census(mimalloc_access(), request);
 }
-CensusResult loaded_mimalloc3_census(const CensusRequest& request) noexcept {
-  return mimalloc3_census(mimalloc_access(), request);
+heaps::CensusResult loaded_mimalloc3_census(const heaps::CensusRequest& request) noexcept {
+  return heaps::mimalloc3_census(mimalloc_access(), request);
 }
 
-CensusResult loaded_jemalloc_census(const CensusRequest& request) noexcept {
-  return jemalloc_census({.mallctl = g_raw.mallctl,
-                          .malloc = g_raw.functions.malloc,
-                          .free = g_raw.functions.free,
-                          .usable_size = g_raw.functions.usable_size,
-                          .data = g_raw.data,
-                          .arenas_can_end = true},
-                         request);
+heaps::CensusResult loaded_jemalloc_census(const heaps::CensusRequest& request) noexcept {
+  return heaps::jemalloc_census({.mallctl = g_raw.mallctl,
+                                 .malloc = g_raw.functions.malloc,
+                                 .free = g_raw.functions.free,
+                                 .usable_size = g_raw.functions.usable_size,
+                                 .data = g_raw.data,
+                                 .arenas_can_end = true},
+                                request);
 }
 
 const char* jemalloc_version() noexcept {

@@ -24,12 +24,12 @@ bool use_system(Backend* out) noexcept {
   version.add("glibc ");
   if (auto* get_version = find_function<const char*()>(libc, "gnu_get_libc_version")) {
     version.add(view_of(get_version()));
-    set_glibc_version(get_version());
+    heaps::set_glibc_version(get_version());
   }
   set_text(out->version, sizeof out->version, version.view());
   // malloc_info and mallinfo hold arena locks for up to seconds on large heaps: never asked for a report.
   out->statistics = nullptr;
-  out->census = census_glibc;
+  out->census = heaps::census_glibc;
   return true;
 }
 

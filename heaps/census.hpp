@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <span>
 
-namespace mallard::backends {
+namespace mallard::heaps {
 
 struct AddressRange {
   std::uintptr_t begin, end;
@@ -62,4 +62,4 @@ struct CensusResult {
   std::uint64_t reads, raced;         ///< looks into the heap, and how many of them met memory that changed
 };
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

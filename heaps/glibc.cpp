@@ -7,7 +7,7 @@
 #include "heaps/glibc.hpp"
 #include "base/text.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 namespace glibc {
 namespace {
 
@@ -314,4 +314,4 @@ CensusResult census_glibc(const CensusRequest& request) noexcept {
   return result;
 }
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

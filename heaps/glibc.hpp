@@ -7,7 +7,7 @@
 #include "base/attributes.hpp"
 #include "base/pauses.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 
 /// Takes the version, as gnu_get_libc_version says it. \context init
 void set_glibc_version(const char* text) noexcept;
@@ -175,4 +175,4 @@ class FreeLists {
 };
 
 }  // namespace glibc
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

@@ -5,7 +5,7 @@
 // key.
 #include "heaps/glibc.hpp"
 
-namespace mallard::backends::glibc {
+namespace mallard::heaps::glibc {
 namespace {
 
 struct ThreadCache {  // tcache_perthread_struct
@@ -117,4 +117,4 @@ bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
   return confirmed;
 }
 
-}  // namespace mallard::backends::glibc
+}  // namespace mallard::heaps::glibc

@@ -2,7 +2,7 @@
 // What a stretch of glibc's memory is, told from its first words.
 #include "heaps/glibc.hpp"
 
-namespace mallard::backends::glibc {
+namespace mallard::heaps::glibc {
 namespace {
 
 /// A block with a mapping of its own: {0, size | kMapped}. An aligned one begins later and keeps the distance
@@ -58,4 +58,4 @@ Piece piece_at(Reader& reader, int minor, std::uintptr_t at, std::uintptr_t end)
   return piece;
 }
 
-}  // namespace mallard::backends::glibc
+}  // namespace mallard::heaps::glibc

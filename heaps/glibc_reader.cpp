@@ -3,7 +3,7 @@
 #include "heaps/glibc.hpp"
 #include "base/os.hpp"
 
-namespace mallard::backends::glibc {
+namespace mallard::heaps::glibc {
 
 bool Reader::start() noexcept {
   buffer_ = static_cast<char*>(os::map(kWindowBytes));
@@ -142,4 +142,4 @@ void PageTally::add_metadata(std::uintptr_t chunk, std::uint64_t size) noexcept 
   overhead_ += to - next;
 }
 
-}  // namespace mallard::backends::glibc
+}  // namespace mallard::heaps::glibc

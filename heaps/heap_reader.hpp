@@ -12,7 +12,7 @@
 #include "base/os.hpp"
 #include "base/pauses.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 
 /// One aligned word that other threads may be writing. It must be mapped.
 template <typename T>
@@ -90,4 +90,4 @@ class RangeCursor {
   std::uintptr_t last_ = 0;
 };
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

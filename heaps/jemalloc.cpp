@@ -5,10 +5,11 @@
 // it is believed only after it has been found to describe a block that we know. The public
 // experimental.utilization.batch_query would read the same, but crashes on addresses without a tree node and
 // cannot tell a full slab of one page from a free page.
+#include "heaps/jemalloc.hpp"
+#include "base/text.hpp"
 #include "heaps/heap_reader.hpp"
-#include "backends/jemalloc_control.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 namespace {
 
 constexpr std::uintptr_t kLeafSpan = std::uintptr_t{1} << 30;  ///< addresses of one leaf of the tree
@@ -200,4 +201,4 @@ CensusResult jemalloc_census(const JemallocAccess& access, const CensusRequest& 
   return JemallocCensus(access, request).run();
 }
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heaps/mimalloc.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 namespace {
 constinit PageCopies g_copies;
 }
@@ -58,4 +58,4 @@ void MimallocPages::take(const MimallocPage& page, std::uint64_t freed) noexcept
       request_.opaque);
 }
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

@@ -6,7 +6,7 @@
 
 #include "heaps/heap_reader.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 
 struct MimallocAccess {
   void* (*malloc)(std::size_t);
@@ -75,4 +75,4 @@ class MimallocPages {
   std::uint64_t one_in_ = 1;      ///< so many pages are examined
 };
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

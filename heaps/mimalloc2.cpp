@@ -7,7 +7,7 @@
 
 #include "heaps/mimalloc.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 namespace {
 
 constexpr std::uintptr_t kSegment = 32 << 20;
@@ -171,4 +171,4 @@ CensusResult mimalloc2_census(const MimallocAccess& access, const CensusRequest&
   return Mimalloc2Census(request).run(access);
 }
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

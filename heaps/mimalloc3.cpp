@@ -4,7 +4,7 @@
 // Facts from mi_usable_size, which every build shows, and from include/mimalloc/types.h.
 #include "heaps/mimalloc.hpp"
 
-namespace mallard::backends {
+namespace mallard::heaps {
 namespace {
 
 constexpr std::uintptr_t kRegion = 256 << 20;
@@ -174,4 +174,4 @@ CensusResult mimalloc3_census(const MimallocAccess& access, const CensusRequest&
   return Mimalloc3Census(request).run(access);
 }
 
-}  // namespace mallard::backends
+}  // namespace mallard::heaps

@@ -81,12 +81,12 @@ struct Division {
 
   std::span<const ResidentRun> runs() const noexcept { return memory.residency.runs(); }
 
-  backends::CensusResult ask(void (*take)(const backends::Unit&, void*), void* opaque,
-                             const backends::BlockBooks* block_books) noexcept {
+  heaps::CensusResult ask(void (*take)(const heaps::Unit&, void*), void* opaque,
+                          const heaps::BlockBooks* block_books) noexcept {
     const std::uint64_t began = os::monotonic_ns();
     // Exact books are asked by the census itself, and draw the map on their own.
     if (!block_books) map->pass_on(take, opaque);
-    const backends::CensusResult census =
+    const heaps::CensusResult census =
         backend.census({heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
                         block_books ? take : HeapMap::take, block_books ? opaque : map, block_books});
     out->census_ns = os::monotonic_ns() - began;
@@ -102,7 +102,7 @@ struct Division {
     Shares shares(arena, runs(), !record::began_with_process());
     auto* sites = arena.array<SiteShare>(books.site_count + 1);
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
-    const backends::CensusResult census = ask(Shares::take, &shares, nullptr);
+    const heaps::CensusResult census = ask(Shares::take, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
     if (!shares.finish(heap.resident_bytes, {sites, books.site_count}, totals)) return kNoMemory;
     // No sample can be one of them: they are of sizes that have few.
@@ -138,7 +138,7 @@ struct Division {
         out->thread_cached_bytes = out->reads = out->raced = 0;
         out->by_pages = true;
       } else {
-        const backends::CensusResult census = ask(ExactShares::take, &shares, ExactShares::block_books());
+        const heaps::CensusResult census = ask(ExactShares::take, &shares, ExactShares::block_books());
         why_not = census.why_not ? census.why_not : "the allocator could not be asked";
         if (!census.done) continue;
         internal_bytes = census.internal_bytes;

@@ -8,9 +8,9 @@
 namespace mallard::report {
 namespace {
 
-using backends::Booked;
-using backends::Unit;
-using backends::UnitKind;
+using heaps::Booked;
+using heaps::Unit;
+using heaps::UnitKind;
 
 constexpr std::uint32_t kBeforeSite = UINT32_MAX;
 constexpr std::uint32_t kBlocksOnPage = kPageBytes / 8;
@@ -23,8 +23,8 @@ std::uint64_t glibc_usable(std::uint64_t asked) noexcept {
 
 BlockSize glibc_block_size() noexcept { return {glibc_usable, 8}; }
 
-const backends::BlockBooks* ExactShares::block_books() noexcept {
-  static constexpr backends::BlockBooks kBooks = {
+const heaps::BlockBooks* ExactShares::block_books() noexcept {
+  static constexpr heaps::BlockBooks kBooks = {
       [](std::uintptr_t block, void* self) { return static_cast<ExactShares*>(self)->look_up(block); },
       [](std::uintptr_t block, std::uint64_t usable_bytes, void* self) {
         static_cast<ExactShares*>(self)->take_block(block, usable_bytes);
@@ -195,8 +195,8 @@ void ExactShares::take_block(std::uintptr_t block, std::uint64_t usable_bytes) n
   add_held(found_);
 }
 
-void ExactShares::take_pages(std::span<const backends::AddressRange> heap) noexcept {
-  for (const backends::AddressRange& range : heap) walk_pages(range.begin, range.end);
+void ExactShares::take_pages(std::span<const heaps::AddressRange> heap) noexcept {
+  for (const heaps::AddressRange& range : heap) walk_pages(range.begin, range.end);
 }
 
 /// Makes a unit of each page with blocks that begin in [begin, end), and one of the pages that a block has to

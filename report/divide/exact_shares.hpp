@@ -49,16 +49,16 @@ class ExactShares {
   void draw(HeapMap* map) noexcept { map_ = map; }
 
   /// The census's callbacks.
-  static void take(const backends::Unit& unit, void* self) noexcept {
+  static void take(const heaps::Unit& unit, void* self) noexcept {
     static_cast<ExactShares*>(self)->take(unit);
   }
-  static const backends::BlockBooks* block_books() noexcept;
-  void take(const backends::Unit& unit) noexcept;
-  backends::Booked look_up(std::uintptr_t block) noexcept;
+  static const heaps::BlockBooks* block_books() noexcept;
+  void take(const heaps::Unit& unit) noexcept;
+  heaps::Booked look_up(std::uintptr_t block) noexcept;
   void take_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept;
 
   /// Instead of a census: what live blocks lie on which pages.
-  void take_pages(std::span<const backends::AddressRange> heap) noexcept;
+  void take_pages(std::span<const heaps::AddressRange> heap) noexcept;
 
   /// After the last unit.
   /// \param heap_resident        bytes of the allocator's mappings that are in memory
@@ -82,9 +82,9 @@ class ExactShares {
   };
 
   void add_held(const Held& held) noexcept;
-  void gather(const backends::Unit& unit) noexcept;
-  void charge(const backends::Unit& unit, std::span<const Held> blocks) noexcept;
-  void take_unit(const backends::Unit& unit) noexcept;
+  void gather(const heaps::Unit& unit) noexcept;
+  void charge(const heaps::Unit& unit, std::span<const Held> blocks) noexcept;
+  void take_unit(const heaps::Unit& unit) noexcept;
   void walk_pages(std::uintptr_t begin, std::uintptr_t end) noexcept;
   void take_on_page(const record::ExactLive& block) noexcept;
   void go_to_page(std::uintptr_t next) noexcept;

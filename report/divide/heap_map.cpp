@@ -8,9 +8,9 @@
 namespace mallard::report {
 namespace {
 
-using backends::AddressRange;
-using backends::Unit;
-using backends::UnitKind;
+using heaps::AddressRange;
+using heaps::Unit;
+using heaps::UnitKind;
 
 /// Calls `visit(first, last)` for each stretch of neighbouring cells that the ranges touch.
 template <class Visit>

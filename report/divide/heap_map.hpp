@@ -42,21 +42,21 @@ class HeapMap {
   /// Chooses the cells: those that hold something, of the smallest power of two of bytes, 4 KiB at least,
   /// that does not make too many. \param resident  the heap's memory, ascending; \param blocks  sampled,
   /// ascending; they must stay \return false if memory is out: there is no map then
-  bool begin(Arena& arena, std::span<const backends::AddressRange> resident,
+  bool begin(Arena& arena, std::span<const heaps::AddressRange> resident,
              std::span<const SampledBlock> blocks) noexcept;
 
   /// Whom the census is for.
-  void pass_on(void (*to)(const backends::Unit& unit, void* opaque), void* opaque) noexcept {
+  void pass_on(void (*to)(const heaps::Unit& unit, void* opaque), void* opaque) noexcept {
     next_ = to;
     next_opaque_ = opaque;
   }
-  static void take(const backends::Unit& unit, void* self) noexcept {
+  static void take(const heaps::Unit& unit, void* self) noexcept {
     auto* map = static_cast<HeapMap*>(self);
     if (map->next_) map->next_(unit, map->next_opaque_);
     map->add(unit);
   }
 
-  void add(const backends::Unit& unit) noexcept;
+  void add(const heaps::Unit& unit) noexcept;
   /// Its blocks were not looked at.
   void leave_out(std::uintptr_t begin, std::uintptr_t end) noexcept;
   /// Live bytes and holes of a unit. What of it is in memory is taken to lie evenly in what of its cells is.
@@ -78,7 +78,7 @@ class HeapMap {
   template <class Visit>
   void for_each_cell(std::uintptr_t begin, std::uintptr_t end, Visit visit) noexcept;
   std::size_t stretch_at(std::uint64_t key) noexcept;
-  void claim_blocks(const backends::Unit& unit) noexcept;
+  void claim_blocks(const heaps::Unit& unit) noexcept;
 
   int shift_ = 12;
   std::span<HeapStretch> stretches_;
@@ -86,14 +86,14 @@ class HeapMap {
   std::span<const SampledBlock> blocks_;
   BlockFinder finder_;
   std::size_t stretch_hint_ = 0;
-  void (*next_)(const backends::Unit& unit, void* opaque) = nullptr;
+  void (*next_)(const heaps::Unit& unit, void* opaque) = nullptr;
   void* next_opaque_ = nullptr;
   bool divided_ = false;
 };
 
 /// A map that lives as long as the arena; without cells where there is no memory for them. \return nullptr if
 /// memory is out
-HeapMap* begin_heap_map(Arena& arena, std::span<const backends::AddressRange> resident,
+HeapMap* begin_heap_map(Arena& arena, std::span<const heaps::AddressRange> resident,
                         std::span<const SampledBlock> blocks) noexcept;
 
 }  // namespace mallard::report

@@ -7,8 +7,8 @@
 namespace mallard::report {
 namespace {
 
-using backends::Unit;
-using backends::UnitKind;
+using heaps::Unit;
+using heaps::UnitKind;
 
 constexpr std::size_t kTableSlots = 8192;
 constexpr std::uint16_t kMaxStrata = 4096;

@@ -37,10 +37,8 @@ class Shares {
   /// `blocks` ascending by address; they must stay. \return false if memory is out
   bool begin(std::span<const SampledBlock> blocks) noexcept;
 
-  void take(const backends::Unit& unit) noexcept;
-  static void take(const backends::Unit& unit, void* self) noexcept {
-    static_cast<Shares*>(self)->take(unit);
-  }
+  void take(const heaps::Unit& unit) noexcept;
+  static void take(const heaps::Unit& unit, void* self) noexcept { static_cast<Shares*>(self)->take(unit); }
 
   /// After the last unit. `sites` is indexed by site.
   /// \param heap_resident  bytes of the allocator's mappings that are in memory
@@ -48,12 +46,12 @@ class Shares {
   bool finish(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept;
 
  private:
-  void take_blocks(const backends::Unit& unit) noexcept;
+  void take_blocks(const heaps::Unit& unit) noexcept;
   void add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept;
   void leave_out(std::size_t block) noexcept;
   void add_uncovered() noexcept;
   double scale_up(double heap, HeapTotals* totals) noexcept;
-  std::uint16_t stratum_of(const backends::Unit& unit) noexcept;
+  std::uint16_t stratum_of(const heaps::Unit& unit) noexcept;
 
   Arena& arena_;
   const bool older_;

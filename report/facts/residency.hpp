@@ -10,7 +10,7 @@
 
 namespace mallard::report {
 
-using backends::AddressRange;
+using heaps::AddressRange;
 
 /// How residency was read; later ones are worse.
 enum class ResidencyMethod : std::uint8_t {

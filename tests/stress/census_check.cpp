@@ -26,6 +26,7 @@
 
 using namespace mallard;
 using namespace mallard::backends;
+using namespace mallard::heaps;
 
 namespace {
 

@@ -22,7 +22,7 @@
 #include "base/os.hpp"
 
 using namespace mallard;
-using namespace mallard::backends;
+using namespace mallard::heaps;
 
 namespace {
 

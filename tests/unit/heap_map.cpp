@@ -11,9 +11,9 @@
 
 using namespace mallard;
 using namespace mallard::report;
-using backends::AddressRange;
-using backends::Unit;
-using backends::UnitKind;
+using heaps::AddressRange;
+using heaps::Unit;
+using heaps::UnitKind;
 
 namespace {
 

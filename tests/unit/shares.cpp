@@ -11,8 +11,8 @@
 
 using namespace mallard;
 using namespace mallard::report;
-using backends::Unit;
-using backends::UnitKind;
+using heaps::Unit;
+using heaps::UnitKind;
 /// Sums of doubles: equal but for their last digits.
 struct About {
   template <class T>

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The census of a jemalloc, whoever loaded it.
+#pragma once
+
+#include "heaps/census.hpp"
+
+namespace mallard::heaps {
+
+using Mallctl = int(const char* name, void* old, std::size_t* old_bytes, void* fresh,
+                    std::size_t fresh_bytes);
+
+/// What a census needs of a jemalloc.
+struct JemallocAccess {
+  Mallctl* mallctl;
+  void* (*malloc)(std::size_t);
+  void (*free)(void*);
+  std::size_t (*usable_size)(void*);
+  AddressRange data;    ///< its global variables, which hold the root of its page map
+  bool arenas_can_end;  ///< the program can destroy arenas, and unmaps their metadata then
+};
+/// \context reporter
+CensusResult jemalloc_census(const JemallocAccess& access, const CensusRequest& request) noexcept;
+
+}  // namespace mallard::heaps
