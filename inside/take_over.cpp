@@ -13,7 +13,7 @@
 #include "base/say.hpp"
 #include "inside/outcome.hpp"
 #include "inside/plan.hpp"
-#include "interpose/entry_answers.hpp"
+#include "interpose/own_interfaces.hpp"
 
 namespace mallard::interpose {
 namespace {

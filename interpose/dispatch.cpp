@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 
 #include "base/os.hpp"
-#include "interpose/early.hpp"
+#include "interpose/first_calls.hpp"
 
 // The slots that hot_exports.S names.
 static_assert(offsetof(mallard::backends::Functions, malloc) == 0);
@@ -25,9 +25,9 @@ union TablePage {
 extern "C" {
 constinit TablePage mallard_table_page
     __attribute__((visibility("hidden"), section("mallard_table_data"), aligned(4096))) = {
-        {mallard::interpose::early_malloc, mallard::interpose::early_free, mallard::interpose::early_calloc,
-         mallard::interpose::early_realloc, mallard::interpose::early_memalign,
-         mallard::interpose::early_usable_size}};
+        {mallard::interpose::first_malloc, mallard::interpose::first_free, mallard::interpose::first_calloc,
+         mallard::interpose::first_realloc, mallard::interpose::first_memalign,
+         mallard::interpose::first_usable_size}};
 extern __attribute__((alias("mallard_table_page"), visibility("hidden")))
 mallard::backends::Functions mallard_table;
 }

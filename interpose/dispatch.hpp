@@ -6,7 +6,7 @@
 #include "backends/backend.hpp"
 
 extern "C" {
-/// Starts with the early functions of lifecycle.cpp, which choose a backend first.
+/// Starts with the functions of first_calls.cpp, which choose a backend first.
 extern mallard::backends::Functions mallard_table __attribute__((visibility("hidden")));
 }
 

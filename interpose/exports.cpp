@@ -8,7 +8,7 @@
 #include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
 #include "interpose/dispatch.hpp"
-#include "interpose/early.hpp"
+#include "interpose/lifecycle.hpp"
 #include "interpose/slow_paths.hpp"
 
 using namespace mallard;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // mmap and its kin: done as libc does them, and noted in the mapping log, so that a report can say who mapped
-// what. libc and the loader call their own, which are not seen here; report/facts/glibc_memory.cpp knows what they
-// leave behind.
-#include "interpose/mapping_exports.hpp"
+// what. libc and the loader call their own, which are not seen here; report/facts/glibc_memory.cpp knows what
+// they leave behind.
+#include "interpose/lifecycle.hpp"
 
 #include <errno.h>
 #include <stdarg.h>

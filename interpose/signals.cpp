@@ -3,7 +3,7 @@
 // reporter and runs the host's own. If the reporter thread does not exist yet, it is created from the
 // handler, but only where pthread_create is harmless (safe_point.hpp); elsewhere a timer brings us back 1 ms
 // later.
-#include "interpose/signals.hpp"
+#include "interpose/lifecycle.hpp"
 
 #include <errno.h>
 #include <signal.h>

@@ -33,7 +33,7 @@ KNOWS_REPORT = {"interpose/lifecycle.cpp", "interpose/signals.cpp"}
 TO_CUT = {
     ("arch/x86_64/patch.cpp", "backends/boot.hpp"), ("arch/x86_64/patch.cpp", "interpose/dispatch.hpp"),
     ("arch/x86_64/patch.cpp", "record/thread_state.hpp"), ("arch/x86_64/hot_exports.S", "record/layout.h"),
-    ("inside/take_over.cpp", "interpose/entry_answers.hpp"),
+    ("inside/take_over.cpp", "interpose/own_interfaces.hpp"),
     ("record/record.cpp", "record/exact/exact.hpp"),
     ("report/divide/divide.hpp", "report/memory.hpp"),
     ("report/facts/other_allocators.hpp", "report/memory.hpp"), ("report/facts/regions.cpp", "report/reporter.hpp"),

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "interpose/entry_answers.hpp"
+#include "interpose/own_interfaces.hpp"
 
 #include <errno.h>
 #include <string.h>
 
 #include "elf/loaded_objects.hpp"
 #include "interpose/dispatch.hpp"
-#include "interpose/early.hpp"
 #include "interpose/slow_paths.hpp"
 
 using namespace mallard;
