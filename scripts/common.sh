@@ -28,6 +28,7 @@ export LC_ALL=C.UTF-8
     node@nodejs chromium@chromium ps@procps 'libtcmalloc-minimal4|libtcmalloc-minimal4t64'
     '?libmimalloc2.0|libmimalloc3' libjemalloc2 liblmdb-dev
     mdb_load@lmdb-utils zsh@zsh mandoc@mandoc dpkg-shlibdeps@dpkg-dev
+    python3-pytest python3-pytest-xdist python3-pytest-timeout python3-pyte python3-jsonschema python3-hypothesis
   )
 }
 
@@ -217,6 +218,20 @@ install_packages() {
   tail -n 20 "$log" | sed 's/^/  apt-get: /' >&2
   error "these packages could not be installed: ${missing[*]}"
   hint "as root: $by_hand"
+  return 1
+}
+
+# ---- testing --------------------------------------------------------------------------------------------
+# Prints a Python that has pytest and what the tests need beside it: another one may come first on PATH than the one
+# that Debian's packages are for.
+test_python() {
+  local python
+  for python in python3 /usr/bin/python3; do
+    if "$python" -c 'import pytest, xdist, pytest_timeout, pyte, jsonschema, hypothesis' 2>/dev/null; then
+      command -v "$python"
+      return
+    fi
+  done
   return 1
 }
 

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from support.processes import SHARED
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -34,6 +36,7 @@ class Browser:
             self._process = subprocess.Popen(["sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", *command],
                                              pass_fds=(to_read, to_write), stdin=subprocess.DEVNULL,
                                              stdout=subprocess.DEVNULL, stderr=log)
+        SHARED.add(self._process.pid)
         os.close(to_read)
         os.close(to_write)
         self._buffer = b""

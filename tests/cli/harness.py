@@ -8,28 +8,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.framework import Failure, Skip
+
 PROGRAM = "#include <stdlib.h>\nint main(void) { free(malloc(10)); return 0; }\n"
-
-
-class Skip(Exception):
-    """The test cannot run here; the text says why."""
-
-
-class Failure(Exception):
-    """The test found something wrong."""
-
-
-TESTS: dict[str, Callable[["Test"], None]] = {}
-
-
-def test(function: Callable[["Test"], None]) -> Callable[["Test"], None]:
-    TESTS[function.__name__] = function
-    return function
 
 
 @dataclass
@@ -44,6 +29,8 @@ class Checked:
 
 
 class Test:
+    __test__ = False  # for pytest: it is no test itself
+
     def __init__(self, build: Path) -> None:
         self.mallard = build / "mallard"
         self._scratch = tempfile.TemporaryDirectory(prefix="mallard.cli.")
@@ -57,6 +44,8 @@ class Test:
         for process in self._processes:
             process.kill()
             process.wait()
+            if process.stdout:
+                process.stdout.close()
         self._scratch.cleanup()
 
     def check(self, *arguments: str | Path, env: dict[str, str] | None = None) -> Checked:

@@ -12,7 +12,7 @@ import termios
 import time
 from collections.abc import Iterable
 
-from harness import Failure, Test
+from .harness import Failure, Test
 
 ENTERS_SCREEN, LEAVES_SCREEN, SHOWS_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 

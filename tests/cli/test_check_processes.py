@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mallard check` of processes."""
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from .harness import Failure, Skip, Test
+
+SLEEPER = """
+#include <stdio.h>
+#include <unistd.h>
+int main(void) { puts("up"); fflush(stdout); for (;;) pause(); }
+"""
+
+
+def test_running_process(t: Test) -> None:
+    pid = t.start(t.compile("sleeper", source=SLEEPER)).pid
+    t.expect(t.check(str(pid)), 0, f"libmallard.so is not loaded in process {pid}", "next step: LD_PRELOAD=",
+             verdict=f"mallard will see every malloc of 'sleeper' (pid {pid}) if it is started with it")
+    if t.check_json(str(pid))["process"] != {"pid": pid, "mallard_loaded": False}:
+        raise Failure("JSON says something else")
+
+
+def test_process_with_mallard(t: Test) -> None:
+    library = t.mallard.parent / "libmallard.so"
+    if not library.exists():
+        raise Skip(f"there is no {library}")
+    pid = t.start(t.compile("sleeper", source=SLEEPER), env={"LD_PRELOAD": str(library)}).pid
+    t.expect(t.check(str(pid)), 0, "libmallard.so is loaded: /", f"next step: kill -USR2 {pid} writes a report",
+             verdict=f"mallard sees every malloc of 'sleeper' (pid {pid})")
+
+
+def test_deleted_program(t: Test) -> None:
+    program = t.compile("sleeper", source=SLEEPER)
+    pid = t.start(program).pid
+    program.unlink()
+    t.expect(t.check(str(pid)), 0, verdict=f"every malloc of 'sleeper' (pid {pid})")
+
+
+def test_static_process(t: Test) -> None:
+    pid = t.start(t.compile("sleeper", "-static", source=SLEEPER)).pid
+    t.expect(t.check(str(pid)), 1, verdict="it is statically linked")
+
+
+def test_process_gone(t: Test) -> None:
+    process = t.start("sh", "-c", "echo up")
+    process.wait()
+    t.expect(t.check(str(process.pid)), 3,
+             error=f"mallard: error: process {process.pid} cannot be read: No such process")
+    t.expect(t.check("0"), 2, error="'0' is no process id")
+    t.expect(t.check("99999999999999999999"), 2, error="'99999999999999999999' is no process id")
+
+
+def test_zombie(t: Test) -> None:
+    process = t.start("sh", "-c", "echo up")  # ends, and nobody waits for it
+    deadline = time.monotonic() + 60
+    while ") Z " not in Path(f"/proc/{process.pid}/stat").read_text():
+        if time.monotonic() > deadline:
+            raise Failure("the process does not end")
+        time.sleep(0.01)
+    t.expect(t.check(str(process.pid)), 3, error=f"process {process.pid} cannot be read: it has no program")
+
+
+def test_not_permitted(t: Test) -> None:
+    if os.geteuid() != 0:
+        t.expect(t.check("1"), 3, error="process 1 cannot be read: Permission denied")
+        return
+    if not shutil.which("setpriv"):
+        raise Skip("there is no setpriv")
+    pid = t.start(t.compile("sleeper", source=SLEEPER)).pid
+    command = shutil.copy(t.mallard, t.dir / "mallard")
+    t.dir.chmod(0o755)
+    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", command, "check", str(pid)],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 3 or f"process {pid} cannot be read: Permission denied" not in done.stderr:
+        raise Failure(f"status {done.returncode}: {done.stderr}")

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/package: the Debian package of this build, what is in it, and that it works unpacked."""
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from support.framework import REPOSITORY
+
+from .harness import Failure, Skip, Test
+from .test_installed import library_used
+
+WANTED = ["usr/bin/mallard", "usr/share/man/man1/mallard.1.gz", "usr/share/man/man7/libmallard.7.gz",
+          "usr/share/bash-completion/completions/mallard", "usr/share/zsh/vendor-completions/_mallard",
+          "usr/share/doc/mallard/copyright", "usr/share/doc/mallard/changelog.gz", "usr/share/doc/mallard/CHANGELOG.md.gz",
+          "usr/share/doc/mallard/README.md"]
+
+
+def output_of(*command: object, cwd: Path | None = None) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300, check=False, cwd=cwd)
+    if done.returncode != 0:
+        raise Failure(f"{command}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def test_debian_package(t: Test) -> None:
+    for tool in ("dpkg-deb", "dpkg-shlibdeps", "meson"):
+        if not shutil.which(tool):
+            raise Skip(f"there is no {tool}")
+    script = REPOSITORY / "scripts/package"
+    package = output_of(script, "--no-install", "--build", t.mallard.parent, "--into", t.dir).splitlines()[-1]
+    fields = dict(re.findall(r"^([\w-]+): (.*)$", output_of("dpkg-deb", "--field", package), re.M))
+    version = output_of(t.mallard, "--version").split()[1]
+    if fields["Package"] != "mallard" or not re.fullmatch(re.escape(version) + r"(~git\d{8}\.\w+)?", fields["Version"]):
+        raise Failure(f"expected mallard {version}, found {fields}")
+    if not re.search(r"\blibc6 \(>= 2\.\d+\)", fields["Depends"]) or re.search("@[A-Z_]+@", str(fields)):
+        raise Failure(f"dependencies or a placeholder: {fields}")
+    root = t.dir / "unpacked"
+    output_of("dpkg-deb", "--raw-extract", package, root)
+    files = {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and "DEBIAN" not in p.parts}
+    library = next((f for f in files if f.endswith("/libmallard.so")), "")
+    if missing := [w for w in WANTED if w not in files] or not library:
+        raise Failure(f"not in the package: {missing}; there is {sorted(files)}")
+    output_of("md5sum", "--check", "--strict", "--quiet", "DEBIAN/md5sums", cwd=root)
+    summed = {line.split("  ", 1)[1] for line in (root / "DEBIAN/md5sums").read_text().splitlines()}
+    if summed != files:
+        raise Failure(f"md5sums differ from the files in {summed ^ files}")
+    if "prefix=/usr\n" not in (root / library).parent.joinpath("pkgconfig/mallard.pc").read_text():
+        raise Failure("mallard.pc does not say prefix=/usr")
+    if (used := library_used(t, root / "usr/bin/mallard")) != str(root / library):
+        raise Failure(f"unpacked: uses {used}, expected {root / library}")
+    if shutil.which("lintian"):
+        print(output_of("lintian", "--fail-on", "error,warning", "--allow-root", package), end="")
+    else:
+        print("lintian is not there: the package was not checked with it")

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mallard dump`: processes of every kind, and every reason why one gives no report."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from .control import HOLDER, library
+from .harness import Checked, Failure, Skip, Test
+
+# What programs such as redis do to show a title in ps: the environment is gone from /proc.
+RENAMED = """
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+extern char** environ;
+int main(int argc, char** argv) {
+  char* end = argv[0];
+  for (char** e = environ; *e; ++e) end = *e + strlen(*e) + 1;
+  memset(argv[0], 0, (size_t)(end - argv[0]));
+  strcpy(argv[0], "other");
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
+def start(t: Test, source: str = HOLDER, *arguments: str, **env: str) -> int:
+    return t.start(t.compile("holder", source=source), *arguments, env={"LD_PRELOAD": library(t)} | env).pid
+
+
+def dump(t: Test, pid: int, *options: str) -> Checked:
+    return t.run("dump", str(pid), "--timeout", "100", *options)
+
+
+def expect_json(done: Checked, pid: int) -> dict:
+    if done.status != 0:
+        raise Failure(f"status {done.status}: {done.stderr}")
+    data = json.loads(done.stdout)
+    if data["process"]["pid"] != pid:
+        raise Failure(f"a report of process {data['process']['pid']}")
+    return data
+
+
+def test_dump_prints_the_report(t: Test) -> None:
+    pid = start(t)
+    t.expect(dump(t, pid), 0, f"pid {pid},", "Call sites by live bytes",
+             error=f"mallard: {t.dir.resolve()}/mallard.holder.{pid}.0001.json (and .txt)")
+    data = expect_json(dump(t, pid, "--json"), pid)
+    if data["report_number"] != 2 or data["probe"] is not None:
+        raise Failure(f"report {data['report_number']}, probe {data['probe']}")
+
+
+def test_dump_purges_on_request_only(t: Test) -> None:
+    pid = start(t)
+    probe = expect_json(dump(t, pid, "--json", "--purge"), pid)["probe"]
+    if not (probe and probe["done"] and probe["call"] == "malloc_trim(0)"):
+        raise Failure(f"probe: {probe}")
+    if probe["given_back_bytes"] < 30 << 20 or probe["rss_before_bytes"] - probe["rss_after_bytes"] < 30 << 20:
+        raise Failure(f"of 50 MB free memory little went back: {probe}")
+    t.expect(dump(t, pid, "--purge"), 0, "Purge probe", "malloc_trim(0)", "ext to nothing", error="mallard: /")
+    if expect_json(dump(t, pid, "--json"), pid)["probe"] is not None:
+        raise Failure("a plain report purged")
+
+
+def test_dump_is_no_signal_of_the_program(t: Test) -> None:
+    process = t.start(t.compile("holder", source=HOLDER), "handler", "end", env={"LD_PRELOAD": library(t)})
+    expect_json(dump(t, process.pid, "--json"), process.pid)
+    expect_json(dump(t, process.pid, "--purge", "--json"), process.pid)
+    own = signal.SIGUSR2
+    subprocess.run(["kill", "-s", str(int(own)), "-q", "4711", str(process.pid)], check=True)
+    assert process.stdout
+    if process.stdout.read() != b"4711\n":
+        raise Failure("the program's handler ran for a request, or did not get its own signal")
+
+
+# The JVM keeps SIGUSR2 for itself, and aborts when anybody else sends it.
+JAVA = """
+public class Waits {
+  public static void main(String[] a) throws Exception { System.out.println("up"); Thread.sleep(60000); }
+}
+"""
+
+
+def test_dump_of_a_jvm(t: Test) -> None:
+    if not shutil.which("java"):
+        raise Skip("there is no java")
+    (t.dir / "Waits.java").write_text(JAVA)
+    process = t.start("java", "-Xmx64m", t.dir / "Waits.java", env={"LD_PRELOAD": library(t)})
+    for options in ((), ("--purge",)):
+        expect_json(dump(t, process.pid, "--json", *options), process.pid)
+    if process.poll() is not None:
+        raise Failure(f"the JVM ended with {process.returncode}")
+
+
+def test_dump_finds_reports_elsewhere(t: Test) -> None:
+    pid = start(t, HOLDER, ALLOC_REPORT=str(t.dir / "odd[1]*.%e.%t.%%.%n"), ALLOC_SIGNAL="SIGRTMIN+5")
+    expect_json(dump(t, pid, "--json"), pid)
+    pid = start(t, HOLDER, ALLOC_REPORT="/nowhere/r.%p.%n", TMPDIR=str(t.dir))
+    t.expect(dump(t, pid), 0, error=f"mallard: {t.dir}/r.{pid}.0001.json")
+
+
+def test_dump_of_a_program_without_environment(t: Test) -> None:
+    pid = start(t, RENAMED, ALLOC_REPORT=str(t.dir / "renamed.%n"), ALLOC_SIGNAL="SIGUSR1")
+    if b"ALLOC" in Path(f"/proc/{pid}/environ").read_bytes():
+        raise Failure("the environment is still there")
+    t.expect(dump(t, pid), 0, error=f"mallard: {t.dir}/renamed.0001.json")
+
+
+def test_dump_in_namespaces(t: Test) -> None:
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        raise Skip("needs root and unshare")
+    outer = t.start("unshare", "--pid", "--fork", "--kill-child", "--mount", t.compile("holder", source=HOLDER),
+                    env={"LD_PRELOAD": library(t)})
+    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
+    if not children:
+        raise Skip("no private namespaces are permitted here")
+    pid = int(children)
+    data = json.loads(dump(t, pid, "--json").stdout or "{}")
+    if not data or data["process"]["pid"] != 1:
+        raise Failure("no report of the process that calls itself 1")
+
+
+def test_dump_of_processes_that_cannot_answer(t: Test) -> None:
+    program = t.compile("holder", source=HOLDER)
+    plain = t.start(program).pid
+    t.expect(dump(t, plain), 3, error=f"libmallard.so is not loaded in process {plain} ('holder')")
+    ended = t.start("sh", "-c", "echo up")
+    ended.wait()
+    t.expect(dump(t, ended.pid), 3, error=f"process {ended.pid} cannot be read: No such process")
+    for wrong in ("0", "-4", "x", "", "4294967297"):
+        t.expect(t.run("dump", wrong), 2, error=f"mallard: error: PID: '{wrong}' is no process id")
+    t.expect(t.run("dump"), 2, error="PID is required")
+    silent = start(t, HOLDER, ALLOC_SIGNAL="none")
+    t.expect(dump(t, silent), 3, error="ALLOC_SIGNAL=none")
+    blocked = start(t, HOLDER.replace('puts("up")', "sigset_t all; sigfillset(&all); "
+                                      'sigprocmask(SIG_BLOCK, &all, NULL); puts("up")'))
+    t.expect(dump(t, blocked), 3, error="blocks SIGUSR2")
+    stopped = start(t)
+    os.kill(stopped, signal.SIGSTOP)
+    t.expect(dump(t, stopped), 3, error=f"let it go on: kill -CONT {stopped}")
+    os.kill(stopped, signal.SIGCONT)
+    expect_json(dump(t, stopped, "--json"), stopped)
+
+
+def test_dump_does_not_wait_for_ever(t: Test) -> None:
+    pid = start(t, HOLDER, ALLOC_REPORT="too-long" * 40)  # for any directory
+    began = time.monotonic()
+    t.expect(t.run("dump", str(pid), "--timeout", "0.3"), 3, error="has written no report within 0.3 s")
+    if time.monotonic() - began > 60:
+        raise Failure("it waited far longer")
+
+
+def test_dump_takes_no_report_of_others(t: Test) -> None:
+    """In a directory where everybody may write: what another user left there, and a FIFO."""
+    if os.geteuid() != 0:
+        raise Skip("needs root, for a file of somebody else")
+    shared = t.dir / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    pid = start(t, HOLDER, ALLOC_REPORT=str(shared / "r.%p.%n"), ALLOC_SIGNAL="SIGRTMIN+5")
+    out, err = t.dir / "dump.out", t.dir / "dump.err"  # a pipe that nobody reads yet would hold it up
+    with out.open("w") as to_out, err.open("w") as to_err:
+        command = subprocess.Popen([t.mallard, "dump", "--json", str(pid)], stdout=to_out, stderr=to_err)
+    until = time.monotonic() + 120
+    number = 0
+    while command.poll() is None and time.monotonic() < until:
+        number += 1
+        forged = shared / f"r.{pid}.0000.{number}.json"
+        staged = shared / "staged"
+        staged.write_text('{"process": {"pid": %d}, "forged": true}\n' % pid)
+        os.chown(staged, 65534, 65534)
+        staged.rename(forged)
+        os.mkfifo(shared / f"r.{pid}.000.{number}.json")
+        time.sleep(0.002)
+    if command.poll() is None:
+        command.kill()
+        raise Failure("it hangs")
+    stdout, stderr = out.read_text(), err.read_text()
+    if command.returncode != 0 or '"forged"' in stdout or '"schema_version"' not in stdout:
+        raise Failure(f"status {command.returncode}, {number} forged: {stdout[:200]} {stderr}")
+
+
+def test_dump_needs_permission(t: Test) -> None:
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        raise Skip("needs root and setpriv")
+    pid = start(t)
+    command = shutil.copy(t.mallard, t.dir / "mallard")
+    t.dir.chmod(0o755)
+    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", command, "dump", str(pid)],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 3 or f"process {pid} cannot be read: Permission denied" not in done.stderr:
+        raise Failure(f"status {done.returncode}: {done.stderr}")

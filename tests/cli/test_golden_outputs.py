@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command prints of fixed reports, byte by byte: tests/cli/golden/NAME is what CASES[NAME] must print.
+
+The reports in tests/cli/data are of a real run (mimalloc, one site that pins holes, one that grows), with paths,
+ids and times replaced: none of their files exists, so that the output does not depend on the machine. After a
+change that is meant, `python3 -m pytest tests/cli -k golden_outputs --update-golden` writes the outputs anew and shows
+what changed.
+"""
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .harness import Failure, Test
+
+HERE = Path(__file__).resolve().parent
+DATA, GOLDEN = HERE / "data", HERE / "golden"
+
+CASES: dict[str, list[str]] = {
+    "help": ["--help"],
+    "report_text": ["report", "after.json"],
+    "report_by_holes": ["report", "--by", "holes", "--limit", "2", "--depth", "2", "after.json"],
+    "report_by_count": ["report", "--by", "count", "--focus", "store::", "after.json"],
+    "report_folded": ["report", "--format", "folded", "--by", "live", "after.json"],
+    "report_csv": ["report", "--format", "csv", "after.json"],
+    "report_speedscope": ["report", "--format", "speedscope", "--limit", "2", "after.json"],
+    "report_json": ["report", "--format", "json", "--limit", "1", "--depth", "2", "after.json"],
+    "diff_text": ["diff", "before.json", "after.json"],
+    "diff_by_live": ["diff", "--by", "live", "--limit", "1", "before.json", "after.json"],
+    "diff_backwards": ["diff", "after.json", "before.json"],
+    "diff_json": ["diff", "--json", "before.json", "after.json"],
+    "fail_on_verdict": ["report", "--format", "folded", "--fail-on", "leak,external_fragmentation", "after.json"],
+    "fail_on_figures": ["report", "--limit", "1", "--fail-on", "holes>50M,rss>60M,unexplained>5%,files>1%,site.count>20000",
+                        "after.json"],
+    "fail_on_growth": ["diff", "--json", "--fail-on", "live>+10M,rss>+10%,site.live>+20M,any", "before.json",
+                       "after.json"],
+    "fail_on_nothing": ["diff", "--json", "--fail-on", "holes>+10M,leak,live>2G,site.holes>+1M", "before.json",
+                        "after.json"],
+}
+
+
+def subcommands(mallard: Path) -> list[str]:
+    text = subprocess.run([mallard, "--help"], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"^  ([a-z]+)  ", text.partition("Subcommands:")[2], re.M)
+
+
+def all_cases(mallard: Path) -> dict[str, list[str]]:
+    return CASES | {f"help_{name}": [name, "--help"] for name in subcommands(mallard)}
+
+
+def output_of(mallard: Path, arguments: list[str]) -> str:
+    env = {k: v for k, v in os.environ.items() if k not in ("DEBUGINFOD_URLS", "COLUMNS")}
+    done = subprocess.run([mallard, *arguments], cwd=DATA, capture_output=True, text=True, timeout=60, env=env,
+                          check=False)
+    command = " ".join(f"'{a}'" if re.search(r"[^\w./=-]", a) else a for a in arguments)
+    return f"$ mallard {command}\n{done.stdout}--- standard error\n{done.stderr}--- status {done.returncode}\n"
+
+
+def difference(name: str, old: str, new: str) -> str:
+    return "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), f"golden/{name}", "now", n=1))
+
+
+def update(mallard: Path) -> None:
+    """Writes every file anew and prints what changed."""
+    print()
+    GOLDEN.mkdir(exist_ok=True)
+    cases = all_cases(mallard)
+    for path in GOLDEN.iterdir():
+        if path.name not in cases:
+            path.unlink()
+            print(f"removed golden/{path.name}")
+    for name, arguments in cases.items():
+        path = GOLDEN / name
+        old, new = path.read_text() if path.exists() else "", output_of(mallard, arguments)
+        if old != new:
+            path.write_text(new)
+            print(difference(name, old, new) if old else f"added golden/{name}")
+
+
+def test_golden_outputs(t: Test, pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]) -> None:
+    if pytestconfig.option.update_golden:
+        with capsys.disabled():
+            update(t.mallard)
+    cases = all_cases(t.mallard)
+    wrong = [f"{path.name} is of no case" for path in GOLDEN.iterdir() if path.name not in cases]
+    for name, arguments in cases.items():
+        path = GOLDEN / name
+        if not path.exists():
+            wrong.append(f"golden/{name} is missing")
+        elif (now := output_of(t.mallard, arguments)) != path.read_text():
+            wrong.append(difference(name, path.read_text(), now))
+    if wrong:
+        raise Failure("\n".join(wrong) + "\nif that is meant: python3 -m pytest tests/cli -k golden_outputs "
+                      "--update-golden, and look at the difference")
+
+
+def test_help_fits_80_columns(t: Test) -> None:
+    for name in ["", *subcommands(t.mallard)]:
+        text = t.run(*filter(None, [name]), "--help").stdout
+        long = [line for line in text.splitlines() if len(line) > 80]
+        if long or "Examples:\n  mallard " not in text or "Exit status:" not in text:
+            raise Failure(f"mallard {name} --help: lines over 80 columns {long}; or no examples, or no exit status:\n{text}")
