@@ -74,7 +74,7 @@ bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint)
     return false;
   }
   const auto* object = static_cast<const link_map*>(handle);
-  if (object == own_object()) why.add("it is mallard itself");
+  if (object == elf::own_object()) why.add("it is mallard itself");
   else if (use_object(object, out, why)) return true;
   hint.add("give the shared object of an allocator that overrides malloc");
   return false;  // it stays loaded: its constructors may have left handlers behind

@@ -159,7 +159,7 @@ void add_mimalloc_version(TextBuffer& to, int version) noexcept {
 /// Recognises allocators that say who they are. \return false if this one does not
 bool identify(const link_map* object, Backend* out) noexcept {
   FixedText<64> version;
-  if (auto* mi_version = find_function<int()>(object, "mi_version")) {
+  if (auto* mi_version = elf::find_function<int()>(object, "mi_version")) {
     set_text(out->name, sizeof out->name, "mimalloc");
     add_mimalloc_version(version, mi_version());
     out->misaligns = version.view() == "2.0.9";
@@ -167,10 +167,10 @@ bool identify(const link_map* object, Backend* out) noexcept {
     if (g_raw.functions.usable_size && version.view()[0] == '2') out->census = loaded_mimalloc2_census;
     if (g_raw.functions.usable_size && version.view()[0] == '3') out->census = loaded_mimalloc3_census;
     g_raw.process_info =
-        find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
-                           std::size_t*, std::size_t*)>(object, "mi_process_info");
+        elf::find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
+                                std::size_t*, std::size_t*, std::size_t*)>(object, "mi_process_info");
     if (g_raw.process_info) out->statistics = mimalloc_statistics;
-    g_raw.collect = find_function<void(bool)>(object, "mi_collect");
+    g_raw.collect = elf::find_function<void(bool)>(object, "mi_collect");
     if (g_raw.collect) {
       out->extras.trim = mimalloc_trim;
       out->purge = {purge_by_collect, "mi_collect(true)",
@@ -178,22 +178,23 @@ bool identify(const link_map* object, Backend* out) noexcept {
                                              : "what other threads have freed and not collected stays",
                     "nobody waits"};
     }
-  } else if (auto* tc_version = find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
+  } else if (auto* tc_version =
+                 elf::find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
     int major = 0, minor = 0;
     const char* patch = nullptr;
     set_text(out->name, sizeof out->name, "tcmalloc");
     version.add("gperftools ").add(view_of(tc_version(&major, &minor, &patch)));
     g_raw.tcmalloc_property =
-        find_function<int(const char*, std::size_t*)>(object, "MallocExtension_GetNumericProperty");
+        elf::find_function<int(const char*, std::size_t*)>(object, "MallocExtension_GetNumericProperty");
     if (g_raw.tcmalloc_property) out->statistics = tcmalloc_statistics;
-    g_raw.release = find_function<void()>(object, "MallocExtension_ReleaseFreeMemory");
+    g_raw.release = elf::find_function<void()>(object, "MallocExtension_ReleaseFreeMemory");
     if (g_raw.release) {
       out->extras.trim = tcmalloc_trim;
       out->purge = {purge_by_release, "MallocExtension::ReleaseFreeMemory",
                     "free blocks in thread caches keep their spans",
                     "threads that ask the page heap for spans wait meanwhile"};
     }
-  } else if ((g_raw.mallctl = find_function<Mallctl>(object, "mallctl"))) {
+  } else if ((g_raw.mallctl = elf::find_function<Mallctl>(object, "mallctl"))) {
     set_text(out->name, sizeof out->name, "jemalloc");
     version.add("unknown");
     out->ask_version = jemalloc_version;  // a control: it would be initialised before its environment is set
@@ -240,13 +241,13 @@ void describe(const link_map* object, Backend* out) noexcept {
   out->functions.memalign = checked_memalign;
   if (!out->functions.usable_size) out->functions.usable_size = no_usable_size;
   out->object = object;
-  data_range(object, &g_raw.data.begin, &g_raw.data.end);
+  elf::data_range(object, &g_raw.data.begin, &g_raw.data.end);
   set_text(out->path, sizeof out->path, view_of(object->l_name));
-  out->extras.trim = find_function<int(std::size_t)>(object, "malloc_trim");
-  out->extras.print_stats = find_function<void()>(object, "malloc_stats");
-  out->extras.mallinfo = find_function<struct mallinfo()>(object, "mallinfo");
-  out->extras.mallinfo2 = find_function<struct mallinfo2()>(object, "mallinfo2");
-  out->extras.malloc_info = find_function<int(int, FILE*)>(object, "malloc_info");
+  out->extras.trim = elf::find_function<int(std::size_t)>(object, "malloc_trim");
+  out->extras.print_stats = elf::find_function<void()>(object, "malloc_stats");
+  out->extras.mallinfo = elf::find_function<struct mallinfo()>(object, "mallinfo");
+  out->extras.mallinfo2 = elf::find_function<struct mallinfo2()>(object, "mallinfo2");
+  out->extras.malloc_info = elf::find_function<int(int, FILE*)>(object, "malloc_info");
   g_raw.trim = out->extras.trim;
   if (g_raw.trim)
     out->purge = {purge_by_trim, "malloc_trim(0)", "free blocks in thread caches keep their pages",
@@ -262,7 +263,7 @@ void describe(const link_map* object, Backend* out) noexcept {
 bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept {
   *out = Backend{};
   const char* missing = fill_raw(
-      [object]<typename F>(const char* name, F*& to) noexcept { to = find_function<F>(object, name); });
+      [object]<typename F>(const char* name, F*& to) noexcept { to = elf::find_function<F>(object, name); });
   if (missing) {
     why.add("it does not define ").add(view_of(missing));
     return false;
@@ -274,9 +275,9 @@ bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept 
 bool use_natural_owners(const link_map* owner, const link_map* own, Backend* out) noexcept {
   *out = Backend{};
   const char* missing = fill_raw([own]<typename F>(const char* name, F*& to) noexcept {
-    link_map* definer = find_definer(first_object(), name);
-    if (definer == own) definer = find_definer(own->l_next, name);
-    to = find_function<F>(definer, name);
+    link_map* definer = elf::find_definer(elf::first_object(), name);
+    if (definer == own) definer = elf::find_definer(own->l_next, name);
+    to = elf::find_function<F>(definer, name);
   });
   if (missing) return false;
   describe(owner, out);

@@ -17,12 +17,12 @@ void set_text(char* to, std::size_t bytes, std::string_view text) noexcept {
 
 bool use_system(Backend* out) noexcept {
   FixedText<128> why;
-  const link_map* libc = libc_object();
+  const link_map* libc = elf::libc_object();
   if (!libc || !use_object(libc, out, why)) return false;
   set_text(out->name, sizeof out->name, "system");
   FixedText<64> version;
   version.add("glibc ");
-  if (auto* get_version = find_function<const char*()>(libc, "gnu_get_libc_version")) {
+  if (auto* get_version = elf::find_function<const char*()>(libc, "gnu_get_libc_version")) {
     version.add(view_of(get_version()));
     heaps::set_glibc_version(get_version());
   }

@@ -4,11 +4,12 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "base/attributes.hpp"
 #include "base/os.hpp"
 
-namespace mallard::report {
+namespace mallard {
 
 class Arena {
  public:
@@ -78,4 +79,41 @@ class Arena {
   std::size_t mapped_ = 0, limit_;
 };
 
-}  // namespace mallard::report
+/// An array of trivial objects that doubles; what it leaves behind goes with the arena.
+template <class T>
+class Growing {
+ public:
+  explicit Growing(Arena& arena) noexcept : arena_(arena) {}
+
+  bool add(const T& value) noexcept {
+    if (size_ == capacity_ && !grow()) return false;
+    items_[size_++] = value;
+    return true;
+  }
+
+  T& operator[](std::size_t i) noexcept { return items_[i]; }
+  std::size_t size() const noexcept { return size_; }
+  std::span<T> all() noexcept { return {items_, size_}; }
+  bool out_of_memory() const noexcept { return out_of_memory_; }
+
+ private:
+  bool grow() noexcept {
+    const std::size_t bigger = capacity_ ? capacity_ * 2 : 32;
+    T* items = arena_.array<T>(bigger);
+    if (!items) {
+      out_of_memory_ = true;
+      return false;
+    }
+    for (std::size_t i = 0; i < size_; ++i) items[i] = items_[i];
+    items_ = items;
+    capacity_ = bigger;
+    return true;
+  }
+
+  Arena& arena_;
+  T* items_ = nullptr;
+  std::size_t size_ = 0, capacity_ = 0;
+  bool out_of_memory_ = false;
+};
+
+}  // namespace mallard

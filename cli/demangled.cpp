@@ -40,14 +40,14 @@ std::string printable(std::string_view text) {
 }
 
 std::string demangled(std::string_view symbol) {
-  static report::Demangler demangler;
+  static symbols::Demangler demangler;
   static char buffer[kLongestName];
   return printable(demangler.demangle(symbol, buffer, sizeof buffer));
 }
 
 std::string shortened(const std::string& function, std::size_t columns) {
   std::string buffer(columns, '\0');
-  return std::string(report::shorten_name(function, buffer.data(), buffer.size(), columns));
+  return std::string(symbols::shorten_name(function, buffer.data(), buffer.size(), columns));
 }
 
 }  // namespace mallard::cli

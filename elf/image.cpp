@@ -7,7 +7,7 @@
 
 #include "base/os.hpp"
 
-namespace mallard::report {
+namespace mallard::elf {
 namespace {
 
 constexpr unsigned kMaxSegments = 256;
@@ -36,7 +36,7 @@ std::span<const unsigned char> find_build_id(std::span<const unsigned char> note
 }
 
 /// Lowest page of the loaded object, from which memory images count.
-std::uint64_t first_page(const ElfHeader& header) noexcept {
+std::uint64_t first_page(const Header& header) noexcept {
   std::uint64_t lowest = ~std::uint64_t{0};
   for (const Elf64_Phdr& s : header.segments)
     if (s.p_type == PT_LOAD && s.p_vaddr < lowest) lowest = s.p_vaddr;
@@ -45,21 +45,21 @@ std::uint64_t first_page(const ElfHeader& header) noexcept {
 
 }  // namespace
 
-void ElfImage::use_memory(const void* at, std::size_t bytes) noexcept {
+void Image::use_memory(const void* at, std::size_t bytes) noexcept {
   close();
   source_ = Source::kMemory;
   at_ = address_of(at);
   size_ = bytes;
 }
 
-void ElfImage::use_vanishing_memory(std::uintptr_t at, std::size_t bytes) noexcept {
+void Image::use_vanishing_memory(std::uintptr_t at, std::size_t bytes) noexcept {
   close();
   source_ = Source::kVanishing;
   at_ = at;
   size_ = bytes;
 }
 
-bool ElfImage::open(const char* path) noexcept {
+bool Image::open(const char* path) noexcept {
   close();
   // O_NONBLOCK: the path may meanwhile be a FIFO, which must not hold the reporter up.
   const long fd = os::open(path, O_RDONLY | O_NONBLOCK);
@@ -77,18 +77,18 @@ bool ElfImage::open(const char* path) noexcept {
   return true;
 }
 
-void ElfImage::close() noexcept {
+void Image::close() noexcept {
   if (fd_ >= 0) os::close(fd_);
   fd_ = -1;
   source_ = Source::kNone;
   size_ = device_ = inode_ = 0;
 }
 
-bool ElfImage::read(std::uint64_t offset, void* to, std::size_t bytes) const noexcept {
+bool Image::read(std::uint64_t offset, void* to, std::size_t bytes) const noexcept {
   return read_some(offset, to, bytes) == bytes;
 }
 
-std::size_t ElfImage::read_some(std::uint64_t offset, void* to, std::size_t bytes) const noexcept {
+std::size_t Image::read_some(std::uint64_t offset, void* to, std::size_t bytes) const noexcept {
   if (offset >= size_) return 0;
   if (bytes > size_ - offset) bytes = static_cast<std::size_t>(size_ - offset);
   switch (source_) {
@@ -111,7 +111,7 @@ std::size_t ElfImage::read_some(std::uint64_t offset, void* to, std::size_t byte
   return have;
 }
 
-bool read_elf_header(const ElfImage& image, Arena& arena, ElfHeader* out) noexcept {
+bool read_header(const Image& image, Arena& arena, Header* out) noexcept {
   Elf64_Ehdr& h = out->raw;
   if (!image.read(0, &h, sizeof h) || __builtin_memcmp(h.e_ident, ELFMAG, SELFMAG) != 0) return false;
   if (h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_ident[EI_DATA] != ELFDATA2LSB) return false;
@@ -123,8 +123,7 @@ bool read_elf_header(const ElfImage& image, Arena& arena, ElfHeader* out) noexce
   return true;
 }
 
-std::span<const Elf64_Shdr> read_sections(const ElfImage& image, const ElfHeader& header,
-                                          Arena& arena) noexcept {
+std::span<const Elf64_Shdr> read_sections(const Image& image, const Header& header, Arena& arena) noexcept {
   const Elf64_Ehdr& h = header.raw;
   if (h.e_shoff == 0 || h.e_shentsize != sizeof(Elf64_Shdr)) return {};
   std::uint64_t count = h.e_shnum;
@@ -142,7 +141,7 @@ std::span<const Elf64_Shdr> read_sections(const ElfImage& image, const ElfHeader
   return {sections, static_cast<std::size_t>(count)};
 }
 
-std::string_view read_build_id(const ElfImage& image, const ElfHeader& header, bool in_memory,
+std::string_view read_build_id(const Image& image, const Header& header, bool in_memory,
                                Arena& arena) noexcept {
   alignas(8) unsigned char notes[kMaxNoteBytes];
   for (const Elf64_Phdr& s : header.segments) {
@@ -163,4 +162,4 @@ std::string_view read_build_id(const ElfImage& image, const ElfHeader& header, b
   return {};
 }
 
-}  // namespace mallard::report
+}  // namespace mallard::elf

@@ -13,14 +13,14 @@
 
 #include "base/arena.hpp"
 
-namespace mallard::report {
+namespace mallard::elf {
 
-class ElfImage {
+class Image {
  public:
-  ElfImage() = default;
-  ~ElfImage() { close(); }
-  ElfImage(const ElfImage&) = delete;
-  ElfImage& operator=(const ElfImage&) = delete;
+  Image() = default;
+  ~Image() { close(); }
+  Image(const Image&) = delete;
+  Image& operator=(const Image&) = delete;
 
   /// Takes `bytes` of memory that stay there as long as this object. \context reporter
   void use_memory(const void* at, std::size_t bytes) noexcept;
@@ -49,22 +49,21 @@ class ElfImage {
 };
 
 /// The parts of an ELF header that later reads depend on, checked.
-struct ElfHeader {
+struct Header {
   Elf64_Ehdr raw;
   std::span<const Elf64_Phdr> segments;
 };
 
 /// Reads header and program headers. \return false unless it is an x86-64 executable or shared object with
 /// segments, whole within the image
-bool read_elf_header(const ElfImage& image, Arena& arena, ElfHeader* out) noexcept;
+bool read_header(const Image& image, Arena& arena, Header* out) noexcept;
 
 /// Section headers, in the arena; empty if there are none or they do not lie within the image.
-std::span<const Elf64_Shdr> read_sections(const ElfImage& image, const ElfHeader& header,
-                                          Arena& arena) noexcept;
+std::span<const Elf64_Shdr> read_sections(const Image& image, const Header& header, Arena& arena) noexcept;
 
 /// The build-id in hex, from the note segments; empty if there is none.
 /// \param in_memory  the image is a loaded object, in which notes stand by virtual address, not file offset
-std::string_view read_build_id(const ElfImage& image, const ElfHeader& header, bool in_memory,
+std::string_view read_build_id(const Image& image, const Header& header, bool in_memory,
                                Arena& arena) noexcept;
 
-}  // namespace mallard::report
+}  // namespace mallard::elf

@@ -8,7 +8,7 @@
 
 extern "C" const char __ehdr_start[] __attribute__((visibility("hidden")));
 
-namespace mallard {
+namespace mallard::elf {
 namespace {
 
 struct DynamicTables {
@@ -179,4 +179,4 @@ bool data_range(const link_map* object, std::uintptr_t* begin, std::uintptr_t* e
   return range_of(object, PF_W, begin, end);
 }
 
-}  // namespace mallard
+}  // namespace mallard::elf

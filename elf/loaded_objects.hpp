@@ -7,7 +7,7 @@
 
 #include "base/attributes.hpp"
 
-namespace mallard {
+namespace mallard::elf {
 
 /// Address of the default version of `name` defined in `object`, IFUNCs resolved; nullptr if there is none.
 /// \context init, reporter: the object must stay loaded
@@ -33,4 +33,4 @@ Function* find_function(const link_map* object, const char* name) noexcept {
   return reinterpret_cast<Function*>(find_symbol(object, name));
 }
 
-}  // namespace mallard
+}  // namespace mallard::elf

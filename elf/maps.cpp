@@ -1,157 +1,118 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "elf/maps.hpp"
 
-#include <fcntl.h>
+#include <algorithm>
+#include <charconv>
 
-#include "base/os.hpp"
+#include "base/lines.hpp"
 #include "base/text.hpp"
 
-namespace mallard::report {
+namespace mallard::elf {
 namespace {
 
-constexpr std::size_t kBufferBytes = 64 * 1024;  // longest path, each byte escaped as \ooo, four times over
 constexpr std::string_view kDeleted = " (deleted)";
 
-/// Takes text off the front of a line.
-class Cursor {
+/// Takes fields off the front of a line; remembers whether anything that was asked for was not there.
+class Fields {
  public:
-  explicit Cursor(std::string_view line) noexcept : rest_(line) {}
+  explicit Fields(std::string_view line) noexcept : at_(line.begin()), end_(line.end()) {}
 
-  bool number(unsigned base, std::uint64_t* out) noexcept {
+  /// \param separator  stands behind the number
+  std::uint64_t number(int base, char separator) noexcept {
     std::uint64_t value = 0;
-    std::size_t n = 0;
-    for (; n < rest_.size(); ++n) {
-      const char c = rest_[n];
-      const unsigned digit = c >= '0' && c <= '9'   ? static_cast<unsigned>(c - '0')
-                             : c >= 'a' && c <= 'f' ? static_cast<unsigned>(c - 'a' + 10)
-                                                    : 99;
-      if (digit >= base) break;
-      value = value * base + digit;
-    }
-    rest_.remove_prefix(n);
-    *out = value;
-    return n > 0;
+    const auto [next, error] = std::from_chars(at_, end_, value, base);
+    good_ = good_ && error == std::errc();
+    at_ = next;
+    skip(separator);
+    return value;
   }
-  bool skip(char c) noexcept {
-    if (rest_.empty() || rest_[0] != c) return false;
-    rest_.remove_prefix(1);
-    return true;
+  std::string_view rights() noexcept {
+    const char* from = at_;
+    at_ += std::min<std::ptrdiff_t>(4, end_ - at_);
+    skip(' ');
+    return {from, 4};
   }
-  std::string_view take(std::size_t n) noexcept {
-    const std::string_view taken = part_of(rest_, 0, n);
-    rest_.remove_prefix(taken.size());
-    return taken;
+  std::string_view rest() noexcept {
+    at_ = std::find_if(at_, end_, [](char c) noexcept { return c != ' '; });
+    return {at_, end_};
   }
-  void skip_blanks() noexcept {
-    while (skip(' ')) {
-    }
-  }
-  std::string_view rest() const noexcept { return rest_; }
+  bool good() const noexcept { return good_; }
 
  private:
-  std::string_view rest_;
+  void skip(char c) noexcept {
+    good_ = good_ && at_ != end_ && *at_ == c;
+    at_ += good_;
+  }
+
+  const char *at_, *end_;
+  bool good_ = true;
 };
 
 bool is_octal(char c) noexcept { return c >= '0' && c <= '7'; }
 
-/// The kernel writes a newline in a path as \012, and nothing else so.
-std::string_view unescape(std::string_view from, Arena& arena) noexcept {
-  char* to = arena.array<char>(from.size());
-  if (!to) return {};
-  std::size_t n = 0;
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    if (from[i] == '\\' && i + 3 < from.size() && is_octal(from[i + 1]) && is_octal(from[i + 2]) &&
-        is_octal(from[i + 3])) {
-      to[n++] = static_cast<char>((from[i + 1] - '0') * 64 + (from[i + 2] - '0') * 8 + (from[i + 3] - '0'));
-      i += 3;
-    } else {
-      to[n++] = from[i];
-    }
-  }
-  return {to, n};
-}
-
-/// \param before the previous line's: neighbours often have the same path, which is kept once
-bool parse(std::string_view line, Arena& arena, const Mapping& before, Mapping* m) noexcept {
-  Cursor at(line);
-  std::uint64_t begin, end, major, minor;
-  if (!at.number(16, &begin) || !at.skip('-') || !at.number(16, &end) || !at.skip(' ')) return false;
-  const std::string_view rights = at.take(4);
-  if (rights.size() != 4 || !at.skip(' ') || !at.number(16, &m->offset) || !at.skip(' ')) return false;
-  if (!at.number(16, &major) || !at.skip(':') || !at.number(16, &minor) || !at.skip(' ')) return false;
-  if (!at.number(10, &m->inode) || end <= begin) return false;
-  at.skip_blanks();
-  m->begin = begin;
-  m->end = end;
-  m->readable = rights[0] == 'r';
-  m->writable = rights[1] == 'w';
-  m->executable = rights[2] == 'x';
-  m->shared = rights[3] == 's';
-  m->device = (minor & 0xff) | major << 8 | (minor & ~std::uint64_t{0xff}) << 12;  // st_dev's packing
-  m->deleted = false;
-  m->path = {};
-  if (at.rest().empty()) return true;
-  const bool same = m->inode != 0 && m->inode == before.inode && m->device == before.device;
-  if (same && at.rest() == before.path) {
-    m->path = before.path;
-    return true;
-  }
-  m->path = unescape(at.rest(), arena);
-  if (m->inode != 0 && m->path.ends_with(kDeleted)) {
-    m->deleted = true;
-    m->path.remove_suffix(kDeleted.size());
-  }
-  return true;
-}
-
 }  // namespace
 
-bool for_each_line(Arena& arena, const char* path, void (*take)(std::string_view line, void* opaque) noexcept,
-                   void* opaque) noexcept {
-  char* buffer = arena.array<char>(kBufferBytes);
-  if (!buffer) return false;
-  const long fd = os::open(path, O_RDONLY);
-  if (fd < 0) return false;
-  std::size_t have = 0;
-  long got;
-  bool in_overlong = false;  // the start of this line was given away already
-  while ((got = os::read(static_cast<int>(fd), buffer + have, kBufferBytes - have)) > 0) {
-    have += static_cast<std::size_t>(got);
-    std::string_view rest(buffer, have);
-    for (std::size_t length; (length = rest.find('\n')) != rest.npos; rest.remove_prefix(length + 1)) {
-      if (!in_overlong) take(part_of(rest, 0, length), opaque);
-      in_overlong = false;
+std::optional<Mapping> parse_mapping(std::string_view line) noexcept {
+  Fields at(line);
+  Mapping m{};
+  m.begin = at.number(16, '-');
+  m.end = at.number(16, ' ');
+  const std::string_view rights = at.rights();
+  m.offset = at.number(16, ' ');
+  const std::uint64_t major = at.number(16, ':'), minor = at.number(16, ' ');
+  m.inode = at.number(10, ' ');
+  if (!at.good() || m.end <= m.begin) return {};
+  m.readable = rights[0] == 'r';
+  m.writable = rights[1] == 'w';
+  m.executable = rights[2] == 'x';
+  m.shared = rights[3] == 's';
+  m.device = (minor & 0xff) | major << 8 | (minor & ~std::uint64_t{0xff}) << 12;  // st_dev's packing
+  m.path = at.rest();
+  m.deleted = m.inode != 0 && m.path.ends_with(kDeleted);
+  if (m.deleted) m.path.remove_suffix(kDeleted.size());
+  return m;
+}
+
+std::size_t unescape_path(std::string_view path, char* to) noexcept {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (path[i] == '\\' && i + 3 < path.size() && is_octal(path[i + 1]) && is_octal(path[i + 2]) &&
+        is_octal(path[i + 3])) {
+      to[n++] = static_cast<char>((path[i + 1] - '0') * 64 + (path[i + 2] - '0') * 8 + (path[i + 3] - '0'));
+      i += 3;
+    } else {
+      to[n++] = path[i];
     }
-    if (rest.size() == kBufferBytes) {
-      if (!in_overlong) take(rest, opaque);
-      in_overlong = true;
-      rest.remove_prefix(rest.size());
-    }
-    __builtin_memmove(buffer, rest.data(), rest.size());
-    have = rest.size();
   }
-  os::close(static_cast<int>(fd));
-  return got == 0;
+  return n;
 }
 
 bool for_each_mapping(Arena& arena, const char* maps_path,
-                      void (*take)(const Mapping& mapping, void* opaque) noexcept, void* opaque) noexcept {
+                      void (*visit)(const Mapping& mapping, void* opaque) noexcept, void* opaque) noexcept {
   struct State {
     Arena& arena;
-    void (*take)(const Mapping& mapping, void* opaque) noexcept;
+    void (*visit)(const Mapping& mapping, void* opaque) noexcept;
     void* opaque;
     Mapping before;
-  } state{arena, take, opaque, {}};
+  } state{arena, visit, opaque, {}};
   return for_each_line(
       arena, maps_path,
       [](std::string_view line, void* to) noexcept {
         State& s = *static_cast<State*>(to);
-        Mapping mapping{};
-        if (!parse(line, s.arena, s.before, &mapping)) return;
-        s.take(mapping, s.opaque);
-        s.before = mapping;
+        std::optional<Mapping> m = parse_mapping(line);
+        if (!m) return;
+        // Neighbours often have the same path, which is kept once.
+        const bool same = m->inode == s.before.inode && m->device == s.before.device;
+        if (same && m->inode != 0 && m->path == s.before.path) {
+          m->path = s.before.path;
+        } else if (!m->path.empty()) {
+          char* kept = s.arena.array<char>(m->path.size());
+          m->path = {kept, kept ? unescape_path(m->path, kept) : 0};
+        }
+        s.visit(*m, s.opaque);
+        s.before = *m;
       },
       &state);
 }
 
-}  // namespace mallard::report
+}  // namespace mallard::elf

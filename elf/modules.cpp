@@ -7,7 +7,7 @@
 #include "base/text.hpp"
 #include "elf/maps.hpp"
 
-namespace mallard::report {
+namespace mallard::elf {
 namespace {
 
 constexpr std::uintptr_t kPageMask = kPageBytes - 1;
@@ -37,7 +37,7 @@ Module describe(const Mapping& mapping, ModuleKind kind) noexcept {
 }
 
 /// The segment that the loader mapped at file offset `offset`, executable ones first.
-const Elf64_Phdr* segment_at(const ElfHeader& header, std::uint64_t offset) noexcept {
+const Elf64_Phdr* segment_at(const Header& header, std::uint64_t offset) noexcept {
   const Elf64_Phdr* found = nullptr;
   for (const Elf64_Phdr& s : header.segments) {
     if (s.p_type != PT_LOAD || offset < (s.p_offset & ~kPageMask)) continue;
@@ -49,7 +49,7 @@ const Elf64_Phdr* segment_at(const ElfHeader& header, std::uint64_t offset) noex
 }
 
 /// Fills bias and span. \return false if no segment can be what `mapping` shows
-bool place(const ElfHeader& header, const Mapping& mapping, Candidate* out) noexcept {
+bool place(const Header& header, const Mapping& mapping, Candidate* out) noexcept {
   const Elf64_Phdr* at = segment_at(header, mapping.offset);
   if (!at) return false;
   const std::uint64_t address = (at->p_vaddr & ~kPageMask) + (mapping.offset - (at->p_offset & ~kPageMask));
@@ -77,11 +77,11 @@ bool place(const ElfHeader& header, const Mapping& mapping, Candidate* out) noex
 bool candidate_from_memory(const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
   const bool vdso = mapping.path == "[vdso]";
   out->module = describe(mapping, vdso ? ModuleKind::kVdso : ModuleKind::kElf);
-  ElfImage image;
+  Image image;
   if (vdso) image.use_memory(reinterpret_cast<const void*>(mapping.begin), mapping.end - mapping.begin);
   else image.use_vanishing_memory(mapping.begin, mapping.end - mapping.begin);
-  ElfHeader header;
-  if (!read_elf_header(image, arena, &header) || !place(header, mapping, out)) return false;
+  Header header;
+  if (!read_header(image, arena, &header) || !place(header, mapping, out)) return false;
   // Notes may stand in a later mapping of the same object.
   if (!vdso)
     image.use_vanishing_memory(out->module.span_begin, out->module.span_end - out->module.span_begin);
@@ -92,9 +92,9 @@ bool candidate_from_memory(const Mapping& mapping, Arena& arena, Candidate* out)
 /// The same from the file, where the first page is not mapped or not readable.
 bool candidate_from_file(const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
   out->module = describe(mapping, ModuleKind::kElf);
-  ElfImage image;
-  ElfHeader header;
-  if (!open_module(out->module, arena, &image) || !read_elf_header(image, arena, &header)) return false;
+  Image image;
+  Header header;
+  if (!open_module(out->module, arena, &image) || !read_header(image, arena, &header)) return false;
   if (!place(header, mapping, out)) return false;
   out->module.build_id = read_build_id(image, header, false, arena);
   return true;
@@ -178,10 +178,10 @@ class Builder {
 
 /// True if `file` is what is mapped: by identity, or by build-id where the file system shows another device
 /// in maps than in stat (overlays, subvolumes).
-bool is_mapped_file(const Module& m, const ElfImage& file, Arena& arena) noexcept {
+bool is_mapped_file(const Module& m, const Image& file, Arena& arena) noexcept {
   if (file.inode() == m.inode && file.device() == m.device) return true;
-  ElfHeader header;
-  return !m.build_id.empty() && read_elf_header(file, arena, &header) &&
+  Header header;
+  return !m.build_id.empty() && read_header(file, arena, &header) &&
          read_build_id(file, header, false, arena) == m.build_id;
 }
 
@@ -207,7 +207,7 @@ int Modules::find(std::uintptr_t pc) const noexcept {
   return low < code_.size() && code_[low].begin <= pc ? code_[low].module : -1;
 }
 
-bool open_module(const Module& m, Arena& arena, ElfImage* out) noexcept {
+bool open_module(const Module& m, Arena& arena, Image* out) noexcept {
   if (m.kind == ModuleKind::kVdso) {
     out->use_memory(reinterpret_cast<const void*>(m.begin), m.end - m.begin);
     return true;
@@ -227,4 +227,4 @@ bool open_module(const Module& m, Arena& arena, ElfImage* out) noexcept {
   return false;
 }
 
-}  // namespace mallard::report
+}  // namespace mallard::elf

@@ -11,7 +11,7 @@
 #include "base/arena.hpp"
 #include "elf/image.hpp"
 
-namespace mallard::report {
+namespace mallard::elf {
 
 enum class ModuleKind : std::uint8_t {
   kElf,        ///< a loaded ELF file
@@ -61,6 +61,6 @@ class Modules {
 
 /// Opens a module's own file: the one that is mapped, or one with the same build-id; never another that has
 /// taken its path. \return false if there is none
-bool open_module(const Module& module, Arena& arena, ElfImage* out) noexcept;
+bool open_module(const Module& module, Arena& arena, Image* out) noexcept;
 
-}  // namespace mallard::report
+}  // namespace mallard::elf

@@ -3,7 +3,7 @@
 
 #include "base/os.hpp"
 
-namespace mallard {
+namespace mallard::elf {
 namespace {
 
 constexpr std::uint64_t kMaxTableBytes = 1u << 30;
@@ -101,4 +101,4 @@ bool ProgramFile::read(int fd, const char** why) noexcept {
   return good;
 }
 
-}  // namespace mallard
+}  // namespace mallard::elf

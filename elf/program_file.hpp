@@ -10,7 +10,7 @@
 #include "base/attributes.hpp"
 #include "base/text.hpp"
 
-namespace mallard {
+namespace mallard::elf {
 
 class ProgramFile {
  public:
@@ -65,4 +65,4 @@ class ProgramFile {
   std::size_t segment_count_ = 0;
 };
 
-}  // namespace mallard
+}  // namespace mallard::elf

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <string_view>
 
-namespace mallard {
+namespace mallard::inside {
 namespace {
 
 constexpr std::string_view kNames[] = {"malloc",         "calloc",        "realloc",  "free",
@@ -186,4 +186,4 @@ void read_bindings(std::uintptr_t begin, CopyMemory copy, void* opaque, Bindings
   Reader(begin, copy, opaque, *out).run();
 }
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace mallard {
+namespace mallard::inside {
 
 /// Copies memory of the process that is looked at. \return false unless all bytes could be read
 using CopyMemory = bool (*)(void* opaque, void* to, std::uintptr_t from, std::size_t bytes) noexcept;
@@ -28,4 +28,4 @@ struct Bindings {
 /// \context reporter, offline
 void read_bindings(std::uintptr_t begin, CopyMemory copy, void* opaque, Bindings* out) noexcept;
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -8,7 +8,7 @@
 #include "inside/known_allocators.hpp"
 #include "base/os.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 namespace {
 
 struct Target {
@@ -36,7 +36,7 @@ struct Workspace {
 
 class CallSearch {
  public:
-  CallSearch(const ProgramFile& file, TakeoverPlan& plan, Workspace& space) noexcept
+  CallSearch(const elf::ProgramFile& file, TakeoverPlan& plan, Workspace& space) noexcept
       : file_(file), plan_(plan), space_(space) {}
 
   ~CallSearch() {
@@ -238,7 +238,7 @@ class CallSearch {
     return is_local && own_below && own_above;
   }
 
-  const ProgramFile& file_;
+  const elf::ProgramFile& file_;
   TakeoverPlan& plan_;
   Workspace& space_;
   std::size_t targets_ = 0, own_ = 0, function_count_ = 0;
@@ -249,7 +249,7 @@ class CallSearch {
 
 }  // namespace
 
-bool no_strange_calls(const ProgramFile& file, TakeoverPlan& plan) noexcept {
+bool no_strange_calls(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept {
   auto* space = static_cast<Workspace*>(os::map(sizeof(Workspace)));
   if (!space) {
     plan.why.add("there is no memory to examine it");
@@ -260,7 +260,7 @@ bool no_strange_calls(const ProgramFile& file, TakeoverPlan& plan) noexcept {
   return good;
 }
 
-std::string_view name_in_texts(const ProgramFile& file) noexcept {
+std::string_view name_in_texts(const elf::ProgramFile& file) noexcept {
   constexpr std::size_t kLongest = 64, kMaxAllocators = 16;
   auto* piece = static_cast<char*>(os::map(kPieceBytes));
   if (!piece) return {};
@@ -290,4 +290,4 @@ std::string_view name_in_texts(const ProgramFile& file) noexcept {
   return {};
 }
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -5,15 +5,15 @@
 #include "elf/program_file.hpp"
 #include "inside/plan.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 
 /// Looks through all code for direct calls and jumps, from outside of the allocator, to functions of it that
 /// are not taken over: inlined copies of the entry points (link-time optimisation), heaps of the program's
 /// own. Also for jumps into the bytes that will be overwritten.
 /// \return false, with the reason in `plan.why`, if there are any
-bool no_strange_calls(const ProgramFile& file, TakeoverPlan& plan) noexcept;
+bool no_strange_calls(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept;
 
 /// The known allocator whose messages stand in the file's read-only data; empty if there is none.
-std::string_view name_in_texts(const ProgramFile& file) noexcept;
+std::string_view name_in_texts(const elf::ProgramFile& file) noexcept;
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -3,7 +3,7 @@
 
 #include "inside/known_allocators.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 namespace {
 
 struct Entry {
@@ -252,4 +252,4 @@ SymbolMeaning meaning_of(std::string_view symbol) noexcept {
   return found;
 }
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace mallard {
+namespace mallard::inside {
 
 /// Whose entry point a symbol is. Where names share an address, the earlier kind decides what they do.
 enum class EmbeddedKind : std::uint8_t { kMimalloc, kJemalloc, kProgram };
@@ -20,8 +20,8 @@ enum class SymbolRole : std::uint8_t {
 struct SymbolMeaning {
   SymbolRole role = SymbolRole::kOther;
   EmbeddedKind kind = EmbeddedKind::kProgram;
-  /// Of an entry: the export of libmallard.so, or of the functions in interpose/entry_answers.cpp, that answers
-  /// it.
+  /// Of an entry: the export of libmallard.so, or of the functions in interpose/own_interfaces.cpp, that
+  /// answers it.
   std::string_view target = {};
   bool drops_first = false;  ///< the first argument, a heap, is taken away
 };
@@ -33,4 +33,4 @@ SymbolMeaning meaning_of(std::string_view symbol) noexcept;
 /// True if `symbol` belongs to an allocator by its name, so that it may call the allocator's internals.
 bool is_named_like_an_allocator(std::string_view symbol) noexcept;
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inside/known_allocators.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 namespace {
 
 using Names = std::string_view[];
@@ -188,4 +188,4 @@ const KnownAllocator* allocator_of_mapping(std::string_view path) noexcept {
   return nullptr;
 }
 
-}  // namespace mallard
+}  // namespace mallard::inside

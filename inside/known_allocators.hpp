@@ -8,7 +8,7 @@
 
 #include "base/text.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 
 struct KnownAllocator {
   std::string_view name;
@@ -56,4 +56,4 @@ constexpr bool is_shared(std::string_view pattern) noexcept {
   return pattern == "mallocx" || pattern == "xxmalloc";
 }
 
-}  // namespace mallard
+}  // namespace mallard::inside

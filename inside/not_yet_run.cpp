@@ -10,7 +10,7 @@
 #include "base/os.hpp"
 #include "inside/take_over.hpp"
 
-namespace mallard::interpose {
+namespace mallard::inside {
 namespace {
 
 constexpr std::uintptr_t kPage = kPageBytes;
@@ -95,8 +95,8 @@ bool is_tls_unused(const ElfW(Phdr) & tls, std::uintptr_t base) noexcept {
 
 }  // namespace
 
-bool is_unused(const char** why) noexcept {
-  const link_map* program = first_object();
+bool has_not_run(const char** why) noexcept {
+  const link_map* program = elf::first_object();
   const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(getauxval(AT_PHDR));
   const std::size_t count = getauxval(AT_PHNUM);
   *why = "its program headers cannot be read";
@@ -113,4 +113,4 @@ bool is_unused(const char** why) noexcept {
   return true;
 }
 
-}  // namespace mallard::interpose
+}  // namespace mallard::inside

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inside/outcome.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 namespace {
 
 constinit TakeoverOutcome g_outcome;
@@ -11,4 +11,4 @@ constinit TakeoverOutcome g_outcome;
 const TakeoverOutcome& takeover_outcome() noexcept { return g_outcome; }
 void set_takeover_outcome(const TakeoverOutcome& outcome) noexcept { g_outcome = outcome; }
 
-}  // namespace mallard
+}  // namespace mallard::inside

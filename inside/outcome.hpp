@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace mallard {
+namespace mallard::inside {
 
 enum class TakeoverState : std::uint8_t {
   kNotAsked,
@@ -25,4 +25,4 @@ struct TakeoverOutcome {
 const TakeoverOutcome& takeover_outcome() noexcept;
 void set_takeover_outcome(const TakeoverOutcome& outcome) noexcept;
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -5,7 +5,7 @@
 #include "elf/program_file.hpp"
 #include "inside/call_search.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 namespace {
 
 constexpr unsigned char kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
@@ -18,7 +18,7 @@ bool is_hidden_or_global(const Elf64_Sym& s) noexcept {
 
 class Planner {
  public:
-  Planner(const ProgramFile& file, TakeoverPlan& plan) noexcept : file_(file), plan_(plan) {}
+  Planner(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept : file_(file), plan_(plan) {}
 
   void run() noexcept {
     file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
@@ -200,7 +200,7 @@ class Planner {
     return false;
   }
 
-  const ProgramFile& file_;
+  const elf::ProgramFile& file_;
   TakeoverPlan& plan_;
   bool has_malloc_ = false, has_free_ = false;
   std::size_t internals_ = 0;
@@ -224,7 +224,7 @@ void plan_takeover(int fd, TakeoverPlan* out) noexcept {
   for (bool& has : out->has_kind) has = false;
   out->why.clear();
   out->next.clear();
-  ProgramFile file;
+  elf::ProgramFile file;
   const char* why = nullptr;
   if (!file.read(fd, &why)) {
     out->answer = TakeoverAnswer::kRefused;
@@ -234,4 +234,4 @@ void plan_takeover(int fd, TakeoverPlan* out) noexcept {
   Planner(file, *out).run();
 }
 
-}  // namespace mallard
+}  // namespace mallard::inside

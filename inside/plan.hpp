@@ -6,7 +6,7 @@
 #include "inside/entry_points.hpp"
 #include "base/text.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 
 /// A jump to a place anywhere within 2 GiB: what is written over the beginning of an entry.
 inline constexpr std::size_t kJumpBytes = 5;
@@ -43,4 +43,4 @@ void add_kinds(TextBuffer& to, const TakeoverPlan& plan) noexcept;
 /// it back; reads the whole code of the file if it finds an allocator, some 0.2 s for 100 MB
 void plan_takeover(int fd, TakeoverPlan* out) noexcept;
 
-}  // namespace mallard
+}  // namespace mallard::inside

@@ -7,7 +7,7 @@
 
 #include "inside/version.hpp"
 
-namespace mallard::report {
+namespace mallard::inside {
 namespace {
 
 constexpr std::size_t kSymbolsAtOnce = 2048, kBytesAtOnce = 256 * 1024, kOverlap = 128;
@@ -49,15 +49,17 @@ class TextSearch {
 /// One look into one file.
 class Look {
  public:
-  explicit Look(const Module& module) noexcept : module_(module) { memset(first_, kNone, sizeof first_); }
+  explicit Look(const elf::Module& module) noexcept : module_(module) {
+    memset(first_, kNone, sizeof first_);
+  }
 
-  void run(Inside* out) noexcept {
+  void run(Contents* out) noexcept {
     out_ = out;
-    ElfHeader header;
-    if (!open_module(module_, arena_, &image_) || !read_elf_header(image_, arena_, &header)) return;
+    elf::Header header;
+    if (!elf::open_module(module_, arena_, &image_) || !elf::read_header(image_, arena_, &header)) return;
     out->readable = true;
     segments_ = header.segments;
-    sections_ = read_sections(image_, header, arena_);
+    sections_ = elf::read_sections(image_, header, arena_);
     read_flags();
     for (const std::uint32_t type : {SHT_SYMTAB, SHT_DYNSYM}) read_symbols(type);
     keep_found();
@@ -138,7 +140,7 @@ class Look {
   }
 
   void add(const KnownAllocator& allocator, std::string_view pattern, bool by_text) noexcept {
-    if (out_->count == Inside::kMost) return;
+    if (out_->count == Contents::kMost) return;
     CarriedAllocator& c = out_->carried[out_->count++];
     c = {&allocator, pattern, {}, by_text};
     if (allocator.name == "mimalloc") set_version(&c, mi_version_.view());
@@ -186,12 +188,12 @@ class Look {
 
   static constexpr std::uint8_t kNone = 255;
 
-  const Module& module_;
+  const elf::Module& module_;
   Arena arena_;  // of its own: names of large objects need much room, and briefly
-  ElfImage image_;
+  elf::Image image_;
   std::span<const Elf64_Phdr> segments_;
   std::span<const Elf64_Shdr> sections_;
-  Inside* out_ = nullptr;
+  Contents* out_ = nullptr;
   bool has_symbols_ = false, maps_ = false;
   std::uint8_t first_[kMaxKnownAllocators];  ///< of each allocator's symbols the first that was met
   FixedText<sizeof(CarriedAllocator::version)> mi_version_;
@@ -200,7 +202,7 @@ class Look {
 struct Answer {
   std::uint64_t device, inode;
   std::uintptr_t begin;
-  Inside inside;
+  Contents inside;
 };
 
 // The reporter thread and an exiting one take turns.
@@ -209,7 +211,7 @@ constinit std::size_t g_next_answer = 0;
 
 }  // namespace
 
-const KnownAllocator* Inside::owner_of(std::string_view function) const noexcept {
+const KnownAllocator* Contents::owner_of(std::string_view function) const noexcept {
   if (count == 1) return carried[0].allocator;
   for (const CarriedAllocator& c : all())
     for (const auto patterns : {c.allocator->mappers, c.allocator->symbols})
@@ -218,9 +220,9 @@ const KnownAllocator* Inside::owner_of(std::string_view function) const noexcept
   return nullptr;
 }
 
-const Inside& look_inside(const Module& module) noexcept {
-  static constinit Inside nothing{};
-  if (module.kind != ModuleKind::kElf) return nothing;
+const Contents& contents_of(const elf::Module& module) noexcept {
+  static constinit Contents nothing{};
+  if (module.kind != elf::ModuleKind::kElf) return nothing;
   for (const Answer& a : g_answers)
     if (a.inode != 0 && a.inode == module.inode && a.device == module.device && a.begin == module.begin)
       return a.inside;
@@ -230,4 +232,4 @@ const Inside& look_inside(const Module& module) noexcept {
   return answer.inside;
 }
 
-}  // namespace mallard::report
+}  // namespace mallard::inside

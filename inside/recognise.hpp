@@ -9,7 +9,7 @@
 #include "inside/known_allocators.hpp"
 #include "elf/modules.hpp"
 
-namespace mallard::report {
+namespace mallard::inside {
 
 /// One allocator in a loaded object.
 struct CarriedAllocator {
@@ -20,7 +20,7 @@ struct CarriedAllocator {
 };
 
 /// What was found in the file of a loaded object.
-struct Inside {
+struct Contents {
   static constexpr std::size_t kMost = 4;
   CarriedAllocator carried[kMost];
   std::uint32_t count;  ///< a managed heap only where there is no allocator beside it
@@ -37,6 +37,6 @@ struct Inside {
 
 /// Looks into a module's file: symbols, then, if it has none and could map memory, texts. Remembers its
 /// answers from report to report. The reference holds until the next call.
-const Inside& look_inside(const Module& module) noexcept;
+const Contents& contents_of(const elf::Module& module) noexcept;
 
-}  // namespace mallard::report
+}  // namespace mallard::inside

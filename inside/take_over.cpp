@@ -7,15 +7,14 @@
 
 #include <new>
 
-#include "elf/loaded_objects.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "elf/loaded_objects.hpp"
 #include "inside/outcome.hpp"
 #include "inside/plan.hpp"
-#include "interpose/own_interfaces.hpp"
 
-namespace mallard::interpose {
+namespace mallard::inside {
 namespace {
 
 constexpr std::size_t kStubBytes = 32;
@@ -37,7 +36,7 @@ void copy_text(char (&to)[n], std::string_view text) noexcept {
 
 class Takeover {
  public:
-  explicit Takeover(TakeoverPlan& plan) noexcept : plan_(plan) {}
+  Takeover(TakeoverPlan& plan, FindAnswer find_answer) noexcept : plan_(plan), find_answer_(find_answer) {}
 
   bool run() noexcept {
     return is_possible_now() && make_stubs() && open_code() && (write_jumps(), close_code(), true);
@@ -53,18 +52,19 @@ class Takeover {
   }
 
   unsigned char* at(const TakeoverEntry& e) const noexcept {
-    return reinterpret_cast<unsigned char*>(first_object()->l_addr + e.address);
+    return reinterpret_cast<unsigned char*>(elf::first_object()->l_addr + e.address);
   }
 
   bool is_possible_now() noexcept {
-    const link_map* first = find_definer(first_object(), "malloc");
-    const link_map* own = own_object();
-    if (!own || (first && first != own && first != first_object()))
+    const link_map* first = elf::find_definer(elf::first_object(), "malloc");
+    const link_map* own = elf::own_object();
+    if (!own || (first && first != own && first != elf::first_object()))
       return refuse("malloc belongs to a library that is preloaded before mallard",
                     "put libmallard.so first in LD_PRELOAD");
     if (!has_one_thread()) return refuse("a thread runs already, or /proc cannot be read");
     std::uintptr_t begin, end;
-    if (!text_range(first_object(), &begin, &end)) return refuse("its program headers cannot be read");
+    if (!elf::text_range(elf::first_object(), &begin, &end))
+      return refuse("its program headers cannot be read");
     lowest_ = ~std::uintptr_t{0};
     for (std::size_t i = 0; i < plan_.count; ++i) {
       const std::uintptr_t where = address_of(at(plan_.entries[i]));
@@ -75,7 +75,7 @@ class Takeover {
       if (where + kJumpBytes > highest_) highest_ = where + kJumpBytes;
     }
     const char* why = nullptr;
-    return is_unused(&why) || refuse(view_of(why));
+    return has_not_run(&why) || refuse(view_of(why));
   }
 
   /// Executable memory near the program, with a jump to each function of ours.
@@ -84,7 +84,7 @@ class Takeover {
     stubs_ = static_cast<unsigned char*>(os::map_near(lowest_, highest_, stub_bytes_));
     if (!stubs_) return refuse("there is no free memory within 1 GiB of its code");
     for (std::size_t i = 0; i < plan_.count; ++i) {
-      const void* to = function_for(plan_.entries[i].target);
+      const void* to = find_answer_(plan_.entries[i].target);
       if (!to) {
         os::unmap(stubs_, stub_bytes_);
         return refuse("libmallard.so has no function for one of its entry points");
@@ -140,6 +140,7 @@ class Takeover {
   }
 
   TakeoverPlan& plan_;
+  FindAnswer find_answer_;
   std::uintptr_t lowest_ = 0, highest_ = 0;
   unsigned char* stubs_ = nullptr;
   std::size_t stub_bytes_ = 0;
@@ -147,7 +148,7 @@ class Takeover {
 
 }  // namespace
 
-bool take_over() noexcept {
+bool take_over(FindAnswer find_answer) noexcept {
   TakeoverOutcome outcome;
   // Some 20 KiB: more than the stack of whoever calls malloc first should have to give.
   auto* plan = static_cast<TakeoverPlan*>(os::map(sizeof(TakeoverPlan)));
@@ -159,7 +160,7 @@ bool take_over() noexcept {
   } else {
     plan = new (plan) TakeoverPlan;
     plan_takeover(static_cast<int>(fd), plan);
-    const bool taken = plan->answer == TakeoverAnswer::kPossible && Takeover(*plan).run();
+    const bool taken = plan->answer == TakeoverAnswer::kPossible && Takeover(*plan, find_answer).run();
     outcome.state = taken                                      ? TakeoverState::kTakenOver
                     : plan->answer == TakeoverAnswer::kNothing ? TakeoverState::kNothingInside
                                                                : TakeoverState::kRefused;
@@ -180,4 +181,4 @@ bool take_over() noexcept {
   return outcome.state == TakeoverState::kTakenOver;
 }
 
-}  // namespace mallard::interpose
+}  // namespace mallard::inside

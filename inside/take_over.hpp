@@ -3,15 +3,20 @@
 // a jump to the function of ours that does the same. All of them or none; refused where anything is in doubt.
 #pragma once
 
-namespace mallard::interpose {
+#include <string_view>
+
+namespace mallard::inside {
+
+/// Finds the code that answers a target of inside/entry_points.hpp. \return nullptr if there is none
+using FindAnswer = const void* (*)(std::string_view target) noexcept;
 
 /// Tries it, says why if it is refused, and leaves the outcome to inside/outcome.hpp.
 /// \return true if the executable's entry points lead to us now
 /// \context init, before any code of the program has run
-bool take_over() noexcept;
+bool take_over(FindAnswer find_answer) noexcept;
 
 /// True if no code of the executable has changed its own variables, thread-local ones included: an allocator
 /// in it has then handed out nothing. \context init
-bool is_unused(const char** why) noexcept;
+bool has_not_run(const char** why) noexcept;
 
-}  // namespace mallard::interpose
+}  // namespace mallard::inside

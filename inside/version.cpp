@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace mallard {
+namespace mallard::inside {
 namespace {
 
 constexpr std::size_t kLongestVersion = 16;
@@ -71,4 +71,4 @@ bool version_in_code(std::string_view code, TextBuffer& to) noexcept {
   return true;
 }
 
-}  // namespace mallard
+}  // namespace mallard::inside

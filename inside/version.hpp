@@ -8,7 +8,7 @@
 #include "inside/known_allocators.hpp"
 #include "base/text.hpp"
 
-namespace mallard {
+namespace mallard::inside {
 
 /// Appends the version that stands in `bytes`, read-only data of an object that carries `allocator`.
 /// \return false if there is none \context reporter, offline
@@ -17,4 +17,4 @@ bool version_in_text(const KnownAllocator& allocator, std::string_view bytes, Te
 /// The same from the first 10 bytes or more of mi_version(), which only loads a number.
 bool version_in_code(std::string_view code, TextBuffer& to) noexcept;
 
-}  // namespace mallard
+}  // namespace mallard::inside

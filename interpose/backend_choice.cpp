@@ -13,6 +13,7 @@
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
 #include "interpose/lifecycle.hpp"
+#include "interpose/own_interfaces.hpp"
 
 namespace mallard::interpose {
 namespace {
@@ -59,8 +60,8 @@ void fall_back(std::string_view why, std::string_view hint) noexcept {
 /// Somebody before us in the link map owns malloc: the executable itself, an earlier preload. Programs call
 /// that one; our operator new must use it too, or new and free would come from two allocators.
 bool follow_owner_in_front() noexcept {
-  const link_map* first = find_definer(first_object(), "malloc");
-  const link_map* own = own_object();
+  const link_map* first = elf::find_definer(elf::first_object(), "malloc");
+  const link_map* own = elf::own_object();
   if (!first || !own || first == own) return false;
   backends::Backend backend;
   if (!backends::use_natural_owners(first, own, &backend)) return false;
@@ -76,7 +77,7 @@ bool follow_owner_in_front() noexcept {
 bool step_aside_for_sanitizer() noexcept {
   const link_map* runtime = nullptr;
   for (const char* mark : {"__asan_init", "__tsan_init", "__msan_init", "__hwasan_init"})
-    if (!runtime) runtime = find_definer(first_object(), mark);
+    if (!runtime) runtime = elf::find_definer(elf::first_object(), mark);
   if (!runtime) return false;
   backends::Backend backend;
   FixedText<128> why;
@@ -87,9 +88,9 @@ bool step_aside_for_sanitizer() noexcept {
 }
 
 bool choose_next(backends::Backend* to, TextBuffer& why) noexcept {
-  const link_map* own = own_object();
-  const link_map* next = own ? find_definer(own->l_next, "malloc") : nullptr;
-  if (next == libc_object()) return backends::use_system(to);
+  const link_map* own = elf::own_object();
+  const link_map* next = own ? elf::find_definer(own->l_next, "malloc") : nullptr;
+  if (next == elf::libc_object()) return backends::use_system(to);
   return next && backends::use_object(next, to, why);
 }
 
@@ -103,8 +104,9 @@ int mimalloc_major(std::string_view backend) noexcept {
 /// \return true if the executable's own malloc leads to us now
 bool take_over_if_asked() noexcept {
   if (options().embedded != EmbeddedAction::kRedirect) return false;
-  const bool taken = take_over();
-  if (takeover_outcome().state == TakeoverState::kRefused && options().strict) refuse_to_start();
+  const bool taken = inside::take_over(function_for);
+  if (inside::takeover_outcome().state == inside::TakeoverState::kRefused && options().strict)
+    refuse_to_start();
   return taken;
 }
 
@@ -142,7 +144,7 @@ void load_backend() noexcept {
   backends::Backend backend;
   FixedText<1024> why;
   FixedText<256> hint;
-  const link_map* own = own_object();
+  const link_map* own = elf::own_object();
   const bool loaded = is_path(view_of(wanted))
                           ? backends::use_file(wanted, &backend, why, hint)
                           : backends::use_mimalloc(mimalloc_major(view_of(wanted)), own ? own->l_name : "",

@@ -126,7 +126,7 @@ MALLARD_EXPORT struct mallinfo mallinfo() noexcept {
 /// Parameters are glibc's own, so glibc judges them, as it would under any other preloaded allocator.
 MALLARD_EXPORT int mallopt(int parameter, int value) noexcept {
   ensure_started();
-  auto* real = find_function<int(int, int)>(libc_object(), "mallopt");
+  auto* real = elf::find_function<int(int, int)>(elf::libc_object(), "mallopt");
   return real ? real(parameter, value) : 0;
 }
 

@@ -7,7 +7,7 @@
 #include "unwind/stacks.hpp"
 
 MALLARD_EXPORT int dlclose(void* handle) noexcept {
-  auto* real = mallard::find_function<int(void*)>(mallard::libc_object(), "dlclose");
+  auto* real = mallard::elf::find_function<int(void*)>(mallard::elf::libc_object(), "dlclose");
   if (!real) return -1;
   const int result = real(handle);
   mallard::record::on_module_unloaded();

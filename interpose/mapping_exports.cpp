@@ -85,11 +85,11 @@ void* remap(void* old, std::size_t old_bytes, std::size_t bytes, int flags, void
 }  // namespace
 
 void mappings_start() noexcept {
-  const link_map* own = own_object();
+  const link_map* own = elf::own_object();
   if (!own) return;
   const auto find = [own]<typename F>(const char* name, F*& to) noexcept {
-    const link_map* definer = find_definer(own->l_next, name);
-    if (definer && definer != libc_object()) to = find_function<F>(definer, name);
+    const link_map* definer = elf::find_definer(own->l_next, name);
+    if (definer && definer != elf::libc_object()) to = elf::find_function<F>(definer, name);
   };
   find("mmap", g_next.mmap);
   find("munmap", g_next.munmap);

@@ -18,7 +18,7 @@ constexpr std::size_t kPlain = 0;  // malloc's own alignment
 
 template <typename Function>
 Function* find_anywhere(const char* name) noexcept {
-  return find_function<Function>(find_definer(first_object(), name), name);
+  return elf::find_function<Function>(elf::find_definer(elf::first_object(), name), name);
 }
 
 /// Calls the program's new-handler once. Not noexcept: the handler may throw.
@@ -46,13 +46,13 @@ void* retried(std::size_t alignment, std::size_t bytes, const Caller& caller) {
 /// The nothrow forms: a handler may throw, and only libstdc++'s own forms, which call our throwing ones, can
 /// catch that.
 void* retried_nothrow(std::size_t alignment, std::size_t bytes, const void* tag) {
-  const link_map* libstdcxx = find_definer(first_object(), "_ZSt17__throw_bad_allocv");
+  const link_map* libstdcxx = elf::find_definer(elf::first_object(), "_ZSt17__throw_bad_allocv");
   if (!libstdcxx) return nullptr;
   if (alignment == kPlain) {
-    auto* form = find_function<void*(std::size_t, const void*)>(libstdcxx, "_ZnwmRKSt9nothrow_t");
+    auto* form = elf::find_function<void*(std::size_t, const void*)>(libstdcxx, "_ZnwmRKSt9nothrow_t");
     return form ? form(bytes, tag) : nullptr;
   }
-  auto* form = find_function<void*(std::size_t, std::size_t, const void*)>(
+  auto* form = elf::find_function<void*(std::size_t, std::size_t, const void*)>(
       libstdcxx, "_ZnwmSt11align_val_tRKSt9nothrow_t");
   return form ? form(bytes, alignment, tag) : nullptr;
 }

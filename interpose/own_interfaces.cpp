@@ -193,7 +193,7 @@ char* strndup_taken(const char* text, std::size_t most) {
   return text ? copied(text, strnlen(text, most), MALLARD_CALLER()) : nullptr;
 }
 char* realpath_taken(const char* path, char* to) {
-  auto* real = find_function<char*(const char*, char*)>(libc_object(), "realpath");
+  auto* real = elf::find_function<char*(const char*, char*)>(elf::libc_object(), "realpath");
   if (real) return real(path, to);
   errno = ENOSYS;
   return nullptr;
@@ -264,8 +264,8 @@ const void* function_for(std::string_view target) noexcept {
   };
   for (const auto& t : table)
     if (t.name == target) return t.function;
-  const link_map* own = own_object();
-  return own ? find_symbol(own, target.data()) : nullptr;  // the exports have the names of their targets
+  const link_map* own = elf::own_object();
+  return own ? elf::find_symbol(own, target.data()) : nullptr;  // the exports have the names of their targets
 }
 
 }  // namespace mallard::interpose

@@ -25,7 +25,7 @@ constinit int g_count = 0;
 void add_object(const link_map* object) noexcept {
   if (!object || g_count == kMaxRanges) return;
   Range& r = g_unsafe[g_count];
-  if (text_range(object, &r.begin, &r.end)) ++g_count;
+  if (elf::text_range(object, &r.begin, &r.end)) ++g_count;
 }
 
 bool is_syscall_instruction(std::uintptr_t at) noexcept {
@@ -77,9 +77,9 @@ bool is_patient_call(long number, long second_argument) noexcept {
 
 void safe_point_init() noexcept {
   g_count = 0;
-  add_object(libc_object());
-  add_object(own_object());
-  add_object(find_definer(first_object(), "_dl_find_object"));  // the loader
+  add_object(elf::libc_object());
+  add_object(elf::own_object());
+  add_object(elf::find_definer(elf::first_object(), "_dl_find_object"));  // the loader
   add_object(backend().object);
   if (const unsigned long vdso = getauxval(AT_SYSINFO_EHDR); vdso && g_count < kMaxRanges)
     g_unsafe[g_count++] = {vdso, vdso + 2 * kPageBytes};  // reading a clock: possibly the allocator's

@@ -228,7 +228,8 @@ int host_sigaction(const Action* action, Action* old) noexcept {
 }
 
 MALLARD_FORK_TEXT int real_sigaction(int signal, const Action* action, Action* old) noexcept {
-  if (!g_real_sigaction) g_real_sigaction = find_function<SigactionFunction>(libc_object(), "sigaction");
+  if (!g_real_sigaction)
+    g_real_sigaction = elf::find_function<SigactionFunction>(elf::libc_object(), "sigaction");
   if (g_real_sigaction) return g_real_sigaction(signal, action, old);
   errno = ENOSYS;
   return -1;
@@ -251,7 +252,7 @@ Handler set_handler(int signal, Handler handler, int flags) noexcept {
 
 template <typename Function, typename... Arguments>
 auto forward(const char* name, Arguments... arguments) noexcept {
-  auto* real = find_function<Function>(libc_object(), name);
+  auto* real = elf::find_function<Function>(elf::libc_object(), name);
   return real(arguments...);
 }
 

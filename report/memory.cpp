@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
+#include "base/arena.hpp"
 #include "base/os.hpp"
 #include "report/divide/divide.hpp"
-#include "report/facts/kernel.hpp"
 #include "report/divide/ledger.hpp"
-#include "elf/maps.hpp"
+#include "report/facts/kernel.hpp"
 
 namespace mallard::report {
 namespace {

@@ -15,7 +15,7 @@ int rust_demangle_callback(const char* mangled, int options, DemangleCallback ca
 int cplus_demangle_v3_callback(const char* mangled, int options, DemangleCallback callback, void* opaque);
 }
 
-namespace mallard::report {
+namespace mallard::symbols {
 namespace {
 
 // DMGL_PARAMS, DMGL_ANSI, DMGL_RET_DROP: return types say nothing about where memory comes from.
@@ -45,7 +45,7 @@ struct Demangler::Work {
   alignas(16) char pool[kPoolBytes];
 };
 
-}  // namespace mallard::report
+}  // namespace mallard::symbols
 
 // Calls function(argument) with the stack at `top`, having stored in *way_out what mallard_leave_stack needs
 // to end that call from any depth. libiberty's callbacks cannot say "enough", and it holds nothing that would
@@ -105,7 +105,7 @@ mallard_leave_stack:
         .popsection
 )");
 
-using mallard::report::t_work;
+using mallard::symbols::t_work;
 
 // What scripts/prelink puts in the place of libiberty's imports.
 extern "C" __attribute__((visibility("hidden"))) void* mallard_demangle_malloc(std::size_t bytes) noexcept {
@@ -132,7 +132,7 @@ extern "C" __attribute__((visibility("hidden"))) void* mallard_demangle_realloc(
 
 extern "C" __attribute__((visibility("hidden"))) void mallard_demangle_free(void*) noexcept {}
 
-namespace mallard::report {
+namespace mallard::symbols {
 namespace {
 
 using Work = Demangler::Work;
@@ -226,4 +226,4 @@ std::string_view Demangler::demangle(std::string_view mangled, char* to, std::si
   return {to, work_->size};
 }
 
-}  // namespace mallard::report
+}  // namespace mallard::symbols

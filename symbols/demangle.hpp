@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <string_view>
 
-namespace mallard::report {
+namespace mallard::symbols {
 
 /// One user at a time per object; not movable, because libiberty is given its address.
 class Demangler {
@@ -38,4 +38,4 @@ class Demangler {
 std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes,
                               std::size_t columns) noexcept;
 
-}  // namespace mallard::report
+}  // namespace mallard::symbols

@@ -3,7 +3,7 @@
 
 #include "base/text.hpp"
 
-namespace mallard::report {
+namespace mallard::symbols {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 16 * 1024;
@@ -45,12 +45,12 @@ int rank(int binding) noexcept {
 
 class NamePass {
  public:
-  NamePass(Arena& arena, const ElfImage& image, std::span<Target> targets) noexcept
+  NamePass(Arena& arena, const elf::Image& image, std::span<Target> targets) noexcept
       : arena_(arena), image_(image), targets_(targets) {}
 
   bool prepare() noexcept {
-    if (!read_elf_header(image_, arena_, &header_)) return false;
-    sections_ = read_sections(image_, header_, arena_);
+    if (!elf::read_header(image_, arena_, &header_)) return false;
+    sections_ = elf::read_sections(image_, header_, arena_);
     buffer_ = arena_.array<Elf64_Sym>(kSymbolsPerRead);
     name_ = arena_.array<char>(2 * kMaxNameBytes);
     return !sections_.empty() && buffer_ && name_;
@@ -184,9 +184,9 @@ class NamePass {
   }
 
   Arena& arena_;
-  const ElfImage& image_;
+  const elf::Image& image_;
   std::span<Target> targets_;
-  ElfHeader header_{};
+  elf::Header header_{};
   std::span<const Elf64_Shdr> sections_;
   Elf64_Sym* buffer_ = nullptr;
   char* name_ = nullptr;  // two names
@@ -222,7 +222,7 @@ bool by_module(const Symbol& a, const Symbol& b) noexcept {
 
 }  // namespace
 
-void name_symbols(Arena& arena, const ElfImage& image, std::uintptr_t load_bias,
+void name_symbols(Arena& arena, const elf::Image& image, std::uintptr_t load_bias,
                   std::span<Symbol> symbols) noexcept {
   auto* targets = symbols.empty() ? nullptr : arena.array<Target>(symbols.size());
   if (!targets) return;
@@ -247,7 +247,7 @@ void name_symbols(Arena& arena, const ElfImage& image, std::uintptr_t load_bias,
   }
 }
 
-std::span<Symbol> symbolize(Arena& arena, const Modules& modules, std::span<Symbol> symbols) noexcept {
+std::span<Symbol> symbolize(Arena& arena, const elf::Modules& modules, std::span<Symbol> symbols) noexcept {
   sort(symbols, by_pc);
   std::size_t n = 0;
   for (const Symbol& s : symbols)
@@ -262,9 +262,9 @@ std::span<Symbol> symbolize(Arena& arena, const Modules& modules, std::span<Symb
     for (next = i + 1; next < n && symbols[next].module == symbols[i].module; ++next) {
     }
     if (symbols[i].module < 0) continue;
-    const Module& module = modules.all()[static_cast<std::size_t>(symbols[i].module)];
-    ElfImage image;
-    if (open_module(module, arena, &image))
+    const elf::Module& module = modules.all()[static_cast<std::size_t>(symbols[i].module)];
+    elf::Image image;
+    if (elf::open_module(module, arena, &image))
       name_symbols(arena, image, module.load_bias, symbols.subspan(i, next - i));
   }
   sort(symbols, by_pc);
@@ -281,4 +281,4 @@ const Symbol* find_symbol_of(std::span<const Symbol> symbols, std::uintptr_t pc)
   return low < symbols.size() && symbols[low].pc == pc ? &symbols[low] : nullptr;
 }
 
-}  // namespace mallard::report
+}  // namespace mallard::symbols

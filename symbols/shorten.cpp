@@ -5,7 +5,7 @@
 #include "base/text.hpp"
 #include "symbols/demangle.hpp"
 
-namespace mallard::report {
+namespace mallard::symbols {
 namespace {
 
 constexpr std::size_t kNowhere = std::string_view::npos;
@@ -163,4 +163,4 @@ std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes
   return finish(head + 3 + tail_size);
 }
 
-}  // namespace mallard::report
+}  // namespace mallard::symbols

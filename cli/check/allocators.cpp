@@ -31,18 +31,18 @@ std::string_view sanitizer_of_symbol(std::string_view symbol) {
 
 bool is_interesting(std::string_view symbol) {
   if (symbol == "malloc" || symbol == "mi_version" || !sanitizer_of_symbol(symbol).empty()) return true;
-  for (const KnownAllocator& a : known_allocators())
+  for (const inside::KnownAllocator& a : inside::known_allocators())
     for (const auto names : {a.symbols, a.calls})
       for (std::string_view pattern : names)
-        if (matches(pattern, symbol)) return true;
+        if (inside::matches(pattern, symbol)) return true;
   return false;
 }
 
-bool has_messages(const KnownAllocator& allocator, std::string_view bytes) {
+bool has_messages(const inside::KnownAllocator& allocator, std::string_view bytes) {
   return !allocator.messages.empty() &&
          std::all_of(allocator.messages.begin(), allocator.messages.end(), [&](std::string_view m) {
            std::string text(m);
-           std::transform(text.begin(), text.end(), text.begin(), meant_by);
+           std::transform(text.begin(), text.end(), text.begin(), inside::meant_by);
            return memmem(bytes.data(), bytes.size(), text.data(), text.size()) != nullptr;
          });
 }

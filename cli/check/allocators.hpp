@@ -17,6 +17,6 @@ std::string_view sanitizer_of_symbol(std::string_view symbol);
 bool is_interesting(std::string_view symbol);
 
 /// True if every message of `allocator` stands in `bytes` (and it has any).
-bool has_messages(const KnownAllocator& allocator, std::string_view bytes);
+bool has_messages(const inside::KnownAllocator& allocator, std::string_view bytes);
 
 }  // namespace mallard::cli

@@ -28,18 +28,18 @@ bool is_glibc(const ElfFile& file) {
 std::string first_match(const std::set<std::string>& names, std::span<const std::string_view> patterns) {
   for (std::string_view pattern : patterns)
     for (const std::string& name : names)
-      if (matches(pattern, name)) return name;
+      if (inside::matches(pattern, name)) return name;
   return {};
 }
 
-bool is_its_own_library(const KnownAllocator& allocator, const ElfFile& file) {
+bool is_its_own_library(const inside::KnownAllocator& allocator, const ElfFile& file) {
   const std::string_view name = file.soname.empty() ? base_name(file.path) : std::string_view(file.soname);
   return std::any_of(allocator.sonames.begin(), allocator.sonames.end(),
                      [&](std::string_view s) { return name.starts_with(s); });
 }
 
 struct Carried {
-  const KnownAllocator* allocator;
+  const inside::KnownAllocator* allocator;
   std::string evidence, version;
 };
 
@@ -53,19 +53,20 @@ std::vector<Carried> carried_by(const ElfFile& file) {
     has_text = true;
     return text;
   };
-  for (const KnownAllocator& a : known_allocators()) {
+  for (const inside::KnownAllocator& a : inside::known_allocators()) {
     std::string symbol = first_match(file.exports, a.symbols);
     if (symbol.empty()) symbol = first_match(file.hidden, a.symbols);
     if (symbol.empty() && (file.has_symbol_table || !has_messages(a, bytes()))) continue;
     Carried c{&a, symbol.empty() ? "by its messages" : symbol, {}};
     FixedText<24> version;
-    if (!a.is_managed && ((a.name == "mimalloc" && version_in_code(file.mi_version_code, version)) ||
-                          version_in_text(a, bytes(), version)))
+    if (!a.is_managed && ((a.name == "mimalloc" && inside::version_in_code(file.mi_version_code, version)) ||
+                          inside::version_in_text(a, bytes(), version)))
       c.version = version.view();
     found.push_back(c);
   }
-  if (std::any_of(found.begin(), found.end(), [](const Carried& c) { return !is_shared(c.evidence); }))
-    std::erase_if(found, [](const Carried& c) { return is_shared(c.evidence); });
+  if (std::any_of(found.begin(), found.end(),
+                  [](const Carried& c) { return !inside::is_shared(c.evidence); }))
+    std::erase_if(found, [](const Carried& c) { return inside::is_shared(c.evidence); });
   return found;
 }
 
@@ -119,7 +120,7 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
         {"hidden_malloc", Severity::kPart,
          "defines malloc for itself without exporting it; its own calls do not pass through mallard",
          kUseRedirect});
-  for (const KnownAllocator& a : known_allocators()) {
+  for (const inside::KnownAllocator& a : inside::known_allocators()) {
     const std::string call = first_match(file.imports, a.calls);
     if (!call.empty() && !is_its_own_library(a, file))
       out->push_back(

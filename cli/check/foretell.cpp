@@ -27,15 +27,15 @@ void add_takeover(const std::string& path, bool is_asked, std::vector<Finding>* 
   });
   const int fd = is_lost ? -1 : open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
-  const auto plan = std::make_unique<TakeoverPlan>();
-  plan_takeover(fd, plan.get());
+  const auto plan = std::make_unique<inside::TakeoverPlan>();
+  inside::plan_takeover(fd, plan.get());
   close(fd);
   const bool is_inside = std::any_of(findings->begin(), findings->end(), is_about_the_inside);
   FixedText<64> what;
-  add_kinds(what, *plan);
+  inside::add_kinds(what, *plan);
   const std::string who = what.size() ? std::string(what.view()) : "the allocator inside";
-  if (plan->answer == TakeoverAnswer::kNothing || (!is_inside && plan->count == 0)) return;
-  if (plan->answer == TakeoverAnswer::kRefused) {
+  if (plan->answer == inside::TakeoverAnswer::kNothing || (!is_inside && plan->count == 0)) return;
+  if (plan->answer == inside::TakeoverAnswer::kRefused) {
     findings->push_back(
         {"not_redirectable", Severity::kNote,
          fmt::format("cannot have {} taken over by ALLOC_EMBEDDED=redirect: {}", who, plan->why.view()),

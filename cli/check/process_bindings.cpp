@@ -31,15 +31,16 @@ void add_bindings(const Process& process, const std::string& mallard_path,
                   std::vector<ObjectReport>* objects) {
   int memory = open(fmt::format("/proc/{}/mem", process.pid).c_str(), O_RDONLY | O_CLOEXEC);
   if (memory < 0) return;
-  const auto room = std::make_unique<Bindings>();
+  const auto room = std::make_unique<inside::Bindings>();
   const bool program_has_malloc =
       !objects->empty() && std::any_of(objects->front().findings.begin(), objects->front().findings.end(),
                                        [](const Finding& f) { return f.id == "own_malloc"; });
   for (ObjectReport& o : *objects) {
     const auto first = process.first_pages.find(o.path);
     if (first == process.first_pages.end() || base_name(o.path).starts_with("libmallard.so")) continue;
-    read_bindings(first->second, copy_from, &memory, room.get());
-    for (std::size_t i = 0; room->readable && i < std::min<std::size_t>(room->count, kMaxBindings); ++i) {
+    inside::read_bindings(first->second, copy_from, &memory, room.get());
+    for (std::size_t i = 0; room->readable && i < std::min<std::size_t>(room->count, inside::kMaxBindings);
+         ++i) {
       std::string target = owner_of(process, room->targets[i]);
       // A program that is not position-independent lends its stub to all objects.
       if (target.empty() || (target == process.executable && !program_has_malloc)) continue;

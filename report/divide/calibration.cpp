@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "base/arena.hpp"
 #include "report/divide/strata.hpp"
-#include "elf/maps.hpp"
 
 namespace mallard::report {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "elf/maps.hpp"
+#include "base/arena.hpp"
 
 namespace mallard::report {
 namespace {

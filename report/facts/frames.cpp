@@ -13,11 +13,11 @@ namespace {
 constexpr std::size_t kMaxFunctionBytes = 4096;
 
 /// Every return address of every row, and who mapped memory.
-std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count,
-                          std::span<const LedgerDetail> details) noexcept {
+std::span<symbols::Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count,
+                                   std::span<const LedgerDetail> details) noexcept {
   std::size_t total = details.size();
   for (std::uint32_t i = 0; i < count; ++i) total += static_cast<std::size_t>(rows[i].depth);
-  auto* symbols = arena.array<Symbol>(total);
+  auto* symbols = arena.array<symbols::Symbol>(total);
   if (!symbols) return {};
   std::size_t n = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -31,11 +31,11 @@ std::span<Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count
 }
 
 /// Replaces mangled names by demangled ones, once per address.
-void demangle_all(Arena& arena, std::span<Symbol> symbols) noexcept {
-  Demangler demangler;
+void demangle_all(Arena& arena, std::span<symbols::Symbol> symbols) noexcept {
+  symbols::Demangler demangler;
   char* to = arena.array<char>(kMaxFunctionBytes);
   if (!to) return;
-  for (Symbol& s : symbols) {
+  for (symbols::Symbol& s : symbols) {
     if (s.name.empty()) continue;
     const std::string_view name = demangler.demangle(s.name, to, kMaxFunctionBytes);
     if (name.data() == s.name.data()) continue;
@@ -46,25 +46,25 @@ void demangle_all(Arena& arena, std::span<Symbol> symbols) noexcept {
   }
 }
 
-Frame frame_of(const Symbol& s, std::span<const Module> modules) noexcept {
+Frame frame_of(const symbols::Symbol& s, std::span<const elf::Module> modules) noexcept {
   Frame frame{};
   frame.pc = s.pc;
   frame.module_address = s.address;
   frame.function = s.name;
   frame.function_offset = s.name.empty() ? 0 : s.offset;
   if (s.module >= 0) {
-    const Module& m = modules[static_cast<std::size_t>(s.module)];
-    if (m.kind != ModuleKind::kAnonymous) frame.module = m.path;
+    const elf::Module& m = modules[static_cast<std::size_t>(s.module)];
+    if (m.kind != elf::ModuleKind::kAnonymous) frame.module = m.path;
   }
   return frame;
 }
 
-bool copy_modules(Arena& arena, std::span<const Module> modules, Snapshot* out) noexcept {
+bool copy_modules(Arena& arena, std::span<const elf::Module> modules, Snapshot* out) noexcept {
   auto* rows = arena.array<ModuleRow>(modules.size());
   if (!rows) return false;
   int n = 0;
-  for (const Module& m : modules)
-    if (m.kind != ModuleKind::kAnonymous) rows[n++] = {m.path, m.build_id, m.begin, m.end, m.load_bias};
+  for (const elf::Module& m : modules)
+    if (m.kind != elf::ModuleKind::kAnonymous) rows[n++] = {m.path, m.build_id, m.begin, m.end, m.load_bias};
   out->modules = rows;
   out->module_count = n;
   return true;
@@ -73,12 +73,12 @@ bool copy_modules(Arena& arena, std::span<const Module> modules, Snapshot* out) 
 }  // namespace
 
 bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
-  Modules modules;
+  elf::Modules modules;
   modules.read(arena);  // what could not be read stays without names
   if (!copy_modules(arena, modules.all(), out)) return false;
   const std::span<LedgerDetail> details(out->ledger.details, out->ledger.detail_count);
-  const std::span<Symbol> distinct =
-      symbolize(arena, modules, collect(arena, rows, out->site_count, details));
+  const std::span<symbols::Symbol> distinct =
+      symbols::symbolize(arena, modules, collect(arena, rows, out->site_count, details));
   demangle_all(arena, distinct);
   auto* shared = arena.array<Frame>(distinct.size() + 1);
   if (!shared) return false;
@@ -91,13 +91,13 @@ bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
     std::uintptr_t pcs[record::kMaxDepth];
     const int depth = record::copy_site_pcs(record::site(record::SiteId{row.id}), pcs, row.depth);
     for (int f = 0; f < row.depth; ++f) {
-      const Symbol* symbol = f < depth ? find_symbol_of(distinct, pcs[f]) : nullptr;
+      const symbols::Symbol* symbol = f < depth ? symbols::find_symbol_of(distinct, pcs[f]) : nullptr;
       frames[f] = symbol ? &shared[symbol - distinct.data()] : &unknown;
     }
     row.frames = frames;
   }
   for (LedgerDetail& detail : details)
-    if (const Symbol* symbol = find_symbol_of(distinct, detail.mapper))
+    if (const symbols::Symbol* symbol = symbols::find_symbol_of(distinct, detail.mapper))
       detail.frame = &shared[symbol - distinct.data()];
   return true;
 }

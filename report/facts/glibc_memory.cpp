@@ -73,7 +73,7 @@ std::uintptr_t mapped_chunk_end(std::uintptr_t at, std::uintptr_t limit) noexcep
 GlibcMemory::GlibcMemory() noexcept : pages_left_(kPagesToLookAt) {
   // For debuggers (nptl_db); there since 2.3.
   const auto* bytes =
-      static_cast<const std::uint32_t*>(find_symbol(libc_object(), "_thread_db_sizeof_pthread"));
+      static_cast<const std::uint32_t*>(elf::find_symbol(elf::libc_object(), "_thread_db_sizeof_pthread"));
   if (bytes && *bytes >= sizeof(ThreadHead) && *bytes <= kMaxThreadBytes) thread_bytes_ = *bytes;
 }
 

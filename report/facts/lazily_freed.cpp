@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pages given back by MADV_FREE, mapping by mapping, from /proc/self/smaps. Context: reporter.
+#include "base/lines.hpp"
 #include "base/text.hpp"
-#include "elf/maps.hpp"
 #include "report/facts/regions.hpp"
 
 namespace mallard::report {

@@ -8,32 +8,33 @@
 namespace mallard::report {
 
 void recognise_allocators(Arena& arena, Regions* regions) noexcept {
-  Modules modules;
+  elf::Modules modules;
   if (!modules.read(arena)) return;
-  const auto inside_of = [&](const Region& r) -> const Inside* {
+  const auto inside_of = [&](const Region& r) -> const inside::Contents* {
     if (r.owner != Owner::kAnonymous || r.mapper == 0 || !r.allocator.empty()) return nullptr;
     const int module = modules.find(r.mapper - 1);
-    return module >= 0 ? &look_inside(modules.all()[static_cast<std::size_t>(module)]) : nullptr;
+    return module >= 0 ? &inside::contents_of(modules.all()[static_cast<std::size_t>(module)]) : nullptr;
   };
   std::size_t unsure = 0;
   for (Region& r : regions->all) {
-    const Inside* inside = inside_of(r);
+    const inside::Contents* inside = inside_of(r);
     if (inside && inside->count == 1) r.allocator = inside->carried[0].allocator->name;
     else if (inside && inside->count > 1) ++unsure;
   }
   if (unsure == 0) return;
   // Of two allocators in one object the function tells which one it was.
-  Symbol* symbols = arena.array<Symbol>(unsure);
+  symbols::Symbol* symbols = arena.array<symbols::Symbol>(unsure);
   if (!symbols) return;
   std::size_t n = 0;
   for (const Region& r : regions->all)
-    if (const Inside* inside = inside_of(r); inside && inside->count > 1 && n < unsure)
+    if (const inside::Contents* inside = inside_of(r); inside && inside->count > 1 && n < unsure)
       symbols[n++] = {r.mapper, -1, 0, {}, 0};
-  const std::span<const Symbol> named = symbolize(arena, modules, {symbols, n});
+  const std::span<const symbols::Symbol> named = symbols::symbolize(arena, modules, {symbols, n});
   for (Region& r : regions->all) {
-    const Inside* inside = inside_of(r);
-    const Symbol* symbol = inside && inside->count > 1 ? find_symbol_of(named, r.mapper) : nullptr;
-    const KnownAllocator* owner = symbol ? inside->owner_of(symbol->name) : nullptr;
+    const inside::Contents* inside = inside_of(r);
+    const symbols::Symbol* symbol =
+        inside && inside->count > 1 ? symbols::find_symbol_of(named, r.mapper) : nullptr;
+    const inside::KnownAllocator* owner = symbol ? inside->owner_of(symbol->name) : nullptr;
     if (owner) r.allocator = owner->name;
   }
 }

@@ -6,14 +6,14 @@
 #include <algorithm>
 #include <new>
 
-#include "elf/loaded_objects.hpp"
+#include "base/arena.hpp"
 #include "base/os.hpp"
+#include "base/text.hpp"
+#include "elf/loaded_objects.hpp"
 #include "inside/outcome.hpp"
 #include "inside/plan.hpp"
-#include "base/text.hpp"
 #include "inside/recognise.hpp"
 #include "report/divide/ledger.hpp"
-#include "elf/maps.hpp"
 
 namespace mallard::report {
 namespace {
@@ -21,7 +21,7 @@ namespace {
 constexpr std::string_view kGlibcMalloc = "glibc malloc";  // as regions.cpp calls it
 constexpr std::string_view kByRelink = "build it to use the system's malloc, so that mallard can serve it";
 
-bool is_its_own_library(const KnownAllocator& allocator, std::string_view path) noexcept {
+bool is_its_own_library(const inside::KnownAllocator& allocator, std::string_view path) noexcept {
   for (const std::string_view name : allocator.sonames)
     if (file_name_of(path).starts_with(name)) return true;
   return false;
@@ -36,19 +36,20 @@ struct Forecast {
 const Forecast& forecast(Arena& arena) noexcept {
   static constinit Forecast f{};
   if (f.made) return f;
-  auto* memory = arena.allocate(sizeof(TakeoverPlan), alignof(TakeoverPlan));  // too large for a small stack
+  auto* memory = arena.allocate(sizeof(inside::TakeoverPlan),
+                                alignof(inside::TakeoverPlan));  // too large for a small stack
   const long fd = memory ? os::open("/proc/self/exe", O_RDONLY) : -1;
   if (fd < 0) return f;
-  auto* plan = new (memory) TakeoverPlan;
-  plan_takeover(static_cast<int>(fd), plan);
+  auto* plan = new (memory) inside::TakeoverPlan;
+  inside::plan_takeover(static_cast<int>(fd), plan);
   os::close(static_cast<int>(fd));
   f.made = true;
-  f.known = plan->answer != TakeoverAnswer::kNothing;
-  f.possible = plan->answer == TakeoverAnswer::kPossible;
+  f.known = plan->answer != inside::TakeoverAnswer::kNothing;
+  f.possible = plan->answer == inside::TakeoverAnswer::kPossible;
   TextBuffer text(f.text, sizeof f.text);
   if (f.possible) {
     text.add("ALLOC_EMBEDDED=redirect takes over ");
-    add_kinds(text, *plan);
+    inside::add_kinds(text, *plan);
     text.add(" at start (").add_unsigned(plan->count).add(" entry points)");
   } else if (f.known) {
     text.add("ALLOC_EMBEDDED=redirect could not take it over: ").add(plan->why.view());
@@ -63,8 +64,8 @@ class Finder {
 
   void run(Others* out) noexcept {
     if (!modules_.read(arena_)) return;
-    for (const Module& m : modules_.all())
-      if (m.kind == ModuleKind::kElf && !is_known_module(served_, m)) look_at(m);
+    for (const elf::Module& m : modules_.all())
+      if (m.kind == elf::ModuleKind::kElf && !is_known_module(served_, m)) look_at(m);
     if (memory_.known) measure(out);
     out->allocators = found_.all();
     std::sort(out->allocators.begin(), out->allocators.end(), [](const auto& a, const auto& b) {
@@ -94,18 +95,19 @@ class Finder {
     return {copy, text.size()};
   }
 
-  void look_at(const Module& module) noexcept {
-    const Inside inside = look_inside(module);
+  void look_at(const elf::Module& module) noexcept {
+    const inside::Contents inside = inside::contents_of(module);
     const bool owns_malloc = served_.bypassed && served_.bypass_owner == module.path;
     const bool keeps_own_malloc = inside.defines_malloc && inside.is_symbolic;
-    const bool taken_over =
-        inside.defines_malloc && is_program(module) && takeover_outcome().state == TakeoverState::kTakenOver;
-    for (const CarriedAllocator& c : inside.all()) add(module, inside, &c);
+    const bool taken_over = inside.defines_malloc && is_program(module) &&
+                            inside::takeover_outcome().state == inside::TakeoverState::kTakenOver;
+    for (const inside::CarriedAllocator& c : inside.all()) add(module, inside, &c);
     if (inside.count == 0 && (owns_malloc || keeps_own_malloc || taken_over)) add(module, inside, nullptr);
   }
 
   /// \param carried  nullptr: a malloc that nobody knows
-  void add(const Module& module, const Inside& inside, const CarriedAllocator* carried) noexcept {
+  void add(const elf::Module& module, const inside::Contents& inside,
+           const inside::CarriedAllocator* carried) noexcept {
     OtherAllocator a{};
     a.object = module.path;
     a.name = carried ? carried->allocator->name : "a malloc of its own";
@@ -115,7 +117,7 @@ class Finder {
     if (carried) {
       a.version = kept(view_of(carried->version));
       by.add(carried->by_text ? "text '" : "symbol ");
-      for (const char c : carried->pattern) by.add(meant_by(c));
+      for (const char c : carried->pattern) by.add(inside::meant_by(c));
       if (carried->by_text) by.add('\'');
       a.is_managed = carried->allocator->is_managed;
     } else {
@@ -127,15 +129,15 @@ class Finder {
     found_.add(a);
   }
 
-  static bool is_program(const Module& module) noexcept {
+  static bool is_program(const elf::Module& module) noexcept {
     std::uintptr_t begin = 0, end = 0;
-    return first_object() && text_range(first_object(), &begin, &end) && begin >= module.span_begin &&
-           begin < module.span_end;
+    return elf::first_object() && elf::text_range(elf::first_object(), &begin, &end) &&
+           begin >= module.span_begin && begin < module.span_end;
   }
 
-  void set_status(const Module& module, const Inside& inside, const CarriedAllocator* carried,
-                  OtherAllocator* a) noexcept {
-    const TakeoverOutcome& outcome = takeover_outcome();
+  void set_status(const elf::Module& module, const inside::Contents& inside,
+                  const inside::CarriedAllocator* carried, OtherAllocator* a) noexcept {
+    const inside::TakeoverOutcome& outcome = inside::takeover_outcome();
     a->next_step = kByRelink;
     if (!is_program(module)) {
       if (carried && is_its_own_library(*carried->allocator, module.path)) {
@@ -149,14 +151,14 @@ class Finder {
       }
       return;
     }
-    if (outcome.state == TakeoverState::kTakenOver) {
+    if (outcome.state == inside::TakeoverState::kTakenOver) {
       a->status = OtherStatus::kRedirected;
       a->why = "its calls come to mallard";
       a->next_step = {};
-    } else if (outcome.state == TakeoverState::kRefused) {
+    } else if (outcome.state == inside::TakeoverState::kRefused) {
       a->status = OtherStatus::kRefused;
       a->why = view_of(outcome.why);
-    } else if (outcome.state == TakeoverState::kNothingInside) {
+    } else if (outcome.state == inside::TakeoverState::kNothingInside) {
       a->status = OtherStatus::kRefused;
       a->why = "the executable has no entry point of it that mallard knows";
     } else if (const Forecast& f = forecast(arena_); f.possible) {
@@ -203,7 +205,7 @@ class Finder {
     OtherAllocator a{};
     a.name = name;
     const bool is_glibc = name == kGlibcMalloc;
-    if (is_glibc && libc_object()) a.object = kept(view_of(libc_object()->l_name));
+    if (is_glibc && elf::libc_object()) a.object = kept(view_of(elf::libc_object()->l_name));
     a.recognised_by = is_glibc ? "the form of its memory" : "names of its mappings";
     a.next_step =
         is_glibc ? "see who is bound to it: an object loaded with RTLD_DEEPBIND, or by dlmopen" : kByRelink;
@@ -231,7 +233,7 @@ class Finder {
   Arena& arena_;
   const Served& served_;
   const Memory& memory_;
-  Modules modules_;
+  elf::Modules modules_;
   Growing<OtherAllocator> found_;
 };
 

@@ -15,10 +15,10 @@ void find_other_allocators(Arena& arena, const Served& served, const Memory& mem
 
 /// Objects whose references to the malloc family lead elsewhere than to mallard; bound_elsewhere.cpp.
 std::span<BoundElsewhere> find_bound_elsewhere(Arena& arena, const Served& served,
-                                               const Modules& modules) noexcept;
+                                               const elf::Modules& modules) noexcept;
 
 /// True if `module` is mallard's, the serving allocator's, libc or the loader: not to be looked at.
-bool is_known_module(const Served& served, const Module& module) noexcept;
+bool is_known_module(const Served& served, const elf::Module& module) noexcept;
 
 /// The section of the text report; nothing if there is none.
 void write_other_allocators(const Snapshot& snapshot, Sink& to) noexcept;

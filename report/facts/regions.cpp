@@ -23,16 +23,16 @@ constexpr std::uintptr_t kArenaBytes = 64u << 20;
 struct TextRange {
   std::uintptr_t begin = 0, end = 0;
   bool has(std::uintptr_t pc) const noexcept { return pc >= begin && pc < end; }
-  bool lies_in(const Module& m) const noexcept { return end != 0 && begin >= m.begin && begin < m.end; }
+  bool lies_in(const elf::Module& m) const noexcept { return end != 0 && begin >= m.begin && begin < m.end; }
 };
 
 TextRange text_of(const link_map* object) noexcept {
   TextRange range;
-  if (!object || !text_range(object, &range.begin, &range.end)) return {};
+  if (!object || !elf::text_range(object, &range.begin, &range.end)) return {};
   return range;
 }
 
-bool is_shared_memory(const Mapping& m) noexcept {
+bool is_shared_memory(const elf::Mapping& m) noexcept {
   if (m.path.starts_with("/memfd:") || m.path.starts_with("/dev/shm/") || m.path.starts_with("/SYSV") ||
       m.path.starts_with("[anon_shmem:"))
     return true;
@@ -40,12 +40,12 @@ bool is_shared_memory(const Mapping& m) noexcept {
 }
 
 /// Pages of hugetlbfs are reserved apart: the kernel does not count them in RSS.
-bool is_kernel(const Mapping& m) noexcept {
+bool is_kernel(const elf::Mapping& m) noexcept {
   return m.path.starts_with("[vdso") || m.path.starts_with("[vvar") || m.path.starts_with("[vsyscall") ||
          m.path.starts_with("/anon_hugepage") || m.path.starts_with("/dev/hugepages/");
 }
 
-bool is_anonymous(const Mapping& m) noexcept {
+bool is_anonymous(const elf::Mapping& m) noexcept {
   return m.inode == 0 || (!m.shared && m.path.starts_with("/dev/zero"));
 }
 
@@ -89,32 +89,33 @@ class Classifier {
   Classifier(Arena& arena, const Served& served) noexcept : arena_(arena), regions_(arena), mappings_(arena) {
     serves_ = !served.bypassed && !served.stepped_aside;
     built_in_ = serves_ && !served.backend->object;
-    glibc_serves_ = serves_ && served.backend->object && served.backend->object == libc_object();
-    own_text_ = text_of(own_object());
+    glibc_serves_ = serves_ && served.backend->object && served.backend->object == elf::libc_object();
+    own_text_ = text_of(elf::own_object());
     if (built_in_) backend_text_ = own_text_;
     else if (serves_ && !glibc_serves_) backend_text_ = text_of(served.backend->object);
     // jemalloc could use brk, but does only when mmap fails.
-    brk_is_heap_ = glibc_serves_ ||
-                   (serves_ && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
-                    (imports(served.backend->object, "sbrk") || imports(served.backend->object, "__sbrk")));
+    brk_is_heap_ =
+        glibc_serves_ ||
+        (serves_ && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
+         (elf::imports(served.backend->object, "sbrk") || elf::imports(served.backend->object, "__sbrk")));
   }
 
   bool run(Regions* out) noexcept {
-    const bool complete = for_each_mapping(
+    const bool complete = elf::for_each_mapping(
         arena_, "/proc/self/maps",
-        [](const Mapping& m, void* self) noexcept { static_cast<Classifier*>(self)->mappings_.add(m); },
+        [](const elf::Mapping& m, void* self) noexcept { static_cast<Classifier*>(self)->mappings_.add(m); },
         this);
     if (!complete || !modules_.read(arena_)) return false;
     log_ = copy_log(arena_);
     own_ = copy_own_ranges(arena_);
-    for (const Mapping& m : mappings_.all()) classify(m);
+    for (const elf::Mapping& m : mappings_.all()) classify(m);
     adopt_guards();
     *out = {regions_.all(), record::unlogged_mappings() + os::unknown_own_ranges()};
     return !regions_.out_of_memory() && !mappings_.out_of_memory();
   }
 
  private:
-  Region of(const Mapping& m, Owner owner) const noexcept {
+  Region of(const elf::Mapping& m, Owner owner) const noexcept {
     Region r{};
     r.begin = m.begin;
     r.end = m.end;
@@ -125,18 +126,18 @@ class Classifier {
     return r;
   }
 
-  void add(const Mapping& m, Owner owner, std::string_view name) noexcept {
+  void add(const elf::Mapping& m, Owner owner, std::string_view name) noexcept {
     Region r = of(m, owner);
     r.name = name;
     regions_.add(r);
   }
 
-  void classify(const Mapping& m) noexcept {
+  void classify(const elf::Mapping& m) noexcept {
     if (is_kernel(m)) return add(m, Owner::kKernel, m.path);
     if (m.path == "[stack]") return add(m, Owner::kStack, "main");
-    if (const Module* module = module_with_span(m.begin)) {
+    if (const elf::Module* module = module_with_span(m.begin)) {
       const std::uintptr_t end = m.end < module->span_end ? m.end : module->span_end;
-      Mapping inside = m, rest = m;
+      elf::Mapping inside = m, rest = m;
       inside.end = rest.begin = end;
       add(inside, owner_of_segment(*module, m), module->path);
       if (rest.begin < rest.end) classify_outside(rest);
@@ -146,13 +147,13 @@ class Classifier {
   }
 
   /// Not within the segments of a loaded object.
-  void classify_outside(const Mapping& m) noexcept {
+  void classify_outside(const elf::Mapping& m) noexcept {
     if (is_shared_memory(m)) return add(m, Owner::kShared, m.path);
     if (!is_anonymous(m)) return add(m, Owner::kFile, m.path);
     for (std::uintptr_t at = m.begin; at < m.end;) at = classify_anonymous(m, at);
   }
 
-  Owner owner_of_segment(const Module& module, const Mapping& m) const noexcept {
+  Owner owner_of_segment(const elf::Module& module, const elf::Mapping& m) const noexcept {
     if (m.begin < module.data_begin || (!m.writable && m.executable)) return Owner::kFile;
     if (own_text_.lies_in(module)) return Owner::kOwn;
     if (backend_text_.lies_in(module)) return Owner::kHeapMetadata;
@@ -160,10 +161,10 @@ class Classifier {
   }
 
   /// Adds the region of `m` that begins at `at`. \return its end
-  std::uintptr_t classify_anonymous(const Mapping& m, std::uintptr_t at) noexcept {
+  std::uintptr_t classify_anonymous(const elf::Mapping& m, std::uintptr_t at) noexcept {
     Region r = of(m, Owner::kAnonymous);
     r.begin = at;
-    if (const KnownAllocator* named = allocator_of_mapping(m.path)) r.allocator = named->name;
+    if (const inside::KnownAllocator* named = inside::allocator_of_mapping(m.path)) r.allocator = named->name;
     if (const os::OwnRange* own = range_from(own_, at)) {
       if (own->begin <= at) {
         r.end = std::min(m.end, own->end);
@@ -208,9 +209,9 @@ class Classifier {
 
   /// End of the private anonymous memory that goes on behind `r`, whatever mappings madvise() cut it into.
   std::uintptr_t reach_of(const Region& r) noexcept {
-    const std::span<Mapping> all = mappings_.all();
+    const std::span<elf::Mapping> all = mappings_.all();
     std::uintptr_t end = r.end;
-    for (const Mapping* m = range_from(all, end); m && m != all.data() + all.size(); ++m) {
+    for (const elf::Mapping* m = range_from(all, end); m && m != all.data() + all.size(); ++m) {
       if (m->begin != end || !is_anonymous(*m) || m->shared || !m->readable || !m->writable) break;
       end = m->end;
     }
@@ -258,16 +259,16 @@ class Classifier {
     }
   }
 
-  const Module* module_with_span(std::uintptr_t address) const noexcept {
-    for (const Module& m : modules_.all())
-      if (m.kind == ModuleKind::kElf && address >= m.span_begin && address < m.span_end) return &m;
+  const elf::Module* module_with_span(std::uintptr_t address) const noexcept {
+    for (const elf::Module& m : modules_.all())
+      if (m.kind == elf::ModuleKind::kElf && address >= m.span_begin && address < m.span_end) return &m;
     return nullptr;
   }
 
   Arena& arena_;
   Growing<Region> regions_;
-  Growing<Mapping> mappings_;
-  Modules modules_;
+  Growing<elf::Mapping> mappings_;
+  elf::Modules modules_;
   std::span<record::MappedInterval> log_;
   std::span<os::OwnRange> own_;
   GlibcMemory glibc_;

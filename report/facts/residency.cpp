@@ -5,9 +5,9 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include "base/arena.hpp"
 #include "base/os.hpp"
 #include "base/pauses.hpp"
-#include "elf/maps.hpp"
 
 namespace mallard::report {
 namespace {

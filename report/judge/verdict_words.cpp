@@ -208,10 +208,10 @@ void add_site(Words& to, const SiteRow& row) noexcept {
     return;
   }
   char room[kNameColumns * 4];
-  to.say(shorten_name(functions[0], room, sizeof room, kNameColumns));
+  to.say(symbols::shorten_name(functions[0], room, sizeof room, kNameColumns));
   for (int i = 1; i < n; ++i)
     to.say(i == 1 ? ", called by " : " and ")
-        .say(shorten_name(functions[i], room, sizeof room, kNameColumns));
+        .say(symbols::shorten_name(functions[i], room, sizeof room, kNameColumns));
   to.say(" (site ").add_unsigned(row.id).add(')');
 }
 

@@ -33,7 +33,7 @@ void write_backend(Json& json, const Allocator& a) noexcept {
   else if (a.stepped_aside) json.text("a sanitizer");
   else json.null();
   json.key("takeover").open('{');
-  const TakeoverOutcome& t = takeover_outcome();
+  const inside::TakeoverOutcome& t = inside::takeover_outcome();
   constexpr std::string_view kStates[] = {"not asked", "nothing inside", "taken over", "refused"};
   json.key("state").text(kStates[static_cast<std::size_t>(t.state)]);
   json.key("allocator").text(view_of(t.what)).key("entry_points").number(t.entry_points);

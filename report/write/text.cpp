@@ -67,12 +67,13 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     add_printable(to, view_of(options().backend));
     to.add(", which could not be used; the reason was printed on stderr at start\n");
   }
-  if (const TakeoverOutcome& t = takeover_outcome(); t.state == TakeoverState::kTakenOver) {
+  if (const inside::TakeoverOutcome& t = inside::takeover_outcome();
+      t.state == inside::TakeoverState::kTakenOver) {
     label(to, "taken over");
     Cell entries;
     entries.add_unsigned(t.entry_points);
     to.add(view_of(t.what)).add(" inside the executable, ").add(entries.view()).add(" entry points\n");
-  } else if (t.state == TakeoverState::kRefused) {
+  } else if (t.state == inside::TakeoverState::kRefused) {
     label(to, "not taken over");
     add_printable(to, view_of(*t.what ? t.what : "the executable"));
     to.add(": ");

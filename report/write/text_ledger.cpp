@@ -95,7 +95,8 @@ void write_detail(const LedgerDetail& d, Sink& to) noexcept {
   if (d.frame && !d.frame->function.empty()) {
     char shortened[kNameColumns * 4];
     to.add(", ");
-    add_printable(to, shorten_name(d.frame->function, shortened, sizeof shortened, kNameColumns - 20));
+    add_printable(to,
+                  symbols::shorten_name(d.frame->function, shortened, sizeof shortened, kNameColumns - 20));
   }
   if (!d.allocator.empty()) to.add(", which has ").add(d.allocator).add(" inside");
   if (d.mappings > 1) {

@@ -22,7 +22,7 @@ void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept
   FixedText<kFunctionColumns * 4 + 1> function;
   if (!f.function.empty()) {
     char shortened[kFunctionColumns * 4];
-    add_printable(to, shorten_name(f.function, shortened, sizeof shortened, kFunctionColumns));
+    add_printable(to, symbols::shorten_name(f.function, shortened, sizeof shortened, kFunctionColumns));
   } else if (!f.module.empty()) {
     function.add('+').add_hex(f.module_address);
     add_module(f, process, to);

@@ -9,6 +9,7 @@
 #include "tests/fuzz/input.hpp"
 
 using namespace mallard;
+using namespace mallard::inside;
 
 namespace {
 
@@ -18,7 +19,7 @@ void require(bool condition) {
 
 /// Each jump overwrites code of the file, as it was read, and none overlaps another.
 void hold_against_the_file(const TakeoverPlan& plan, int fd) {
-  ProgramFile file;
+  elf::ProgramFile file;
   const char* why = nullptr;
   require(file.read(fd, &why));
   require(plan.count <= kMaxTakeoverEntries);

@@ -33,7 +33,6 @@ KNOWS_REPORT = {"interpose/lifecycle.cpp", "interpose/signals.cpp"}
 TO_CUT = {
     ("arch/x86_64/patch.cpp", "backends/boot.hpp"), ("arch/x86_64/patch.cpp", "interpose/dispatch.hpp"),
     ("arch/x86_64/patch.cpp", "record/thread_state.hpp"), ("arch/x86_64/hot_exports.S", "record/layout.h"),
-    ("inside/take_over.cpp", "interpose/own_interfaces.hpp"),
     ("record/record.cpp", "record/exact/exact.hpp"),
     ("report/divide/divide.hpp", "report/memory.hpp"),
     ("report/facts/other_allocators.hpp", "report/memory.hpp"), ("report/facts/regions.cpp", "report/reporter.hpp"),
@@ -52,7 +51,7 @@ TO_CUT = {
 }
 # Header-only parts of the C++ library: what needs code from libstdc++ would not link anyway.
 HOST_STANDARD = {"algorithm", "atomic", "bit", "cstddef", "cstdint", "new", "span", "string_view",
-                 "type_traits", "utility", "initializer_list", "concepts", "array", "limits", "cstring"}
+                 "type_traits", "utility", "initializer_list", "concepts", "array", "limits", "cstring", "charconv", "optional"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.M)
 
 

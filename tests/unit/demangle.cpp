@@ -12,20 +12,19 @@
 
 #include "tests/unit/catch.hpp"
 
-using mallard::report::Demangler;
-using mallard::report::shorten_name;
+using namespace mallard;
 
 namespace {
 
 std::string demangled(std::string_view mangled, std::size_t bytes = 4096) {
-  Demangler demangler;
+  symbols::Demangler demangler;
   std::vector<char> to(bytes);  // exact: ASan sees a write behind the end
   return std::string(demangler.demangle(mangled, to.data(), to.size()));
 }
 
 std::string shortened(std::string_view name, std::size_t columns) {
   std::vector<char> to(columns);
-  const auto result = shorten_name(name, to.data(), to.size(), columns);
+  const auto result = symbols::shorten_name(name, to.data(), to.size(), columns);
   CHECK(result.size() <= columns);
   return std::string(result);
 }
@@ -112,7 +111,7 @@ TEST_CASE("demangle: random and damaged names") {
       "_ZNSt6vectorIiSaIiEE9push_backERKi",
       "_RNvMsr_NtCs3ssYzQotkvD_3std4pathNtB5_7PathBuf3newCs15kBYyAo9fc_7mycrate",
       "_ZN63_$LT$alloc..vec..Vec$LT$T$GT$$u20$as$u20$core..clone..Clone$GT$5clone17h0123456789abcdefE"};
-  Demangler demangler;
+  symbols::Demangler demangler;
   char to[512];
   for (int i = 0; i < 60'000; ++i) {
     std::string name;
@@ -127,7 +126,7 @@ TEST_CASE("demangle: random and damaged names") {
     const auto result = demangler.demangle(name, to, sizeof to);
     REQUIRE(result.size() <= std::max(sizeof to, name.size()));
     char narrow[40];
-    REQUIRE(shorten_name(result, narrow, sizeof narrow, 40).size() <= 40);
+    REQUIRE(symbols::shorten_name(result, narrow, sizeof narrow, 40).size() <= 40);
   }
 }
 
@@ -142,7 +141,7 @@ TEST_CASE("demangle: works on the smallest of stacks, keeps errno") {
                 std::string name = "_Z1f";
                 while (name.size() < 1000) name += 'P';
                 errno = 77;
-                Demangler demangler;
+                symbols::Demangler demangler;
                 static char to[4096];
                 demangler.demangle(name + 'i', to, sizeof to);
                 return reinterpret_cast<void*>(static_cast<std::intptr_t>(errno));

@@ -11,6 +11,7 @@
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
+using namespace mallard;
 using namespace mallard::report;
 using heaps::Booked;
 using heaps::Unit;

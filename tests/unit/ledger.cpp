@@ -7,6 +7,7 @@
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
+using namespace mallard;
 using namespace mallard::report;
 
 namespace {

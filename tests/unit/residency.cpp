@@ -55,7 +55,7 @@ TEST_CASE("residency: pages that were written, and no others") {
   Map map(64);
   for (std::size_t page : {0, 1, 2, 10, 12, 63}) map.write(page);
   for (ResidencyMethod method : methods()) {
-    report::Arena arena;
+    Arena arena;
     Residency r;
     const report::AddressRange ranges[] = {map.range()};
     REQUIRE(r.scan(arena, ranges, method));
@@ -78,7 +78,7 @@ TEST_CASE("residency: pages that were only read are the kernel's page of zeros")
   Map map(32);
   for (std::size_t page = 0; page < 16; ++page) CHECK(map.read(page) == 0);
   map.write(20);
-  report::Arena arena;
+  Arena arena;
   Residency r;
   const report::AddressRange ranges[] = {map.range()};
   REQUIRE(r.scan(arena, ranges));
@@ -90,7 +90,7 @@ TEST_CASE("residency: pages given back are gone, with every method") {
   for (std::size_t page = 0; page < 32; ++page) map.write(page);
   REQUIRE(madvise(map.data() + 8 * kPageBytes, 8 * kPageBytes, MADV_DONTNEED) == 0);
   for (ResidencyMethod method : methods()) {
-    report::Arena arena;
+    Arena arena;
     Residency r;
     const report::AddressRange ranges[] = {map.range()};
     REQUIRE(r.scan(arena, ranges, method));
@@ -106,7 +106,7 @@ TEST_CASE("residency: pages of files are told from private ones") {
   Map map(16, fileno(file));
   map.write(3);
   for (ResidencyMethod method : {ResidencyMethod::kPagemapScan, ResidencyMethod::kPagemap}) {
-    report::Arena arena;
+    Arena arena;
     Residency r;
     const report::AddressRange ranges[] = {map.range()};
     REQUIRE(r.scan(arena, ranges, method));
@@ -125,7 +125,7 @@ TEST_CASE("residency: huge pages are marked and counted whole, the huge page of 
   madvise(huge, 2 * kHuge, MADV_HUGEPAGE);
   huge[0] = 1;
   CHECK(static_cast<volatile char*>(huge)[kHuge] == 0);
-  report::Arena arena;
+  Arena arena;
   Residency r;
   const report::AddressRange ranges[] = {{at, at + 2 * kHuge}};
   REQUIRE(r.scan(arena, ranges));
@@ -140,7 +140,7 @@ TEST_CASE("residency: ranges with a hole in them are scanned around it") {
   for (std::size_t page = 0; page < 64; ++page) map.write(page);
   REQUIRE(munmap(map.data() + 20 * kPageBytes, 3 * kPageBytes) == 0);
   for (ResidencyMethod method : methods()) {
-    report::Arena arena;
+    Arena arena;
     Residency r;
     const report::AddressRange ranges[] = {map.range()};
     REQUIRE(r.scan(arena, ranges, method));
@@ -155,7 +155,7 @@ TEST_CASE("residency: a scan in many pieces joins its runs") {
   const std::size_t middle = (8u << 20) / kPageBytes;
   for (std::size_t page = middle - 3; page < middle + 3; ++page) map.write(page);
   map.write(kPages - 1);
-  report::Arena arena;
+  Arena arena;
   Residency r;
   const report::AddressRange ranges[] = {map.range()};
   REQUIRE(r.scan(arena, ranges));
@@ -171,7 +171,7 @@ TEST_CASE("residency: a reservation of terabytes costs no more than what is in i
   constexpr std::size_t kStep = (std::size_t{1} << 40) + kPageBytes;
   std::size_t pages = 0;
   for (std::size_t i = 0; i < kBytes; i += kStep, ++pages) at[i] = 1;
-  report::Arena arena;
+  Arena arena;
   Residency r;
   const report::AddressRange ranges[] = {{address_of(at), address_of(at) + kPageBytes}};
   REQUIRE(r.scan(arena, ranges));

@@ -10,6 +10,7 @@
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
+using namespace mallard;
 using namespace mallard::report;
 using heaps::Unit;
 using heaps::UnitKind;

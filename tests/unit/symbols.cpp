@@ -22,7 +22,7 @@
 
 #include "tests/unit/catch.hpp"
 
-using namespace mallard::report;
+using namespace mallard;
 
 namespace {
 
@@ -35,12 +35,13 @@ std::uintptr_t code(Function* f) {
   return reinterpret_cast<std::uintptr_t>(f);
 }
 
-Symbol at(std::uintptr_t pc) { return Symbol{pc, 0, 0, {}, 0}; }
+symbols::Symbol at(std::uintptr_t pc) { return symbols::Symbol{pc, 0, 0, {}, 0}; }
 
-std::vector<Symbol> names(Arena& arena, const Modules& modules, std::vector<std::uintptr_t> pcs) {
-  std::vector<Symbol> symbols;
+std::vector<symbols::Symbol> names(Arena& arena, const elf::Modules& modules,
+                                   std::vector<std::uintptr_t> pcs) {
+  std::vector<symbols::Symbol> symbols;
   for (std::uintptr_t pc : pcs) symbols.push_back(at(pc));
-  const auto found = symbolize(arena, modules, symbols);
+  const auto found = symbols::symbolize(arena, modules, symbols);
   return {found.begin(), found.end()};
 }
 
@@ -131,13 +132,13 @@ struct TinyElf {
   /// Name and offset of each return address (called instruction + 1).
   std::vector<std::string> names(std::vector<std::uint64_t> pcs) const {
     Arena arena;
-    ElfImage image;
+    elf::Image image;
     image.use_memory(bytes.data(), bytes.size());
-    std::vector<Symbol> symbols;
+    std::vector<symbols::Symbol> symbols;
     for (std::uint64_t pc : pcs) symbols.push_back(at(pc));
-    name_symbols(arena, image, 0, symbols);
+    symbols::name_symbols(arena, image, 0, symbols);
     std::vector<std::string> out;
-    for (const Symbol& s : symbols)
+    for (const symbols::Symbol& s : symbols)
       out.push_back(s.name.empty() ? "" : std::string(s.name) + "+" + std::to_string(s.offset));
     return out;
   }
@@ -147,13 +148,13 @@ struct TinyElf {
 
 TEST_CASE("modules: the executable, libc and the vdso are found with the loader's own bias") {
   Arena arena;
-  Modules modules;
+  elf::Modules modules;
   errno = 77;
   REQUIRE(modules.read(arena));
   CHECK(errno == 77);
   int checked = 0;
   struct Context {
-    const Modules* modules;
+    const elf::Modules* modules;
     int* checked;
   } context{&modules, &checked};
   dl_iterate_phdr(
@@ -164,11 +165,11 @@ TEST_CASE("modules: the executable, libc and the vdso are found with the loader'
           if (p.p_type != PT_LOAD || !(p.p_flags & PF_X)) continue;
           const int index = c->modules->find(info->dlpi_addr + p.p_vaddr + p.p_memsz / 2);
           REQUIRE(index >= 0);
-          const Module& m = c->modules->all()[static_cast<std::size_t>(index)];
+          const elf::Module& m = c->modules->all()[static_cast<std::size_t>(index)];
           CHECK(m.load_bias == info->dlpi_addr);
           CHECK(m.begin <= info->dlpi_addr + p.p_vaddr);
           CHECK_FALSE(m.deleted);
-          CHECK(m.kind == (m.path == "[vdso]" ? ModuleKind::kVdso : ModuleKind::kElf));
+          CHECK(m.kind == (m.path == "[vdso]" ? elf::ModuleKind::kVdso : elf::ModuleKind::kElf));
           ++*c->checked;
         }
         return 0;
@@ -182,16 +183,16 @@ TEST_CASE("modules: the executable, libc and the vdso are found with the loader'
 
 TEST_CASE("modules: build-ids are those of the files") {
   Arena arena;
-  Modules modules;
+  elf::Modules modules;
   REQUIRE(modules.read(arena));
   int with_id = 0;
-  for (const Module& m : modules.all()) {
-    if (m.kind != ModuleKind::kElf || m.build_id.empty()) continue;
-    ElfImage image;
-    ElfHeader header;
-    REQUIRE(open_module(m, arena, &image));
-    REQUIRE(read_elf_header(image, arena, &header));
-    CHECK(read_build_id(image, header, false, arena) == m.build_id);
+  for (const elf::Module& m : modules.all()) {
+    if (m.kind != elf::ModuleKind::kElf || m.build_id.empty()) continue;
+    elf::Image image;
+    elf::Header header;
+    REQUIRE(elf::open_module(m, arena, &image));
+    REQUIRE(elf::read_header(image, arena, &header));
+    CHECK(elf::read_build_id(image, header, false, arena) == m.build_id);
     CHECK(m.build_id.size() >= 16);
     ++with_id;
   }
@@ -210,14 +211,14 @@ TEST_CASE("modules: anonymous code, deleted files and odd paths have names") {
   for (bool deleted : {false, true}) {
     if (deleted) unlink(name);
     Arena arena;
-    Modules modules;
+    elf::Modules modules;
     REQUIRE(modules.read(arena));
     const int index = modules.find(address(file) + 4100);
     REQUIRE(index >= 0);
-    const Module& m = modules.all()[static_cast<std::size_t>(index)];
+    const elf::Module& m = modules.all()[static_cast<std::size_t>(index)];
     CHECK(m.path == name);
     CHECK(m.deleted == deleted);
-    CHECK(m.kind == ModuleKind::kOtherFile);
+    CHECK(m.kind == elf::ModuleKind::kOtherFile);
     CHECK(address(file) + 4100 - m.load_bias == 4100);
     const int anonymous = modules.find(address(jit) + 1);
     REQUIRE(anonymous >= 0);
@@ -237,7 +238,7 @@ TEST_CASE("modules: malformed, overlong and missing maps") {
   text += std::string(200'000, 'x') + "\n3000-4000 r-xp 00001000 00:00 0 \n5000-6000 r-x";
   TempFile file(text);
   Arena arena;
-  Modules modules;
+  elf::Modules modules;
   CHECK(modules.read_from(arena, file.path));
   REQUIRE(modules.all().size() == 2);
   CHECK(modules.find(0x1800) == 0);
@@ -245,7 +246,7 @@ TEST_CASE("modules: malformed, overlong and missing maps") {
   CHECK(modules.find(0x3800) == 1);
   CHECK(modules.find(0x5800) == -1);
   CHECK(modules.all()[0].path.starts_with("/a xxx"));
-  Modules none;
+  elf::Modules none;
   CHECK_FALSE(none.read_from(arena, "/nonexistent/maps"));
   CHECK(none.find(0x1800) == -1);
 }
@@ -253,17 +254,17 @@ TEST_CASE("modules: malformed, overlong and missing maps") {
 TEST_CASE("modules: a small arena ends the reading, not the process") {
   for (std::size_t limit : {std::size_t{0}, std::size_t{1} << 12, Arena::kChunkBytes}) {
     Arena arena(limit);
-    Modules modules;
+    elf::Modules modules;
     modules.read(arena);
-    std::vector<Symbol> symbols(20000, at(code(&local_function) + 1));
+    std::vector<symbols::Symbol> symbols(20000, at(code(&local_function) + 1));
     for (std::size_t i = 0; i < symbols.size(); ++i) symbols[i].pc += i;
-    CHECK(symbolize(arena, modules, symbols).size() == symbols.size());
+    CHECK(symbols::symbolize(arena, modules, symbols).size() == symbols.size());
   }
 }
 
 TEST_CASE("symbols: functions of this program, of libc and of the vdso") {
   Arena arena;
-  Modules modules;
+  elf::Modules modules;
   REQUIRE(modules.read(arena));
   const std::uintptr_t getpid_at = address(dlsym(RTLD_DEFAULT, "getppid"));
   const auto vdso = getauxval(AT_SYSINFO_EHDR);
@@ -272,39 +273,39 @@ TEST_CASE("symbols: functions of this program, of libc and of the vdso") {
       names(arena, modules, {code(&local_function) + 2, getpid_at + 1, code(&local_function) + 2, 7});
   CHECK(errno == 77);
   REQUIRE(found.size() == 3);  // one was there twice
-  const Symbol* own = find_symbol_of(found, code(&local_function) + 2);
+  const symbols::Symbol* own = symbols::find_symbol_of(found, code(&local_function) + 2);
   REQUIRE(own);
   CHECK(own->name == "_ZN12_GLOBAL__N_114local_functionEi");
   CHECK(own->offset == 2);
   CHECK(own->address + modules.all()[static_cast<std::size_t>(own->module)].load_bias == own->pc);
-  const Symbol* libc = find_symbol_of(found, getpid_at + 1);
+  const symbols::Symbol* libc = symbols::find_symbol_of(found, getpid_at + 1);
   REQUIRE(libc);
   CHECK(libc->name == "getppid");
   CHECK(modules.all()[static_cast<std::size_t>(libc->module)].path.find("libc") != std::string_view::npos);
-  const Symbol* nowhere = find_symbol_of(found, 7);
+  const symbols::Symbol* nowhere = symbols::find_symbol_of(found, 7);
   REQUIRE(nowhere);
   CHECK(nowhere->module == -1);
   CHECK(nowhere->address == 7);
-  CHECK(find_symbol_of(found, 8) == nullptr);
+  CHECK(symbols::find_symbol_of(found, 8) == nullptr);
   REQUIRE(vdso != 0);
   std::vector<std::uintptr_t> all;
   for (std::uintptr_t pc = vdso + 0x400; pc < vdso + 0x1400; ++pc) all.push_back(pc);
   const auto in_vdso = names(arena, modules, all);
   CHECK(std::any_of(in_vdso.begin(), in_vdso.end(),
-                    [](const Symbol& s) { return s.name == "__vdso_clock_gettime"; }));
+                    [](const symbols::Symbol& s) { return s.name == "__vdso_clock_gettime"; }));
   CHECK(local_function(1) == 4);
 }
 
 TEST_CASE("symbols: names agree with dladdr all over libc") {
   Arena arena;
-  Modules modules;
+  elf::Modules modules;
   REQUIRE(modules.read(arena));
   const auto& libc =
       modules.all()[static_cast<std::size_t>(modules.find(address(dlsym(RTLD_DEFAULT, "getppid"))))];
   std::vector<std::uintptr_t> pcs;
   for (std::uintptr_t pc = libc.begin; pc < libc.end; pc += 97) pcs.push_back(pc);
   int named = 0, differ = 0;
-  for (const Symbol& s : names(arena, modules, pcs)) {
+  for (const symbols::Symbol& s : names(arena, modules, pcs)) {
     if (s.name.empty()) continue;
     ++named;
     Dl_info known;
@@ -352,19 +353,20 @@ TEST_CASE("symbols: of several names, the one that people know") {
 
 TEST_CASE("symbols: a file that is not the mapped one is not used") {
   Arena arena;
-  Modules modules;
+  elf::Modules modules;
   REQUIRE(modules.read(arena));
-  Module m = modules.all()[static_cast<std::size_t>(modules.find(address(dlsym(RTLD_DEFAULT, "getppid"))))];
+  elf::Module m =
+      modules.all()[static_cast<std::size_t>(modules.find(address(dlsym(RTLD_DEFAULT, "getppid"))))];
   m.map_begin = 1;  // no such link in map_files
   m.map_end = 2;
-  ElfImage image;
-  CHECK(open_module(m, arena, &image));  // by inode
+  elf::Image image;
+  CHECK(elf::open_module(m, arena, &image));  // by inode
   m.inode += 1;
-  CHECK(open_module(m, arena, &image));  // by build-id
+  CHECK(elf::open_module(m, arena, &image));  // by build-id
   m.build_id = "00";
-  CHECK_FALSE(open_module(m, arena, &image));
+  CHECK_FALSE(elf::open_module(m, arena, &image));
   m.path = "/tmp";
-  CHECK_FALSE(open_module(m, arena, &image));
+  CHECK_FALSE(elf::open_module(m, arena, &image));
 }
 
 TEST_CASE("symbols: stripped and foreign files give no names and no harm") {
@@ -405,15 +407,15 @@ TEST_CASE("symbols: 2000 damaged copies of real files") {
       for (std::size_t place : touched)
         bytes[place] = static_cast<unsigned char>(below(4) ? below(256) : 0xff);
       Arena arena;
-      ElfImage image;
+      elf::Image image;
       image.use_memory(bytes.data(), bytes.size());
-      std::vector<Symbol> symbols;
+      std::vector<symbols::Symbol> symbols;
       for (std::uintptr_t pc = 0x1000; pc < 0x3000; pc += 333) symbols.push_back(at(pc));
-      name_symbols(arena, image, 0, symbols);
-      ElfHeader header;
-      if (read_elf_header(image, arena, &header)) {
-        read_build_id(image, header, false, arena);
-        read_build_id(image, header, true, arena);
+      symbols::name_symbols(arena, image, 0, symbols);
+      elf::Header header;
+      if (elf::read_header(image, arena, &header)) {
+        elf::read_build_id(image, header, false, arena);
+        elf::read_build_id(image, header, true, arena);
       }
       for (std::size_t place : touched) bytes[place] = original[place];
     }

@@ -19,6 +19,7 @@
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
+using namespace mallard::inside;
 
 namespace {
 

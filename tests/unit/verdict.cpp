@@ -10,6 +10,7 @@
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
+using namespace mallard;
 using namespace mallard::report;
 
 namespace {

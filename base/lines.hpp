@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lines of a text file, without stdio. Context: reporter.
+#pragma once
+
+#include <string_view>
+
+#include "base/arena.hpp"
+
+namespace mallard {
+
+/// Calls `visit` with each line of a file, without its end; a line beyond 64 KiB is cut.
+/// \return false if the file cannot be read to its end or memory is out
+bool for_each_line(Arena& arena, const char* path,
+                   void (*visit)(std::string_view line, void* opaque) noexcept, void* opaque) noexcept;
+
+}  // namespace mallard
