@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mallard top in a terminal of its own, under a process that stands for the shell."""
+"""mallard top in a terminal of its own, under a process that stands for the shell. What it draws is kept as pyte, a
+terminal emulator, shows it."""
 from __future__ import annotations
 
 import fcntl
@@ -11,6 +12,9 @@ import struct
 import termios
 import time
 from collections.abc import Iterable
+from typing import Any
+
+import pyte
 
 from .harness import Failure, Test
 
@@ -34,6 +38,22 @@ def _shell(command: list[str], environment: dict[str, str], ignoring: Iterable[i
     os.write(pids, str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
 
 
+class Emulator(pyte.Screen):
+    """pyte's screen, which knows nothing of the alternate one: entering and leaving that shows an empty one here."""
+
+    ALTERNATE = 1049
+
+    def set_mode(self, *modes: int, **options: Any) -> None:
+        super().set_mode(*modes, **options)
+        if self.ALTERNATE in modes:
+            self.erase_in_display(2)
+
+    def reset_mode(self, *modes: int, **options: Any) -> None:
+        super().reset_mode(*modes, **options)
+        if self.ALTERNATE in modes:
+            self.erase_in_display(2)
+
+
 class Screen:
     def __init__(self, t: Test, *arguments: str, columns: int = 80, lines: int = 24, terminal: str = "xterm",
                  ignoring: Iterable[int] = ()) -> None:
@@ -41,6 +61,8 @@ class Screen:
         # Made here, so that its first settings and size are known before the command runs.
         self.fd, its = pty.openpty()
         self.settings = termios.tcgetattr(self.fd)
+        self.emulator = Emulator(columns, lines)
+        self._stream = pyte.ByteStream(self.emulator)
         self.resize(columns, lines)
         self._shell = os.fork()
         if self._shell == 0:
@@ -69,18 +91,32 @@ class Screen:
             os.dup2(its, fd)
 
     def resize(self, columns: int, lines: int) -> None:
+        self.emulator.resize(lines, columns)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
 
+    @property
+    def lines(self) -> list[str]:
+        """What is shown, without blanks at the ends of lines."""
+        return [line.rstrip() for line in self.emulator.display]
+
+    def _read(self) -> str:
+        """What has been written since, if anything; raises OSError at the end."""
+        if not select.select([self.fd], [], [], 0.2)[0]:
+            return ""
+        data = os.read(self.fd, 65536)
+        self._stream.feed(data)
+        return data.decode(errors="replace")
+
     def read_until(self, text: str, seconds: float = 120) -> str:
+        """Waits until `text` is shown, or written if it is a control sequence. \return all that was written since."""
         seen, until = "", time.monotonic() + seconds
-        while text not in seen:
+        while not (text in seen if text.startswith("\x1b") else seen and any(text in line for line in self.lines)):
             if time.monotonic() > until:
-                raise Failure(f"{text!r} has not come; seen: {seen[-2000:]!r}")
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    seen += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:
-                    raise Failure(f"ended before {text!r}; seen: {seen[-2000:]!r}") from None
+                raise Failure(f"{text!r} has not come; shown is:\n" + "\n".join(self.lines))
+            try:
+                seen += self._read()
+            except OSError:
+                raise Failure(f"ended before {text!r}; seen: {seen[-2000:]!r}") from None
         return seen
 
     def press(self, keys: str) -> None:
@@ -93,11 +129,10 @@ class Screen:
             if time.monotonic() > until:
                 os.kill(self.pid, signal.SIGKILL)
                 raise Failure(f"it does not end; seen: {text[-2000:]!r}")
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    text += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:
-                    break
+            try:
+                text += self._read()
+            except OSError:
+                break
         after = termios.tcgetattr(self.fd)
         status = int(self._word())
         os.waitpid(self._shell, 0)
