@@ -7,12 +7,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "cli/diff/changes.hpp"
 #include "cli/commands.hpp"
-#include "cli/fail_on/conditions.hpp"
 #include "cli/demangled.hpp"
-#include "cli/ledger_words.hpp"
+#include "cli/diff/changes.hpp"
+#include "cli/fail_on/conditions.hpp"
 #include "cli/units.hpp"
+#include "report/model/causes.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -70,7 +70,7 @@ void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes
   };
   for (const LineChange& c : changes.ledger)
     if (c.bytes.before != 0 || c.bytes.after != 0)
-      line(printable(words_for(c.cause)), c.bytes.before, c.bytes.after,
+      line(printable(report::words_of_cause(c.cause)), c.bytes.before, c.bytes.after,
            c.bytes.is_beyond_error() || c.bytes.difference() == 0 ? "" : "   within the error");
   if (changes.ledger.empty()) *out += "  one of the reports has no ledger\n";
   else line("unexplained", a.unexplained_bytes, b.unexplained_bytes, "");

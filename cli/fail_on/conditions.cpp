@@ -7,8 +7,8 @@
 #include <charconv>
 
 #include "base/text.hpp"
-#include "cli/ledger_words.hpp"
 #include "cli/fail_on/site_figures.hpp"
+#include "report/model/causes.hpp"
 
 namespace mallard::cli {
 
@@ -40,7 +40,7 @@ void set_subject(std::string_view name, Condition* c) {
   c->subject = name;
   if (name == "rss") c->kind = Kind::kRss;
   else if (name == "unexplained") c->kind = Kind::kUnexplained;
-  else if (is_cause(name)) c->kind = Kind::kLine;
+  else if (report::find_cause(name)) c->kind = Kind::kLine;
   else if (name.starts_with("site.")) {
     c->kind = Kind::kSite;
     c->subject = name.substr(5);

@@ -5,17 +5,19 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cli/fail_on/conditions.hpp"
 #include "cli/demangled.hpp"
-#include "cli/ledger_words.hpp"
+#include "cli/fail_on/conditions.hpp"
 #include "cli/fail_on/site_figures.hpp"
 #include "cli/units.hpp"
+#include "report/model/causes.hpp"
 
 namespace mallard::cli {
 namespace {
 
 using Kind = Condition::Kind;
 using State = Judgement::State;
+
+constexpr std::string_view kUndivided = report::facts_of(report::Cause::kUndivided).name;
 
 /// The low end of the 95 % interval. Where a site has too few samples for one, each stands for `step`.
 double low_end(const Figure& f, double step) {
@@ -30,7 +32,7 @@ const ReportFile::Line* line_of(const ReportFile& r, std::string_view cause) {
 
 /// Whether the allocator could not be asked what is live, free and pinned.
 bool is_undivided(const ReportFile& r) {
-  const ReportFile::Line* line = line_of(r, "undivided");
+  const ReportFile::Line* line = line_of(r, kUndivided);
   return line && line->bytes.value > 0;
 }
 
@@ -68,8 +70,9 @@ Judgement judge_verdict(const Condition& c, const ReportFile& r) {
 /// Of lines of the ledger: why a figure says nothing, or empty.
 std::string why_no_line(const Condition& c, const ReportFile& r) {
   if (!line_of(r, c.subject)) return fmt::format("the report has no line '{}'", c.subject);
-  for (const char* part : {"live", "rounding", "holes", "retained", "metadata"})
-    if (c.subject == part && is_undivided(r)) return "the report does not divide this allocator's heap";
+  const report::CauseFacts* cause = report::find_cause(c.subject);
+  if (cause && cause->is_heap() && c.subject != kUndivided && is_undivided(r))
+    return "the report does not divide this allocator's heap";
   return {};
 }
 

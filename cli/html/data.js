@@ -9,28 +9,16 @@ export const MEASURES = [
   { name: 'allocated', words: 'allocated', field: 'allocated_bytes', long: 'allocated since recording began' },
 ];
 
-/** The causes of the ledger: words, what they mean, the CSS variable of their colour. */
-export const CAUSES = {
-  live: ['live, as requested', 'not freed by the program'],
-  rounding: ['rounding', 'blocks are larger than asked for'],
-  holes: ['holes on pinned pages', 'free, but live blocks keep it'],
-  retained: ['retained free', 'free, kept by the allocator'],
-  lazily_freed: ['lazily freed', 'given back; the kernel takes it when it needs it'],
-  metadata: ['allocator’s metadata', 'its own books, block headers'],
-  undivided: ['heap, not divided', 'this allocator cannot be asked for more'],
-  anonymous: ['other anonymous memory', 'mapped, not by this allocator'],
-  stacks: ['stacks', 'of threads, with their TLS'],
-  files: ['files', 'mapped files, as far as in memory'],
-  shared: ['shared memory', ''],
-  own: ['mallard’s own', 'its books and this report'],
-  unexplained: ['unexplained', 'RSS less the lines above'],
-};
+/** The causes of the ledger by name: [words, meaning]. read() takes them from the page. */
+export const CAUSES = {};
 export const causeWords = (cause) => CAUSES[cause]?.[0] ?? cause;
 export const causeColour = (cause) => `var(--cause-${CAUSES[cause] ? cause.replace('_', '-') : 'unexplained'})`;
 
 /** @returns {{report, sites, series, ...}} sites as objects with `stack` of frames, leaf first */
 export function read() {
   const data = JSON.parse(document.getElementById('report').textContent);
+  for (const [name, words, meaning] of data.causes) CAUSES[name] = [words, meaning];
+  CAUSES.unexplained = ['unexplained', 'RSS less the lines above'];
   const frames = data.frames.map(([label, file, line, module, inlined]) => ({
     label, file, line, module, inlined, place: file ? (line ? `${file}:${line}` : file) : '' }));
   const stack = data.site_fields.indexOf('stack');

@@ -4,6 +4,7 @@
 //   report       the report's own JSON, without modules and sites
 //   frames       [label, file, line or null, module, inlined], each once
 //   site_fields  names of the columns of `sites`; the last is the stack: indices into frames, leaf first
+//   causes       of the ledger, in its order: name, words, meaning
 //   series       of other reports of the process: when, RSS, live bytes, bytes by cause
 #include <fmt/format.h>
 
@@ -16,6 +17,7 @@
 #include "cli/error.hpp"
 #include "cli/report/html_page.hpp"
 #include "cli/report/profile.hpp"
+#include "report/model/causes.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -111,7 +113,10 @@ std::string as_html(const Profile& profile, Json document, const std::vector<Rep
             {"ranked_by", profile.by->name},
             {"sites_left_out", profile.sites_left_out},
             {"sites_unfocused", profile.sites_unfocused},
-            {"series", Json::array()}};
+            {"series", Json::array()},
+            {"causes", Json::array()}};
+  for (const report::CauseFacts& cause : report::kCauses)
+    page["causes"].push_back({cause.name, cause.words, cause.meaning});
   for (const ReportFile& report : series) page["series"].push_back(point_of(report));
   add_sites(profile, document, &page);
   document.erase("sites");

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include "cli/demangled.hpp"
-#include "cli/ledger_words.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/units.hpp"
+#include "report/model/causes.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -80,7 +80,8 @@ void add_ledger(const ReportFile& r, std::string* out) {
   for (const ReportFile::Line& line : r.ledger) {
     const Figure& f = line.bytes;
     const bool counted = f.low && f.high && *f.high - *f.low <= 1;
-    if (f.value != 0) row(printable(words_for(line.cause)), f.value, counted ? "" : right(error_text(f), 9));
+    if (f.value != 0)
+      row(printable(report::words_of_cause(line.cause)), f.value, counted ? "" : right(error_text(f), 9));
   }
   row(r.unexplained_bytes < 0 ? "counted twice" : "unexplained", std::abs(r.unexplained_bytes), "");
   row("resident (RSS)", r.rss_bytes, "");

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
-#include "cli/process/ask_report.hpp"
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
-#include "cli/ledger_words.hpp"
+#include "cli/process/ask_report.hpp"
+#include "report/model/causes.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -58,7 +58,8 @@ std::string ledger_text(const ReportFile& report) {
   for (const ReportFile::Line& line : lines) {
     const double percent = report.rss_bytes > 0 ? 100 * line.bytes.value / report.rss_bytes : 0;
     if (percent < 0.5) break;
-    text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ", printable(words_for(line.cause)), percent);
+    text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ",
+                        printable(report::words_of_cause(line.cause)), percent);
   }
   return text;
 }

@@ -8,23 +8,6 @@
 namespace mallard::report {
 namespace {
 
-constexpr struct {
-  std::string_view word, title;
-} kCauseNames[kCauses] = {
-    {"live", "live, as requested"},
-    {"rounding", "rounding"},
-    {"holes", "holes on pinned pages"},
-    {"retained", "retained free"},
-    {"lazily_freed", "lazily freed"},
-    {"metadata", "allocator's metadata"},
-    {"undivided", "heap, undivided"},
-    {"anonymous", "other anonymous memory"},
-    {"stacks", "stacks"},
-    {"files", "files"},
-    {"shared", "shared memory"},
-    {"own", "mallard's own"},
-};
-
 LedgerLine& line(Ledger* ledger, Cause cause) noexcept { return ledger->lines[static_cast<int>(cause)]; }
 
 void set_exact(LedgerLine& to, double bytes) noexcept { to.bytes = {bytes, 0, true, bytes, bytes}; }
@@ -49,11 +32,6 @@ Cause cause_of(Owner owner) noexcept {
       break;
   }
   return Cause::kShared;
-}
-
-bool has_details(Cause cause) noexcept {
-  return cause == Cause::kAnonymous || cause == Cause::kFiles || cause == Cause::kStacks ||
-         cause == Cause::kShared;
 }
 
 bool same_owner(const LedgerDetail& a, const LedgerDetail& b) noexcept {
@@ -124,9 +102,6 @@ void divide_heap(const HeapTotals& heap, Ledger* out) noexcept {
 
 }  // namespace
 
-std::string_view cause_word(Cause cause) noexcept { return kCauseNames[static_cast<int>(cause)].word; }
-std::string_view cause_title(Cause cause) noexcept { return kCauseNames[static_cast<int>(cause)].title; }
-
 const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
                                 std::span<const ResidentRun> runs) noexcept {
   auto* in_memory = arena.array<InMemory>(regions.size() + 1);
@@ -185,7 +160,7 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
     ++l.mappings;
     if (region.owner == Owner::kHeap) out->huge_bytes += in_memory[i].huge;
     const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
-    if (has_details(cause))
+    if (facts_of(cause).kind == CauseKind::kOwners)
       details[detail_count++] = {cause,
                                  region.name,
                                  region.allocator,
@@ -210,10 +185,10 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
   out->rss_before_bytes = sources.before.total;
   out->rss_after_bytes = sources.after.total;
   double sum = 0, heap = 0;
-  for (int i = 0; i < kCauses; ++i) {
+  for (int i = 0; i < kCauseCount; ++i) {
     const double bytes = out->lines[i].bytes.value;
     sum += bytes;
-    if (i <= static_cast<int>(Cause::kUndivided) && i != static_cast<int>(Cause::kLazilyFreed)) heap += bytes;
+    if (kCauses[i].is_heap()) heap += bytes;
   }
   out->heap_bytes = static_cast<std::uint64_t>(heap);
   // The pages were read while RSS went from the one to the other: what lies between is no contradiction.

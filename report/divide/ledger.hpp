@@ -6,11 +6,11 @@
 #include <span>
 #include <string_view>
 
-#include "heaps/census.hpp"
 #include "base/arena.hpp"
-#include "report/model/model.hpp"
-#include "report/facts/regions.hpp"
+#include "heaps/census.hpp"
 #include "report/divide/shares.hpp"
+#include "report/facts/regions.hpp"
+#include "report/model/model.hpp"
 
 namespace mallard::report {
 
@@ -42,9 +42,5 @@ bool heap_ranges(Arena& arena, std::span<const Region> regions, std::span<const 
 /// Fills in lines, details and sums; leaves alone what the caller knows better (unit, times, races).
 /// \return false if memory is out
 bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexcept;
-
-/// The word for a cause in JSON, and the words for people.
-std::string_view cause_word(Cause cause) noexcept;
-std::string_view cause_title(Cause cause) noexcept;
 
 }  // namespace mallard::report

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/judge/past.hpp"
 
-#include "report/divide/ledger.hpp"
-
 namespace mallard::report {
 namespace {
 
@@ -19,7 +17,7 @@ Past keep_point(const Snapshot& s, std::uint64_t taken_ns) noexcept {
   PastPoint& p = g_points[g_count];
   p = {taken_ns, s.rss.total, s.live_bytes.value, s.recording.on, s.ledger.known, s.ledger.unexplained_bytes,
        {}};
-  for (int i = 0; i < kCauses; ++i) p.causes[i] = s.ledger.lines[i].bytes.value;
+  for (int i = 0; i < kCauseCount; ++i) p.causes[i] = s.ledger.lines[i].bytes.value;
   return {{g_points, g_count++}, taken_ns};
 }
 
@@ -33,8 +31,8 @@ void write_past_json(const Past& past, Json& json) noexcept {
     if (p.live_known) json.number(static_cast<std::uint64_t>(p.live_bytes + 0.5));
     else json.null();
     json.key("ledger").open('{');
-    for (int i = 0; p.ledger_known && i < kCauses; ++i)
-      json.key(cause_word(static_cast<Cause>(i))).number(static_cast<std::uint64_t>(p.causes[i] + 0.5));
+    for (int i = 0; p.ledger_known && i < kCauseCount; ++i)
+      json.key(facts_of(static_cast<Cause>(i)).name).number(static_cast<std::uint64_t>(p.causes[i] + 0.5));
     if (p.ledger_known) json.key("unexplained").signed_number(p.unexplained_bytes);
     json.close('}').close('}');
   }

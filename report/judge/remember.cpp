@@ -30,7 +30,7 @@ struct RememberedReport {
   std::uint64_t rss_bytes;
   Estimate live;
   bool ledger_known, ledger_divided;
-  double causes[kCauses];
+  double causes[kCauseCount];
   bool all_sites;
   std::uint32_t site_count;
   RememberedSite sites[kRememberedSites];  ///< by id
@@ -45,7 +45,7 @@ struct RememberedReport {
     return at != end && at->id == id ? at : nullptr;
   }
 };
-static_assert(kCauses <= static_cast<int>(sizeof Change{}.causes / sizeof Change{}.causes[0]));
+static_assert(kCauseCount <= static_cast<int>(sizeof Change{}.causes / sizeof Change{}.causes[0]));
 
 MALLARD_LARGE_DATA constinit RememberedReport g_first{}, g_previous{};
 MALLARD_FORK_DATA constinit std::uint32_t g_reports = 0;
@@ -117,7 +117,7 @@ void compare_ledgers(const RememberedReport& then, const Snapshot& now, Change* 
   const Ledger& ledger = now.ledger;
   change->causes_known = then.ledger_known && ledger.known && then.ledger_divided == ledger.divided;
   if (!change->causes_known) return;
-  for (int i = 0; i < kCauses; ++i)
+  for (int i = 0; i < kCauseCount; ++i)
     change->causes[i] = static_cast<std::int64_t>(ledger.lines[i].bytes.value - then.causes[i]);
 }
 
@@ -129,7 +129,7 @@ void remember(const Snapshot& s, RememberedReport* to) noexcept {
   to->live = s.live_bytes;
   to->ledger_known = s.ledger.known;
   to->ledger_divided = s.ledger.divided;
-  for (int i = 0; i < kCauses; ++i) to->causes[i] = s.ledger.lines[i].bytes.value;
+  for (int i = 0; i < kCauseCount; ++i) to->causes[i] = s.ledger.lines[i].bytes.value;
   to->all_sites = s.site_count <= kRememberedSites && s.others.sites == 0;
   to->site_count = std::min(s.site_count, kRememberedSites);
   for (std::uint32_t i = 0; i < to->site_count; ++i) {

@@ -10,9 +10,10 @@
 #include "backends/backend.hpp"
 #include "record/exact/exact.hpp"
 #include "record/record.hpp"
+#include "report/facts/residency.hpp"
+#include "report/model/causes.hpp"
 #include "report/model/estimate.hpp"
 #include "report/model/history.hpp"
-#include "report/facts/residency.hpp"
 #include "report/model/verdict_model.hpp"
 
 namespace mallard::report {
@@ -113,24 +114,6 @@ struct BeforeRecording {
   double resident_bytes, hole_bytes;
 };
 
-/// Why memory is resident. Every resident page has exactly one cause; pages that live blocks share with free
-/// memory are divided among the first three.
-enum class Cause : std::uint8_t {
-  kLive,         ///< requested by the program and not freed
-  kRounding,     ///< usable size beyond the requested
-  kHoles,        ///< free memory that live blocks pin: external fragmentation
-  kRetained,     ///< free memory that the allocator keeps and could give back
-  kLazilyFreed,  ///< given back by MADV_FREE, not yet taken by the kernel
-  kMetadata,     ///< the allocator's own books
-  kUndivided,    ///< heap of an allocator that cannot be asked for the causes above
-  kAnonymous,    ///< anonymous memory that is not the backend's
-  kStacks,       ///< thread stacks with their TLS
-  kFiles,        ///< resident pages of mapped files
-  kShared,       ///< shared memory
-  kOwn,          ///< mallard's
-};
-inline constexpr int kCauses = static_cast<int>(Cause::kOwn) + 1;
-
 struct LedgerLine {
   Estimate bytes;          ///< variance 0 and low == high where it is counted, not estimated
   std::uint64_t mappings;  ///< regions behind it; 0 where that says nothing
@@ -156,8 +139,8 @@ struct Ledger {
   bool by_pages;
   const char* unit_name;  ///< what the backend gives back as a whole: "slab", "page of mimalloc" ...
   ResidencyMethod method;
-  LedgerLine lines[kCauses];  ///< indexed by Cause
-  LedgerDetail* details;      ///< by cause, then bytes, largest first
+  LedgerLine lines[kCauseCount];  ///< indexed by Cause
+  LedgerDetail* details;          ///< by cause, then bytes, largest first
   std::uint32_t detail_count;
   std::uint64_t rss_before_bytes, rss_after_bytes;  ///< Rss::total around the scan
   int looks;                       ///< how often the page tables were read, because the host's memory moved

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/write/json_ledger.hpp"
 
-#include "report/divide/ledger.hpp"
-
 namespace mallard::report {
 namespace {
 
@@ -27,7 +25,7 @@ void text_or_null(Json& json, const char* text) noexcept {
 
 void write_line(Json& json, const Ledger& ledger, Cause cause) noexcept {
   const LedgerLine& line = ledger.lines[static_cast<int>(cause)];
-  json.open('{').key("cause").text(cause_word(cause));
+  json.open('{').key("cause").text(facts_of(cause).name);
   write_estimate(json, "bytes", line.bytes);
   json.key("mappings").number(line.mappings).key("details").open('[');
   for (std::uint32_t i = 0; i < ledger.detail_count; ++i) {
@@ -46,7 +44,7 @@ void write_line(Json& json, const Ledger& ledger, Cause cause) noexcept {
 void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   const Ledger& l = s.ledger;
   json.key("ledger").open('[').line();
-  for (int i = 0; i < kCauses && l.known; ++i) write_line(json, l, static_cast<Cause>(i));
+  for (int i = 0; i < kCauseCount && l.known; ++i) write_line(json, l, static_cast<Cause>(i));
   json.close(']').key("unexplained_bytes");
   if (l.known) json.signed_number(l.unexplained_bytes);
   else json.null();

@@ -3,12 +3,12 @@
 
 #include "base/options.hpp"
 #include "inside/outcome.hpp"
-#include "report/write/columns.hpp"
 #include "report/facts/other_allocators.hpp"
+#include "report/judge/verdict.hpp"
 #include "report/probe.hpp"
+#include "report/write/columns.hpp"
 #include "report/write/text_ledger.hpp"
 #include "report/write/text_sites.hpp"
-#include "report/judge/verdict.hpp"
 
 namespace mallard::report {
 namespace {
@@ -211,7 +211,7 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   const bool exact = s.recording.exact.on;
   label(to, exact              ? "live, on the books"
             : s.ledger.divided ? "live, by samples alone"
-                               : "live, as requested");
+                               : facts_of(Cause::kLive).words);
   to.add(cell.view()).add(exact ? " in " : " in about ");
   cell.clear();
   add_count(cell, s.live_count.value);

@@ -3,7 +3,6 @@
 
 #include "report/write/columns.hpp"
 #include "symbols/demangle.hpp"
-#include "report/divide/ledger.hpp"
 
 namespace mallard::report {
 namespace {
@@ -29,36 +28,14 @@ void row(Sink& to, std::string_view name, const Estimate& bytes, std::uint64_t r
   to.add('\n');
 }
 
+/// What the line means in this ledger, where it is not all that the table of causes says.
 std::string_view meaning_of(Cause cause, const Ledger& ledger) noexcept {
-  switch (cause) {
-    case Cause::kLive:
-      return ledger.rounding_known || ledger.by_pages ? "not freed by the program"
-                                                      : "not freed, rounding included";
-    case Cause::kRounding:
-      return "blocks are larger than asked for";
-    case Cause::kHoles:
-      return ledger.by_pages && !ledger.rounding_known ? "free, rounding, headers; live blocks keep it"
-                                                       : "free, but live blocks keep it";
-    case Cause::kRetained:
-      return ledger.by_pages ? "pages without a live block" : "free, kept by the allocator";
-    case Cause::kLazilyFreed:
-      return "given back, not yet taken";
-    case Cause::kMetadata:
-      return "its own books, block headers";
-    case Cause::kUndivided:
-      return "live and free, not told apart";
-    case Cause::kAnonymous:
-      return "mapped, not by this allocator";
-    case Cause::kStacks:
-      return "of threads, with their TLS";
-    case Cause::kFiles:
-      return "mapped files, as far as in memory";
-    case Cause::kShared:
-      return "memfd, /dev/shm, System V";
-    case Cause::kOwn:
-      return "its books and this report";
-  }
-  return "";
+  const bool without_rounding = !ledger.rounding_known;
+  if (cause == Cause::kLive && without_rounding && !ledger.by_pages) return "not freed, rounding included";
+  if (cause == Cause::kHoles && without_rounding && ledger.by_pages)
+    return "free, rounding, headers; live blocks keep it";
+  if (cause == Cause::kRetained && ledger.by_pages) return "pages without a live block";
+  return facts_of(cause).meaning;
 }
 
 /// A part of the line above.
@@ -224,7 +201,7 @@ void write_unknown(const Snapshot& s, Sink& to) noexcept {
   }
   byte_line(to, "anonymous", s.rss.anonymous, "heap, stacks, other private memory");
   byte_line(to, "files", s.rss.file, "program, libraries, mapped data files");
-  byte_line(to, "shared memory", s.rss.shared_memory, "");
+  byte_line(to, facts_of(Cause::kShared).words, s.rss.shared_memory, "");
   byte_line(to, "resident (RSS)", s.rss.total, "");
 }
 
@@ -241,14 +218,13 @@ void write_ledger_text(const Snapshot& s, Sink& to) noexcept {
     add_right(to, "of RSS", 9);
     add_right(to, "error", 9);
     to.add('\n');
-    for (int i = 0; i < kCauses; ++i) {
+    for (int i = 0; i < kCauseCount; ++i) {
       const auto cause = static_cast<Cause>(i);
-      const bool of_divided = cause == Cause::kLive || cause == Cause::kRounding || cause == Cause::kHoles ||
-                              cause == Cause::kRetained;
+      const bool of_divided = facts_of(cause).kind == CauseKind::kDivided;
       if (of_divided ? !ledger.divided : ledger.lines[i].bytes.value <= 0) continue;
       if (cause == Cause::kRounding && !ledger.rounding_known) continue;
       const bool or_metadata = cause == Cause::kRetained && ledger.by_pages;
-      row(to, or_metadata ? "retained or metadata" : cause_title(cause), ledger.lines[i].bytes,
+      row(to, or_metadata ? "retained or metadata" : facts_of(cause).words, ledger.lines[i].bytes,
           ledger.rss_bytes, of_divided, meaning_of(cause, ledger));
       if (cause == Cause::kLive && s.before.live_bytes > 0)
         write_part(s.before.live_bytes, "allocated before exact recording began, rounding included", to);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The verdict and the growth, as text and as JSON.
-#include "report/write/columns.hpp"
-#include "report/divide/ledger.hpp"
 #include "report/judge/past.hpp"
 #include "report/judge/verdict.hpp"
 #include "report/judge/verdict_words.hpp"
+#include "report/write/columns.hpp"
 
 namespace mallard::report {
 namespace {
@@ -39,7 +38,7 @@ void write_change(Json& json, std::string_view name, const Change& c) noexcept {
     return;
   }
   json.open('{');
-  for (int i = 0; i < kCauses; ++i) json.key(cause_word(static_cast<Cause>(i))).signed_number(c.causes[i]);
+  for (int i = 0; i < kCauseCount; ++i) json.key(kCauses[i].name).signed_number(c.causes[i]);
   json.close('}').close('}');
 }
 
