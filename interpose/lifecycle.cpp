@@ -7,6 +7,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "base/lock.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
@@ -61,6 +62,7 @@ MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
   mode_after_fork_in_parent();
 }
 MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
+  Lock::after_fork_in_child();
   record::mappings_after_fork_in_child();
   record::after_fork_in_child();
   mode_after_fork_in_child();

@@ -27,6 +27,7 @@ constinit std::atomic<std::uint64_t> g_lazy_free_bytes{0};
 void count_unlogged() noexcept { g_unlogged.fetch_add(1, std::memory_order_relaxed); }
 
 bool lock_log(std::uint64_t most_wait_ns) noexcept {
+  if (MALLARD_UNLIKELY(g_lock.was_left_behind())) return false;  // the list may be half written
   if (MALLARD_LIKELY(g_lock.try_lock())) return true;
   if (g_holder_is_gone.load(std::memory_order_relaxed)) return false;
   if (g_lock.try_lock_for(most_wait_ns)) return true;

@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include <atomic>
-#include <new>
 
 #include "base/lock.hpp"
 #include "base/options.hpp"
@@ -156,7 +155,6 @@ std::uintptr_t reporter_stack() noexcept { return g_stack.load(); }
 
 MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   g_stack.store(0);
-  new (&g_writing) Lock;  // the parent's reporter may have held it
   g_thread.store(Thread::kNone);
   forget_requests();
   forget_reports();

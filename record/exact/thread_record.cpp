@@ -243,7 +243,6 @@ MALLARD_FORK_TEXT void thread_records_after_fork_in_child() noexcept {
   for (std::uint32_t i = 0; i < thread_records_end(); ++i) {
     ThreadRecord& record = thread_record_at(i);
     if (&record == mallard_thread.exact_record) continue;
-    record.lock.unlock();  // whoever may have held it
     move_all_out(record);
     record.owner.store(0, std::memory_order_release);
   }
