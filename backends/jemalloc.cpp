@@ -40,14 +40,13 @@ heaps::CensusResult census(const heaps::CensusRequest& request) noexcept {
   constexpr std::uintptr_t kMapBytes =
       (std::uintptr_t{2} << 20) + 64;  // the tree's root and what is before it
   const std::uintptr_t map = address_of(mallard_je_je_arena_emap_global);
-  return heaps::jemalloc_census(
-      {.mallctl = mallard_je_mallctl,
-       .malloc = mallard_je_malloc,
-       .free = mallard_je_free,
-       .usable_size = mallard_je_malloc_usable_size,
-       .data = map ? heaps::AddressRange{map, map + kMapBytes} : heaps::AddressRange{},
-       .arenas_can_end = false},
-      request);
+  return heaps::jemalloc_census({.mallctl = mallard_je_mallctl,
+                                 .malloc = mallard_je_malloc,
+                                 .free = mallard_je_free,
+                                 .usable_size = mallard_je_malloc_usable_size,
+                                 .data = map ? AddressRange{map, map + kMapBytes} : AddressRange{},
+                                 .arenas_can_end = false},
+                                request);
 }
 
 int trim(std::size_t) noexcept { return jemalloc_trim(mallard_je_mallctl); }

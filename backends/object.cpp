@@ -25,7 +25,7 @@ constinit struct {
   void (*collect)(bool);
   void (*release)();
   int (*trim)(std::size_t);
-  heaps::AddressRange data;  ///< the object's global variables
+  AddressRange data;  ///< the object's global variables
 } g_raw{};
 
 void* raw_memalign(std::size_t alignment, std::size_t bytes) noexcept {

@@ -8,11 +8,9 @@
 #include <cstdint>
 #include <span>
 
-namespace mallard::heaps {
+#include "base/process_memory.hpp"
 
-struct AddressRange {
-  std::uintptr_t begin, end;
-};
+namespace mallard::heaps {
 
 enum class UnitKind : std::uint8_t {
   kBlocks,       ///< holds live blocks: can go back to the kernel only when they are all freed
@@ -43,6 +41,7 @@ struct BlockBooks {
 };
 
 struct CensusRequest {
+  const ProcessMemory& process;            ///< whose heap it is
   std::span<const AddressRange> heap;      ///< mapped memory of the allocator, ascending
   std::span<const AddressRange> resident;  ///< the part of it that is in memory, ascending; other pages
                                            ///< must not be read: that would bring them in

@@ -19,7 +19,7 @@ class Census {
   Census(const CensusRequest& request, CensusResult& result) noexcept
       : request_(request),
         result_(result),
-        reader_(request.resident),
+        reader_(request.process, request.resident),
         tally_(request),
         lists_(reader_, g_minor) {}
 

@@ -36,7 +36,8 @@ struct Chunk {
 /// Copies of the memory that is walked, in windows that grow while the walk is sequential.
 class Reader {
  public:
-  explicit Reader(std::span<const AddressRange> resident) noexcept : resident_(resident) {}
+  Reader(const ProcessMemory& process, std::span<const AddressRange> resident) noexcept
+      : process_(process), resident_(resident) {}
   ~Reader();
   Reader(const Reader&) = delete;
   bool start() noexcept;
@@ -62,9 +63,11 @@ class Reader {
  private:
   static constexpr std::size_t kWindowBytes = 128u << 10;
   const std::uint64_t* fill(std::uintptr_t at, std::size_t bytes) noexcept;
+  bool is_present(std::uintptr_t page, std::size_t pages) const noexcept;
   /// The first resident range that ends after `at`.
   const AddressRange* run_after(std::uintptr_t at) noexcept;
 
+  const ProcessMemory& process_;
   std::span<const AddressRange> resident_;
   std::size_t hint_ = 0;
   char* buffer_ = nullptr;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading the heap of a program that runs on, and adding up what was found.
+#include <algorithm>
+
 #include "heaps/glibc.hpp"
 #include "base/os.hpp"
 
@@ -28,13 +30,20 @@ const AddressRange* Reader::run_after(std::uintptr_t at) noexcept {
   return low < n ? &resident_[low] : nullptr;
 }
 
+/// Where nobody tells, the attempt to copy will.
+bool Reader::is_present(std::uintptr_t page, std::size_t pages) const noexcept {
+  unsigned char present[2];  // a piece of a page that is asked for touches two pages at most
+  return !process_.pages_present(page, pages, present) ||
+         std::all_of(present, present + pages, [](unsigned char p) { return p & 1; });
+}
+
 const std::uint64_t* Reader::fill(std::uintptr_t at, std::size_t bytes) noexcept {
   const std::uintptr_t page = at & ~(kPageBytes - 1);
   const std::size_t least = align_up(at + bytes - page, kPageBytes);
   const AddressRange* run = run_after(page);
   const bool listed = run && run->begin <= page && page + least <= run->end;
   // Where a chunk begins, memory was touched: it came in since the list was made, unless it is swapped out.
-  if (!listed && os::resident_bytes(reinterpret_cast<void*>(page), least) < least) return nullptr;
+  if (!listed && !is_present(page, least / kPageBytes)) return nullptr;
   const bool sequential = page >= begin_ && page <= end_;
   window_ = !sequential ? kPageBytes : window_ < kWindowBytes ? window_ * 2 : window_;
   std::size_t length = !listed ? least : run->end - page < window_ ? run->end - page : window_;
@@ -42,9 +51,8 @@ const std::uint64_t* Reader::fill(std::uintptr_t at, std::size_t bytes) noexcept
   ++reads;
   pauses_.after_a_call();
   begin_ = end_ = 0;
-  if (!os::copy_if_readable(buffer_, page, length)) {
-    if (least >= length || !os::copy_if_readable(buffer_, page, least))
-      return nullptr;  // its end may be gone
+  if (!process_.copy(buffer_, page, length)) {
+    if (least >= length || !process_.copy(buffer_, page, least)) return nullptr;  // its end may be gone
     length = least;
   }
   begin_ = page;
@@ -63,7 +71,7 @@ bool Reader::copy(std::uintptr_t at, void* to, std::size_t bytes) noexcept {
   if (!run || run->begin > at || at + bytes > run->end) return false;
   ++reads;
   pauses_.after_a_call();
-  return os::copy_if_readable(to, at, bytes);
+  return process_.copy(to, at, bytes);
 }
 
 std::uintptr_t Reader::next_resident(std::uintptr_t at, std::uintptr_t end) noexcept {

@@ -7,26 +7,22 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "heaps/census.hpp"
 #include "base/attributes.hpp"
-#include "base/os.hpp"
 #include "base/pauses.hpp"
+#include "heaps/census.hpp"
 
 namespace mallard::heaps {
-
-/// One aligned word that other threads may be writing. It must be mapped.
-template <typename T>
-T load(std::uintptr_t at) noexcept {
-  return __atomic_load_n(reinterpret_cast<const T*>(at), __ATOMIC_RELAXED);
-}
 
 /// Copies of pages that may be unmapped at any time, so that neighbouring looks share one system call.
 class PageCopies {
  public:
   static constexpr std::size_t kWindow = 64 << 10;
 
-  /// Forgets all copies: what they show is from before.
-  void clear() noexcept { memset(pages_, 0, sizeof pages_); }
+  /// Looks at `process` from now on, and forgets all copies: what they show is from before.
+  void begin(const ProcessMemory& process) noexcept {
+    process_ = &process;
+    memset(pages_, 0, sizeof pages_);
+  }
 
   /// The `bytes` at `from`, which must not cross the end of a page.
   /// \return valid until the next call; nullptr if the page is not mapped
@@ -37,7 +33,7 @@ class PageCopies {
     if (pages_[slot] != page) {
       pages_[slot] = 0;
       pauses_.after_a_call();
-      if (!os::copy_if_readable(copies_[slot], page, kPageBytes)) return nullptr;
+      if (!process_->copy(copies_[slot], page, kPageBytes)) return nullptr;
       pages_[slot] = page;
     }
     return copies_[slot] + (from - page);
@@ -47,7 +43,7 @@ class PageCopies {
   /// \param window a multiple of kWindow, all of it in memory
   void take_window(std::uintptr_t window) noexcept {
     pauses_.after_a_call();
-    if (!os::copy_if_readable(copies_, window, kWindow)) return clear();
+    if (!process_->copy(copies_, window, kWindow)) return begin(*process_);
     for (std::size_t i = 0; i < kSlots; ++i) pages_[i] = window + i * kPageBytes;
   }
 
@@ -62,6 +58,7 @@ class PageCopies {
 
  private:
   static constexpr std::size_t kSlots = kWindow / kPageBytes;
+  const ProcessMemory* process_ = nullptr;
   Pauses pauses_{400'000};
   std::uintptr_t pages_[kSlots] = {};
   alignas(64) unsigned char copies_[kSlots][kPageBytes] = {};

@@ -37,7 +37,7 @@ struct Extent {
 class JemallocCensus {
  public:
   JemallocCensus(const JemallocAccess& access, const CensusRequest& request) noexcept
-      : access_(access), request_(request) {}
+      : access_(access), request_(request), process_(request.process) {}
 
   CensusResult run() noexcept;
 
@@ -58,6 +58,7 @@ class JemallocCensus {
 
   const JemallocAccess& access_;
   const CensusRequest& request_;
+  const ProcessMemory& process_;
   CensusResult result_{.unit_name = "slab"};
   std::uint64_t class_bytes_[kMaxClasses];
   unsigned classes_ = 0;
@@ -81,7 +82,7 @@ void JemallocCensus::read_classes(const char* prefix, unsigned count) noexcept {
 bool JemallocCensus::read_extent(std::uintptr_t at, Extent* to) noexcept {
   ++result_.reads;
   if (access_.arenas_can_end) return g_copies.get(at, to);
-  *to = {load<std::uint64_t>(at), load<std::uint64_t>(at + 8), load<std::uint64_t>(at + 16)};
+  *to = {process_.word(at), process_.word(at + 8), process_.word(at + 16)};
   return true;
 }
 
@@ -90,10 +91,9 @@ bool JemallocCensus::describes(std::uintptr_t leaf, std::uintptr_t block, std::u
   LeafElement element;
   Extent extent;
   const std::uintptr_t at = leaf + block % kLeafSpan / kPageBytes * sizeof element.bits;
-  if (!os::copy_if_readable(&element.bits, at, sizeof element.bits)) return false;
+  if (!process_.get(at, &element.bits)) return false;
   if (!element.slab() || element.state() != kStateActive || element.size_class() >= classes_ ||
-      class_bytes_[element.size_class()] != usable ||
-      !os::copy_if_readable(&extent, element.extent(), sizeof extent))
+      class_bytes_[element.size_class()] != usable || !process_.get(element.extent(), &extent))
     return false;
   return extent.slab() && extent.size_class() == element.size_class() && extent.address % kPageBytes == 0 &&
          block >= extent.begin() && block - extent.begin() < extent.bytes() &&
@@ -110,7 +110,7 @@ bool JemallocCensus::find_root() noexcept {
   const std::uint64_t usable = access_.usable_size(probe);
   const std::uintptr_t index = block / kLeafSpan * sizeof(std::uintptr_t);
   for (std::uintptr_t at = access_.data.begin + index; at + sizeof at <= access_.data.end; at += sizeof at) {
-    const auto leaf = load<std::uintptr_t>(at);
+    const auto leaf = process_.word(at);
     if (leaf == 0 || leaf % 64 != 0 || !describes(leaf, block, usable)) continue;
     g_root = at - index;
     break;
@@ -143,12 +143,12 @@ void JemallocCensus::take(const LeafElement& element, const Extent& extent) noex
 }
 
 void JemallocCensus::sweep(AddressRange range) noexcept {
-  g_copies.clear();
+  g_copies.begin(process_);
   lost_ = false;
   std::uintptr_t done = range.begin;  // nothing before it is reported again
   for (std::uintptr_t at = range.begin; at < range.end;) {
-    const auto leaf = load<std::uintptr_t>(g_root + at / kLeafSpan * sizeof at);
-    const LeafElement element{leaf ? load<std::uint64_t>(leaf + at % kLeafSpan / kPageBytes * 8) : 0};
+    const auto leaf = process_.word(g_root + at / kLeafSpan * sizeof at);
+    const LeafElement element{leaf ? process_.word(leaf + at % kLeafSpan / kPageBytes * 8) : 0};
     Extent extent;
     if (!element.extent()) {
       if (!metadata_begin_ && !lost_) metadata_begin_ = at;

@@ -12,7 +12,7 @@ std::uint64_t MimallocPages::thread_free_length(const MimallocPage& page) noexce
   std::uint64_t n = 0;
   std::uintptr_t at = page.thread_free;
   if (at == 0) return 0;
-  g_copies.clear();
+  g_copies.begin(request_.process);
   constexpr int kSmallCopies = 3;  // most lists are short; a long one is cheaper to copy with its whole page
   const bool may_copy_all =
       page.end - page.begin == PageCopies::kWindow && resident_.covers(page.begin, page.end);

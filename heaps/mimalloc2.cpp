@@ -38,16 +38,15 @@ constinit Layout g_layout{};
 constinit PageCopies g_structures;
 
 /// Where in its segment the structure of the page of `block` lies; 0 if nothing looks like it.
-std::size_t find_structure(std::uintptr_t block, std::uint64_t usable, std::size_t stride) noexcept {
+std::size_t find_structure(const ProcessMemory& process, std::uintptr_t block, std::uint64_t usable,
+                           std::size_t stride) noexcept {
   const std::uintptr_t segment = block & ~(kSegment - 1);
   const std::size_t index = block % kSegment / kMimallocSlice;
   for (std::size_t first = 128; first < 1024; first += 8) {
     PageStructure s;
     const std::size_t offset = first + index * stride;
     SegmentEnd end;
-    if (!os::copy_if_readable(&s, segment + offset, sizeof s) ||
-        !os::copy_if_readable(&end, segment + first - sizeof end, sizeof end))
-      return 0;
+    if (!process.get(segment + offset, &s) || !process.get(segment + first - sizeof end, &end)) return 0;
     if (end.slices == kSlices && end.entries == kSlices && end.header_slices <= kMaxHeaderSlices &&
         s.slices == 1 && s.slices_back == 0 && s.block_bytes == usable && s.used > 0 &&
         s.used <= s.capacity && s.capacity <= s.reserved && s.reserved <= kMimallocSlice / usable &&
@@ -58,7 +57,7 @@ std::size_t find_structure(std::uintptr_t block, std::uint64_t usable, std::size
 }
 
 /// Allocates blocks of several sizes, so that their pages lie in different slices.
-Layout find_layout(const MimallocAccess& access) noexcept {
+Layout find_layout(const ProcessMemory& process, const MimallocAccess& access) noexcept {
   constexpr int kProbes = 4;
   constexpr std::size_t kStrides[] = {80, 96};
   void* probes[kProbes] = {};
@@ -69,7 +68,7 @@ Layout find_layout(const MimallocAccess& access) noexcept {
     std::uintptr_t slices = 0;
     bool right = true;
     for (void* p : probes) {
-      const std::size_t f = p ? find_structure(address_of(p), access.usable_size(p), stride) : 0;
+      const std::size_t f = p ? find_structure(process, address_of(p), access.usable_size(p), stride) : 0;
       right = right && f != 0 && (first == 0 || f == first);
       first = f;
       slices |= std::uintptr_t{1} << (address_of(p) / kMimallocSlice % 64);
@@ -87,7 +86,7 @@ class Mimalloc2Census {
       : request_(request), resident_(request.resident), pages_(request) {}
 
   CensusResult run(const MimallocAccess& access) noexcept {
-    if (g_layout.stride == 0) g_layout = find_layout(access);
+    if (g_layout.stride == 0) g_layout = find_layout(request_.process, access);
     if (g_layout.stride == 0) {
       pages_.result.why_not = "the page structures of this mimalloc are not laid out as in version 2.0";
       return pages_.result;
@@ -122,7 +121,7 @@ class Mimalloc2Census {
 
   /// \return bytes of the segment
   std::uintptr_t sweep(std::uintptr_t segment) noexcept {
-    g_structures.clear();
+    g_structures.begin(request_.process);
     PageStructure s;
     // The first entry stands for the segment's own header.
     if (!read(segment, 0, &s) || s.slices == 0 || s.slices > kMaxHeaderSlices || s.slices_back != 0)

@@ -38,14 +38,15 @@ bool describes(const PageStructure& s, std::uintptr_t at, std::uintptr_t block,
          (block - first) % usable == 0 && (block - first) / usable < s.reserved;
 }
 
-bool read_page_of(std::uintptr_t block, PageStructure* to, std::uintptr_t* at) noexcept {
+bool read_page_of(const ProcessMemory& process, std::uintptr_t block, PageStructure* to,
+                  std::uintptr_t* at) noexcept {
   const std::uintptr_t slot = (block & ~(kRegion - 1)) + block % kRegion / kMimallocSlice * kSlotBytes;
-  g_structures.clear();
+  g_structures.begin(process);
   return g_structures.get(slot, at) && *at != 0 && *at % 16 == 0 && g_structures.get(*at, to);
 }
 
 /// Allocates blocks of one size and watches their page's structure count them.
-bool find_layout(const MimallocAccess& access) noexcept {
+bool find_layout(const ProcessMemory& process, const MimallocAccess& access) noexcept {
   constexpr int kProbes = 8;
   void* probes[kProbes] = {};
   bool right = true;
@@ -55,7 +56,7 @@ bool find_layout(const MimallocAccess& access) noexcept {
     if (!(probe = access.malloc(kMimallocSlice / 64))) break;
     PageStructure s;
     std::uintptr_t at;
-    right = right && read_page_of(address_of(probe), &s, &at) &&
+    right = right && read_page_of(process, address_of(probe), &s, &at) &&
             describes(s, at, address_of(probe), access.usable_size(probe));
     if (!right) break;
     if (at == page && s.used == used + 1) ++counted;
@@ -76,7 +77,7 @@ class Mimalloc3Census {
         pages_(request) {}
 
   CensusResult run(const MimallocAccess& access) noexcept {
-    if (!g_layout_known && !(g_layout_known = find_layout(access))) {
+    if (!g_layout_known && !(g_layout_known = find_layout(request_.process, access))) {
       pages_.result.why_not = "the page structures of this mimalloc are not laid out as in version 3.6";
       return pages_.result;
     }
@@ -97,7 +98,7 @@ class Mimalloc3Census {
   }
 
   void sweep(std::uintptr_t region) noexcept {
-    g_structures.clear();
+    g_structures.begin(request_.process);
     std::uintptr_t metadata_end = region + kSlots * kSlotBytes;
     bool first = true;
     for (std::size_t i = 0; i < kSlots; ++i) {
@@ -132,7 +133,7 @@ class Mimalloc3Census {
   void take_inside() noexcept {
     for (std::size_t i = 0; i < inside_count_; ++i) {
       const std::size_t n =
-          os::copy_pieces_if_readable(g_inside, inside_ + i, inside_count_ - i, sizeof g_inside[0]);
+          request_.process.copy_pieces(g_inside, inside_ + i, inside_count_ - i, sizeof g_inside[0]);
       for (std::size_t k = 0; k < n; ++k) take(g_inside[k], inside_[i + k], inside_[i + k]);
       i += n;
       if (i < inside_count_) ++pages_.result.raced;  // this one cannot be read any more

@@ -25,15 +25,16 @@ std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> re
 }
 
 /// One look at the mappings and at what of them is in memory.
-void look(Arena& arena, const Served& served, Memory* out) noexcept {
+void look(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   *out = {};
-  const bool mapped = read_regions(arena, served, &out->regions);
-  out->before = out->after = read_rss();  // after what takes memory of our own
+  out->process = &process;
+  const bool mapped = read_regions(arena, process, served, &out->regions);
+  out->before = out->after = read_rss(process);  // after what takes memory of our own
   if (!out->before.known) return void(out->why_not = "/proc/self/status cannot be read");
   if (!mapped) return void(out->why_not = "/proc/self/maps cannot be read");
-  if (!out->residency.scan(arena, ranges_of(arena, out->regions.all)))
+  if (!out->residency.scan(arena, process, ranges_of(arena, out->regions.all)))
     return void(out->why_not = "the kernel does not tell which pages are in memory");
-  out->after = read_rss();
+  out->after = read_rss(process);
   if (!out->after.known) out->after = out->before;
   out->known = true;
 }
@@ -49,20 +50,20 @@ double moved_part(const Memory& memory) noexcept {
 }
 
 /// The host's memory moves while we look. Of a few quick looks the one that saw least of it is taken.
-void look_well(Arena& arena, const Served& served, Memory* out) noexcept {
+void look_well(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   constexpr int kMostLooks = 4;
   constexpr double kStill = 0.003;
   // Of work: where others have the processors, a look takes longer, and sees more of what moves.
   constexpr std::uint64_t kQuickNs = 100'000'000;
   const std::uint64_t began = os::thread_work_ns();
-  look(arena, served, out);
+  look(arena, process, served, out);
   for (out->looks = 1; out->looks < kMostLooks; ++out->looks) {
     const bool page_tables =
         out->residency.method() <= ResidencyMethod::kPagemap;  // mincore counts other things
     if (!out->known || !page_tables || moved_part(*out) <= kStill || os::thread_work_ns() - began > kQuickNs)
       return;
     Memory next;
-    look(arena, served, &next);
+    look(arena, process, served, &next);
     next.looks = out->looks;
     if (next.known && moved_part(next) < moved_part(*out)) *out = next;
   }
@@ -70,14 +71,14 @@ void look_well(Arena& arena, const Served& served, Memory* out) noexcept {
 
 }  // namespace
 
-void read_memory(Arena& arena, const Served& served, Memory* out) noexcept {
+void read_memory(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   const std::uint64_t began = os::monotonic_ns();
-  look_well(arena, served, out);
+  look_well(arena, process, served, out);
   if (!out->known) return;
   for (Rss* rss : {&out->before, &out->after})
     if (!rss->walked) rss->huge_pages = out->residency.private_huge_bytes();
   recognise_allocators(arena, &out->regions);
-  if (out->after.lazily_freed > 0) find_lazily_freed(arena, out->residency, &out->regions);
+  if (out->after.lazily_freed > 0) find_lazily_freed(arena, process, out->residency, &out->regions);
   out->scan_ns = os::monotonic_ns() - began;
 }
 

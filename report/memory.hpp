@@ -16,6 +16,7 @@ namespace mallard::report {
 
 /// The kernel's view, of one moment as nearly as it can be had.
 struct Memory {
+  const ProcessMemory* process = nullptr;
   bool known = false;
   const char* why_not = nullptr;
   Regions regions{};
@@ -25,7 +26,7 @@ struct Memory {
   std::uint64_t scan_ns = 0;
 };
 
-void read_memory(Arena& arena, const Served& served, Memory* out) noexcept;
+void read_memory(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept;
 
 /// Asks the allocator which memory is in use, charges it to the sites of `books`, and writes the ledger.
 /// Of exact books fills in the shares, in `exact` how much of the books was met, and what is older than they.

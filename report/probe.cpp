@@ -48,11 +48,11 @@ Probe purge(const Served& served, bool own_thread) noexcept {
   } else if (!own_thread) {
     probe.why_not = "the process was ending, and its last thread may hold the allocator's locks";
   } else {
-    const Rss before = read_rss();
+    const Rss before = read_rss(own_process());
     const std::uint64_t began = os::monotonic_ns();
     probe.done = purge.run();
     probe.duration_ns = os::monotonic_ns() - began;
-    const Rss after = read_rss();
+    const Rss after = read_rss(own_process());
     if (!probe.done) probe.why_not = "the allocator refused";
     probe.rss_before = before.total;
     probe.rss_after = after.total;

@@ -63,7 +63,8 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   const std::uint64_t began = os::monotonic_ns();
   out->reason = reason;
   Memory memory;
-  read_memory(arena, served, &memory);  // first, so that little of this report's own memory is in it
+  read_memory(arena, own_process(), served,
+              &memory);  // first, so that little of this report's own memory is in it
   out->rss = memory.after;
   out->process = read_process_facts(arena);
   out->allocator = read_allocator(served);

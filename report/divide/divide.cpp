@@ -87,7 +87,7 @@ struct Division {
     // Exact books are asked by the census itself, and draw the map on their own.
     if (!block_books) map->pass_on(take, opaque);
     const heaps::CensusResult census =
-        backend.census({heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
+        backend.census({*memory.process, heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
                         block_books ? take : HeapMap::take, block_books ? opaque : map, block_books});
     out->census_ns = os::monotonic_ns() - began;
     out->unit_name = census.unit_name;

@@ -195,8 +195,8 @@ void ExactShares::take_block(std::uintptr_t block, std::uint64_t usable_bytes) n
   add_held(found_);
 }
 
-void ExactShares::take_pages(std::span<const heaps::AddressRange> heap) noexcept {
-  for (const heaps::AddressRange& range : heap) walk_pages(range.begin, range.end);
+void ExactShares::take_pages(std::span<const AddressRange> heap) noexcept {
+  for (const AddressRange& range : heap) walk_pages(range.begin, range.end);
 }
 
 /// Makes a unit of each page with blocks that begin in [begin, end), and one of the pages that a block has to

@@ -58,7 +58,7 @@ class ExactShares {
   void take_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept;
 
   /// Instead of a census: what live blocks lie on which pages.
-  void take_pages(std::span<const heaps::AddressRange> heap) noexcept;
+  void take_pages(std::span<const AddressRange> heap) noexcept;
 
   /// After the last unit.
   /// \param heap_resident        bytes of the allocator's mappings that are in memory

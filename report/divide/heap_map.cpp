@@ -8,7 +8,6 @@
 namespace mallard::report {
 namespace {
 
-using heaps::AddressRange;
 using heaps::Unit;
 using heaps::UnitKind;
 

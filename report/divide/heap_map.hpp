@@ -42,7 +42,7 @@ class HeapMap {
   /// Chooses the cells: those that hold something, of the smallest power of two of bytes, 4 KiB at least,
   /// that does not make too many. \param resident  the heap's memory, ascending; \param blocks  sampled,
   /// ascending; they must stay \return false if memory is out: there is no map then
-  bool begin(Arena& arena, std::span<const heaps::AddressRange> resident,
+  bool begin(Arena& arena, std::span<const AddressRange> resident,
              std::span<const SampledBlock> blocks) noexcept;
 
   /// Whom the census is for.
@@ -93,7 +93,7 @@ class HeapMap {
 
 /// A map that lives as long as the arena; without cells where there is no memory for them. \return nullptr if
 /// memory is out
-HeapMap* begin_heap_map(Arena& arena, std::span<const heaps::AddressRange> resident,
+HeapMap* begin_heap_map(Arena& arena, std::span<const AddressRange> resident,
                         std::span<const SampledBlock> blocks) noexcept;
 
 }  // namespace mallard::report

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which loaded objects call another malloc than mallard's.
 #include "base/arena.hpp"
-#include "base/os.hpp"
+#include "base/process_memory.hpp"
 #include "elf/loaded_objects.hpp"
 #include "inside/bindings.hpp"
 #include "inside/recognise.hpp"
@@ -11,7 +11,7 @@ namespace mallard::report {
 namespace {
 
 bool copy_own(void*, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
-  return os::copy_if_readable(to, from, bytes);
+  return own_process().copy(to, from, bytes);
 }
 
 bool lies_in(const link_map* object, const elf::Module& module) noexcept {

@@ -2,7 +2,6 @@
 #include "report/facts/glibc_memory.hpp"
 
 #include "elf/loaded_objects.hpp"
-#include "base/os.hpp"
 
 namespace mallard::report {
 namespace {
@@ -28,17 +27,13 @@ struct ThreadHead {
   std::uintptr_t tcb, dtv, self;
 };
 
-template <class T>
-bool look(std::uintptr_t at, T* to) noexcept {
-  return os::copy_if_readable(to, at, sizeof *to);
-}
-
 bool whole_pages(std::uint64_t bytes) noexcept { return bytes != 0 && bytes % kPageBytes == 0; }
 
 /// \return the end of the writable part of the arena heap at `at`, or 0
-std::uintptr_t arena_heap_end(std::uintptr_t at, std::uintptr_t limit) noexcept {
+std::uintptr_t arena_heap_end(const ProcessMemory& process, std::uintptr_t at,
+                              std::uintptr_t limit) noexcept {
   HeapInfo h;
-  if (at % kHeapBytes != 0 || !look(at, &h)) return 0;
+  if (at % kHeapBytes != 0 || !process.get(at, &h)) return 0;
   if (!whole_pages(h.bytes) || !whole_pages(h.mprotect_bytes) || h.bytes > h.mprotect_bytes ||
       h.mprotect_bytes > kHeapBytes || h.mprotect_bytes > limit - at)
     return 0;
@@ -52,15 +47,16 @@ std::uintptr_t arena_heap_end(std::uintptr_t at, std::uintptr_t limit) noexcept 
 /// An aligned chunk begins later in its mapping, and keeps the distance in front of its size. realloc brings
 /// only that header up to date.
 /// \return the end of the mapped chunk at `at`, or 0
-std::uintptr_t mapped_chunk_end(std::uintptr_t at, std::uintptr_t limit) noexcept {
+std::uintptr_t mapped_chunk_end(const ProcessMemory& process, std::uintptr_t at,
+                                std::uintptr_t limit) noexcept {
   ChunkHeader c;
-  if (!look(at, &c) || (c.size_and_flags & kFlags) != kIsMmapped || c.previous_bytes != 0) return 0;
+  if (!process.get(at, &c) || (c.size_and_flags & kFlags) != kIsMmapped || c.previous_bytes != 0) return 0;
   const std::uint64_t bytes = c.size_and_flags & ~kFlags;
   if (!whole_pages(bytes)) return 0;
   for (std::uintptr_t alignment = 32; alignment < limit - at; alignment *= 2) {
     std::uintptr_t chunk = align_up(at + sizeof c, alignment) - sizeof c;
     if (chunk - at < 2 * sizeof c) chunk += alignment;
-    if (chunk + sizeof c > limit || !look(chunk, &c) || c.previous_bytes != chunk - at) continue;
+    if (chunk + sizeof c > limit || !process.get(chunk, &c) || c.previous_bytes != chunk - at) continue;
     const std::uint64_t left = c.size_and_flags & ~kFlags;
     if ((c.size_and_flags & kFlags) == kIsMmapped && left <= limit - chunk && whole_pages(chunk + left))
       return chunk + left;
@@ -70,7 +66,8 @@ std::uintptr_t mapped_chunk_end(std::uintptr_t at, std::uintptr_t limit) noexcep
 
 }  // namespace
 
-GlibcMemory::GlibcMemory() noexcept : pages_left_(kPagesToLookAt) {
+GlibcMemory::GlibcMemory(const ProcessMemory& process) noexcept
+    : process_(process), pages_left_(kPagesToLookAt) {
   // For debuggers (nptl_db); there since 2.3.
   const auto* bytes =
       static_cast<const std::uint32_t*>(elf::find_symbol(elf::libc_object(), "_thread_db_sizeof_pthread"));
@@ -83,9 +80,7 @@ bool GlibcMemory::in_memory(std::uintptr_t page) noexcept {
     window_ = page;
     window_end_ = page + kPageBytes;
     std::size_t pages = kWindowPages;
-    while (pages > 0 && os::call(SYS_mincore, static_cast<long>(page), static_cast<long>(pages * kPageBytes),
-                                 os::arg(present_)) != 0)
-      pages /= 2;
+    while (pages > 0 && !process_.pages_present(page, pages, present_)) pages /= 2;
     if (pages == 0) return false;
     window_end_ = page + pages * kPageBytes;
   }
@@ -111,13 +106,13 @@ bool GlibcMemory::stack_that_ends_at(std::uintptr_t block_end, std::uintptr_t lo
 bool GlibcMemory::is_thread_of(std::uintptr_t thread, std::uintptr_t block_end, std::uintptr_t lowest,
                                std::uintptr_t* begin) noexcept {
   ThreadHead head;
-  if (!in_memory(thread & ~std::uintptr_t{kPageBytes - 1}) || !look(thread, &head) || head.tcb != thread ||
-      head.self != thread)
+  if (!in_memory(thread & ~std::uintptr_t{kPageBytes - 1}) || !process_.get(thread, &head) ||
+      head.tcb != thread || head.self != thread)
     return false;
   // struct pthread keeps where its block begins and how large it is, next to each other.
   std::uintptr_t words[kMaxThreadBytes / sizeof(std::uintptr_t)];
   const std::size_t count = thread_bytes_ / sizeof *words;
-  if (!os::copy_if_readable(words, thread, count * sizeof *words)) return false;
+  if (!process_.copy(words, thread, count * sizeof *words)) return false;
   for (std::size_t i = 0; i + 1 < count; ++i) {
     if (words[i] % kPageBytes != 0 || words[i] == 0 || words[i] >= thread) continue;
     if (words[i] + words[i + 1] != block_end) continue;
@@ -138,10 +133,10 @@ GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uint
     if (pages_left_ > 0) {
       --pages_left_;
       GlibcKind kind = GlibcKind::kArena;
-      std::uintptr_t piece_end = arena_heap_end(at, reach);
+      std::uintptr_t piece_end = arena_heap_end(process_, at, reach);
       if (piece_end == 0) {
         kind = GlibcKind::kChunk;
-        piece_end = mapped_chunk_end(at, reach);
+        piece_end = mapped_chunk_end(process_, at, reach);
       }
       if (piece_end != 0)
         return at == begin ? GlibcPiece{at, piece_end, kind} : GlibcPiece{begin, at, GlibcKind::kUnknown};
@@ -154,12 +149,12 @@ GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uint
   return {begin, end, GlibcKind::kUnknown};
 }
 
-bool GlibcMemory::is_main_heap(std::uintptr_t begin, std::uintptr_t end) noexcept {
+bool GlibcMemory::is_main_heap(std::uintptr_t begin, std::uintptr_t end) const noexcept {
   constexpr int kChunks = 4;
   constexpr std::uint64_t kSmallest = 32, kAlignment = 16;
   for (int i = 0; i < kChunks; ++i) {
     ChunkHeader c;
-    if (!look(begin, &c)) return false;
+    if (!process_.get(begin, &c)) return false;
     const std::uint64_t bytes = c.size_and_flags & ~kFlags;
     if ((i == 0 && (c.size_and_flags & kFlags) != kPreviousInUse) || bytes < kSmallest ||
         bytes % kAlignment != 0 || bytes > end - begin)

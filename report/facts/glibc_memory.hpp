@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "base/attributes.hpp"
+#include "base/process_memory.hpp"
 
 namespace mallard::report {
 
@@ -24,7 +24,7 @@ struct GlibcPiece {
 /// Cuts memory whose mapper is unknown into pieces.
 class GlibcMemory {
  public:
-  GlibcMemory() noexcept;
+  explicit GlibcMemory(const ProcessMemory& process) noexcept;
 
   /// The first piece of [begin, end), which is anonymous, private and writable. Pages that are not in memory
   /// are not read. `reach` >= end: so far goes memory of the same sort; a chunk may end there,
@@ -32,7 +32,7 @@ class GlibcMemory {
   GlibcPiece next(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t reach) noexcept;
 
   /// True if the brk heap that begins at `begin` looks like glibc's malloc.
-  static bool is_main_heap(std::uintptr_t begin, std::uintptr_t end) noexcept;
+  bool is_main_heap(std::uintptr_t begin, std::uintptr_t end) const noexcept;
 
  private:
   bool stack_that_ends_at(std::uintptr_t block_end, std::uintptr_t lowest, std::uintptr_t* begin) noexcept;
@@ -44,6 +44,7 @@ class GlibcMemory {
   static constexpr std::uint32_t kWindowPages = 1024;
   static constexpr std::uint32_t kMaxThreadBytes = 8192;
 
+  const ProcessMemory& process_;
   std::uint32_t thread_bytes_ = 0;  ///< sizeof(struct pthread); 0 = unknown
   std::uint32_t pages_left_;        ///< how many more pages may be looked at one by one
   std::uintptr_t window_ = 0, window_end_ = 0;

@@ -41,7 +41,7 @@ std::uint64_t field(std::string_view text, std::string_view name) noexcept {
 /// Start of the process in clock ticks since boot: field 22 of /proc/self/stat, after the last ')'.
 std::uint64_t start_ticks() noexcept {
   char text[1024];
-  if (os::read_file("/proc/self/stat", text, sizeof text) <= 0) return 0;
+  if (own_process().read_file("stat", text, sizeof text) <= 0) return 0;
   const char* at = strrchr(text, ')');
   for (int spaces = 0; at && *at; ++at)
     if (*at == ' ' && ++spaces == 20) {
@@ -79,14 +79,14 @@ ProcessFacts read_process_facts(Arena& arena) noexcept {
   // The name under which it was started: /proc/self/exe would show redis-server as the file it links to.
   const auto* started_as = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
   facts.name = file_name_of(started_as ? view_of(started_as) : facts.executable);
-  long n = os::read_file("/proc/self/cmdline", text, 513);
+  long n = own_process().read_file("cmdline", text, 513);
   if (n > 0) {
     while (n > 0 && text[n - 1] == '\0') --n;
     for (long i = 0; i < n; ++i)
       if (static_cast<unsigned char>(text[i]) < ' ') text[i] = ' ';
     facts.command_line = kept(arena, {text, static_cast<std::size_t>(n)});
   }
-  n = os::read_file("/proc/self/status", text, sizeof text);
+  n = own_process().read_file("status", text, sizeof text);
   if (n > 0) facts.threads = static_cast<int>(field({text, static_cast<std::size_t>(n)}, "Threads"));
   return facts;
 }
@@ -95,10 +95,10 @@ namespace {
 
 /// The kernel's running counters: no page table is walked. Exact since Linux 6.16; before, they may be off by
 /// some dozen pages for each thread or processor.
-Rss read_counters() noexcept {
+Rss read_counters(const ProcessMemory& process) noexcept {
   Rss rss{};
   char text[4096];
-  const long n = os::read_file("/proc/self/status", text, sizeof text);
+  const long n = process.read_file("status", text, sizeof text);
   if (n <= 0) return rss;
   const auto bytes = [status = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
     return field(status, name) * 1024;
@@ -121,9 +121,9 @@ bool may_walk(const Rss& counters) noexcept {
   return record::lazy_free_bytes() >= counters.anonymous / 100;
 }
 
-void add_walked(Rss* rss) noexcept {
+void add_walked(const ProcessMemory& process, Rss* rss) noexcept {
   char text[4096];
-  const long n = os::read_file("/proc/self/smaps_rollup", text, sizeof text);
+  const long n = process.read_file("smaps_rollup", text, sizeof text);
   if (n <= 0) return;
   const auto bytes = [rollup = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
     return field(rollup, name) * 1024;
@@ -142,9 +142,9 @@ void add_walked(Rss* rss) noexcept {
 
 }  // namespace
 
-Rss read_rss() noexcept {
-  Rss rss = read_counters();
-  if (rss.known && may_walk(rss)) add_walked(&rss);
+Rss read_rss(const ProcessMemory& process) noexcept {
+  Rss rss = read_counters(process);
+  if (rss.known && may_walk(rss)) add_walked(process, &rss);
   return rss;
 }
 

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "base/arena.hpp"
+#include "base/process_memory.hpp"
 #include "report/model/model.hpp"
 
 namespace mallard::report {
 
+/// Of the own process.
 ProcessFacts read_process_facts(Arena& arena) noexcept;
 /// The kernel's figures of this moment. Rss::walked says whether LazyFree and huge pages are among them.
-Rss read_rss() noexcept;
+Rss read_rss(const ProcessMemory& process) noexcept;
 
 }  // namespace mallard::report

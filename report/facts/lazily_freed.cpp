@@ -68,10 +68,11 @@ class Reader {
 
 }  // namespace
 
-bool find_lazily_freed(Arena& arena, const Residency& residency, Regions* regions) noexcept {
+bool find_lazily_freed(Arena& arena, const ProcessMemory& process, const Residency& residency,
+                       Regions* regions) noexcept {
   Reader reader(residency, regions->all);
   return for_each_line(
-      arena, "/proc/self/smaps",
+      arena, ProcessMemory::Path(process, "smaps").c_str(),
       [](std::string_view line, void* to) noexcept { static_cast<Reader*>(to)->take(line); }, &reader);
 }
 

@@ -86,7 +86,8 @@ std::uintptr_t begin_behind(std::span<Range> ranges, std::uintptr_t address) noe
 
 class Classifier {
  public:
-  Classifier(Arena& arena, const Served& served) noexcept : arena_(arena), regions_(arena), mappings_(arena) {
+  Classifier(Arena& arena, const ProcessMemory& process, const Served& served) noexcept
+      : arena_(arena), process_(process), regions_(arena), mappings_(arena), glibc_(process) {
     serves_ = !served.bypassed && !served.stepped_aside;
     built_in_ = serves_ && !served.backend->object;
     glibc_serves_ = serves_ && served.backend->object && served.backend->object == elf::libc_object();
@@ -102,7 +103,7 @@ class Classifier {
 
   bool run(Regions* out) noexcept {
     const bool complete = elf::for_each_mapping(
-        arena_, "/proc/self/maps",
+        arena_, ProcessMemory::Path(process_, "maps").c_str(),
         [](const elf::Mapping& m, void* self) noexcept { static_cast<Classifier*>(self)->mappings_.add(m); },
         this);
     if (!complete || !modules_.read(arena_)) return false;
@@ -200,7 +201,7 @@ class Classifier {
 
   std::uintptr_t classify_brk(Region* r) noexcept {
     r->is_brk = true;
-    const bool glibcs = GlibcMemory::is_main_heap(r->begin, r->end);
+    const bool glibcs = glibc_.is_main_heap(r->begin, r->end);
     if (brk_is_heap_ && (glibc_serves_ || !glibcs)) r->owner = Owner::kHeap;
     else if (glibcs) r->allocator = kGlibcMalloc;
     regions_.add(*r);
@@ -266,6 +267,7 @@ class Classifier {
   }
 
   Arena& arena_;
+  const ProcessMemory& process_;
   Growing<Region> regions_;
   Growing<elf::Mapping> mappings_;
   elf::Modules modules_;
@@ -279,10 +281,10 @@ class Classifier {
 
 }  // namespace
 
-bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept {
+bool read_regions(Arena& arena, const ProcessMemory& process, const Served& served, Regions* out) noexcept {
   auto* memory = arena.allocate(sizeof(Classifier), alignof(Classifier));  // too large for a small stack
   if (!memory) return false;
-  return (new (memory) Classifier(arena, served))->run(out);
+  return (new (memory) Classifier(arena, process, served))->run(out);
 }
 
 }  // namespace mallard::report

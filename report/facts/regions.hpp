@@ -44,9 +44,9 @@ struct Regions {
   std::uint64_t unlogged_mappings;  ///< mappings that could not be noted: the log was busy or full
 };
 
-/// Reads /proc/self/maps and the mapping log. \return false if /proc is not readable or memory is out
+/// Reads the mappings and the mapping log. \return false if /proc is not readable or memory is out
 /// \context reporter, exit
-bool read_regions(Arena& arena, const Served& served, Regions* out) noexcept;
+bool read_regions(Arena& arena, const ProcessMemory& process, const Served& served, Regions* out) noexcept;
 
 /// Fills in Region::allocator. Reads whole files at its first call, and so comes after what must be quick.
 void recognise_allocators(Arena& arena, Regions* regions) noexcept;
@@ -55,6 +55,7 @@ void recognise_allocators(Arena& arena, Regions* regions) noexcept;
 /// which read as present. The kernel tells it by mapping; a mapping with several owners is divided by
 /// resident bytes. Walks all page tables under the lock of the address space: only where smaps_rollup says
 /// that there are any. \return false if smaps is not readable
-bool find_lazily_freed(Arena& arena, const Residency& residency, Regions* regions) noexcept;
+bool find_lazily_freed(Arena& arena, const ProcessMemory& process, const Residency& residency,
+                       Regions* regions) noexcept;
 
 }  // namespace mallard::report

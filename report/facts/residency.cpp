@@ -66,24 +66,27 @@ class Runs {
 /// One way to ask the kernel. A method that does not work here says so at its first call.
 class Scanner {
  public:
-  Scanner(Arena& arena, Runs& runs) noexcept
-      : runs_(runs), fd_(os::open("/proc/self/pagemap", O_RDONLY)), arena_(arena) {}
+  Scanner(Arena& arena, const ProcessMemory& process, Runs& runs) noexcept
+      : process_(process),
+        runs_(runs),
+        fd_(os::open(ProcessMemory::Path(process, "pagemap").c_str(), O_RDONLY)),
+        arena_(arena) {}
   ~Scanner() {
     if (fd_ >= 0) os::close(static_cast<int>(fd_));
   }
   Scanner(const Scanner&) = delete;
   Scanner& operator=(const Scanner&) = delete;
 
-  /// \return the first method, from `best` on, that works at `probe`, an address that is mapped
-  ResidencyMethod choose(std::uintptr_t probe, ResidencyMethod best) noexcept {
+  /// \return the first method, from `best` on, that the kernel has; it is asked about the first page of all
+  ResidencyMethod choose(ResidencyMethod best) noexcept {
     if (fd_ >= 0 && best <= ResidencyMethod::kPagemapScan) {
       regions_ = arena_.array<PageRegion>(kRegionsAtOnce);
-      PagemapScanRequest request = request_for(probe, probe + kPageBytes);
+      PagemapScanRequest request = request_for(0, kPageBytes);
       if (regions_ && ask(request) >= 0) return ResidencyMethod::kPagemapScan;
     }
     if (fd_ >= 0 && best <= ResidencyMethod::kPagemap) {
       entries_ = arena_.array<std::uint64_t>(kPagesAtOnce);
-      if (entries_ && read_entries(probe, 1) == 1) return ResidencyMethod::kPagemap;
+      if (entries_ && read_entries(0, 1) == 1) return ResidencyMethod::kPagemap;
     }
     present_ = arena_.array<unsigned char>(kPagesAtOnce);
     return present_ ? ResidencyMethod::kMincore : ResidencyMethod::kNone;
@@ -183,8 +186,7 @@ class Scanner {
 
   /// A piece with a hole in it is refused as a whole: halves narrow the hole down.
   bool ask_mincore_piece(std::uintptr_t begin, std::size_t pages) noexcept {
-    const auto bytes = static_cast<long>(pages * kPageBytes);
-    if (os::call(SYS_mincore, static_cast<long>(begin), bytes, os::arg(present_)) != 0) {
+    if (!process_.pages_present(begin, pages, present_)) {
       if (pages == 1) {
         vanished_ += kPageBytes;
         return true;
@@ -197,6 +199,7 @@ class Scanner {
     return true;
   }
 
+  const ProcessMemory& process_;
   Runs& runs_;
   long fd_;
   Arena& arena_;
@@ -223,17 +226,12 @@ std::uint64_t bytes_below(std::span<const ResidentRun> runs, std::uintptr_t addr
 
 }  // namespace
 
-bool Residency::scan(Arena& arena, std::span<const AddressRange> ranges) noexcept {
-  return scan(arena, ranges, ResidencyMethod::kPagemapScan);
-}
-
-bool Residency::scan(Arena& arena, std::span<const AddressRange> ranges, ResidencyMethod best) noexcept {
+bool Residency::scan(Arena& arena, const ProcessMemory& process, std::span<const AddressRange> ranges,
+                     ResidencyMethod best) noexcept {
   *this = Residency();
   Runs runs(arena);
-  Scanner scanner(arena, runs);
-  // The stack we run on is mapped.
-  const std::uintptr_t probe = address_of(&scanner) & ~std::uintptr_t{kPageBytes - 1};
-  method_ = scanner.choose(probe, best);
+  Scanner scanner(arena, process, runs);
+  method_ = scanner.choose(best);
   for (const AddressRange& range : ranges)
     if (!scanner.scan(method_, range.begin, range.end)) {
       *this = Residency();

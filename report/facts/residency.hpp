@@ -5,12 +5,10 @@
 #include <cstdint>
 #include <span>
 
-#include "heaps/census.hpp"
 #include "base/arena.hpp"
+#include "base/process_memory.hpp"
 
 namespace mallard::report {
-
-using heaps::AddressRange;
 
 /// How residency was read; later ones are worse.
 enum class ResidencyMethod : std::uint8_t {
@@ -33,9 +31,9 @@ class Residency {
  public:
   /// Scans `ranges` (ascending, page-aligned). Ranges that vanish meanwhile are skipped.
   /// \return false if memory is out or no method works
-  bool scan(Arena& arena, std::span<const AddressRange> ranges) noexcept;
-  /// The same, by `best` or a worse method. For tests.
-  bool scan(Arena& arena, std::span<const AddressRange> ranges, ResidencyMethod best) noexcept;
+  /// \param best  the method to begin with, for tests; where it does not work, a worse one is used
+  bool scan(Arena& arena, const ProcessMemory& process, std::span<const AddressRange> ranges,
+            ResidencyMethod best = ResidencyMethod::kPagemapScan) noexcept;
 
   /// Bytes of [begin, end) that are in memory.
   std::uint64_t resident_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept;

@@ -138,7 +138,8 @@ void release(const Block& b) { g_backend.functions.free(reinterpret_cast<void*>(
 
 CensusResult census(const std::vector<AddressRange>& heap, const std::vector<AddressRange>& resident) {
   g_units.clear();
-  const CensusRequest request{.heap = heap,
+  const CensusRequest request{.process = own_process(),
+                              .heap = heap,
                               .resident = resident,
                               .sampled_blocks = {},
                               .budget_bytes = g_budget,

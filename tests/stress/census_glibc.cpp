@@ -170,8 +170,13 @@ CensusResult count(Taken& taken, std::uint64_t budget, const Table<std::uintptr_
     *resident_bytes = 0;
     for (const AddressRange& r : resident) *resident_bytes += r.end - r.begin;
   }
-  CensusRequest request{
-      {heap.items, heap.n}, {resident.items, resident.n}, {samples.items, samples.n}, budget, take, &taken};
+  CensusRequest request{own_process(),
+                        {heap.items, heap.n},
+                        {resident.items, resident.n},
+                        {samples.items, samples.n},
+                        budget,
+                        take,
+                        &taken};
   const std::uint64_t start = now_us(clock);
   const CensusResult result = census_glibc(request);
   if (us) *us = now_us(clock) - start;
@@ -449,7 +454,7 @@ int tell_look_alikes() {
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (address_of(memory) != kBegin) return puts("the addresses are taken"), 1;
   const AddressRange resident{kBegin, kBegin + kBytes};
-  glibc::Reader reader({&resident, 1});
+  glibc::Reader reader(own_process(), {&resident, 1});
   if (!reader.start()) return puts("no memory"), 1;
   glibc::FreeLists lists(reader, 36);
   lists.set_bounds(kBegin, kEnd);

@@ -92,7 +92,7 @@ struct Heap {
   }
   Result by_pages() {
     return shares_by([this](ExactShares& s) {
-      std::vector<heaps::AddressRange> all;
+      std::vector<AddressRange> all;
       for (const ResidentRun& r : runs) all.push_back({r.begin, r.end});
       s.take_pages(all);
     });
@@ -277,7 +277,7 @@ TEST_CASE("exact shares: by pages, as brute force has it") {
     }
     // The heap is all of it; 10 pages of every 50 are not in memory.
     const auto r = heap.shares_by([](ExactShares& s) {
-      const heaps::AddressRange all[] = {{kBase, kBase + kPages * kPageBytes}};
+      const AddressRange all[] = {{kBase, kBase + kPages * kPageBytes}};
       s.take_pages(all);
     });
     const Truth truth = brute_force(heap, [](std::uint64_t asked) { return asked; });

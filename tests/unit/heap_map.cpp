@@ -12,7 +12,6 @@
 using namespace mallard;
 using namespace mallard;
 using namespace mallard::report;
-using heaps::AddressRange;
 using heaps::Unit;
 using heaps::UnitKind;
 

@@ -34,7 +34,7 @@ class Map {
   char read(std::size_t page) const { return static_cast<volatile char*>(at_)[page * kPageBytes]; }
   char* data() const { return at_; }
   std::uintptr_t page(std::size_t i) const { return address_of(at_) + i * kPageBytes; }
-  report::AddressRange range() const { return {page(0), page(0) + bytes_}; }
+  AddressRange range() const { return {page(0), page(0) + bytes_}; }
 
  private:
   std::size_t bytes_;
@@ -57,8 +57,8 @@ TEST_CASE("residency: pages that were written, and no others") {
   for (ResidencyMethod method : methods()) {
     Arena arena;
     Residency r;
-    const report::AddressRange ranges[] = {map.range()};
-    REQUIRE(r.scan(arena, ranges, method));
+    const AddressRange ranges[] = {map.range()};
+    REQUIRE(r.scan(arena, own_process(), ranges, method));
     CHECK(r.method() >= method);
     CHECK(pages_of(r, map) == 6);
     CHECK(r.resident_bytes(map.page(0), map.page(3)) == 3 * kPageBytes);
@@ -80,8 +80,8 @@ TEST_CASE("residency: pages that were only read are the kernel's page of zeros")
   map.write(20);
   Arena arena;
   Residency r;
-  const report::AddressRange ranges[] = {map.range()};
-  REQUIRE(r.scan(arena, ranges));
+  const AddressRange ranges[] = {map.range()};
+  REQUIRE(r.scan(arena, own_process(), ranges));
   if (r.method() == ResidencyMethod::kPagemapScan) CHECK(pages_of(r, map) == 1);
 }
 
@@ -92,8 +92,8 @@ TEST_CASE("residency: pages given back are gone, with every method") {
   for (ResidencyMethod method : methods()) {
     Arena arena;
     Residency r;
-    const report::AddressRange ranges[] = {map.range()};
-    REQUIRE(r.scan(arena, ranges, method));
+    const AddressRange ranges[] = {map.range()};
+    REQUIRE(r.scan(arena, own_process(), ranges, method));
     CHECK(pages_of(r, map) == 24);
     CHECK(r.resident_bytes(map.page(8), map.page(16)) == 0);
   }
@@ -108,8 +108,8 @@ TEST_CASE("residency: pages of files are told from private ones") {
   for (ResidencyMethod method : {ResidencyMethod::kPagemapScan, ResidencyMethod::kPagemap}) {
     Arena arena;
     Residency r;
-    const report::AddressRange ranges[] = {map.range()};
-    REQUIRE(r.scan(arena, ranges, method));
+    const AddressRange ranges[] = {map.range()};
+    REQUIRE(r.scan(arena, own_process(), ranges, method));
     if (r.method() == ResidencyMethod::kMincore) continue;
     CHECK(r.resident_bytes(map.page(3), map.page(4)) == kPageBytes);
     for (const report::ResidentRun& run : r.runs()) CHECK(run.file);
@@ -127,8 +127,8 @@ TEST_CASE("residency: huge pages are marked and counted whole, the huge page of 
   CHECK(static_cast<volatile char*>(huge)[kHuge] == 0);
   Arena arena;
   Residency r;
-  const report::AddressRange ranges[] = {{at, at + 2 * kHuge}};
-  REQUIRE(r.scan(arena, ranges));
+  const AddressRange ranges[] = {{at, at + 2 * kHuge}};
+  REQUIRE(r.scan(arena, own_process(), ranges));
   if (r.method() != ResidencyMethod::kPagemapScan || !r.runs()[0].huge) return;  // no huge pages here
   CHECK(r.resident_bytes(at, at + kHuge) == kHuge);
   CHECK(r.resident_bytes(at + kHuge, at + 2 * kHuge) == 0);
@@ -142,8 +142,8 @@ TEST_CASE("residency: ranges with a hole in them are scanned around it") {
   for (ResidencyMethod method : methods()) {
     Arena arena;
     Residency r;
-    const report::AddressRange ranges[] = {map.range()};
-    REQUIRE(r.scan(arena, ranges, method));
+    const AddressRange ranges[] = {map.range()};
+    REQUIRE(r.scan(arena, own_process(), ranges, method));
     CHECK(pages_of(r, map) == 61);
     if (r.method() == ResidencyMethod::kMincore) CHECK(r.vanished_bytes() == 3 * kPageBytes);
   }
@@ -157,8 +157,8 @@ TEST_CASE("residency: a scan in many pieces joins its runs") {
   map.write(kPages - 1);
   Arena arena;
   Residency r;
-  const report::AddressRange ranges[] = {map.range()};
-  REQUIRE(r.scan(arena, ranges));
+  const AddressRange ranges[] = {map.range()};
+  REQUIRE(r.scan(arena, own_process(), ranges));
   CHECK(pages_of(r, map) == 7);
   CHECK(r.runs().size() == 2);
 }
@@ -173,13 +173,13 @@ TEST_CASE("residency: a reservation of terabytes costs no more than what is in i
   for (std::size_t i = 0; i < kBytes; i += kStep, ++pages) at[i] = 1;
   Arena arena;
   Residency r;
-  const report::AddressRange ranges[] = {{address_of(at), address_of(at) + kPageBytes}};
-  REQUIRE(r.scan(arena, ranges));
+  const AddressRange ranges[] = {{address_of(at), address_of(at) + kPageBytes}};
+  REQUIRE(r.scan(arena, own_process(), ranges));
   if (r.method() == ResidencyMethod::kPagemapScan) {
-    const report::AddressRange all[] = {{address_of(at), address_of(at) + kBytes}};
+    const AddressRange all[] = {{address_of(at), address_of(at) + kBytes}};
     timespec began, ended;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &began);
-    REQUIRE(r.scan(arena, all));
+    REQUIRE(r.scan(arena, own_process(), all));
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ended);
     std::uint64_t found = 0;
     for (const report::ResidentRun& run : r.runs()) found += (run.end - run.begin) / kPageBytes;

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each census, and what the kernel tells, on a process that is made up: nothing is read but through the seam
+// of base/process_memory.hpp, which another process or a core file can stand behind.
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <vector>
+
+#include "heaps/glibc.hpp"
+#include "report/facts/glibc_memory.hpp"
+#include "report/facts/kernel.hpp"
+#include "report/facts/residency.hpp"
+#include "unit/catch.hpp"
+#include "unit/made_up_process.hpp"
+
+using namespace mallard;
+using namespace mallard::heaps;
+
+namespace mallard::heaps {
+
+static bool operator==(const Unit& a, const Unit& b) {
+  return a.begin == b.begin && a.end == b.end && a.kind == b.kind && a.block_bytes == b.block_bytes &&
+         a.live_bytes == b.live_bytes && a.overhead_bytes == b.overhead_bytes;
+}
+
+}  // namespace mallard::heaps
+
+namespace {
+
+constexpr std::uintptr_t kHeap = 0x1234'0000'0000;  // nothing of this process lies there
+constexpr std::uint64_t kPage = kPageBytes;
+
+/// What a census reports.
+struct Found {
+  std::vector<Unit> units;
+  std::vector<std::pair<std::uintptr_t, std::uint64_t>> blocks;
+  std::vector<std::uintptr_t> freed;  ///< what exact books would call free
+  CensusResult result{};
+};
+
+/// Asks glibc's census. \param books  also block by block
+Found ask_glibc(const MadeUpProcess& process, std::span<const AddressRange> heap, bool books = false,
+                std::vector<std::uintptr_t> freed = {}) {
+  Found found;
+  found.freed = std::move(freed);
+  const std::vector<AddressRange> resident = process.resident();
+  BlockBooks asked{[](std::uintptr_t block, void* to) {
+                     for (std::uintptr_t f : static_cast<Found*>(to)->freed)
+                       if (f == block) return Booked::kFree;
+                     return Booked::kUnknown;
+                   },
+                   [](std::uintptr_t block, std::uint64_t usable, void* to) {
+                     static_cast<Found*>(to)->blocks.emplace_back(block, usable);
+                   }};
+  set_glibc_version("2.36");
+  found.result =
+      census_glibc({.process = process,
+                    .heap = heap,
+                    .resident = resident,
+                    .sampled_blocks = {},
+                    .budget_bytes = ~std::uint64_t{0},
+                    .take = [](const Unit& u, void* to) { static_cast<Found*>(to)->units.push_back(u); },
+                    .opaque = &found,
+                    .books = books ? &asked : nullptr});
+  return found;
+}
+
+/// Writes the header of a chunk. \param before  size of the previous chunk, if that is free; else 0
+void put_chunk(MadeUpProcess& process, std::uintptr_t at, std::uint64_t size, std::uint64_t flags = 1,
+               std::uint64_t before = 0) {
+  process.put(at, before);
+  process.put(at + 8, size | flags);
+  for (std::uintptr_t word = at + 16; word < at + 32; word += 8)  // what the program wrote: no link, no key
+    process.put(word, std::uint64_t{0x2121'2121'2121'2121});
+}
+
+/// Two small blocks with a free chunk between them, one of two pages, the top.
+MadeUpProcess& main_heap(MadeUpProcess& process) {
+  process.map(kHeap, 8 * kPage);
+  put_chunk(process, kHeap, 0x40);
+  put_chunk(process, kHeap + 0x40, 0x80);
+  put_chunk(process, kHeap + 0xc0, 0x20, 0, 0x80);
+  put_chunk(process, kHeap + 0xe0, 0x2000);
+  put_chunk(process, kHeap + 0x20e0, 8 * kPage - 0x20e0);
+  return process;
+}
+constexpr AddressRange kMainHeap[] = {{kHeap, kHeap + 8 * kPage}};
+
+}  // namespace
+
+TEST_CASE("census: glibc's main heap in memory of another process") {
+  MadeUpProcess process;
+  const Found found = ask_glibc(main_heap(process), kMainHeap);
+  REQUIRE(found.result.done);
+  CHECK(found.result.raced == 0);
+  REQUIRE(found.units.size() == 3);
+  // 0x38 and 0x18 bytes can be used of the small blocks, and the large one begins at 0xf0.
+  CHECK(found.units[0] == Unit{kHeap + 8, kHeap + kPage, UnitKind::kBlocks, 0, 0x38 + 0x18 + 0xf10, 24});
+  CHECK(found.units[1] == Unit{kHeap + kPage, kHeap + 2 * kPage, UnitKind::kBlocks, 0, kPage, 0});
+  CHECK(found.units[2] == Unit{kHeap + 2 * kPage, kHeap + 3 * kPage, UnitKind::kBlocks, 0, 0xe8, 0});
+}
+
+TEST_CASE("census: blocks that exact books call free are left out of glibc's heap") {
+  MadeUpProcess process;
+  main_heap(process);
+  const Found all = ask_glibc(process, kMainHeap, true);
+  REQUIRE(all.blocks.size() == 3);
+  CHECK(all.blocks[0] == std::pair{kHeap + 0x10, std::uint64_t{0x38}});
+  CHECK(all.blocks[1] == std::pair{kHeap + 0xd0, std::uint64_t{0x18}});
+  CHECK(all.blocks[2] == std::pair{kHeap + 0xf0, std::uint64_t{0x1ff8}});
+  const Found fewer = ask_glibc(process, kMainHeap, true, {kHeap + 0xf0});
+  CHECK(fewer.blocks.size() == 2);
+  REQUIRE(fewer.units.size() == 1);
+  CHECK(fewer.units[0] == Unit{kHeap + 8, kHeap + kPage, UnitKind::kBlocks, 0, 0x38 + 0x18, 16});
+}
+
+TEST_CASE("census: pages that are swapped out are not read") {
+  MadeUpProcess process;
+  main_heap(process);
+  process.swap_out(kHeap + kPage);  // inside the large block
+  for (int page = 3; page < 8; ++page) process.swap_out(kHeap + page * kPage);
+  const Found found = ask_glibc(process, kMainHeap);
+  CHECK(found.result.done);
+  CHECK(process.reads_of_swapped_out == 0);
+  REQUIRE(found.units.size() == 3);
+  CHECK(found.units[2] == Unit{kHeap + 2 * kPage, kHeap + 3 * kPage, UnitKind::kBlocks, 0, 0xe8, 0});
+}
+
+TEST_CASE("census: a block with a mapping of its own, and a heap of another arena") {
+  constexpr std::uintptr_t kMapped = kHeap + (64 << 20), kArena = kHeap + (128 << 20);
+  MadeUpProcess process;
+  process.map(kMapped, 3 * kPage);
+  process.put(kMapped + 8, std::uint64_t{3 * kPage | 2});
+  process.map(kArena, 4 * kPage);
+  const std::uint64_t info[] = {kArena + 48, 0, 4 * kPage, 4 * kPage};
+  process.put(kArena, info);
+  const std::uintptr_t first = kArena + align_up(48 + 2200, 16);
+  put_chunk(process, first, 0x100, 5);
+  put_chunk(process, first + 0x100, kArena + 4 * kPage - first - 0x100, 5);
+  const AddressRange heap[] = {{kMapped, kMapped + 3 * kPage}, {kArena, kArena + 4 * kPage}};
+  const Found found = ask_glibc(process, heap);
+  REQUIRE(found.result.done);
+  REQUIRE(found.units.size() == 3);
+  CHECK(found.units[0] ==
+        Unit{kMapped, kMapped + 3 * kPage, UnitKind::kBlocks, 3 * kPage - 16, 3 * kPage - 16, 16});
+  CHECK(found.units[1] == Unit{kArena, first + 8, UnitKind::kMetadata, 0, 0, 0});
+  CHECK(found.units[2] == Unit{first + 8, kArena + kPage, UnitKind::kBlocks, 0, 0xf8, 8});
+
+  report::GlibcMemory memory(process);
+  report::GlibcPiece piece = memory.next(kMapped, kMapped + 3 * kPage, kMapped + 3 * kPage);
+  CHECK((piece.kind == report::GlibcKind::kChunk && piece.end == kMapped + 3 * kPage));
+  piece = memory.next(kArena, kArena + 4 * kPage, kArena + 4 * kPage);
+  CHECK((piece.kind == report::GlibcKind::kArena && piece.end == kArena + 4 * kPage));
+  CHECK_FALSE(memory.is_main_heap(kMapped, kMapped + 3 * kPage));
+}
+
+TEST_CASE("census: glibc's main heap is told from other memory at the break") {
+  MadeUpProcess process;
+  report::GlibcMemory memory(main_heap(process));
+  CHECK(memory.is_main_heap(kHeap, kHeap + 8 * kPage));
+  CHECK_FALSE(memory.is_main_heap(kHeap + kPage, kHeap + 8 * kPage));
+}
+
+TEST_CASE("residency: a process whose page tables cannot be read is asked page by page") {
+  MadeUpProcess process;
+  process.map(kHeap, 16 * kPage);
+  process.map(kHeap + 20 * kPage, 2 * kPage);
+  process.swap_out(kHeap + 3 * kPage);
+  const AddressRange ranges[] = {{kHeap, kHeap + 22 * kPage}};
+  Arena arena;
+  report::Residency residency;
+  REQUIRE(residency.scan(arena, process, ranges));
+  CHECK(residency.method() == report::ResidencyMethod::kMincore);
+  REQUIRE(residency.runs().size() == 3);
+  CHECK(residency.runs()[0].end == kHeap + 3 * kPage);
+  CHECK(residency.runs()[1].begin == kHeap + 4 * kPage);
+  CHECK(residency.runs()[1].end == kHeap + 16 * kPage);
+  CHECK(residency.runs()[2].before == 15 * kPage);
+  CHECK(residency.vanished_bytes() == 4 * kPage);
+}
+
+TEST_CASE("rss: the counters of another process") {
+  char folder[] = "/tmp/mallard-made-up-XXXXXX";
+  REQUIRE(mkdtemp(folder));
+  const std::string status = std::string(folder) + "/status", rollup = std::string(folder) + "/smaps_rollup";
+  std::ofstream(status) << "Name:\tVmRSS: 5\nVmLck:\t4 kB\nVmRSS:\t      9000 kB\nRssAnon:\t    5000 kB\n"
+                           "RssFile:\t    3000 kB\nRssShmem:\t 1000 kB\nVmSwap:\t 7 kB\nThreads:\t3\n";
+  const MadeUpProcess process(folder);
+  report::Rss rss = report::read_rss(process);
+  CHECK((rss.known && !rss.walked));
+  CHECK(rss.total == 9000 * 1024);
+  CHECK(rss.anonymous == 5000 * 1024);
+  CHECK(rss.file == 3000 * 1024);
+  CHECK(rss.shared_memory == 1000 * 1024);
+  CHECK(rss.swapped == 7 * 1024);
+  CHECK(rss.locked == 4 * 1024);
+  // The walk over the page tables knows better; shared memory was read a moment before it.
+  std::ofstream(rollup) << "1000-2000 ---p 00000000 00:00 0 [rollup]\nRss:  8000 kB\nAnonymous:  7500 kB\n"
+                           "LazyFree:  32 kB\nAnonHugePages: 2048 kB\nSwap: 5 kB\nLocked: 3 kB\n";
+  rss = report::read_rss(process);
+  CHECK((rss.known && rss.walked));
+  CHECK(rss.total == 8000 * 1024);
+  CHECK(rss.anonymous == 7500 * 1024);
+  CHECK(rss.shared_memory == 500 * 1024);
+  CHECK(rss.file == 0);
+  CHECK(rss.lazily_freed == 32 * 1024);
+  CHECK(rss.huge_pages == 2048 * 1024);
+  CHECK(rss.swapped == 5 * 1024);
+  CHECK(rss.locked == 3 * 1024);
+  remove(status.c_str());
+  CHECK_FALSE(report::read_rss(process).known);
+  remove(rollup.c_str());
+  rmdir(folder);
+}
