@@ -47,7 +47,7 @@ std::string label_of(const Profile& profile, const Place& place, const SourceLin
 
 std::string as_text(const Profile& profile);
 /// \param document  the report as it was read
-std::string as_json(const Profile& profile, nlohmann::json document);
+std::string as_json(const Profile& profile, nlohmann::ordered_json document);
 std::string as_folded(const Profile& profile);
 std::string as_csv(const Profile& profile);
 std::string as_speedscope(const Profile& profile);
@@ -57,6 +57,6 @@ std::string as_pprof(const Profile& profile);
 void require_html();
 /// \param document  the report as it was read
 /// \param series    reports of the same process, oldest first; the profile's own may be among them
-std::string as_html(const Profile& profile, nlohmann::json document, const std::vector<ReportFile>& series);
+std::string as_html(const Profile& profile, nlohmann::ordered_json document, const std::vector<ReportFile>& series);
 
 }  // namespace mallard::cli

@@ -22,7 +22,7 @@
 namespace mallard::cli {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 /// Frames that stacks share.
 class Frames {
@@ -80,6 +80,17 @@ void add_sites(const Profile& profile, Json& document, Json* page) {
   (*page)["frames"] = frames.take();
 }
 
+/// The page shows of a detail's frame the function only.
+void name_details(Json* document) {
+  const Json frames = std::move((*document)["frames"]);
+  document->erase("frames");
+  if (!document->contains("ledger")) return;
+  for (Json& line : (*document)["ledger"])
+    for (Json& detail : line["details"])
+      if (const Json& frame = detail["frame"]; frame.is_number_unsigned())
+        detail["function"] = frames[frame.get<std::size_t>()]["function"];
+}
+
 Json point_of(const ReportFile& report) {
   Json ledger = Json::object();
   for (const ReportFile::Line& line : report.ledger) ledger[line.cause] = line.bytes.value;
@@ -119,6 +130,7 @@ std::string as_html(const Profile& profile, Json document, const std::vector<Rep
     page["causes"].push_back({cause.name, cause.words, cause.meaning});
   for (const ReportFile& report : series) page["series"].push_back(point_of(report));
   add_sites(profile, document, &page);
+  name_details(&document);
   document.erase("sites");
   document.erase("modules");
   page["report"] = std::move(document);

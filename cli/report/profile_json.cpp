@@ -11,38 +11,61 @@
 namespace mallard::cli {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 /// The names are printable already; what is left of the report's own text was valid when it was parsed.
 std::string dumped(const Json& j, int indent) {
   return j.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Json symbolized(const Json& frame, const Place& place) {
-  Json out = Json::array();
-  for (const SourceLine& line : place.lines) {
-    Json& f = out.emplace_back(frame);
-    f["function"] = line.function;
-    f["file"] = line.file;
-    f["line"] = line.line > 0 ? Json(line.line) : Json(nullptr);
-    f["inlined"] = line.inlined;
-    if (line.inlined) f["offset"] = nullptr;
+/// The report's frames with what the files of their modules say: one entry for each function, so that
+/// inlined calls become frames of their own.
+class SymbolizedFrames {
+ public:
+  explicit SymbolizedFrames(Json frames) : of_report_(std::move(frames)), indices_(of_report_.size()) {}
+
+  /// Indices of the entries that a frame has become, innermost first.
+  const std::vector<std::size_t>& indices_of(std::size_t frame, const std::vector<SourceLine>& lines) {
+    std::vector<std::size_t>& indices = indices_[frame];
+    for (std::size_t i = indices.size(); i < lines.size(); ++i) {
+      const SourceLine& line = lines[i];
+      indices.push_back(all_.size());
+      Json& f = all_.emplace_back(of_report_[frame]);
+      if (!line.function.empty()) f["function"] = line.function;
+      f["file"] = line.file;
+      f["line"] = line.line > 0 ? Json(line.line) : Json(nullptr);
+      f["inlined"] = line.inlined;
+      if (line.inlined) f["offset"] = nullptr;
+    }
+    return indices;
   }
-  return out;
-}
+  Json take() { return std::move(all_); }
+
+ private:
+  Json of_report_, all_ = Json::array();
+  std::vector<std::vector<std::size_t>> indices_;
+};
 
 }  // namespace
 
 std::string as_json(const Profile& profile, Json document) {
+  SymbolizedFrames frames(std::move(document["frames"]));
   Json sites = Json::array();
   for (const PlacedSite& placed : profile.sites) {
     Json& site = sites.emplace_back(std::move(document["sites"][placed.site->index]));
     Json stack = Json::array();
     for (std::size_t i = 0; i < placed.stack.size(); ++i)
-      for (Json& frame : symbolized(site["stack"][i], *placed.stack[i])) stack.push_back(std::move(frame));
+      for (const std::size_t f : frames.indices_of(placed.site->stack[i].index, placed.stack[i]->lines))
+        stack.push_back(f);
     site["stack"] = std::move(stack);
   }
   document["sites"] = std::move(sites);
+  if (const auto ledger = document.find("ledger"); ledger != document.end())
+    for (Json& line : *ledger)
+      for (Json& detail : line.contains("details") ? line["details"] : Json::array())
+        if (Json& frame = detail["frame"]; frame.is_number_unsigned())
+          frame = frames.indices_of(frame.get<std::size_t>(), {SourceLine{}}).back();
+  document["frames"] = frames.take();
   return dumped(document, 1);
 }
 

@@ -105,7 +105,7 @@ Profile select(const ReportFile& report, const Symbolizer& symbolizer, const Opt
   return p;
 }
 
-std::string formatted(const Profile& p, const std::string& format, nlohmann::json document,
+std::string formatted(const Profile& p, const std::string& format, nlohmann::ordered_json document,
                       const std::vector<ReportFile>& series) {
   if (format == "html") return as_html(p, std::move(document), series);
   if (format == "json") return as_json(p, std::move(document));
@@ -147,7 +147,7 @@ void check_options(const Options& o) {
 ExitStatus report(const Options& o) {
   check_options(o);
   const std::vector<Condition> conditions = parse_conditions(o.fail_on, false);
-  nlohmann::json document;
+  nlohmann::ordered_json document;
   Series series;
   if (o.format == "html") series = read_series(o.files, &document);
   else series.latest = read_report(o.files[0], o.format == "json" ? &document : nullptr);

@@ -5,11 +5,12 @@
 
 #include "cli/error.hpp"
 #include "cli/report/report_json.hpp"
+#include "cli/report/schema_1.hpp"
 
 namespace mallard::cli {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 
 Figure figure(const Json& object, const std::string& name) {
   Figure f;
@@ -38,16 +39,34 @@ std::string text_or_empty(const Json& object, const char* field) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-ReportFrame read_frame(const Json& frame) {
-  return {address_of(frame, "pc"), address_of(frame, "address"), unsigned_of(frame, "offset"),
-          frame.at("module").get<std::string>(), frame.at("function").get<std::string>()};
+/// An index into a table of `count` entries.
+std::size_t index_of(const Json& j, std::size_t count) {
+  if (!j.is_number_unsigned() || j.get<std::uint64_t>() >= count)
+    throw Error(kUnreadable, fmt::format("the report refers to entry {} of a table with {}", j.dump(), count));
+  return j.get<std::size_t>();
 }
 
-ReportSite read_site(const Json& site) {
+ReportFrame read_frame(const Json& frame, const ReportFile& r) {
+  const Json& module = frame.at("module");
+  return {address_of(frame, "pc"), address_of(frame, "address"), unsigned_of(frame, "offset"),
+          module.is_null() ? "" : r.modules[index_of(module, r.modules.size())].path,
+          frame.at("function").get<std::string>()};
+}
+
+std::vector<ReportFrame> read_frames(const Json& j, const ReportFile& r) {
+  std::vector<ReportFrame> frames;
+  for (const Json& frame : j.at("frames")) {
+    frames.push_back(read_frame(frame, r));
+    frames.back().index = frames.size() - 1;
+  }
+  return frames;
+}
+
+ReportSite read_site(const Json& site, const std::vector<ReportFrame>& frames) {
   ReportSite s;
   s.id = site.at("id").get<std::int64_t>();
-  for (const Json& frame : site.at("stack")) {
-    const ReportFrame& f = s.stack.emplace_back(read_frame(frame));
+  for (const Json& index : site.at("stack")) {
+    const ReportFrame& f = s.stack.emplace_back(frames[index_of(index, frames.size())]);
     s.key += f.module.empty() ? fmt::format("{:#x}\n", f.pc) : fmt::format("{}+{:#x}\n", f.module, f.address);
   }
   s.live_bytes = figure(site, "live_bytes");
@@ -86,6 +105,14 @@ void read_facts(const Json& j, ReportFile* r) {
     r->live_bytes = figure(*totals, "live_bytes").value;
 }
 
+void read_line(const Json& line, std::size_t frames, ReportFile* r) {
+  r->ledger.push_back({line.at("cause").get<std::string>(), figure(line, "bytes")});
+  const auto details = line.find("details");
+  if (details == line.end()) return;
+  for (const Json& detail : *details)
+    if (const Json& frame = detail.at("frame"); !frame.is_null()) index_of(frame, frames);
+}
+
 void read_rest(const Json& j, ReportFile* r) {
   if (const auto before = j.find("before_recording"); before != j.end() && before->is_object())
     r->before_bytes = counted(*before, "live_bytes").value;
@@ -101,11 +128,12 @@ void read_rest(const Json& j, ReportFile* r) {
   r->others.temporary_count = counted(*others, "temporary_count").value;
 }
 
-ReportFile interpret(const Json& j, const std::string& path) {
+ReportFile interpret(Json& j, const std::string& path) {
   const int version = j.at("schema_version").get<int>();
-  if (version != kSchemaVersion)
+  if (version == 1) upgrade_from_schema_1(&j);
+  else if (version != kSchemaVersion)
     throw Error(kUnreadable,
-                fmt::format("'{}' is a report of schema version {}; this command reads {}", path, version,
+                fmt::format("'{}' is a report of schema version {}; this command reads 1 to {}", path, version,
                             kSchemaVersion),
                 "use the command of the mallard that wrote it");
   ReportFile r;
@@ -115,14 +143,15 @@ ReportFile interpret(const Json& j, const std::string& path) {
     r.unexplained_bytes = unexplained->get<double>();
   if (const auto ledger = j.find("ledger"); ledger != j.end() && !ledger->is_null())
     for (const Json& line : *ledger)
-      r.ledger.push_back({line.at("cause").get<std::string>(), figure(line, "bytes")});
+      read_line(line, j.at("frames").size(), &r);
   if (const auto verdict = j.find("verdict"); verdict != j.end() && verdict->is_object())
     r.verdict = {text_or_empty(*verdict, "cause"), text_or_empty(*verdict, "text"),
                  text_or_empty(*verdict, "next_step")};
   read_rest(j, &r);
   for (const Json& module : j.at("modules")) r.modules.push_back(read_module(module));
+  const std::vector<ReportFrame> frames = read_frames(j, r);
   for (const Json& site : j.at("sites")) {
-    r.sites.push_back(read_site(site));
+    r.sites.push_back(read_site(site, frames));
     r.sites.back().index = r.sites.size() - 1;
   }
   return r;
@@ -130,11 +159,11 @@ ReportFile interpret(const Json& j, const std::string& path) {
 
 }  // namespace
 
-ReportFile read_report(const std::string& path, nlohmann::json* document) {
+ReportFile read_report(const std::string& path, nlohmann::ordered_json* document) {
   return parse_report(read_input(path), path == "-" ? "standard input" : path, document);
 }
 
-ReportFile parse_report(const std::string& text, const std::string& shown, nlohmann::json* document) {
+ReportFile parse_report(const std::string& text, const std::string& shown, nlohmann::ordered_json* document) {
   Json j = parse_json(text, shown);
   if (!j.is_object())
     throw Error(kUnreadable, fmt::format("'{}' is JSON, but no report of mallard: it is no object", shown));

@@ -26,6 +26,7 @@ struct ReportFrame {
   std::uint64_t pc = 0, address = 0;  ///< in the process; in the terms of the ELF file
   std::uint64_t offset = 0;           ///< from the function's start
   std::string module, function;       ///< may be empty
+  std::size_t index = 0;              ///< in the report's own table
 };
 
 struct ReportSite {
@@ -66,10 +67,10 @@ struct ReportFile {
 /// \param path      "-" for standard input
 /// \param document  if not null, all of the file as well
 /// \throws Error (kUnreadable) that says what is wrong with the file
-ReportFile read_report(const std::string& path, nlohmann::json* document = nullptr);
+ReportFile read_report(const std::string& path, nlohmann::ordered_json* document = nullptr);
 /// Likewise of its text. \param shown  the path that messages name
 ReportFile parse_report(const std::string& text, const std::string& shown,
-                        nlohmann::json* document = nullptr);
+                        nlohmann::ordered_json* document = nullptr);
 
 /// How text names a module: its file's name; the executable goes by the name under which it was started.
 std::string module_name(const ReportFile& report, const std::string& module);

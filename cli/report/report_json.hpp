@@ -7,7 +7,8 @@
 
 namespace mallard::cli {
 
-using Json = nlohmann::json;
+/// Objects keep the order of the report.
+using Json = nlohmann::ordered_json;
 
 /// All of a file, or of standard input for "-". \throws Error (kUnreadable)
 std::string read_input(const std::string& path);

@@ -53,10 +53,10 @@ std::string who(const ReportFile& r) { return fmt::format("'{}' is of {}, pid {}
 
 }  // namespace
 
-Series read_series(const std::vector<std::string>& paths, nlohmann::json* document) {
+Series read_series(const std::vector<std::string>& paths, nlohmann::ordered_json* document) {
   Series series;
   for (const Named& file : files_of(paths)) {
-    nlohmann::json own;
+    nlohmann::ordered_json own;
     ReportFile report;
     try {
       report = read_report(file.path, &own);

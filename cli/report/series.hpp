@@ -19,6 +19,6 @@ struct Series {
 /// \param paths     reports, or directories: all reports in them
 /// \param document  all of the latest report
 /// \throws Error (kUnreadable) for what is no report; (kUsage) if they are not of one process
-Series read_series(const std::vector<std::string>& paths, nlohmann::json* document);
+Series read_series(const std::vector<std::string>& paths, nlohmann::ordered_json* document);
 
 }  // namespace mallard::cli

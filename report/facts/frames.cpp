@@ -46,28 +46,31 @@ void demangle_all(Arena& arena, std::span<symbols::Symbol> symbols) noexcept {
   }
 }
 
-Frame frame_of(const symbols::Symbol& s, std::span<const elf::Module> modules) noexcept {
+Frame frame_of(const symbols::Symbol& s, std::span<const ModuleRow> modules, std::span<const int> row_of) noexcept {
   Frame frame{};
   frame.pc = s.pc;
   frame.module_address = s.address;
   frame.function = s.name;
   frame.function_offset = s.name.empty() ? 0 : s.offset;
-  if (s.module >= 0) {
-    const elf::Module& m = modules[static_cast<std::size_t>(s.module)];
-    if (m.kind != elf::ModuleKind::kAnonymous) frame.module = m.path;
-  }
+  frame.module_index = s.module < 0 ? -1 : row_of[static_cast<std::size_t>(s.module)];
+  if (frame.module_index >= 0) frame.module = modules[static_cast<std::size_t>(frame.module_index)].path;
   return frame;
 }
 
-bool copy_modules(Arena& arena, std::span<const elf::Module> modules, Snapshot* out) noexcept {
-  auto* rows = arena.array<ModuleRow>(modules.size());
-  if (!rows) return false;
+/// Fills in the modules of the snapshot.
+/// \return for each module the index of its row, -1 for code outside any file; empty if memory is out
+std::span<const int> copy_modules(Arena& arena, std::span<const elf::Module> modules, Snapshot* out) noexcept {
+  auto* rows = arena.array<ModuleRow>(modules.size() + 1);
+  auto* row_of = arena.array<int>(modules.size() + 1);
+  if (!rows || !row_of) return {};
   int n = 0;
-  for (const elf::Module& m : modules)
-    if (m.kind != elf::ModuleKind::kAnonymous) rows[n++] = {m.path, m.build_id, m.begin, m.end, m.load_bias};
-  out->modules = rows;
-  out->module_count = n;
-  return true;
+  for (std::size_t i = 0; i < modules.size(); ++i) {
+    const elf::Module& m = modules[i];
+    row_of[i] = m.kind == elf::ModuleKind::kAnonymous ? -1 : n;
+    if (row_of[i] >= 0) rows[n++] = {m.path, m.build_id, m.begin, m.end, m.load_bias};
+  }
+  out->modules = {rows, static_cast<std::size_t>(n)};
+  return {row_of, modules.size() + 1};
 }
 
 }  // namespace
@@ -75,15 +78,19 @@ bool copy_modules(Arena& arena, std::span<const elf::Module> modules, Snapshot* 
 bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
   elf::Modules modules;
   modules.read(arena);  // what could not be read stays without names
-  if (!copy_modules(arena, modules.all(), out)) return false;
+  const std::span<const int> row_of = copy_modules(arena, modules.all(), out);
+  if (row_of.empty()) return false;
   const std::span<LedgerDetail> details(out->ledger.details, out->ledger.detail_count);
   const std::span<symbols::Symbol> distinct =
       symbols::symbolize(arena, modules, collect(arena, rows, out->site_count, details));
   demangle_all(arena, distinct);
   auto* shared = arena.array<Frame>(distinct.size() + 1);
   if (!shared) return false;
-  for (std::size_t i = 0; i < distinct.size(); ++i) shared[i] = frame_of(distinct[i], modules.all());
+  for (std::size_t i = 0; i < distinct.size(); ++i)
+    shared[i] = frame_of(distinct[i], out->modules, row_of);
   Frame& unknown = shared[distinct.size()];  // only if memory for the addresses themselves was out
+  unknown.module_index = -1;
+  bool any_unknown = false;
   for (std::uint32_t i = 0; i < out->site_count; ++i) {
     SiteRow& row = rows[i];
     auto** frames = arena.array<const Frame*>(static_cast<std::size_t>(row.depth));
@@ -93,9 +100,11 @@ bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
     for (int f = 0; f < row.depth; ++f) {
       const symbols::Symbol* symbol = f < depth ? symbols::find_symbol_of(distinct, pcs[f]) : nullptr;
       frames[f] = symbol ? &shared[symbol - distinct.data()] : &unknown;
+      any_unknown |= !symbol;
     }
     row.frames = frames;
   }
+  out->frames = {shared, distinct.size() + (any_unknown ? 1 : 0)};
   for (LedgerDetail& detail : details)
     if (const symbols::Symbol* symbol = symbols::find_symbol_of(distinct, detail.mapper))
       detail.frame = &shared[symbol - distinct.data()];

@@ -18,7 +18,7 @@
 
 namespace mallard::report {
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 inline constexpr const char* kVersion = MALLARD_VERSION;
 
 class HeapMap;
@@ -79,7 +79,8 @@ struct Recording {
 /// A return address, symbolized as far as the process itself can. One per address, shared by the stacks.
 struct Frame {
   std::uintptr_t pc;
-  std::string_view module;       ///< path of the object; empty = unknown (JIT, unloaded)
+  int module_index;              ///< into Snapshot::modules; -1 = unknown (JIT, unloaded)
+  std::string_view module;       ///< path of that object; empty = unknown
   std::uint64_t module_address;  ///< address in the ELF file's terms
   std::string_view function;     ///< demangled; empty = unknown
   std::uint64_t function_offset;
@@ -232,8 +233,8 @@ struct Snapshot {
   const std::uint32_t* by_peak;       ///< the same by peak_bytes; exact mode only, else nullptr
   OtherSites others;
   BeforeRecording before;
-  const ModuleRow* modules;
-  int module_count;
+  std::span<const ModuleRow> modules;
+  std::span<const Frame> frames;  ///< each once; stacks and details point into them
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;
   std::uint64_t peak_bytes, temporary_count;  ///< of the whole process; exact mode, else 0
   Estimate inherited_live_bytes;              ///< of live_bytes: allocated by the parent before the fork

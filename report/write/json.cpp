@@ -156,7 +156,8 @@ void write_sizes(Json& json, std::span<const record::ExactSizes> sizes) noexcept
   json.close(']');
 }
 
-void write_site(Json& json, const SiteRow& row, bool exact) noexcept {
+void write_site(Json& json, const SiteRow& row, const Snapshot& s) noexcept {
+  const bool exact = s.recording.exact.on;
   json.open('{').key("id").number(row.id);
   write_estimate(json, "live_bytes", row.live_bytes);
   write_estimate(json, "live_count", row.live_count);
@@ -174,12 +175,26 @@ void write_site(Json& json, const SiteRow& row, bool exact) noexcept {
   json.key("mean_age_ns").number(row.mean_age_ns);
   write_site_history_json(row.history, json);
   json.key("stack").open('[');
-  for (int i = 0; i < row.depth; ++i) {
-    const Frame& f = *row.frames[i];
-    json.open('{').key("pc").hex(f.pc).key("module").text(f.module).key("address").hex(f.module_address);
-    json.key("function").text(f.function).key("offset").number(f.function_offset).close('}');
-  }
+  for (int i = 0; i < row.depth; ++i)
+    json.number(static_cast<std::uint64_t>(row.frames[i] - s.frames.data()));
   json.close(']').close('}').line();
+}
+
+/// Each module and each frame once; frames refer to modules, stacks to frames.
+void write_modules_and_frames(Json& json, const Snapshot& s) noexcept {
+  json.key("modules").open('[').line();
+  for (const ModuleRow& m : s.modules) {
+    json.open('{').key("path").text(m.path).key("build_id").text(m.build_id);
+    json.key("begin").hex(m.begin).key("end").hex(m.end).key("load_bias").hex(m.load_bias).close('}').line();
+  }
+  json.close(']').line().key("frames").open('[').line();
+  for (const Frame& f : s.frames) {
+    json.open('{').key("pc").hex(f.pc).key("module");
+    f.module_index < 0 ? json.null() : json.signed_number(f.module_index);
+    json.key("address").hex(f.module_address).key("function").text(f.function);
+    json.key("offset").number(f.function_offset).close('}').line();
+  }
+  json.close(']').line();
 }
 
 }  // namespace
@@ -202,16 +217,10 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_history_json(s, json);
   write_totals(json, s);
   write_probe_json(s, json);
-  json.key("modules").open('[').line();
-  for (int i = 0; i < s.module_count; ++i) {
-    const ModuleRow& m = s.modules[i];
-    json.open('{').key("path").text(m.path).key("build_id").text(m.build_id);
-    json.key("begin").hex(m.begin).key("end").hex(m.end).key("load_bias").hex(m.load_bias).close('}').line();
-  }
-  json.close(']').line();
+  write_modules_and_frames(json, s);
   write_rest(json, s);
   json.key("sites").open('[').line();
-  for (std::uint32_t i = 0; i < s.site_count; ++i) write_site(json, s.sites[i], s.recording.exact.on);
+  for (std::uint32_t i = 0; i < s.site_count; ++i) write_site(json, s.sites[i], s);
   json.close(']').close('}').line();
 }
 

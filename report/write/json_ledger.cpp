@@ -23,7 +23,8 @@ void text_or_null(Json& json, const char* text) noexcept {
   else json.null();
 }
 
-void write_line(Json& json, const Ledger& ledger, Cause cause) noexcept {
+void write_line(Json& json, const Snapshot& s, Cause cause) noexcept {
+  const Ledger& ledger = s.ledger;
   const LedgerLine& line = ledger.lines[static_cast<int>(cause)];
   json.open('{').key("cause").text(facts_of(cause).name);
   write_estimate(json, "bytes", line.bytes);
@@ -32,7 +33,8 @@ void write_line(Json& json, const Ledger& ledger, Cause cause) noexcept {
     const LedgerDetail& d = ledger.details[i];
     if (d.cause != cause) continue;
     json.open('{').key("name").text(d.name);
-    json.key("function").text(d.frame ? d.frame->function : std::string_view());
+    json.key("frame");
+    d.frame ? json.number(static_cast<std::uint64_t>(d.frame - s.frames.data())) : json.null();
     json.key("allocator").text(d.allocator);
     json.key("bytes").number(d.bytes).key("mappings").number(d.mappings).close('}');
   }
@@ -44,7 +46,7 @@ void write_line(Json& json, const Ledger& ledger, Cause cause) noexcept {
 void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   const Ledger& l = s.ledger;
   json.key("ledger").open('[').line();
-  for (int i = 0; i < kCauseCount && l.known; ++i) write_line(json, l, static_cast<Cause>(i));
+  for (int i = 0; i < kCauseCount && l.known; ++i) write_line(json, s, static_cast<Cause>(i));
   json.close(']').key("unexplained_bytes");
   if (l.known) json.signed_number(l.unexplained_bytes);
   else json.null();
