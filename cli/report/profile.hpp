@@ -38,6 +38,7 @@ struct Profile {
   std::vector<PlacedSite> sites;    ///< largest first
   std::size_t sites_left_out = 0;   ///< by --limit
   std::size_t sites_unfocused = 0;  ///< by --focus
+  bool depth_given = false;         ///< --depth says how much of a stack is wanted
 };
 
 /// Figures may be anything in a file that nobody vouches for.

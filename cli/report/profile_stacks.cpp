@@ -57,6 +57,23 @@ std::string quoted(const std::string& text) {
   return out;
 }
 
+/// A stack in one cell. Whole stacks of a large program took a hundred times the memory of its figures.
+std::string csv_stack(const Profile& profile, const PlacedSite& placed) {
+  constexpr std::size_t kFunctions = 8, kColumns = 90;
+  std::string stack;
+  std::size_t functions = 0;
+  for (const Place* place : placed.stack)
+    for (const SourceLine& line : place->lines) {
+      if (++functions > kFunctions && !profile.depth_given) continue;
+      if (!stack.empty()) stack += " < ";
+      stack += shortened(label_of(profile, *place, line), kColumns);
+      if (!line.file.empty()) stack += fmt::format(" ({}:{})", line.file, line.line);
+    }
+  if (functions > kFunctions && !profile.depth_given)
+    stack += fmt::format(" < {} more", functions - kFunctions);
+  return stack;
+}
+
 constexpr std::pair<const char*, Figure ReportSite::*> kColumns[] = {
     {"resident_bytes", &ReportSite::resident_bytes},   {"hole_bytes", &ReportSite::hole_bytes},
     {"live_bytes", &ReportSite::live_bytes},           {"live_count", &ReportSite::live_count},
@@ -77,14 +94,7 @@ std::string as_csv(const Profile& profile) {
       out += fmt::format(",{},{},{}", whole(f.value), f.low ? fmt::format("{}", whole(*f.low)) : "",
                          f.high ? fmt::format("{}", whole(*f.high)) : "");
     }
-    std::string stack;
-    for (const Place* place : placed.stack)
-      for (const SourceLine& line : place->lines) {
-        if (!stack.empty()) stack += " < ";
-        stack += label_of(profile, *place, line);
-        if (!line.file.empty()) stack += fmt::format(" ({}:{})", line.file, line.line);
-      }
-    out += fmt::format(",{}\n", quoted(stack));
+    out += fmt::format(",{}\n", quoted(csv_stack(profile, placed)));
   }
   return out;
 }

@@ -82,6 +82,7 @@ const Measure* measure_for(const std::string& by, const ReportFile& report) {
 
 Profile select(const ReportFile& report, const Symbolizer& symbolizer, const Options& o) {
   Profile p{&report, measure_for(o.by, report), {}};
+  p.depth_given = o.depth > 0;
   std::unique_ptr<Pattern> focus;
   if (!o.focus.empty()) focus = std::make_unique<Pattern>(o.focus);
   for (const ReportSite& site : report.sites) {

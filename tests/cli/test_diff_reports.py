@@ -92,8 +92,10 @@ def test_diff_prints_no_control_characters(t: Test) -> None:
         report = json.loads(path.read_text())
         evil = "\x1b[2Jcleared"
         report["process"]["name"] = report["backend"]["name"] = evil
-        for frame in (f for site in report["sites"] for f in site["stack"]):
-            frame.update(function=evil, module="/bin/" + evil)
+        for frame in report["frames"]:
+            frame["function"] = evil
+        for module in report["modules"]:
+            module["path"] = "/bin/" + evil
         report["ledger"][0]["cause"] = evil
         path.write_text(json.dumps(report))
     done = t.run("diff", before, after)

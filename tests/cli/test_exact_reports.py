@@ -7,6 +7,8 @@ import io
 import json
 from pathlib import Path
 
+from support.report_schema import expanded
+
 from .harness import Failure, Test
 
 PROGRAM = """
@@ -50,7 +52,7 @@ def reports(t: Test, mode: str) -> tuple[Path, Path]:
 
 
 def by_function(report: Path) -> dict[str, dict]:
-    sites = json.loads(report.read_text())["sites"]
+    sites = expanded(json.loads(report.read_text()))["sites"]
     return {frame["function"]: site for site in sites for frame in site["stack"][:2] if frame["function"] in SITES}
 
 

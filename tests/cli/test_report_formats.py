@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from support.framework import REPOSITORY
+from support.report_schema import expanded, faults_of
 
 from . import browser
 from .harness import Failure, Skip, Test
@@ -98,12 +99,15 @@ def test_report_as_text(t: Test) -> None:
 def test_report_as_json(t: Test) -> None:
     report = report_of(t, compile_cxx(t))
     before, after = json.loads(report.read_text()), json.loads(good(t, report, "--format", "json", "--by", "live"))
-    expect({k: v for k, v in before.items() if k != "sites"} == {k: v for k, v in after.items() if k != "sites"},
-           "all else stays")
+    changed = {"sites", "frames", "ledger"}
+    expect({k: v for k, v in before.items() if k not in changed} ==
+           {k: v for k, v in after.items() if k not in changed}, "all else stays")
+    expect(list(before) == list(after), "in the same order")
     expect(len(before["sites"]) == len(after["sites"]), "every site stays")
     live = [site["live_bytes"] for site in after["sites"]]
     expect(live == sorted(live, reverse=True), live)
-    top = after["sites"][0]["stack"]
+    expect(not faults_of(after), faults_of(after))
+    top = expanded(after)["sites"][0]["stack"]
     expect([f["inlined"] for f in top[:3]] == [True, True, False], top)
     expect([f["line"] for f in top[:3]] == [line_of(w) for w in ("make", "insert", "fill")], top)
     expect(top[0]["pc"] == top[2]["pc"] and top[0]["offset"] is None and top[2]["offset"] > 0, top)
@@ -129,6 +133,22 @@ def test_report_as_folded_and_csv(t: Test) -> None:
         expect(row["live_bytes_low"] == ("" if low is None else str(low)), row)
     expect(rows[0]["stack"].startswith(f"store::Cache::make(unsigned long) ({t.dir}/inlining.c:{line_of('make')}) < "),
            rows[0])
+
+
+def test_report_as_csv_stays_small(t: Test) -> None:
+    """Eight functions of a stack, each at most 90 columns wide; --depth asks for more return addresses."""
+    facts = json.loads(report_of(t, compile_cxx(t)).read_text())
+    facts["frames"] = [{"pc": hex(i + 1), "module": None, "address": "0x0", "function": f"f{i}" + "x" * 5000, "offset": 0}
+                       for i in range(60)]
+    for line in facts["ledger"]:
+        line["details"] = []
+    facts["sites"] = [dict(facts["sites"][0], id=i, stack=list(range(60))) for i in range(1000)]
+    (t.dir / "deep.json").write_text(json.dumps(facts))
+    text = good(t, t.dir / "deep.json", "--format", "csv")
+    first = next(csv.DictReader(io.StringIO(text)))["stack"].split(" < ")
+    expect(len(text) < 1_200_000 and [f[:2] for f in first] == [*(f"f{i}" for i in range(8)), "52"], (len(text), first))
+    deep = next(csv.DictReader(io.StringIO(good(t, t.dir / "deep.json", "--format", "csv", "--depth", "30"))))
+    expect(len(deep["stack"].split(" < ")) == 30, deep)
 
 
 def test_report_as_speedscope(t: Test) -> None:
@@ -295,23 +315,31 @@ def test_report_survives_hostile_files(t: Test) -> None:
         change(copy)
         return json.dumps(copy)
 
-    frame = facts["sites"][0]["stack"][0]
+    first = facts["sites"][0]["stack"][0]
     hostile: list[tuple[str, tuple[int, ...]]] = [
         ("[" * 1_000_000, (3,)), ('{"a":' * 100_000, (3,)), ("1e99999", (3,)), ("\0" * 100, (3,)), ("null", (3,)),
         ("\xff\xfe", (3,)), ('{"schema_version": 1}', (3,)), ('{"schema_version": "1"}', (3,)),
         (changed(lambda r: r.update(sites={"a": 1})), (3,)), (changed(lambda r: r.update(modules=[1, 2])), (3,)),
-        (changed(lambda r: r["sites"][0]["stack"][0].update(pc="0x")), (3,)),
-        (changed(lambda r: r["sites"][0]["stack"][0].update(pc="-5")), (3,)),
-        (changed(lambda r: r["sites"][0]["stack"][0].update(offset=-1)), (3,)),
+        (changed(lambda r: r["frames"][first].update(pc="0x")), (3,)),
+        (changed(lambda r: r["frames"][first].update(pc="-5")), (3,)),
+        (changed(lambda r: r["frames"][first].update(offset=-1)), (3,)),
+        (changed(lambda r: r["frames"][first].update(module=len(r["modules"]))), (3,)),
+        (changed(lambda r: r["frames"][first].update(module="x")), (3,)),
+        (changed(lambda r: r["sites"][0].update(stack=[len(r["frames"])])), (3,)),
+        (changed(lambda r: r["sites"][0].update(stack=[-1])), (3,)),
+        (changed(lambda r: r["sites"][0].update(stack=[0.5])), (3,)),
+        (changed(lambda r: r["ledger"][0].update(details=[{"frame": 1 << 40}])), (3,)),
+        (changed(lambda r: r.update(frames={})), (3,)),
         (changed(lambda r: r["sites"][0].update(live_bytes=[1])), (3,)),
         (changed(lambda r: r.update(taken_at_ns=1e300)), (3,)),
         (changed(lambda r: [s.update(resident_bytes=1e300, live_bytes=-1e300) for s in r["sites"]]), (0,)),
-        (changed(lambda r: r["sites"][0]["stack"][0].update(address="0xffffffffffffffff", pc="0x0")), (0,)),
+        (changed(lambda r: r["frames"][first].update(address="0xffffffffffffffff", pc="0x0")), (0,)),
         (changed(lambda r: r["modules"][0].update(begin="0xffffffffffffffff", end="0x0")), (0,)),
         (changed(lambda r: [m.update(path="/dev/zero") for m in r["modules"]]), (0,)),
         (changed(lambda r: [m.update(path="") for m in r["modules"]]), (0,)),
         (changed(lambda r: [m.update(build_id="zz/../..") for m in r["modules"]]), (0,)),
-        (changed(lambda r: r["sites"][0].update(stack=[dict(frame, module="", function="\x1b[2J;\n")] * 5_000)), (0,)),
+        (changed(lambda r: (r["frames"][first].update(module=None, function="\x1b[2J;\n"),
+                            r["sites"][0].update(stack=[first] * 5_000))), (0,)),
     ]
     for content, statuses in hostile:
         bad.write_text(content, encoding="latin-1")

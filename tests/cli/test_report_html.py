@@ -198,9 +198,10 @@ def test_html_shows_hostile_names_as_text(t: Test) -> None:
         for line in facts["ledger"]:
             for i, detail in enumerate(line["details"]):
                 detail["name"] = HOSTILE[i % len(HOSTILE)]
-        for i, site in enumerate(facts["sites"]):
-            for k, frame in enumerate(site["stack"]):
-                frame.update(function=HOSTILE[(i + k) % len(HOSTILE)], module=HOSTILE[k % len(HOSTILE)])
+        for i, frame in enumerate(facts["frames"]):
+            frame["function"] = HOSTILE[i % len(HOSTILE)]
+        for i, module in enumerate(facts["modules"]):
+            module["path"] = HOSTILE[i % len(HOSTILE)]
 
     page = page_of(t, changed(t, report_of(t, compile_cxx(t)), change))
     expect(page.read_text().count("</script>") == 2, "the report cannot end its element")
@@ -237,9 +238,11 @@ def test_html_of_odd_reports(t: Test) -> None:
 def test_html_of_ten_thousand_sites(t: Test) -> None:
     def change(facts: dict[str, Any]) -> None:
         pattern = facts["sites"][0]
-        facts["sites"] = [dict(pattern, id=i + 1, live_bytes=1000 * i, stack=[
-            dict(pattern["stack"][0], function=f"function_{(i * 31 + k * k) % 3000}", module="/lib/x.so", address=hex(i * 64 + k), pc=hex(i * 64 + k))
-            for k in range(24)]) for i in range(10_000)]
+        facts["frames"] += [{"pc": hex(i), "module": None, "address": hex(i), "function": f"function_{i}", "offset": 0}
+                            for i in range(3000)]
+        first = len(facts["frames"]) - 3000
+        facts["sites"] = [dict(pattern, id=i + 1, live_bytes=1000 * i,
+                               stack=[first + (i * 31 + k * k) % 3000 for k in range(24)]) for i in range(10_000)]
 
     report = changed(t, report_of(t, compile_cxx(t)), change)
     page = page_of(t, report)

@@ -9,7 +9,6 @@ from typing import Any
 
 from .backends import Backend
 from .framework import Failure
-from .report_schema import SCHEMA, check_shape
 
 FIGURES = ("live_bytes", "live_count", "allocated_bytes", "allocated_count")
 MIB = 2**20
@@ -30,10 +29,8 @@ class Expected:
 
 def check_report(data: dict[str, Any], text: str, expected: Expected) -> None:
     """Raises Failure with everything that is wrong."""
-    wrong = check_shape(data, SCHEMA, "report")
-    if not wrong:
-        wrong = [*_identity(data, expected), *_rss(data, expected), *_sites(data, expected),
-                 *_totals(data), *_modules(data), *_text(data, text)]
+    wrong = [*_identity(data, expected), *_rss(data, expected), *_sites(data, expected),
+             *_totals(data), *_modules(data), *_text(data, text)]
     if wrong:
         raise Failure(f"{len(wrong)} faults in the report: " + "; ".join(wrong[:6]))
 
@@ -41,7 +38,7 @@ def check_report(data: dict[str, Any], text: str, expected: Expected) -> None:
 def _identity(data: dict[str, Any], expected: Expected) -> list[str]:
     wrong = []
     process, backend = data["process"], data["backend"]
-    if data["schema_version"] != 1:
+    if data["schema_version"] != 2:
         wrong.append(f"schema_version is {data['schema_version']}")
     if data["reason"] not in ("signal", "exit") or (expected.reason and data["reason"] != expected.reason):
         wrong.append(f"reason is '{data['reason']}' instead of '{expected.reason or 'signal or exit'}'")

@@ -14,6 +14,7 @@ from typing import Any
 from . import processes
 from .framework import PATIENCE, Failure, Test, wait_until
 from .report_check import Expected, check_report
+from .report_schema import expanded, faults_of
 
 ANY_TIME_SECONDS = 20.0
 
@@ -21,7 +22,7 @@ ANY_TIME_SECONDS = 20.0
 @dataclass(frozen=True)
 class Report:
     json_path: Path
-    data: dict[str, Any]
+    data: dict[str, Any]  # each stack with its frames, not with their indices
     text: str
 
 
@@ -42,7 +43,11 @@ def load(path: Path) -> Report | None:
         text = path.with_suffix(".txt").read_bytes().decode("utf-8", errors="replace")
     except (OSError, ValueError):
         return None
-    return Report(path, data, text) if isinstance(data, dict) and text else None
+    if not text:
+        return None
+    if faults := faults_of(data):
+        raise Failure(f"{path} departs from docs/report.schema.json: " + "; ".join(faults))
+    return Report(path, expanded(data), text)
 
 
 def wait_for_handler(pid: int, signal_number: int, seconds: float = 20) -> None:

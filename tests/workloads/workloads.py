@@ -16,6 +16,7 @@ from typing import Any
 from support.backends import mimalloc3_path, shared_object
 from support.compiler import build_case
 from support.framework import PATIENCE, Failure, Test, locked
+from support.report_schema import expanded
 
 SOURCES = Path(__file__).resolve().parent
 BACKENDS = ("system", "jemalloc", "mimalloc2", "mimalloc3")
@@ -119,7 +120,7 @@ def run_workload(t: Test, name: str, arguments: Sequence[object], seconds: float
         reports = sorted(Path(folder).glob("report.*.json"))
         if not reports:
             raise Failure(f"no report; {said}")
-        run = Run(json.loads(done.stdout.splitlines()[-1]), [json.loads(path.read_text()) for path in reports])
+        run = Run(json.loads(done.stdout.splitlines()[-1]), [expanded(json.loads(path.read_text())) for path in reports])
         shutil.copy(reports[-1], t.dir / f"{name}.json")  # stays if the test fails
         shutil.copy(reports[-1].with_suffix(".txt"), t.dir / f"{name}.txt")
         (t.dir / f"{name}.truth.json").write_text(json.dumps(run.truth, indent=1) + "\n")
