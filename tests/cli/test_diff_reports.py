@@ -111,8 +111,8 @@ def test_diff_used_wrongly(t: Test) -> None:
                              ("", "is empty"),
                              ("[]", "is JSON, but no report of mallard"),
                              ("{}", "is JSON, but no report of mallard: key 'schema_version' not found"),
-                             (re.sub(r'"schema_version": *1', '"schema_version":9', text, count=1),
-                              "is a report of schema version 9; this command reads 1"),
+                             (re.sub(r'"schema_version": *2', '"schema_version":9', text, count=1),
+                              "is a report of schema version 9; this command reads 1 to 2"),
                              (re.sub(r'"sites": *\[\n', '"sites": 5, "x": [\n', text, count=1), "is JSON, but no report")):
         bad.write_text(content)
         done = t.run("diff", good, bad)

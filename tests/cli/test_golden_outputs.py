@@ -105,3 +105,12 @@ def test_help_fits_80_columns(t: Test) -> None:
         long = [line for line in text.splitlines() if len(line) > 80]
         if long or "Examples:\n  mallard " not in text or "Exit status:" not in text:
             raise Failure(f"mallard {name} --help: lines over 80 columns {long}; or no examples, or no exit status:\n{text}")
+
+
+def test_reports_of_schema_1_read_as_those_of_schema_2(t: Test) -> None:
+    """The same report in both: each frame in full in one, once in a table in the other."""
+    for form in ("text", "csv", "folded", "speedscope"):
+        old, new = (output_of(t.mallard, ["report", "--format", form, name]).partition("\n")[2]
+                    for name in ("after.json", "after_schema_2.json"))
+        if old != new:
+            raise Failure(difference(form, old, new))

@@ -20,7 +20,7 @@ void forget_files(ReportFile* report) {
       if (!frame.module.empty()) frame.module.insert(0, "x");
 }
 
-void write(const Profile& profile, const nlohmann::json& document) {
+void write(const Profile& profile, const nlohmann::ordered_json& document) {
   std::size_t bytes = as_text(profile).size() + as_folded(profile).size() + as_csv(profile).size() +
                       as_speedscope(profile).size() + as_pprof(profile).size();
   bytes += as_json(profile, document).size();
@@ -38,7 +38,7 @@ void judge_all(const ReportFile& report) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
-    nlohmann::json document;
+    nlohmann::ordered_json document;
     ReportFile report = parse_report({reinterpret_cast<const char*>(data), size}, "input", &document);
     forget_files(&report);
     judge_all(report);

@@ -14,7 +14,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-SCHEMA_FILE = Path(__file__).resolve().parent.parent / "docs" / "report.schema.json"
+SCHEMA_FILE = Path(__file__).resolve().parents[2] / "docs" / "report.schema.json"
 SCHEMA: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 MOST_FAULTS = 20
 
