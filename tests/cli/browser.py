@@ -33,7 +33,7 @@ class Browser:
                    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
                    f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe", "about:blank"]
         with open(Path(self._profile.name) / "stderr", "wb") as log:
-            self._process = subprocess.Popen(["sh", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "sh", *command],
+            self._process = subprocess.Popen(["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash", *command],
                                              pass_fds=(to_read, to_write), stdin=subprocess.DEVNULL,
                                              stdout=subprocess.DEVNULL, stderr=log)
         SHARED.add(self._process.pid)
