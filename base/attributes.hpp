@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arch/page.hpp"
+
 #define MALLARD_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MALLARD_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define MALLARD_COLD __attribute__((noinline, cold))
@@ -17,7 +19,7 @@
 #define MALLARD_FORK_TEXT __attribute__((noinline, section("mallard_fork_text")))
 /// Large arrays of zeros of which little is used: behind everything else, so that what small ones and the
 /// first page of the rules are on lies close together, under one page of the page tables
-/// (arch/x86_64/layout.ld).
+/// (layout.ld).
 #define MALLARD_LARGE_DATA __attribute__((section(".bss.mallard_large")))
 #define MALLARD_RULES_DATA __attribute__((section(".bss.mallard_rules")))
 #define MALLARD_FILTER_DATA __attribute__((section(".bss.mallard_filter")))
@@ -25,7 +27,7 @@
 
 namespace mallard {
 
-inline constexpr std::size_t kPageBytes = 4096;
+using arch::kPageBytes;
 
 constexpr std::uintptr_t align_up(std::uintptr_t value, std::uintptr_t alignment) noexcept {
   return (value + alignment - 1) & ~(alignment - 1);

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arch/syscall.hpp"
 #include "base/attributes.hpp"
 
 namespace mallard::os {
@@ -16,19 +17,7 @@ namespace mallard::os {
 /// One system call with up to six arguments. \context hot: async-signal-safe
 inline long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
                  long f = 0) noexcept {
-#if defined(__x86_64__)
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = f;
-  long result;
-  __asm__ volatile("syscall"
-                   : "=a"(result)
-                   : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
-  return result;
-#else
-#error "mallard supports x86-64 only: base/os.hpp needs the system call of this architecture"
-#endif
+  return arch::syscall(number, a, b, c, d, e, f);
 }
 
 template <typename T>

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 
-#include "inside/known_allocators.hpp"
+#include "arch/code.hpp"
 #include "base/os.hpp"
+#include "inside/known_allocators.hpp"
 
 namespace mallard::inside {
 namespace {
@@ -24,7 +25,7 @@ struct Function {
 };
 
 constexpr std::size_t kMaxTargets = 16384, kMaxRanges = 16384, kPieceBytes = 256 << 10;
-constexpr std::size_t kLongestBranch = 7;
+using arch::kLongestReference;
 
 constexpr std::size_t kMaxFunctions = 4u << 20, kMaxBodyBytes = 64 << 10;
 
@@ -112,9 +113,9 @@ class CallSearch {
       const Range body = space_.own[i];
       const std::size_t bytes = std::min<std::uint64_t>(body.end - body.begin, kMaxBodyBytes);
       if (!file_.copy(body.begin, space_.piece, bytes)) continue;
-      for (std::size_t n = 0; n + 5 <= bytes; ++n) {
+      for (std::size_t n = 0; n + kJumpBytes <= bytes; ++n) {
         std::uint64_t to;
-        if (!branch_at(space_.piece + n, body.begin + n, &to) || (to >= body.begin && to < body.end))
+        if (!arch::branch_at(space_.piece + n, body.begin + n, &to) || (to >= body.begin && to < body.end))
           continue;
         Function* callee = function_at(to);
         if (!callee || callee->is_own) continue;
@@ -129,14 +130,6 @@ class CallSearch {
     }
   }
 
-  static bool branch_at(const unsigned char* code, std::uint64_t address, std::uint64_t* to) noexcept {
-    if ((code[0] & 0xfe) != 0xe8) return false;
-    std::int32_t distance;
-    memcpy(&distance, code + 1, sizeof distance);
-    *to = address + 5 + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
-    return true;
-  }
-
   Function* function_at(std::uint64_t address) const noexcept {
     Function* end = functions_ + function_count_;
     Function* f = std::lower_bound(functions_, end, address,
@@ -147,28 +140,20 @@ class CallSearch {
   bool search(const Elf64_Phdr& segment) noexcept {
     const unsigned char* code = space_.piece;
     std::uint64_t at = 0;
-    while (at + kLongestBranch < segment.p_filesz) {
+    while (at + kLongestReference < segment.p_filesz) {
       const std::size_t bytes = std::min<std::uint64_t>(kPieceBytes, segment.p_filesz - at);
       if (!file_.copy_at_offset(segment.p_offset + at, space_.piece, bytes)) {
         plan_.why.add("its code cannot be read");
         return false;
       }
       const std::uint64_t address = segment.p_vaddr + at;
-      for (std::size_t i = 0; i + kLongestBranch <= bytes; ++i) {
-        std::size_t prefix;
-        if ((code[i] & 0xfe) == 0xe8) prefix = 1;                              // call, jmp
-        else if (code[i] == 0x0f && (code[i + 1] & 0xf0) == 0x80) prefix = 2;  // jcc
-        else if ((code[i] & 0xfb) == 0x48 && code[i + 1] == 0x8d && (code[i + 2] & 0xc7) == 0x05)
-          prefix = 3;  // lea of an address
-        else continue;
-        std::int32_t distance;
-        memcpy(&distance, code + i + prefix, sizeof distance);
-        const std::uint64_t target =
-            address + i + prefix + 4 + static_cast<std::uint64_t>(static_cast<std::int64_t>(distance));
-        if (target < lowest_ || target > highest_) continue;
-        if (!judge(address + i, target, prefix == 3)) return false;
+      for (std::size_t i = 0; i + kLongestReference <= bytes; ++i) {
+        arch::Reference found;
+        if (!arch::reference_at(code + i, address + i, &found)) continue;
+        if (found.target < lowest_ || found.target > highest_) continue;
+        if (!judge(address + i, found.target, found.is_address)) return false;
       }
-      at += bytes - kLongestBranch;
+      at += bytes - kLongestReference;
     }
     return true;
   }

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inside/plan.hpp"
 
-#include "inside/known_allocators.hpp"
 #include "elf/program_file.hpp"
 #include "inside/call_search.hpp"
+#include "inside/known_allocators.hpp"
 
 namespace mallard::inside {
 namespace {
-
-constexpr unsigned char kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
-constexpr std::uint64_t kCodeAlignment = 16;
 
 bool is_hidden_or_global(const Elf64_Sym& s) noexcept {
   const int visibility = ELF64_ST_VISIBILITY(s.st_other);
@@ -164,9 +161,8 @@ class Planner {
 
   /// From here on `address` is where the jump goes.
   void read_window(TakeoverEntry& e) noexcept {
-    unsigned char code[sizeof kEndbr64];
-    if (file_.copy(e.address, code, sizeof code) && __builtin_memcmp(code, kEndbr64, sizeof code) == 0)
-      e.address += sizeof code;
+    unsigned char code[arch::kLongestLandingPad];
+    if (file_.copy(e.address, code, sizeof code)) e.address += arch::landing_pad_bytes(code, sizeof code);
     if (!file_.is_code(e.address, sizeof e.bytes) || !file_.copy(e.address, e.bytes, sizeof e.bytes))
       refuse({}).add("the code of ").add(e.target).add(" is not in its file");
   }
@@ -176,7 +172,7 @@ class Planner {
     file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool) noexcept {
       for (std::size_t i = 0; i < plan_.count; ++i) {
         const TakeoverEntry& e = plan_.entries[i];
-        const bool starts_here = s.st_value == e.address || s.st_value + sizeof kEndbr64 == e.address;
+        const bool starts_here = s.st_value == e.address || s.st_value + arch::kLongestLandingPad == e.address;
         const bool starts_inside = s.st_value > e.address && s.st_value < e.address + kJumpBytes;
         if (!starts_inside && !(starts_here && !is_wide_enough(e, s))) continue;
         refuse({}).add(name).add(starts_inside ? " begins within the first bytes of an entry point"
@@ -190,14 +186,10 @@ class Planner {
   bool is_wide_enough(const TakeoverEntry& e, const Elf64_Sym& s) const noexcept {
     const std::uint64_t end = s.st_value + s.st_size, jump_end = e.address + kJumpBytes;
     if (end >= jump_end) return true;
-    if (s.st_size == 0 || jump_end > align_up(end, kCodeAlignment)) return false;
-    unsigned char filler[kJumpBytes + sizeof kEndbr64];
+    if (s.st_size == 0 || jump_end > align_up(end, arch::kCodeAlignment)) return false;
+    unsigned char filler[kJumpBytes + arch::kLongestLandingPad];
     const std::size_t n = jump_end - end;
-    if (n > sizeof filler || !file_.copy(end, filler, n)) return false;
-    constexpr unsigned char kBeginsFiller[] = {0x90, 0xcc, 0x66, 0x0f, 0x2e, 0x00};  // nop in its forms, int3
-    for (const unsigned char b : kBeginsFiller)
-      if (filler[0] == b) return true;
-    return false;
+    return n <= sizeof filler && file_.copy(end, filler, n) && arch::begins_filler(filler[0]);
   }
 
   const elf::ProgramFile& file_;

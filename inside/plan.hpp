@@ -3,16 +3,16 @@
 // file alone, so that the library, before it changes anything, and `mallard check` come to the same answer.
 #pragma once
 
-#include "inside/entry_points.hpp"
+#include "arch/code.hpp"
 #include "base/text.hpp"
+#include "inside/entry_points.hpp"
 
 namespace mallard::inside {
 
-/// A jump to a place anywhere within 2 GiB: what is written over the beginning of an entry.
-inline constexpr std::size_t kJumpBytes = 5;
+using arch::kJumpBytes;  ///< of the jump that is written over the beginning of an entry
 
 struct TakeoverEntry {
-  std::uint64_t address;  ///< where the jump goes, as the file counts; behind an endbr64 if there is one
+  std::uint64_t address;  ///< where the jump goes, as the file counts; behind a landing pad if there is one
   std::string_view target;
   EmbeddedKind kind;
   bool drops_first;

@@ -7,6 +7,7 @@
 
 #include <new>
 
+#include "arch/code.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
@@ -17,7 +18,7 @@
 namespace mallard::inside {
 namespace {
 
-constexpr std::size_t kStubBytes = 32;
+using arch::kStubBytes;
 
 /// Reads "Threads:" of /proc/self/status.
 bool has_one_thread() noexcept {
@@ -89,17 +90,7 @@ class Takeover {
         os::unmap(stubs_, stub_bytes_);
         return refuse("libmallard.so has no function for one of its entry points");
       }
-      unsigned char* s = stubs_ + i * kStubBytes;
-      // mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov rcx, r8: the first argument goes away
-      constexpr unsigned char kDropFirst[] = {0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6,
-                                              0x48, 0x89, 0xca, 0x4c, 0x89, 0xc1};
-      constexpr unsigned char kJumpToNext[] = {0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip); the address follows
-      if (plan_.entries[i].drops_first) {
-        memcpy(s, kDropFirst, sizeof kDropFirst);
-        s += sizeof kDropFirst;
-      }
-      memcpy(s, kJumpToNext, sizeof kJumpToNext);
-      memcpy(s + sizeof kJumpToNext, &to, sizeof to);
+      arch::write_stub(stubs_ + i * kStubBytes, to, plan_.entries[i].drops_first);
     }
     if (os::protect(stubs_, stub_bytes_, PROT_READ | PROT_EXEC)) return true;
     os::unmap(stubs_, stub_bytes_);
@@ -128,10 +119,7 @@ class Takeover {
   void write_jumps() noexcept {
     for (std::size_t i = 0; i < plan_.count; ++i) {
       unsigned char* entry = at(plan_.entries[i]);
-      const auto distance =
-          static_cast<std::int32_t>(address_of(stubs_ + i * kStubBytes) - (address_of(entry) + kJumpBytes));
-      entry[0] = 0xe9;  // jmp
-      memcpy(entry + 1, &distance, sizeof distance);
+      arch::write_jump(entry, address_of(entry), address_of(stubs_ + i * kStubBytes));
     }
   }
 

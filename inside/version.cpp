@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "arch/code.hpp"
+
 namespace mallard::inside {
 namespace {
 
@@ -56,13 +58,10 @@ bool version_in_text(const KnownAllocator& allocator, std::string_view bytes, Te
 }
 
 bool version_in_code(std::string_view code, TextBuffer& to) noexcept {
-  if (code.starts_with("\xf3\x0f\x1e\xfa")) code.remove_prefix(4);       // endbr64
-  if (code.size() < 6 || static_cast<unsigned char>(code[0]) != 0xb8 ||  // mov $number, %eax; ret
-      static_cast<unsigned char>(code[5]) != 0xc3)
-    return false;
+  const auto* bytes = reinterpret_cast<const unsigned char*>(code.data());
+  const std::size_t pad = arch::landing_pad_bytes(bytes, code.size());
   std::uint32_t number = 0;
-  for (int i = 4; i >= 1; --i)
-    number = number << 8 | static_cast<unsigned char>(code[static_cast<std::size_t>(i)]);
+  if (!arch::returned_constant(bytes + pad, code.size() - pad, &number)) return false;
   // 217 = 2.1.7; from 3.2 on two digits each: 30403 = 3.4.3.
   const std::uint32_t step = number >= 10000 ? 100 : 10;
   if (number < 100 || number >= 100000 || (number >= 1000 && number < 10000)) return false;

@@ -3,15 +3,16 @@
 
 #include <sys/mman.h>
 
+#include "arch/hot_exports.h"
 #include "base/os.hpp"
 #include "interpose/first_calls.hpp"
 
 // The slots that hot_exports.S names.
-static_assert(offsetof(mallard::backends::Functions, malloc) == 0);
-static_assert(offsetof(mallard::backends::Functions, free) == 8);
-static_assert(offsetof(mallard::backends::Functions, calloc) == 16);
-static_assert(offsetof(mallard::backends::Functions, realloc) == 24);
-static_assert(offsetof(mallard::backends::Functions, usable_size) == 40);
+static_assert(offsetof(mallard::backends::Functions, malloc) == MALLARD_SLOT_MALLOC);
+static_assert(offsetof(mallard::backends::Functions, free) == MALLARD_SLOT_FREE);
+static_assert(offsetof(mallard::backends::Functions, calloc) == MALLARD_SLOT_CALLOC);
+static_assert(offsetof(mallard::backends::Functions, realloc) == MALLARD_SLOT_REALLOC);
+static_assert(offsetof(mallard::backends::Functions, usable_size) == MALLARD_SLOT_USABLE);
 
 namespace {
 union TablePage {

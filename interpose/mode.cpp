@@ -3,7 +3,7 @@
 
 #include "base/lock.hpp"
 #include "base/threads.hpp"
-#include "arch/x86_64/patch.hpp"
+#include "interpose/patch.hpp"
 #include "record/exact/exact.hpp"
 #include "record/published.hpp"
 #include "record/record.hpp"

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "interpose/safe_point.hpp"
 
-#include <errno.h>
 #include <linux/futex.h>
-#include <string.h>
 #include <sys/auxv.h>
 
+#include <algorithm>
+
+#include "arch/interrupted.hpp"
 #include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
 #include "interpose/dispatch.hpp"
@@ -26,11 +27,6 @@ void add_object(const link_map* object) noexcept {
   if (!object || g_count == kMaxRanges) return;
   Range& r = g_unsafe[g_count];
   if (elf::text_range(object, &r.begin, &r.end)) ++g_count;
-}
-
-bool is_syscall_instruction(std::uintptr_t at) noexcept {
-  constexpr unsigned char kSyscall[] = {0x0f, 0x05};
-  return memcmp(reinterpret_cast<const void*>(at), kSyscall, sizeof kSyscall) == 0;
 }
 
 /// Calls that block for long and are made with no lock that pthread_create needs. Of the futex operations,
@@ -86,22 +82,24 @@ void safe_point_init() noexcept {
 }
 
 bool is_safe_point(const ucontext_t* context) noexcept {
-  const greg_t* registers = context->uc_mcontext.gregs;
-  const auto pc = static_cast<std::uintptr_t>(registers[REG_RIP]);
-  const auto rax = static_cast<long>(registers[REG_RAX]);
-  for (int i = 0; i < g_count; ++i) {
-    if (!g_unsafe[i].holds(pc)) continue;
-    // To be restarted: the kernel put the number back into rax and the pc back on the instruction.
-    if (is_syscall_instruction(pc)) return is_patient_call(rax, static_cast<long>(registers[REG_RSI]));
-    // Interrupted for good, because the host's handler has no SA_RESTART. The number is lost, but a wait for
-    // one of libc's low-level locks, which are malloc's too, is known by its arguments: FUTEX_WAIT_PRIVATE
-    // for the value 2. Other calls, pause() among them, leave anything in these registers.
-    if (!is_syscall_instruction(pc - 2) || rax != -EINTR) return false;
-    constexpr long kLockedWithWaiters = 2;
-    return static_cast<std::uint32_t>(registers[REG_RSI]) != FUTEX_WAIT_PRIVATE ||
-           static_cast<std::uint32_t>(registers[REG_RDX]) != kLockedWithWaiters;
+  const std::uintptr_t pc = arch::interrupted_pc(context);
+  if (std::none_of(g_unsafe, g_unsafe + g_count, [pc](const Range& r) noexcept { return r.holds(pc); }))
+    return true;
+  const arch::InterruptedCall call = arch::interrupted_call(context);
+  switch (call.kind) {
+    case arch::InterruptedCall::Kind::kNone:
+      return false;
+    case arch::InterruptedCall::Kind::kRestarts:
+      return is_patient_call(call.number, call.second);
+    case arch::InterruptedCall::Kind::kAbandoned:
+      break;
   }
-  return true;
+  // Interrupted for good, because the host's handler has no SA_RESTART. A wait for one of libc's low-level
+  // locks, which are malloc's too, is known by its arguments: FUTEX_WAIT_PRIVATE for the value 2. Other
+  // calls, pause() among them, leave anything there.
+  constexpr std::uint32_t kLockedWithWaiters = 2;
+  return static_cast<std::uint32_t>(call.second) != FUTEX_WAIT_PRIVATE ||
+         static_cast<std::uint32_t>(call.third) != kLockedWithWaiters;
 }
 
 }  // namespace mallard::interpose

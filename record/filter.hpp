@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "base/attributes.hpp"
-#include "record/layout.h"
+#include "arch/hot_exports.h"
 
 extern "C" __attribute__((visibility("hidden"))) std::uint8_t mallard_filter[MALLARD_FILTER_SLOTS];
 

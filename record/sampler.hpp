@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "base/math.hpp"
-#include "record/layout.h"
+#include "arch/hot_exports.h"
 #include "record/thread_state.hpp"
 
 namespace mallard::record {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "arch/stack_switch.hpp"
 #include "base/attributes.hpp"
 #include "base/os.hpp"
 
@@ -46,64 +47,6 @@ struct Demangler::Work {
 };
 
 }  // namespace mallard::symbols
-
-// Calls function(argument) with the stack at `top`, having stored in *way_out what mallard_leave_stack needs
-// to end that call from any depth. libiberty's callbacks cannot say "enough", and it holds nothing that would
-// be lost. The frame stays on rbp, so debuggers can walk through.
-extern "C" void mallard_call_on_stack(void (*function)(void*), void* argument, void* top,
-                                      void** way_out) noexcept;
-extern "C" [[noreturn]] void mallard_leave_stack(void* way_out) noexcept;
-__asm__(R"(
-        .pushsection .text
-        .p2align 4
-        .globl mallard_call_on_stack
-        .hidden mallard_call_on_stack
-        .type mallard_call_on_stack, @function
-mallard_call_on_stack:
-        .cfi_startproc
-        endbr64
-        pushq %rbp
-        .cfi_def_cfa_offset 16
-        .cfi_offset %rbp, -16
-        movq %rsp, %rbp
-        .cfi_def_cfa_register %rbp
-        pushq %rbx
-        pushq %r12
-        pushq %r13
-        pushq %r14
-        pushq %r15
-        .cfi_offset %rbx, -24
-        .cfi_offset %r12, -32
-        .cfi_offset %r13, -40
-        .cfi_offset %r14, -48
-        .cfi_offset %r15, -56
-        movq %rbp, (%rcx)
-        movq %rdx, %rsp
-        movq %rdi, %rax
-        movq %rsi, %rdi
-        call *%rax
-.Lmallard_restore:
-        leaq -40(%rbp), %rsp
-        popq %r15
-        popq %r14
-        popq %r13
-        popq %r12
-        popq %rbx
-        popq %rbp
-        .cfi_def_cfa %rsp, 8
-        ret
-        .cfi_endproc
-        .size mallard_call_on_stack, . - mallard_call_on_stack
-        .globl mallard_leave_stack
-        .hidden mallard_leave_stack
-        .type mallard_leave_stack, @function
-mallard_leave_stack:
-        endbr64
-        movq %rdi, %rbp
-        jmp .Lmallard_restore
-        .size mallard_leave_stack, . - mallard_leave_stack
-        .popsection
-)");
 
 using mallard::symbols::t_work;
 

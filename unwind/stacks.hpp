@@ -7,23 +7,12 @@
 
 #include <cstdint>
 
+#include "arch/caller.hpp"
 #include "base/attributes.hpp"
 
 namespace mallard::record {
 
-/// The registers at the call of an exported function, as its caller left them.
-struct Caller {
-  std::uintptr_t pc;           ///< return address into the host
-  std::uintptr_t return_slot;  ///< address of the stack word that holds pc
-  std::uintptr_t frame;        ///< rbp at the call
-};
-
-/// Registers at the call of the exported function whose body this stands in. The function must keep a
-/// frame pointer, which __builtin_frame_address forces.
-#define MALLARD_CALLER()                                                                      \
-  ([](std::uintptr_t* fa) noexcept {                                                          \
-    return ::mallard::record::Caller{fa[1], reinterpret_cast<std::uintptr_t>(fa + 1), fa[0]}; \
-  }(static_cast<std::uintptr_t*>(__builtin_frame_address(0))))
+using arch::Caller;
 
 inline constexpr int kMaxDepth = 256;  ///< frames kept; deeper stacks lose their root end
 

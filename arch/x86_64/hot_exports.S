@@ -4,15 +4,7 @@
    The first instruction of each is at least 5 bytes long, so that a jump can stand in its place where another
    mode is in force (mode.hpp): all bytes behind it stay as they are, for threads that are past it.
    Whatever is not the plain case leaves for C++ (slow_paths.cpp) with the caller's frame untouched. */
-#include "record/layout.h"
-
-/* Offsets of backends::Functions, checked by static_assert in dispatch.cpp. */
-#define SLOT_MALLOC  0
-#define SLOT_FREE    8
-#define SLOT_CALLOC  16
-#define SLOT_REALLOC 24
-#define SLOT_USABLE  40
-#define COUNTDOWN    0xffffffff     /* no slot, but the countdown's place in TLS; 11 bytes */
+#include "arch/hot_exports.h"
 
 .macro export name
     .globl \name
@@ -68,7 +60,7 @@
 703:
     movq mallard_thread@gottpoff(%rip), %rdx
     subq %rax, %fs:(%rdx)
-    patch_site 703b, COUNTDOWN
+    patch_site 703b, MALLARD_SLOT_COUNTDOWN
     jb \slow
 .endm
 
@@ -93,7 +85,7 @@ mallard_malloc_entry:
     {disp32} leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
     count mallard_malloc_slow
 mallard_malloc_off:
-    jump_to_backend SLOT_MALLOC
+    jump_to_backend MALLARD_SLOT_MALLOC
     mode_entry mallard_malloc_entry, mallard_malloc_exact, mallard_malloc_off, mallard_malloc_off
 end_function malloc
     .size __libc_malloc, . - __libc_malloc
@@ -119,7 +111,7 @@ export _ZdaPvSt11align_val_tRKSt9nothrow_t
 mallard_free_entry:
     leave_if_tracked mallard_free_slow
 mallard_free_off:
-    jump_to_backend SLOT_FREE
+    jump_to_backend MALLARD_SLOT_FREE
     mode_entry mallard_free_entry, mallard_free_exact, mallard_free_off, mallard_free_entry
 end_function free
 
@@ -133,7 +125,7 @@ mallard_calloc_entry:
     jc mallard_calloc_overflow
     count mallard_calloc_slow
 mallard_calloc_jump:
-    jump_to_backend SLOT_CALLOC
+    jump_to_backend MALLARD_SLOT_CALLOC
 mallard_calloc_off:
     movq %rdi, %rax
     mulq %rsi
@@ -156,7 +148,7 @@ mallard_realloc_entry:
     count mallard_realloc_slow
     leave_if_tracked mallard_realloc_tracked
 mallard_realloc_jump:
-    jump_to_backend SLOT_REALLOC
+    jump_to_backend MALLARD_SLOT_REALLOC
 mallard_realloc_off:
     testq %rsi, %rsi
     jg mallard_realloc_jump
@@ -172,7 +164,7 @@ end_function realloc
 
 /* The backend's own: where boot blocks exist, lifecycle.cpp has put a function in front that knows them. */
 function malloc_usable_size
-    jump_to_backend SLOT_USABLE
+    jump_to_backend MALLARD_SLOT_USABLE
 end_function malloc_usable_size
 
 /* A call instead of a jump, because a null result must become std::bad_alloc. */
@@ -184,7 +176,7 @@ mallard_new_entry:
 mallard_new_off:
     pushq %rdi
     .cfi_adjust_cfa_offset 8
-    call_backend SLOT_MALLOC
+    call_backend MALLARD_SLOT_MALLOC
     popq %rdi
     .cfi_adjust_cfa_offset -8
     testq %rax, %rax

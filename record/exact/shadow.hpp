@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arch/unlocked.hpp"
 #include "base/attributes.hpp"
 #include "base/threads.hpp"
 #include "record/exact/size_ranges.hpp"
@@ -75,15 +76,8 @@ inline AtomicWord* first_word(std::uintptr_t block) noexcept {
 /// thread only a signal handler can, and cannot interrupt an instruction: it need not lock the bus.
 /// \return false if it is not free
 inline bool take_word(AtomicWord& word, Word mine) noexcept {
+  if (MALLARD_LIKELY(single_threaded())) return arch::take_unlocked(word, mine);
   Word free = 0;
-  if (MALLARD_LIKELY(single_threaded())) {
-    bool taken;
-    __asm__ volatile("cmpxchgl %[mine], %[word]"
-                     : "=@ccz"(taken), [word] "+m"(word), "+a"(free)
-                     : [mine] "r"(mine)
-                     : "memory");
-    return taken;
-  }
   return word.compare_exchange_strong(free, mine, std::memory_order_release, std::memory_order_relaxed);
 }
 Put put_further(std::uintptr_t block, Word mine, ShadowBlock* replaced) noexcept;

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "arch/unlocked.hpp"
 #include "base/attributes.hpp"
 #include "base/lock.hpp"
 #include "record/exact/counts.hpp"
@@ -28,11 +29,10 @@ inline constexpr std::int64_t kMostUnseenBytes = 64 * 1024;
 
 using OwnCount = std::atomic<std::uint64_t>;  ///< one writer
 
-/// Adds to a count that the calling thread alone writes: in one instruction, so that nothing is lost to a
-/// signal handler that counts, too.
+/// Adds to a count that the calling thread alone writes: nothing is lost to a signal handler that counts, too.
 template <typename T>
 inline void add_own(std::atomic<T>& own, T value) noexcept {
-  __asm__("addq %[value], %[own]" : [own] "+m"(own) : [value] "er"(value) : "cc");
+  arch::add_unlocked(own, value);
 }
 
 struct alignas(64) CountEntry {

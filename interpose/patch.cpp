@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "arch/x86_64/patch.hpp"
+#include "interpose/patch.hpp"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "arch/code.hpp"
+#include "arch/hot_exports.h"
 #include "backends/boot.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
@@ -13,33 +14,10 @@
 
 static_assert(offsetof(mallard::record::ThreadState, countdown) == 0);  // as hot_exports.S has it
 
-namespace {
-struct PatchSite {
-  std::int32_t offset;  ///< of the instruction, from this field
-  std::uint32_t slot;   ///< byte offset of the target in the table, or kCountdown
-};
-/// An export and where the modes jump to from its first instruction; each is an offset from its own field.
-struct ModeEntry {
-  std::int32_t entry, exact, off, off_boot;
-};
-}  // namespace
-
-extern "C" {
-__attribute__((visibility("hidden"))) extern const unsigned char mallard_exports_begin[];
-__attribute__((visibility("hidden"))) extern const unsigned char mallard_exports_end[];
-// Bounds of the sections that hot_exports.S fills; the linker makes them.
-__attribute__((visibility("hidden"))) extern const PatchSite __start_mallard_patches[];
-__attribute__((visibility("hidden"))) extern const PatchSite __stop_mallard_patches[];
-__attribute__((visibility("hidden"))) extern const ModeEntry __start_mallard_entries[];
-__attribute__((visibility("hidden"))) extern const ModeEntry __stop_mallard_entries[];
-}
-
 namespace mallard::interpose {
 namespace {
 
-constexpr std::size_t kJumpBytes = 5;  // jmp rel32
-constexpr unsigned char kJump = 0xe9, kCall = 0xe8, kNop = 0x90, kIndirectJump = 0x25;
-constexpr std::uint32_t kCountdown = 0xffffffff;
+using arch::kJumpBytes, arch::ModeEntry, arch::PatchSite;
 
 constexpr std::size_t kMaxEntries = 8;
 /// The first bytes of each entry as compiled: what sample mode has there.
@@ -60,61 +38,22 @@ unsigned char* in_view(unsigned char* view, std::uintptr_t address) noexcept {
   return view + (address - address_of(mallard_exports_begin));
 }
 
-/// Writes a direct jump or call, as `opcode` says. \return false if the target is further away than 2 GiB
-bool write_jump(unsigned char* at, unsigned char opcode, std::uintptr_t runs_at,
-                std::uintptr_t target) noexcept {
-  const auto distance = static_cast<std::int64_t>(target - (runs_at + kJumpBytes));
-  if (distance != static_cast<std::int32_t>(distance)) return false;
-  const auto relative = static_cast<std::int32_t>(distance);
-  at[0] = opcode;
-  memcpy(at + 1, &relative, sizeof relative);
-  return true;
-}
-
-/// Rewrites `jmp *slot(%rip)` (ff 25) or `call *slot(%rip)` (ff 15), 6 bytes each, into the direct form and a
-/// nop. \return false if the target is further away than 2 GiB
-bool patch_one(unsigned char* at, std::uintptr_t runs_at, std::uintptr_t target) noexcept {
-  if (!write_jump(at, at[1] == kIndirectJump ? kJump : kCall, runs_at, target)) return false;
-  at[kJumpBytes] = kNop;
-  return true;
-}
-
-/// Rewrites `movq offset@GOT(%rip), %rdx; subq %rax, %fs:(%rdx)`, 11 bytes, into `subq %rax, %fs:offset` with
-/// two superfluous prefixes: the offset of initial-exec TLS is the same in all threads.
-void patch_countdown(unsigned char* at) noexcept {
-  const auto offset =
-      static_cast<std::int64_t>(address_of(&mallard_thread) - address_of(__builtin_thread_pointer()));
-  const auto short_offset = static_cast<std::int32_t>(offset);
-  if (offset != short_offset) return;  // as compiled, it is right, too
-  constexpr unsigned char kSubtract[] = {0x64, 0x64, 0x64, 0x48, 0x29, 0x04, 0x25};
-  memcpy(at, kSubtract, sizeof kSubtract);
-  memcpy(at + sizeof kSubtract, &short_offset, sizeof short_offset);
-}
-
 /// Makes the jumps to the backend direct. \return how many stay indirect
 int patch_jumps(unsigned char* view) noexcept {
   int far_away = 0;
   for (const PatchSite* site = __start_mallard_patches; site != __stop_mallard_patches; ++site) {
     const std::uintptr_t runs_at = target_of(site->offset);
     unsigned char* at = in_view(view, runs_at);
-    if (site->slot == kCountdown) {
-      patch_countdown(at);
+    if (site->slot == MALLARD_SLOT_COUNTDOWN) {
+      arch::make_countdown_direct(
+          at, static_cast<std::int64_t>(address_of(&mallard_thread) - address_of(__builtin_thread_pointer())));
       continue;
     }
     std::uintptr_t target;
     memcpy(&target, reinterpret_cast<const char*>(&mallard_table) + site->slot, sizeof target);
-    far_away += !patch_one(at, runs_at, target);
+    far_away += !arch::make_direct(at, runs_at, target);
   }
   return far_away;
-}
-
-/// Where the code at `address` leads: a direct jump's target, so that jumps are not chained.
-std::uintptr_t behind_jump(unsigned char* view, std::uintptr_t address) noexcept {
-  const unsigned char* at = in_view(view, address);
-  if (at[0] != kJump) return address;
-  std::int32_t relative;
-  memcpy(&relative, at + 1, sizeof relative);
-  return address + kJumpBytes + static_cast<std::intptr_t>(relative);
 }
 
 /// Writes the first instruction of every export as the mode has it.
@@ -128,8 +67,10 @@ void patch_entries(unsigned char* view, Mode mode) noexcept {
     const std::uintptr_t target =
         mode == Mode::kExact ? target_of(e->exact) : target_of(boot ? e->off_boot : e->off);
     if (target == entry) continue;
-    if (mode == Mode::kExact || !write_jump(at, kJump, entry, behind_jump(view, target)))
-      write_jump(at, kJump, entry, target);
+    // Past a jump that stands there, so that jumps are not chained; slow paths are not in the view.
+    if (mode == Mode::kExact ||
+        !arch::write_jump(at, entry, arch::behind_jump(in_view(view, target), target)))
+      arch::write_jump(at, entry, target);
   }
 }
 
