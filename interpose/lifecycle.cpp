@@ -15,6 +15,7 @@
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
 #include "interpose/mode.hpp"
+#include "record/exact/exact.hpp"
 #include "record/mappings.hpp"
 #include "record/record.hpp"
 #include "report/reporter.hpp"
@@ -53,18 +54,20 @@ void read_environment() noexcept {
 
 MALLARD_FORK_TEXT void before_fork() noexcept {
   mode_before_fork();
-  record::before_fork();
+  if (record::before_fork()) record::exact_before_fork();
   record::mappings_before_fork();
 }
 MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
   record::mappings_after_fork_in_parent();
+  if (record::books_are_held_to_fork()) record::exact_after_fork_in_parent();
   record::after_fork_in_parent();
   mode_after_fork_in_parent();
 }
 MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   Lock::after_fork_in_child();
   record::mappings_after_fork_in_child();
-  record::after_fork_in_child();
+  if (record::books_are_held_to_fork()) record::exact_after_fork_in_parent();
+  record::exact_after_fork_in_child(record::after_fork_in_child());
   mode_after_fork_in_child();
   report::after_fork_in_child();
   signals_after_fork_in_child();

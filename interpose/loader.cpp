@@ -10,6 +10,6 @@ MALLARD_EXPORT int dlclose(void* handle) noexcept {
   auto* real = mallard::elf::find_function<int(void*)>(mallard::elf::libc_object(), "dlclose");
   if (!real) return -1;
   const int result = real(handle);
-  mallard::record::on_module_unloaded();
+  mallard::unwind::on_module_unloaded();
   return result;
 }

@@ -8,7 +8,7 @@
 
 namespace mallard::interpose {
 
-using record::Caller;
+using arch::Caller;
 
 /// glibc's bound: larger requests fail with ENOMEM before any backend sees them.
 inline constexpr std::size_t kMaxRequestBytes = PTRDIFF_MAX;

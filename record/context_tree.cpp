@@ -64,11 +64,15 @@ bool context_tree_init(Expected expected) noexcept {
   published = {};
   for (int i = 0; i < kLevels; ++i) published.level_at[i] = address_of(g_level[i]);
   published.slot_bits = kSlotBits;
-  published.parent_shift = kNodeSiteBits + kPcBits;
+  published.parent_shift = kNodeSiteBits + unwind::kPcBits;
   published.parent_bits = kNodeBits;
   published.code_shift = kNodeSiteBits;
-  published.code_bits = kPcBits;
-  publish_code_addresses(&published);
+  published.code_bits = unwind::kPcBits;
+  const unwind::CodeAddressTables codes = unwind::code_address_tables();
+  published.rule_rows = address_of(codes.rule_rows);
+  published.others = address_of(codes.others);
+  published.rules = codes.rules;
+  published.rule_stride = codes.rule_stride;
   return true;
 }
 
@@ -78,7 +82,7 @@ void context_tree_release() noexcept {
   for (Word*& level : g_level) level = nullptr;
 }
 
-MALLARD_NOINLINE NodeId tree::find_or_make(NodeId parent, PcIndex pc) noexcept {
+MALLARD_NOINLINE NodeId tree::find_or_make(NodeId parent, unwind::PcIndex pc) noexcept {
   const std::uint64_t wanted = wanted_word(parent, pc);
   const std::uint64_t hash = hash_of(wanted);
   int level = parent == kRoot ? g_level_below_root : static_cast<int>(parent >> kSlotBits);
@@ -96,12 +100,12 @@ MALLARD_NOINLINE NodeId tree::find_or_make(NodeId parent, PcIndex pc) noexcept {
 
 NodeId context_parent(NodeId node) noexcept {
   const std::uint64_t word = word_of(node).load(std::memory_order_acquire);
-  return static_cast<NodeId>(word >> (kNodeSiteBits + kPcBits)) & ((1u << kNodeBits) - 1);
+  return static_cast<NodeId>(word >> (kNodeSiteBits + unwind::kPcBits)) & ((1u << kNodeBits) - 1);
 }
 
-PcIndex context_pc(NodeId node) noexcept {
+unwind::PcIndex context_pc(NodeId node) noexcept {
   const std::uint64_t word = word_of(node).load(std::memory_order_acquire);
-  return static_cast<PcIndex>(word >> kNodeSiteBits) & ((1u << kPcBits) - 1);
+  return static_cast<unwind::PcIndex>(word >> kNodeSiteBits) & ((1u << unwind::kPcBits) - 1);
 }
 
 std::uint32_t context_set_site(NodeId node, std::uint32_t site) noexcept {

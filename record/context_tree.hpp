@@ -42,8 +42,8 @@ inline constexpr Level kLevel[kLevels] = {{0, 10},
 // node: level 3 | slot 22, which is never 0 since slot 0 of level 0 stays free
 // word: used 1 | parent 25 | pc 18 | site 20, so that a word without its site is what is looked for
 inline constexpr int kNodeBits = kSlotBits + 3;
-static_assert(1 + kNodeBits + kPcBits + kNodeSiteBits <= 64);
-inline constexpr std::uint64_t kUsed = std::uint64_t{1} << (kNodeBits + kPcBits);
+static_assert(1 + kNodeBits + unwind::kPcBits + kNodeSiteBits <= 64);
+inline constexpr std::uint64_t kUsed = std::uint64_t{1} << (kNodeBits + unwind::kPcBits);
 inline constexpr std::uint64_t kSiteMask = (std::uint64_t{1} << kNodeSiteBits) - 1;
 
 using Word = std::atomic<std::uint64_t>;
@@ -52,12 +52,12 @@ extern Word* g_level[kLevels];  ///< their slots
 inline Word& word_of(NodeId node) noexcept {
   return g_level[node >> kSlotBits][node & ((1u << kSlotBits) - 1)];
 }
-constexpr std::uint64_t wanted_word(NodeId parent, PcIndex pc) noexcept {
-  return kUsed | std::uint64_t{parent} << kPcBits | pc;
+constexpr std::uint64_t wanted_word(NodeId parent, unwind::PcIndex pc) noexcept {
+  return kUsed | std::uint64_t{parent} << unwind::kPcBits | pc;
 }
 constexpr std::uint64_t hash_of(std::uint64_t wanted) noexcept { return wanted * 0x9e3779b97f4a7c15u; }
 
-NodeId find_or_make(NodeId parent, PcIndex pc) noexcept;
+NodeId find_or_make(NodeId parent, unwind::PcIndex pc) noexcept;
 
 }  // namespace tree
 
@@ -71,7 +71,7 @@ void context_tree_release() noexcept;
 
 /// The node of return address `pc` below `parent`, made if it is new. \return kRoot if there is no room
 /// \context hot: any thread, signal handlers
-inline NodeId context_child(NodeId parent, PcIndex pc) noexcept {
+inline NodeId context_child(NodeId parent, unwind::PcIndex pc) noexcept {
   const std::uint64_t wanted = tree::wanted_word(parent, pc);
   const std::uint32_t level = parent >> tree::kSlotBits;
   const auto slot = static_cast<std::size_t>(tree::hash_of(wanted) >> tree::kLevel[level].shift);
@@ -82,7 +82,7 @@ inline NodeId context_child(NodeId parent, PcIndex pc) noexcept {
 }
 
 NodeId context_parent(NodeId node) noexcept;
-PcIndex context_pc(NodeId node) noexcept;
+unwind::PcIndex context_pc(NodeId node) noexcept;
 
 /// A number below 2^kNodeSiteBits kept with the node: the call site of the stack that ends here; 0 = none
 /// yet.

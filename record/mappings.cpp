@@ -59,14 +59,14 @@ class [[nodiscard]] LogGuard {
 }  // namespace
 
 void on_map(std::uintptr_t begin, std::size_t bytes, std::uintptr_t caller) noexcept {
-  on_memory_unmapped(begin, bytes);  // what was there before, if this was MAP_FIXED
+  unwind::on_memory_unmapped(begin, bytes);  // what was there before, if this was MAP_FIXED
   LogGuard log;
   if (log.held() && !g_list.insert({begin, align_up(begin + bytes, kPageBytes), caller})) count_unlogged();
 }
 
 void on_unmap(std::uintptr_t begin, std::size_t bytes, RemovedMappings* removed) noexcept {
   if (removed) removed->count = 0;
-  on_memory_unmapped(begin, bytes);
+  unwind::on_memory_unmapped(begin, bytes);
   LogGuard log;
   if (log.held() && !g_list.erase(begin, align_up(begin + bytes, kPageBytes), removed)) count_unlogged();
 }

@@ -5,7 +5,6 @@
 
 #include "base/os.hpp"
 #include "base/threads.hpp"
-#include "record/exact/exact.hpp"
 #include "record/mappings.hpp"
 
 namespace mallard::record {
@@ -78,7 +77,7 @@ bool start(std::uint64_t mean_bytes, Expected expected) noexcept {
     sampler_init(0);
     return false;
   }
-  stacks_init();
+  unwind::stacks_init();
   g_has_tables.store(true);
   g_started_ns = os::monotonic_ns();
   g_recording.store(true, std::memory_order_release);
@@ -109,12 +108,12 @@ bool resume(std::uint64_t mean_bytes) noexcept {
 }
 
 void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_bytes,
-              const Caller& caller) noexcept {
+              const arch::Caller& caller) noexcept {
   if (mallard_thread.inside != 0) return;
   InsideGuard inside;
   ErrnoGuard keep;
-  std::uintptr_t pcs[kMaxDepth];
-  const int depth = capture_stack(caller, pcs, kMaxDepth);
+  std::uintptr_t pcs[unwind::kMaxDepth];
+  const int depth = unwind::capture_stack(caller, pcs, unwind::kMaxDepth);
   const double weight = weight_of(asked_bytes);
   const SiteId site = add_sample(intern_site(pcs, depth), asked_bytes, weight);
   if (site == kOverflowSite) bump(g_counters.overflow_sites);
@@ -156,7 +155,7 @@ std::uint64_t forked_ns() noexcept { return g_forked_ns; }
 
 std::uint64_t own_bytes() noexcept {
   const std::uint64_t log = mappings_own_bytes();  // is kept in every mode
-  return g_has_tables.load() ? log + sites_own_bytes() + live_own_bytes() + stacks_own_bytes() : log;
+  return g_has_tables.load() ? log + sites_own_bytes() + live_own_bytes() + unwind::stacks_own_bytes() : log;
 }
 
 // A signal handler may fork although it interrupted recording, whose locks its own thread then holds: they
@@ -164,39 +163,41 @@ std::uint64_t own_bytes() noexcept {
 
 // Where there is no other thread nobody can hold them, and a lock that is not written costs no page fault.
 
-MALLARD_FORK_TEXT void before_fork() noexcept {
+MALLARD_FORK_TEXT bool before_fork() noexcept {
   ThreadState& t = mallard_thread;
-  if (t.inside++ != 0) return;  // also: other fork handlers may free samples while we hold the locks
+  if (t.inside++ != 0) return false;  // also: other fork handlers may free samples while we hold the locks
   t.books_held_to_fork = !single_threaded();
   if (t.books_held_to_fork) {
-    exact_before_fork();
-    stacks_before_fork();
+    unwind::stacks_before_fork();
     live_before_fork();
   }
-  t.fork_began_ns = os::monotonic_ns();  // nothing is booked from here to the fork
+  t.fork_began_ns = os::monotonic_ns();  // nothing is sampled from here to the fork
+  return t.books_held_to_fork;
+}
+
+MALLARD_FORK_TEXT bool books_are_held_to_fork() noexcept {
+  return mallard_thread.inside == 1 && mallard_thread.books_held_to_fork;
 }
 
 MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
-  ThreadState& t = mallard_thread;
-  if (t.inside == 1 && t.books_held_to_fork) {
-    t.books_held_to_fork = false;
+  if (books_are_held_to_fork()) {
+    mallard_thread.books_held_to_fork = false;
     live_after_fork();
-    stacks_after_fork();
-    exact_after_fork_in_parent();
+    unwind::stacks_after_fork();
   }
-  --t.inside;
+  --mallard_thread.inside;
 }
 
-MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
+MALLARD_FORK_TEXT bool after_fork_in_child() noexcept {
   const bool interrupted_recording = mallard_thread.inside > 1;
   after_fork_in_parent();
-  exact_after_fork_in_child(interrupted_recording);
   g_forked_ns = interrupted_recording ? os::monotonic_ns() : mallard_thread.fork_began_ns;
   reseed_after_fork();
-  if (!interrupted_recording) return;
+  if (!interrupted_recording) return true;
   // Threads that are no more may have held other locks: this child is not recorded.
   g_recording.store(false);
   sampler_init(0);
+  return false;
 }
 
 }  // namespace mallard::record

@@ -43,7 +43,7 @@ bool resume(std::uint64_t mean_bytes) noexcept;
 /// \param usable_bytes  what the backend gave
 /// \context hot (slow path); keeps errno
 void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_bytes,
-              const Caller& caller) noexcept;
+              const arch::Caller& caller) noexcept;
 
 /// A block that the filter let through is about to be freed. \return true if it was a sample
 /// \context hot (slow path); keeps errno
@@ -60,9 +60,12 @@ bool began_with_process() noexcept;   ///< false: after resume(); blocks may be 
 std::uint64_t forked_ns() noexcept;   ///< when this process was forked off a recorded one; 0 = it was not
 std::uint64_t own_bytes() noexcept;   ///< resident memory of the books \context reporter
 
-/// Around fork: holds every lock, so that the child inherits none in use.
-void before_fork() noexcept;
+/// Marks the thread as inside recording until the fork is over, and holds every lock of the tables, so that
+/// the child inherits none in use. \return true if they are held, and those of the exact books are to be
+bool before_fork() noexcept;
+bool books_are_held_to_fork() noexcept;
 void after_fork_in_parent() noexcept;
-void after_fork_in_child() noexcept;
+/// \return false: a handler forked that had interrupted recording, and this child is not recorded
+bool after_fork_in_child() noexcept;
 
 }  // namespace mallard::record

@@ -93,8 +93,8 @@ SiteId site_at(NodeId node, int depth) noexcept {
 SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept {
   NodeId node = kRoot;
   for (int i = depth - 1; i >= 0; --i) {
-    const PcIndex index = pc_index(pcs[i]);
-    if (MALLARD_UNLIKELY(index == kNoPc)) return kOverflowSite;
+    const unwind::PcIndex index = unwind::pc_index(pcs[i]);
+    if (MALLARD_UNLIKELY(index == unwind::kNoPc)) return kOverflowSite;
     node = context_child(node, index);
     if (MALLARD_UNLIKELY(node == kRoot)) return kOverflowSite;
   }
@@ -142,14 +142,14 @@ int copy_site_pcs(const Site& site, std::uintptr_t* to, int max) noexcept {
   int n = 0;
   for (NodeId node = site.node.load(std::memory_order_relaxed); node != kRoot && n < max;
        node = context_parent(node))
-    to[n++] = pc_at(context_pc(node));
+    to[n++] = unwind::pc_at(context_pc(node));
   return n;
 }
 
 std::uint64_t sites_own_bytes() noexcept {
   return g_sites.resident_bytes(site_count()) +
          g_sums.resident_bytes(g_sums_count.load(std::memory_order_relaxed)) + context_tree_own_bytes() +
-         code_addresses_own_bytes();
+         unwind::code_addresses_own_bytes();
 }
 
 }  // namespace mallard::record

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// DWARF 5, section 6.4.2, as far as compilers use it; opcodes and registers by their numbers there and in the
-// x86-64 psABI.
+// DWARF 5, section 6.4.2, as far as compilers use it; opcodes by their numbers there.
 #include "unwind/cfi.hpp"
 
+#include "arch/frames.hpp"
 #include "unwind/unwind_table.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 namespace {
 
-constexpr std::uint32_t kFrame = 6, kSp = 7, kReturn = 16, kRegisters = 17;  // rbp, rsp, return address
-constexpr std::uint8_t kOpDeref = 0x06, kOpFramePlus = 0x76, kOpSpPlus = 0x77;
+using arch::kRegisters;
+constexpr std::uint32_t kFrame = arch::kFrameRegister, kSp = arch::kStackRegister;
+constexpr std::uint8_t kOpDeref = 0x06, kOpRegisterPlus = 0x70;  // the latter for each of 32 registers
+constexpr std::uint8_t kOpFramePlus = kOpRegisterPlus + kFrame, kOpSpPlus = kOpRegisterPlus + kSp;
 
 enum Instruction : std::uint8_t {
   kNop = 0x00,
@@ -75,18 +77,16 @@ void set_cfa_by(Bytes expression, std::uintptr_t code, Cfa* cfa) noexcept {
   if (op == kOpFramePlus) {
     if (expression.byte() == kOpDeref && expression.ok() && !expression.more()) cfa->kind = Cfa::kFrameSlot;
   } else if (op == kOpSpPlus) {
-    // (((rip & 15) >= LITERAL) << 3) + the above
-    constexpr std::uint8_t kPlt[] = {0x80, 0x00, 0x3f, 0x1a, 0x30, 0x2a, 0x33, 0x24, 0x22};
     std::uint8_t literal = 0;
     bool same = true;
-    for (int i = 0; i < 9; ++i) {
+    for (std::size_t i = 0; i < sizeof arch::kPltExpression; ++i) {
       const std::uint8_t b = expression.byte();
-      if (i == 4) literal = b;
-      else same = same && b == kPlt[i];
+      if (i == arch::kPltLiteralAt) literal = b;
+      else same = same && b == arch::kPltExpression[i];
     }
     if (!same || !expression.ok() || expression.more() || literal < 0x30 || literal > 0x4f) return;
     cfa->kind = Cfa::kSpPlus;
-    if ((code & 15) >= literal - 0x30u) cfa->in_expression += 8;
+    cfa->in_expression += arch::plt_pushed_bytes(code, literal);
   }
 }
 
@@ -190,16 +190,16 @@ class Rows {
   }
   void save(std::uint32_t reg, Saved where) noexcept {
     if (reg == kFrame) row_.frame = where;
-    else if (reg == kReturn) row_.pc = where;
+    else if (reg == arch::kReturnRegister) row_.pc = where;
     else if (reg >= kRegisters) unknown_ = true;
     else row_.odd = (row_.odd & ~(1u << reg)) | static_cast<std::uint32_t>(where.where == Saved::kOdd) << reg;
   }
   void save_near_cfa(std::uint32_t reg, Bytes* program) noexcept {
-    save(reg, {Saved::kFromCfa, -8 * static_cast<std::int32_t>(program->uleb())});
+    save(reg, {Saved::kFromCfa, arch::kDataAlignment * static_cast<std::int32_t>(program->uleb())});
   }
   void restore(std::uint32_t reg) noexcept {
     if (reg == kFrame) row_.frame = initial_.frame;
-    else if (reg == kReturn) row_.pc = initial_.pc;
+    else if (reg == arch::kReturnRegister) row_.pc = initial_.pc;
     else if (reg >= kRegisters) unknown_ = true;
     else row_.odd = (row_.odd & ~(1u << reg)) | (initial_.odd & 1u << reg);
   }
@@ -239,12 +239,12 @@ bool Rows::rule(Rule* out) const noexcept {
     *out = {RuleKind::kEnd};
     return true;
   }
-  if (row_.pc.where != Saved::kFromCfa || row_.pc.offset != -8) return false;
+  if (row_.pc.where != Saved::kFromCfa || row_.pc.offset != arch::kReturnOffset) return false;
 
   rule.saves_frame = row_.frame.where != Saved::kSame;
   rule.frame_offset = row_.frame.offset;
   if (rule.saves_frame) {
-    // Offsets are from the CFA, or from rbp if that is all that is known.
+    // Offsets are from the CFA, or from the frame pointer if that is all that is known.
     const Saved::Where same_base = rule.kind == RuleKind::kFromSp      ? Saved::kFromSp
                                    : rule.kind == RuleKind::kFromFrame ? Saved::kFromFrame
                                                                        : Saved::kOdd;
@@ -267,4 +267,4 @@ bool rule_from_cfi(std::uintptr_t code, std::uintptr_t table, const Segment& mem
   return rows.run(info) && rows.rule(out);
 }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

@@ -9,7 +9,7 @@
 #include "unwind/rules.hpp"
 #include "unwind/unwinder_memory.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 /// \param code    an address within the instruction in question
 /// \param table   address of the object's .eh_frame_hdr, a sorted table
@@ -17,4 +17,4 @@ namespace mallard::record {
 /// \return false if only libunwind can tell; `out` is then unchanged \context hot (slow path)
 bool rule_from_cfi(std::uintptr_t code, std::uintptr_t table, const Segment& memory, Rule* out) noexcept;
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

@@ -6,7 +6,7 @@
 #include "base/os.hpp"
 #include "unwind/unwinder_memory.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 namespace {
 
 constexpr std::uint32_t kOthers = 1u << RuleTable::kEntryBits, kProbes = 64;
@@ -64,11 +64,8 @@ void on_memory_unmapped(std::uintptr_t begin, std::size_t bytes) noexcept {
 
 std::uint64_t code_addresses_own_bytes() noexcept { return os::resident_bytes(g_others, sizeof g_others); }
 
-void publish_code_addresses(Published::Tree* tree) noexcept {
-  tree->rule_rows = address_of(g_rules.rows());
-  tree->rules = kOthers;
-  tree->rule_stride = RuleTable::row_bytes();
-  tree->others = address_of(g_others);
+CodeAddressTables code_address_tables() noexcept {
+  return {g_rules.rows(), g_others, kOthers, RuleTable::row_bytes()};
 }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

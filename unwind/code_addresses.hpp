@@ -8,10 +8,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/published.hpp"
 #include "unwind/rules.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 using PcIndex = std::uint32_t;
 inline constexpr PcIndex kNoPc = ~PcIndex{0};
@@ -33,10 +32,15 @@ void note_generated_code(std::uintptr_t code) noexcept;
 /// \context hot
 void on_memory_unmapped(std::uintptr_t begin, std::size_t bytes) noexcept;
 
-/// Tells readers outside of the process where the tables are.
-void publish_code_addresses(Published::Tree* tree) noexcept;
+/// Where the numbers' addresses lie, for readers outside of the process: of one below `rules` the address less
+/// one stands at the beginning of its row, of one above in a word of `others`.
+struct CodeAddressTables {
+  const void *rule_rows, *others;
+  std::uint32_t rules, rule_stride;
+};
+CodeAddressTables code_address_tables() noexcept;
 
 std::uint64_t
 code_addresses_own_bytes() noexcept;  ///< what is in memory of the second table \context reporter
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

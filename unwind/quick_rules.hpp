@@ -11,9 +11,10 @@
 #include "base/attributes.hpp"
 #include "unwind/rules.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
-/// How to go from a frame to its caller: CFA = rsp or rbp + cfa_offset(); rbp saved at CFA + frame_offset().
+/// How to go from a frame to its caller: CFA = stack or frame pointer + cfa_offset(); the frame
+/// pointer was saved at CFA + frame_offset().
 class QuickRule {
  public:
   static constexpr int kCfaBits = 14, kFrameBits = 8;
@@ -104,4 +105,4 @@ extern QuickRules g_quick_rules;  ///< of this process
 /// Keeps a rule there under its own generation, unless that is over. \context hot (slow path)
 void keep_quick_rule(std::uintptr_t code, PackedRule rule) noexcept;
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

@@ -7,7 +7,7 @@
 #include "base/attributes.hpp"
 #include "unwind/rules.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 /// Asks for the rule of an address that is not in the table, and stores it there.
 /// \return false if libunwind is needed and this thread is inside of it already \context hot (slow path)
@@ -24,11 +24,9 @@ inline bool rule_at(std::uintptr_t code, std::uint16_t generation, Rule* rule) n
 
 /// Without unwind information a frame pointer is believed if it is near, as libunwind does.
 inline constexpr std::uintptr_t kNearFrameBytes = 0x4000;
-/// Where the kernel's signal frame keeps registers, from its begin.
-inline constexpr std::uintptr_t kSignalFrame = 120, kSignalSp = 160, kSignalPc = 168;
 
 inline std::uintptr_t offset(std::int32_t bytes) noexcept {
   return static_cast<std::uintptr_t>(static_cast<std::intptr_t>(bytes));
 }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

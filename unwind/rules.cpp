@@ -3,7 +3,7 @@
 
 #include "unwind/quick_rules.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 static_assert(PackedRule({RuleKind::kFromFrameSlot, true, -8, -16}, 65535).rule().cfa_offset == -8);
 static_assert(PackedRule({RuleKind::kFromSp, true, 1 << 20, -16}, 7).rule().frame_offset == -16);
@@ -61,4 +61,4 @@ void RuleTable::expire_all() noexcept {
   } while (!generation_.compare_exchange_weak(now, next, std::memory_order_seq_cst));
 }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

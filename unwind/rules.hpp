@@ -9,25 +9,25 @@
 
 #include "base/attributes.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 enum class RuleKind : std::uint8_t {
   kUnset,          ///< never stored
-  kFromSp,         ///< CFA = sp + cfa_offset
-  kFromFrame,      ///< CFA = rbp + cfa_offset
-  kFromFrameSlot,  ///< CFA = *(rbp + cfa_offset): functions that realign their stack
+  kFromSp,         ///< CFA = stack pointer + cfa_offset
+  kFromFrame,      ///< CFA = frame pointer + cfa_offset
+  kFromFrameSlot,  ///< CFA = *(frame pointer + cfa_offset): functions that realign their stack
   kSignal,         ///< the kernel's signal frame begins at sp
   kEnd,            ///< root of the thread
   kNoInfo,         ///< no unwind information: try the chain of frame pointers
   kLibunwind,      ///< none of these: only libunwind can tell
 };
 
-/// CFA: the stack pointer of the caller. Its return address lies at CFA - 8 under every rule.
+/// CFA: the stack pointer of the caller. Its return address lies at CFA + arch::kReturnOffset under every rule.
 struct Rule {
   RuleKind kind = RuleKind::kUnset;
-  bool saves_frame = false;       ///< whether the function saved its caller's rbp
+  bool saves_frame = false;       ///< whether the function saved its caller's frame pointer
   std::int32_t cfa_offset = 0;    ///< bytes
-  std::int32_t frame_offset = 0;  ///< where rbp was saved: from the CFA, for kFromFrameSlot from rbp
+  std::int32_t frame_offset = 0;  ///< where, from the CFA; for kFromFrameSlot from the frame pointer
 };
 
 /// One machine word: kind 4 | saves_frame 1 | cfa words 23 | frame words 20 | generation 16.
@@ -148,4 +148,4 @@ class RuleTable {
 
 extern RuleTable g_rules;  ///< of this process
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

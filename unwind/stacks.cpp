@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "arch/frames.hpp"
 #include "base/os.hpp"
 #include "unwind/code_addresses.hpp"
 #include "unwind/quick_rules.hpp"
@@ -11,7 +12,7 @@
 #include "unwind/unwinder.hpp"
 #include "unwind/unwinder_memory.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 namespace {
 
 struct Counters {
@@ -80,8 +81,8 @@ class Walk {
   }
 
   bool enter(std::uintptr_t cfa, std::uintptr_t frame) noexcept {
-    if (!stack_.read(cfa - 8, &pc_)) return false;
-    jumped_ = cfa <= sp_ || stack_.own(cfa - 8) != stack_.own(sp_ - 8);
+    if (!stack_.read(cfa + offset(arch::kReturnOffset), &pc_)) return false;
+    jumped_ = cfa <= sp_ || stack_.own(cfa + offset(arch::kReturnOffset)) != stack_.own(sp_ + offset(arch::kReturnOffset));
     sp_ = cfa;
     frame_ = frame;
     exact_ = false;
@@ -91,14 +92,14 @@ class Walk {
   bool step_by_frame_pointer() noexcept {
     std::uintptr_t frame;
     if (frame_ - sp_ > kNearFrameBytes || frame_ % 8 != 0 || !stack_.read(frame_, &frame)) return false;
-    return enter(frame_ + 16, frame);
+    return enter(frame_ + arch::kLinkedFrameBytes, frame);
   }
 
   /// sp points at the ucontext_t that the kernel pushed; the pc in it is no return address.
   bool step_over_signal() noexcept {
     std::uintptr_t sp;
-    if (!stack_.read(sp_ + kSignalPc, &pc_) || !stack_.read(sp_ + kSignalFrame, &frame_) ||
-        !stack_.read(sp_ + kSignalSp, &sp))
+    if (!stack_.read(sp_ + arch::kSignalPc, &pc_) || !stack_.read(sp_ + arch::kSignalFrame, &frame_) ||
+        !stack_.read(sp_ + arch::kSignalSp, &sp))
       return false;
     sp_ = sp;
     exact_ = true;
@@ -157,4 +158,4 @@ std::uint64_t stacks_own_bytes() noexcept {
 MALLARD_FORK_TEXT void stacks_before_fork() noexcept { unwinder_before_fork(); }
 MALLARD_FORK_TEXT void stacks_after_fork() noexcept { unwinder_after_fork(); }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

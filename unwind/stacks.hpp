@@ -10,7 +10,7 @@
 #include "arch/caller.hpp"
 #include "base/attributes.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 using arch::Caller;
 
@@ -43,4 +43,4 @@ std::uint64_t stacks_own_bytes() noexcept;  ///< what is in memory of it \contex
 void stacks_before_fork() noexcept;
 void stacks_after_fork() noexcept;
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

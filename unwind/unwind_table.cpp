@@ -2,11 +2,12 @@
 // The formats: Linux Standard Base, "Exception Frames" and ".eh_frame_hdr"; DWARF 5, section 6.4.1.
 #include "unwind/unwind_table.hpp"
 
-namespace mallard::record {
+#include "arch/frames.hpp"
+
+namespace mallard::unwind {
 namespace {
 
 constexpr std::uint8_t kPcRelative32 = 0x1b, kOmitted = 0xff;
-constexpr std::uint8_t kReturnColumn = 16;  // of the x86-64 psABI
 
 constexpr std::uintptr_t moved(std::uintptr_t address, std::int32_t by) noexcept {
   return address + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(by));
@@ -44,7 +45,7 @@ bool read_common(Bytes cie, UnwindInfo* out) noexcept {
   int n = 0;
   while ((letters[n] = cie.byte()) != 0)
     if (++n == 4) return false;
-  if (cie.uleb() != 1 || cie.sleb() != -8 || cie.byte() != kReturnColumn) return false;
+  if (cie.uleb() != 1 || cie.sleb() != arch::kDataAlignment || cie.byte() != arch::kReturnRegister) return false;
   Bytes augmentation = cie.part(cie.uleb());
   for (int i = 0; i < n; ++i) {
     const std::uint8_t encoding = augmentation.byte();
@@ -113,4 +114,4 @@ Found find_unwind_info(std::uintptr_t code, std::uintptr_t table, const Segment&
   return read_function(code, moved(table, entry(high - 1).fde), memory, out);
 }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

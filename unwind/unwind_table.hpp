@@ -10,7 +10,7 @@
 #include "base/attributes.hpp"
 #include "unwind/unwinder_memory.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 /// Unwind information, read from front to back. A read beyond its end, or a number of more than 28 bits,
 /// makes it end there, with ok() false.
@@ -100,4 +100,4 @@ enum class Found { kYes, kNone, kUnknown };
 Found find_unwind_info(std::uintptr_t code, std::uintptr_t table, const Segment& memory,
                        UnwindInfo* out) noexcept;
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

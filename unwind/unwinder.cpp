@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "unwind/unwinder.hpp"
 
-#include <libunwind-x86_64.h>
 #include <link.h>
 
 #include <cstring>
+#include <iterator>
 
+#include "arch/frames.hpp"
+#include "arch/libunwind.hpp"
 #include "base/lock.hpp"
 #include "base/os.hpp"
 #include "unwind/cfi.hpp"
 #include "unwind/unwind_table.hpp"
 
-// Not in libunwind's headers, but exported for callers like us (its ptrace accessors use the first).
-extern "C" {
-int _Ux86_64_dwarf_search_unwind_table(unw_addr_space_t, unw_word_t, unw_dyn_info_t*, unw_proc_info_t*, int,
-                                       void*);
-int _Ux86_64_dwarf_init();
-}
-
-namespace mallard::record {
+namespace mallard::unwind {
 namespace {
 
 // Made-up registers are not canonical, so that no real address looks like one: a tag in the top 16 bits,
@@ -68,7 +63,7 @@ class Session {
 /// One unwind: what the accessors answer from. Guarded by `lock`, as is everything of libunwind.
 struct Target {
   StackReader* stack;  ///< nullptr: made-up memory only
-  std::uintptr_t registers[17];
+  std::uintptr_t registers[arch::kUnwindRegisters];
   std::uint32_t known;  ///< bit per register
   Module module;        ///< the last one found
   Segment segment;      ///< a readable one of it, the last one found
@@ -100,7 +95,7 @@ int access_mem(unw_addr_space_t, unw_word_t address, unw_word_t* word, int write
 }
 
 int access_reg(unw_addr_space_t, unw_regnum_t reg, unw_word_t* value, int write, void*) noexcept {
-  if (write || reg < 0 || reg >= 17 || !(target.known >> reg & 1)) return -UNW_EBADREG;
+  if (write || reg < 0 || reg >= arch::kUnwindRegisters || !(target.known >> reg & 1)) return -UNW_EBADREG;
   *value = target.registers[reg];
   return 0;
 }
@@ -122,7 +117,7 @@ int find_proc_info(unw_addr_space_t as, unw_word_t code, unw_proc_info_t* info, 
   table.u.rti.segbase = module.table;
   table.u.rti.table_data = module.table + sizeof header;
   table.u.rti.table_len = header.count;  // in words: one per entry
-  const int r = _Ux86_64_dwarf_search_unwind_table(as, code, &table, info, need_info, arg);
+  const int r = unwind_search_table(as, code, &table, info, need_info, arg);
   if (r >= 0) target.has_info = true;
   return r;
 }
@@ -146,25 +141,20 @@ std::uintptr_t get(int reg, bool* ok) noexcept {
   return value;
 }
 
-/// `mov $15, %rax; syscall`, to which the kernel makes every signal handler return.
-constexpr bool is_signal_return(const std::uintptr_t (&code)[2]) noexcept {
-  return code[0] == 0x0f0000000fc0c748 && (code[1] & 0xff) == 0x05;
-}
-
 bool is_signal_return_at(const Module& module, std::uintptr_t pc) noexcept {
-  std::uintptr_t words[2];
-  if (find_segment(module, pc).holds(pc, sizeof words))
-    std::memcpy(words, reinterpret_cast<const void*>(pc), sizeof words);
-  else if (!os::copy_if_readable(words, pc, sizeof words)) return false;
-  return is_signal_return(words);
+  char code[arch::kSignalReturnBytes];
+  if (find_segment(module, pc).holds(pc, sizeof code))
+    std::memcpy(code, reinterpret_cast<const void*>(pc), sizeof code);
+  else if (!os::copy_if_readable(code, pc, sizeof code)) return false;
+  return arch::is_signal_return(code);
 }
 
 Rule rule_from_step() noexcept {
   bool has_cfa, has_pc, has_frame;
   const std::uintptr_t cfa = get(UNW_REG_SP, &has_cfa), pc = get(UNW_REG_IP, &has_pc);
-  const std::uintptr_t frame = get(UNW_X86_64_RBP, &has_frame);
+  const std::uintptr_t frame = get(arch::kUnwindFrame, &has_frame);
   Rule rule{RuleKind::kLibunwind};
-  if (!has_cfa || !has_pc || !has_frame || pc != cfa - 8 + kContentsOf) return rule;
+  if (!has_cfa || !has_pc || !has_frame || pc != cfa + static_cast<std::uintptr_t>(std::intptr_t{arch::kReturnOffset}) + kContentsOf) return rule;
   rule.saves_frame = frame != kMadeUpFrame;
   const std::uintptr_t saved_at = frame - kContentsOf;
   std::int32_t cfa_offset, frame_offset = 0;
@@ -189,9 +179,9 @@ Rule rule_from_step() noexcept {
 
 Rule step_once(std::uintptr_t code) noexcept {
   target.has_info = false;
-  set(UNW_X86_64_RIP, code);  // where a cursor starts, libunwind looks exactly there
-  set(UNW_X86_64_RSP, kMadeUpSp);
-  set(UNW_X86_64_RBP, kMadeUpFrame);
+  set(arch::kUnwindPc, code);  // where a cursor starts, libunwind looks exactly there
+  set(arch::kUnwindSp, kMadeUpSp);
+  set(arch::kUnwindFrame, kMadeUpFrame);
   if (unw_init_remote(&cursor, space, nullptr) < 0) return {RuleKind::kLibunwind};
   const int step = unw_step(&cursor);
   if (!target.has_info) return {RuleKind::kNoInfo};
@@ -214,7 +204,7 @@ bool unwinder_init() noexcept {
       .resume = no_resume,
       .get_proc_name = no_name,
   };
-  _Ux86_64_dwarf_init();
+  unwind_dwarf_init();
   space = unw_create_addr_space(&accessors, 0);
   return space && unw_set_caching_policy(space, UNW_CACHE_NONE) >= 0;
 }
@@ -241,7 +231,7 @@ int unwinder_at_signal_frame(void*) noexcept {
   bool ok;
   const std::uintptr_t pc = get(UNW_REG_IP, &ok);
   std::uintptr_t words[2];
-  return ok && read_word(pc, &words[0]) && read_word(pc + 8, &words[1]) && is_signal_return(words) ? 1 : 0;
+  return ok && read_word(pc, &words[0]) && read_word(pc + 8, &words[1]) && arch::is_signal_return(words) ? 1 : 0;
 }
 
 // The registers of the caller that malloc had to preserve are somewhere on our own frames: start here
@@ -253,16 +243,8 @@ MALLARD_NOINLINE int unwind_fully(const Caller& caller, StackReader& stack, std:
   target = {};
   target.stack = &stack;
   std::uintptr_t here[8];
-  __asm__ volatile(
-      "movq %%rbx, 0(%0)\n\tmovq %%rbp, 8(%0)\n\tmovq %%r12, 16(%0)\n\tmovq %%r13, 24(%0)\n\t"
-      "movq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)\n\tmovq %%rsp, 48(%0)\n\t"
-      "leaq 0(%%rip), %%rax\n\tmovq %%rax, 56(%0)"
-      :
-      : "r"(here)
-      : "rax", "memory");
-  constexpr int kOrder[] = {UNW_X86_64_RBX, UNW_X86_64_RBP, UNW_X86_64_R12, UNW_X86_64_R13,
-                            UNW_X86_64_R14, UNW_X86_64_R15, UNW_X86_64_RSP, UNW_X86_64_RIP};
-  for (int i = 0; i < 8; ++i) set(kOrder[i], here[i]);
+  arch::store_preserved(here);
+  for (std::size_t i = 0; i < std::size(here); ++i) set(arch::kUnwindPreserved[i], here[i]);
 
   constexpr int kOwnFrames = 16;
   const std::uintptr_t sp = caller.return_slot + sizeof(std::uintptr_t);
@@ -272,9 +254,9 @@ MALLARD_NOINLINE int unwind_fully(const Caller& caller, StackReader& stack, std:
       at_caller = get(UNW_REG_SP, &ok) == sp && get(UNW_REG_IP, &ok) == caller.pc;
   if (!at_caller) {
     target.known = 0;
-    set(UNW_X86_64_RIP, caller.pc - 1);  // within the call, for the reason in step_once()
-    set(UNW_X86_64_RSP, sp);
-    set(UNW_X86_64_RBP, caller.frame);
+    set(arch::kUnwindPc, caller.pc - 1);  // within the call, for the reason in step_once()
+    set(arch::kUnwindSp, sp);
+    set(arch::kUnwindFrame, caller.frame);
     if (unw_init_remote(&cursor, space, nullptr) < 0) return 0;
   }
 
@@ -301,4 +283,4 @@ MALLARD_FORK_TEXT void unwinder_after_fork() noexcept {
   t_inside = false;
 }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

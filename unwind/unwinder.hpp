@@ -11,7 +11,7 @@
 #include "unwind/stacks.hpp"
 #include "unwind/unwinder_memory.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 /// \return false if libunwind cannot be set up; then everything below fails \context init
 bool unwinder_init() noexcept;
@@ -36,4 +36,4 @@ std::uint64_t unwinder_own_bytes() noexcept;  ///< memory that libunwind has tak
 void unwinder_before_fork() noexcept;
 void unwinder_after_fork() noexcept;
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

@@ -21,7 +21,7 @@ extern "C" __attribute__((weak)) int mallard_find_object(void*, mallard_dl_find_
 
 extern "C" [[gnu::weak]] void* __libc_stack_end;  // glibc's loader: where the first thread's stack began
 
-namespace mallard::record {
+namespace mallard::unwind {
 namespace {
 
 // Objects at init time, for a libc that offers no other way without the loader's lock.
@@ -178,4 +178,4 @@ bool StackReader::read_checked(std::uintptr_t address, std::uintptr_t* word) noe
   return true;
 }
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

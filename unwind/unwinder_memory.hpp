@@ -8,7 +8,7 @@
 
 #include "base/attributes.hpp"
 
-namespace mallard::record {
+namespace mallard::unwind {
 
 /// A loaded object, as far as unwinding needs it.
 struct Module {
@@ -77,4 +77,4 @@ class StackReader {
   char block_[kBlock];
 };
 
-}  // namespace mallard::record
+}  // namespace mallard::unwind

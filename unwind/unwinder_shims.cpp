@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "arch/libunwind.hpp"
 #include "base/attributes.hpp"
 #include "unwind/unwinder.hpp"
 
@@ -31,7 +32,7 @@ struct Pool {
 
 }  // namespace
 
-std::uint64_t mallard::record::unwinder_own_bytes() noexcept { return arena_used; }
+std::uint64_t mallard::unwind::unwinder_own_bytes() noexcept { return arena_used; }
 
 extern "C" {
 
@@ -65,11 +66,11 @@ int mallard_unwind_no_os_step(void*) { return 0; }
 
 int mallard_unwind_no_dynamic_info() { return -10; }  // -UNW_ENOINFO
 
-int mallard_unwind_is_signal_frame(void* cursor) { return mallard::record::unwinder_at_signal_frame(cursor); }
+int mallard_unwind_is_signal_frame(void* cursor) { return mallard::unwind::unwinder_at_signal_frame(cursor); }
 
 // Set up as if by libunwind's own initialisation, whose members are left out.
-extern const unsigned char mallard_unwind_registers[17];
-const unsigned char mallard_unwind_registers[17] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+extern const mallard::arch::RegisterNumbers mallard_unwind_registers;
+const mallard::arch::RegisterNumbers mallard_unwind_registers = mallard::arch::kUnwindNumbers;
 extern const long mallard_unwind_initialised;
 const long mallard_unwind_initialised = 1;
 extern void* const mallard_unwind_local_space;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/options.hpp"
-#include "base/published.hpp"
+#include "record/published.hpp"
 #include "cli/process/process_memory.hpp"
 
 namespace mallard::cli {

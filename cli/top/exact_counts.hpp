@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/published.hpp"
+#include "record/published.hpp"
 #include "cli/process/process_memory.hpp"
 
 namespace mallard::cli {

@@ -212,7 +212,7 @@ std::uint64_t exact_since_ns() noexcept { return g_since_ns.load(std::memory_ord
 namespace {
 
 MALLARD_NOINLINE void alloc_without_record(const void* p, std::size_t asked_bytes,
-                                           const Caller& caller) noexcept {
+                                           const arch::Caller& caller) noexcept {
   const SiteId site = capture_site(caller, nullptr);
   const SizePlace size = place_of_size(asked_bytes);
   const std::uint32_t cell = find_cell(site, size.range);
@@ -260,7 +260,7 @@ inline std::uint64_t take_high(std::uintptr_t block, RangeId range) noexcept {
 
 }  // namespace
 
-void exact_alloc(const void* p, std::size_t asked_bytes, const Caller& caller) noexcept {
+void exact_alloc(const void* p, std::size_t asked_bytes, const arch::Caller& caller) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
   if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return;
   InsideGuard inside;
@@ -306,9 +306,8 @@ MALLARD_FORK_TEXT void exact_after_fork_in_parent() noexcept {
   g_fork_lock.unlock();
 }
 
-MALLARD_FORK_TEXT void exact_after_fork_in_child(bool interrupted_recording) noexcept {
-  // Threads that are no more may have held other locks: this child is not recorded.
-  if (interrupted_recording) exact_end();
+MALLARD_FORK_TEXT void exact_after_fork_in_child(bool is_recorded) noexcept {
+  if (!is_recorded) exact_end();
   thread_records_after_fork_in_child();
 }
 

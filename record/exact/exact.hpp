@@ -37,7 +37,7 @@ void exact_end() noexcept;
 std::uint64_t exact_since_ns() noexcept;
 
 /// Books a block that now belongs to the program. \context hot: any thread, signal handlers; keeps errno
-void exact_alloc(const void* block, std::size_t asked_bytes, const Caller& caller) noexcept;
+void exact_alloc(const void* block, std::size_t asked_bytes, const arch::Caller& caller) noexcept;
 /// Takes a block off the books, before it is freed or moved. \return cell 0 if it was not on them
 /// \context hot; keeps errno
 ExactBlock exact_free(const void* block) noexcept;
@@ -92,10 +92,11 @@ void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
 
 std::uint64_t exact_own_bytes() noexcept;  ///< resident memory of these books \context reporter
 
-/// Around fork, called by record.cpp with the thread marked as inside recording. Neither of the first two is
-/// called where a handler forks that interrupted recording.
+/// Around fork, while record::books_are_held_to_fork(): neither is called where a handler forks that
+/// interrupted recording. The child calls the second, too.
 void exact_before_fork() noexcept;
-void exact_after_fork_in_parent() noexcept;  ///< also in the child, before the next
-void exact_after_fork_in_child(bool interrupted_recording) noexcept;
+void exact_after_fork_in_parent() noexcept;
+/// \param is_recorded  what record::after_fork_in_child() returned
+void exact_after_fork_in_child(bool is_recorded) noexcept;
 
 }  // namespace mallard::record

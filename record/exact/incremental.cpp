@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What makes a join right: unwinding from a frame on depends on its pc, its stack pointer, its rbp if an
-// older rule uses it before it is restored, the rules, and the words that are read on the way, and on nothing
+// What makes a join right: unwinding from a frame on depends on its pc, its stack pointer, its frame pointer
+// if an older rule uses it before it is restored, the rules, and the words that are read on the way, and on nothing
 // else. A frame is met again if the first three are the same, rules are the same while code_epoch() is, and
 // every word is compared, newest first. All words lie on the thread's own stack above the stack pointer,
 // where reading never faults; a walk that leaves it is done in full, and nothing is kept of it.
@@ -8,6 +8,7 @@
 
 #include <atomic>
 
+#include "arch/frames.hpp"
 #include "unwind/code_addresses.hpp"
 #include "unwind/quick_rules.hpp"
 #include "unwind/rule_lookup.hpp"
@@ -60,10 +61,10 @@ class Capture {
     OldFrame* met = &m_.old[m_.depth];  // the newest old frame that may still be met
     NewFrame* f = m_.fresh;
     while (!meets(&met, at)) {
-      if (MALLARD_UNLIKELY(f == m_.fresh + kMaxDepth)) return false;
+      if (MALLARD_UNLIKELY(f == m_.fresh + unwind::kMaxDepth)) return false;
       f->set(at);
-      if (QuickRule rule;
-          MALLARD_LIKELY(g_quick_rules.find(at.pc - 1, generation_bits_, &rule) && !at.exact)) {
+      if (unwind::QuickRule rule;
+          MALLARD_LIKELY(unwind::g_quick_rules.find(at.pc - 1, generation_bits_, &rule) && !at.exact)) {
         if (MALLARD_UNLIKELY(!step(rule, *f, &at))) return false;
       } else {
         Registers older = at;
@@ -125,7 +126,7 @@ class Capture {
 
   /// Goes from `f` to the next older frame and notes what that takes. \return false if only a full walk can
   /// tell
-  [[gnu::always_inline]] inline bool step(QuickRule rule, NewFrame& f, Registers* at) const noexcept {
+  [[gnu::always_inline]] inline bool step(unwind::QuickRule rule, NewFrame& f, Registers* at) const noexcept {
     const bool from_frame = rule.from_frame();
     f.uses_frame = from_frame;
     f.odd = false;
@@ -139,36 +140,36 @@ class Capture {
       f.frame_at = frame_at;
       at->frame = word_at(frame_at);
     }
-    at->pc = word_at(cfa - 8);
+    at->pc = word_at(cfa + unwind::offset(arch::kReturnOffset));
     at->sp = cfa;
     return true;
   }
 
   /// Every other step: rules that are not at hand, roots, signals, realigned stacks, generated code.
   MALLARD_NOINLINE bool step_oddly(NewFrame& f, Registers* at) const noexcept {
-    Rule rule;
-    const std::uint16_t generation = g_rules.generation();
-    if (!rule_at(at->pc - (at->exact ? 0 : 1), generation, &rule)) return false;
-    const PackedRule packed(rule, generation);
-    if (!at->exact && QuickRule::can_be(packed)) keep_quick_rule(at->pc - 1, packed);
+    unwind::Rule rule;
+    const std::uint16_t generation = unwind::g_rules.generation();
+    if (!unwind::rule_at(at->pc - (at->exact ? 0 : 1), generation, &rule)) return false;
+    const unwind::PackedRule packed(rule, generation);
+    if (!at->exact && unwind::QuickRule::can_be(packed)) unwind::keep_quick_rule(at->pc - 1, packed);
     f.odd = true;
     f.link_at = f.other_at = f.frame_at = 0;
-    f.uses_frame = rule.kind != RuleKind::kFromSp;
+    f.uses_frame = rule.kind != unwind::RuleKind::kFromSp;
     const std::uintptr_t frame = at->frame;
-    std::uintptr_t cfa = (rule.kind == RuleKind::kFromSp ? at->sp : frame) + offset(rule.cfa_offset);
-    std::uintptr_t frame_at = cfa + offset(rule.frame_offset);
-    if (rule.kind > RuleKind::kFromFrame) {
-      if (rule.kind == RuleKind::kSignal) return step_over_signal(f, at);
-      if (rule.kind == RuleKind::kLibunwind) return false;
-      if (rule.kind == RuleKind::kEnd) return end(f, false);
-      if (rule.kind == RuleKind::kNoInfo) {
-        if (frame - at->sp > kNearFrameBytes || frame % 8 != 0) return end(f, true);
+    std::uintptr_t cfa = (rule.kind == unwind::RuleKind::kFromSp ? at->sp : frame) + unwind::offset(rule.cfa_offset);
+    std::uintptr_t frame_at = cfa + unwind::offset(rule.frame_offset);
+    if (rule.kind > unwind::RuleKind::kFromFrame) {
+      if (rule.kind == unwind::RuleKind::kSignal) return step_over_signal(f, at);
+      if (rule.kind == unwind::RuleKind::kLibunwind) return false;
+      if (rule.kind == unwind::RuleKind::kEnd) return end(f, false);
+      if (rule.kind == unwind::RuleKind::kNoInfo) {
+        if (frame - at->sp > unwind::kNearFrameBytes || frame % 8 != 0) return end(f, true);
         frame_at = frame;
-        cfa = frame + 16;
+        cfa = frame + arch::kLinkedFrameBytes;
         rule.saves_frame = true;
       } else {  // kFromFrameSlot
         if (!on_stack(cfa)) return false;
-        frame_at = frame + offset(rule.frame_offset);
+        frame_at = frame + unwind::offset(rule.frame_offset);
         f.other_at = cfa;
         f.other = cfa = word_at(cfa);
       }
@@ -179,8 +180,8 @@ class Capture {
       f.frame_at = frame_at;
       at->frame = word_at(frame_at);
     }
-    f.link_at = cfa - 8;
-    at->pc = word_at(cfa - 8);
+    f.link_at = cfa + unwind::offset(arch::kReturnOffset);
+    at->pc = word_at(cfa + unwind::offset(arch::kReturnOffset));
     at->sp = cfa;
     at->exact = false;
     return true;
@@ -188,13 +189,13 @@ class Capture {
 
   bool step_over_signal(NewFrame& f, Registers* at) const noexcept {
     const std::uintptr_t signal = at->sp;
-    if (!on_stack(signal + kSignalPc) || !on_stack(signal + kSignalFrame)) return false;
-    const std::uintptr_t sp = word_at(signal + kSignalSp);
+    if (!on_stack(signal + arch::kSignalPc) || !on_stack(signal + arch::kSignalFrame)) return false;
+    const std::uintptr_t sp = word_at(signal + arch::kSignalSp);
     if (sp <= signal || !on_stack(sp)) return false;  // the handler has a stack of its own
-    f.link_at = signal + kSignalPc;
-    f.other_at = signal + kSignalSp;
+    f.link_at = signal + arch::kSignalPc;
+    f.other_at = signal + arch::kSignalSp;
     f.other = sp;
-    f.frame_at = signal + kSignalFrame;
+    f.frame_at = signal + arch::kSignalFrame;
     f.uses_frame = false;
     *at = {word_at(f.link_at), sp, word_at(f.frame_at), true};
     return true;
@@ -207,7 +208,7 @@ class Capture {
 
   /// Puts the new frames, up to `end`, on top of the old one that was met.
   [[gnu::always_inline]] inline bool keep(OldFrame* top, const NewFrame* end) noexcept {
-    if (MALLARD_UNLIKELY(top - m_.old + (end - m_.fresh) > kMaxDepth)) return false;
+    if (MALLARD_UNLIKELY(top - m_.old + (end - m_.fresh) > unwind::kMaxDepth)) return false;
     PathHash path = top->path;
     std::uint32_t inputs = top->inputs;
     bool uses_frame = top->uses_frame;
@@ -221,7 +222,7 @@ class Capture {
         link_at = f->link_at;
         if (f->other_at) m_.inputs[inputs++] = {f->other_at, f->other};
       }
-      // The older rbp is no input unless somebody uses it: compilers keep other things there.
+      // The older frame pointer is no input unless somebody uses it: compilers keep other things there.
       if (uses_frame && f->frame_at) m_.inputs[inputs++] = {f->frame_at, older.frame};
       if (MALLARD_LIKELY(link_at != 0)) m_.inputs[inputs++] = {link_at, older.pc};
       uses_frame = f->uses_frame || (uses_frame && !f->frame_at);
@@ -236,18 +237,18 @@ class Capture {
 
   StackMemory& m_;
   const std::uintptr_t bottom_, top_;
-  const std::uint64_t generation_bits_ = QuickRules::generation_bits(g_rules.generation());
+  const std::uint64_t generation_bits_ = unwind::QuickRules::generation_bits(unwind::g_rules.generation());
 };
 
 }  // namespace
 
 std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
 
-PathHash capture_path(const Caller& caller, StackMemory& memory) noexcept {
+PathHash capture_path(const arch::Caller& caller, StackMemory& memory) noexcept {
   if (MALLARD_UNLIKELY(++memory.captured >= kFlushEvery)) flush_stats(memory);
-  const std::uintptr_t top = own_stack_top(caller.return_slot);
+  const std::uintptr_t top = unwind::own_stack_top(caller.return_slot);
   if (MALLARD_LIKELY(top != 0)) {
-    const std::uint64_t epoch = code_epoch();
+    const std::uint64_t epoch = unwind::code_epoch();
     // Another top: the memory was another thread's.
     if (MALLARD_UNLIKELY(memory.epoch != epoch || memory.top != top)) forget_all(memory, epoch, top);
     Capture capture(memory, caller.return_slot, top);
@@ -264,20 +265,20 @@ MALLARD_NOINLINE SiteId site_of_path(StackMemory& memory) noexcept {
   OldFrame* frame = leaf;
   while (frame->node == kRoot && frame != memory.old) --frame;
   for (; frame != leaf; ++frame) {
-    const PcIndex index = pc_index(frame[1].pc);
-    if (MALLARD_UNLIKELY(index == kNoPc)) return kOverflowSite;
+    const unwind::PcIndex index = unwind::pc_index(frame[1].pc);
+    if (MALLARD_UNLIKELY(index == unwind::kNoPc)) return kOverflowSite;
     frame[1].node = context_child(frame->node, index);
     if (MALLARD_UNLIKELY(frame[1].node == kRoot)) return kOverflowSite;
   }
   return site_at(leaf->node, memory.depth);
 }
 
-MALLARD_NOINLINE SiteId capture_in_full(const Caller& caller) noexcept {
-  std::uintptr_t pcs[kMaxDepth];
-  return intern_site(pcs, capture_stack(caller, pcs, kMaxDepth));
+MALLARD_NOINLINE SiteId capture_in_full(const arch::Caller& caller) noexcept {
+  std::uintptr_t pcs[unwind::kMaxDepth];
+  return intern_site(pcs, unwind::capture_stack(caller, pcs, unwind::kMaxDepth));
 }
 
-SiteId capture_site(const Caller& caller, StackMemory* memory) noexcept {
+SiteId capture_site(const arch::Caller& caller, StackMemory* memory) noexcept {
   if (MALLARD_LIKELY(memory != nullptr)) {
     if (MALLARD_LIKELY(capture_path(caller, *memory) != 0)) return site_of_path(*memory);
   } else {

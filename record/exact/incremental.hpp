@@ -24,16 +24,16 @@ using PathHash = std::uint64_t;
 
 /// The calling thread's stack, by its hash. It is the memory's newest stack now.
 /// \return 0: it has to be walked in full, and is not in the memory \context hot: keeps errno
-PathHash capture_path(const Caller& caller, StackMemory& memory) noexcept;
+PathHash capture_path(const arch::Caller& caller, StackMemory& memory) noexcept;
 /// The call site of the memory's newest stack, made if it is new. \context hot (slow path)
 SiteId site_of_path(StackMemory& memory) noexcept;
 /// Without a memory. \context hot (slow path): any thread, signal handlers; keeps errno
-SiteId capture_in_full(const Caller& caller) noexcept;
+SiteId capture_in_full(const arch::Caller& caller) noexcept;
 
 /// The call site of a stack, made if it is new.
 /// \param memory  of the calling thread; nullptr: unwind all of it (a signal handler within a capture)
 /// \context hot: any thread, signal handlers; keeps errno
-SiteId capture_site(const Caller& caller, StackMemory* memory) noexcept;
+SiteId capture_site(const arch::Caller& caller, StackMemory* memory) noexcept;
 
 /// Counted by each thread for itself and added up now and then: some hundreds per thread may be missing.
 struct IncrementalStats {

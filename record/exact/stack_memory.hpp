@@ -29,10 +29,10 @@ struct OldFrame {
   PathHash path;
   NodeId node;                   ///< kRoot: not looked for yet
   std::uint32_t inputs : 16;     ///< words read on the way from here to the root: the first so many
-  std::uint32_t uses_frame : 8;  ///< whether an older rule, or this one, uses rbp as it is here
+  std::uint32_t uses_frame : 8;  ///< whether an older rule, or this one, uses the frame pointer as it is here
   std::uint32_t exact : 8;       ///< pc is the next instruction itself, not a return address
 };
-static_assert(sizeof(OldFrame) == 40 && 3 * kMaxDepth < 1 << 16);
+static_assert(sizeof(OldFrame) == 40 && 3 * unwind::kMaxDepth < 1 << 16);
 
 /// Registers of a frame, as the call in it left them.
 struct Registers {
@@ -45,7 +45,7 @@ struct Registers {
 struct NewFrame {
   std::uintptr_t pc, sp, frame;
   bool exact, uses_frame, odd;
-  std::uintptr_t frame_at;         ///< where the older rbp was read; 0 = it stayed
+  std::uintptr_t frame_at;         ///< where the older frame pointer was read; 0 = it stayed
   std::uintptr_t link_at;          ///< if odd: where the older pc was read, 0 = nowhere: a root
   std::uintptr_t other_at, other;  ///< if odd: a word that the CFA was taken from; 0 = none
 
@@ -57,16 +57,16 @@ struct NewFrame {
   }
 };
 
-inline constexpr std::uint32_t kInputs = 3 * kMaxDepth;
+inline constexpr std::uint32_t kInputs = 3 * unwind::kMaxDepth;
 
 struct StackMemory {
   std::uint64_t epoch;
   std::uintptr_t top;                              ///< of the stack, which every input lies below
   std::int32_t depth;                              ///< frames of the previous capture
   std::uint32_t captured, apart, walked, in_full;  // apart: met nothing of the previous capture
-  OldFrame old[kMaxDepth + 1];                     ///< root first, behind one that no stack pointer is above
+  OldFrame old[unwind::kMaxDepth + 1];                     ///< root first, behind one that no stack pointer is above
   Input inputs[kInputs];                           ///< likewise
-  NewFrame fresh[kMaxDepth + 1];                   ///< leaf first; only while a capture is under way
+  NewFrame fresh[unwind::kMaxDepth + 1];                   ///< leaf first; only while a capture is under way
 };
 
 }  // namespace mallard::record

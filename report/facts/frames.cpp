@@ -21,7 +21,7 @@ std::span<symbols::Symbol> collect(Arena& arena, const SiteRow* rows, std::uint3
   if (!symbols) return {};
   std::size_t n = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    std::uintptr_t pcs[record::kMaxDepth];
+    std::uintptr_t pcs[unwind::kMaxDepth];
     const int depth = record::copy_site_pcs(record::site(record::SiteId{rows[i].id}), pcs, rows[i].depth);
     for (int f = 0; f < depth; ++f) symbols[n++].pc = pcs[f];
   }
@@ -95,7 +95,7 @@ bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
     SiteRow& row = rows[i];
     auto** frames = arena.array<const Frame*>(static_cast<std::size_t>(row.depth));
     if (!frames) return false;
-    std::uintptr_t pcs[record::kMaxDepth];
+    std::uintptr_t pcs[unwind::kMaxDepth];
     const int depth = record::copy_site_pcs(record::site(record::SiteId{row.id}), pcs, row.depth);
     for (int f = 0; f < row.depth; ++f) {
       const symbols::Symbol* symbol = f < depth ? symbols::find_symbol_of(distinct, pcs[f]) : nullptr;

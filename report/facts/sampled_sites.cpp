@@ -62,7 +62,7 @@ std::span<const record::LiveBlock> copy_live_samples(Arena& arena, Recording* ou
   }
   out->live_samples = count;
   out->counters.sampled = record::counters().sampled;
-  out->stacks = record::stack_stats();
+  out->stacks = unwind::stack_stats();
   return {blocks, count};
 }
 

@@ -71,7 +71,7 @@ struct Recording {
   std::uint64_t since_ns;  ///< how long the books that this report shows have been kept
   ExactRecording exact;
   record::Counters counters;
-  record::StackStats stacks;
+  unwind::StackStats stacks;
   std::uint32_t live_samples, sites;
   std::uint64_t skipped_live;  ///< live samples that came while the snapshot was taken
 };

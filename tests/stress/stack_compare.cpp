@@ -18,6 +18,7 @@
 
 using namespace mallard;
 using namespace mallard::record;
+using namespace mallard::unwind;
 
 namespace {
 

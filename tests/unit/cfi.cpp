@@ -22,7 +22,7 @@
 #include "unwind/unwinder.hpp"
 #include "tests/unit/catch.hpp"
 
-using namespace mallard::record;
+using namespace mallard::unwind;
 
 namespace {
 

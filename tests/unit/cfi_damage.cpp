@@ -15,7 +15,7 @@
 #include "unwind/unwind_table.hpp"
 #include "tests/unit/catch.hpp"
 
-using namespace mallard::record;
+using namespace mallard::unwind;
 
 namespace {
 

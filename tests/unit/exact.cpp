@@ -574,7 +574,7 @@ TEST_CASE("exact: a forked child has the books of all threads and goes on with i
     const pid_t child = fork();
     if (child == 0) {
       exact_after_fork_in_parent();
-      exact_after_fork_in_child(false);
+      exact_after_fork_in_child(true);
       exact_free(pointer(0x72'0000'0000));
       exact_alloc(pointer(0x75'0000'0000), 10, at(1));
       ExactCounts all{};

@@ -27,6 +27,7 @@
 #include "tests/unit/catch.hpp"
 
 using namespace mallard::record;
+using namespace mallard::unwind;
 
 #define NOINLINE __attribute__((noinline, noclone))
 

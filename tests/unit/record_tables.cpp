@@ -19,6 +19,7 @@
 #include "tests/unit/catch.hpp"
 
 using namespace mallard::record;
+using namespace mallard::unwind;
 
 static void prepare() {
   static const bool ready = sites_init(Expected::kFewStacks) && live_init();

@@ -28,7 +28,7 @@
 #include "unwind/unwinder.hpp"
 #include "tests/unit/catch.hpp"
 
-using namespace mallard::record;
+using namespace mallard::unwind;
 
 #define NOINLINE __attribute__((noinline, noclone))
 
