@@ -77,7 +77,7 @@ enum class Copied : std::uint8_t {
 };
 /// Copies memory of this process that may vanish meanwhile.
 Copied copy(void* to, std::uintptr_t from, std::size_t bytes) noexcept;
-/// The same. \return true if all bytes were copied
+/// Copies as copy() does. \return true if all bytes were copied
 bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept;
 /// Copies `count` pieces (at most kMaxPieces) of `bytes` each to consecutive places, in one system call.
 /// \return pieces copied: those before the first that is not readable

@@ -39,8 +39,8 @@ inline constexpr Level kLevel[kLevels] = {{0, 10},
                                           {after(after(after(0, 10), 15), 17), 19},
                                           {after(after(after(after(0, 10), 15), 17), 19), kSlotBits}};
 
-// node: level 3 | slot 22, which is never 0 since slot 0 of level 0 stays free
-// word: used 1 | parent 25 | pc 18 | site 20, so that a word without its site is what is looked for
+// A node is: level 3 | slot 22, which is never 0 since slot 0 of level 0 stays free
+// Its word is: used 1 | parent 25 | pc 18 | site 20, so that a word without its site is what is looked for
 inline constexpr int kNodeBits = kSlotBits + 3;
 static_assert(1 + kNodeBits + unwind::kPcBits + kNodeSiteBits <= 64);
 inline constexpr std::uint64_t kUsed = std::uint64_t{1} << (kNodeBits + unwind::kPcBits);

@@ -86,7 +86,7 @@ inline constexpr char kPublishedMark[24] = "mallard's books: 1";
 }  // namespace mallard
 
 extern "C" {
-/// Of this process. \context init, reporter
+/// The structure of this process. \context init, reporter
 extern mallard::Published mallard_published __attribute__((visibility("hidden")));
 }
 

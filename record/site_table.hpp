@@ -39,7 +39,7 @@ void sites_release() noexcept;  ///< gives back what sites_init() took \context 
 
 /// Finds or makes the site of a stack. \context hot: any thread, signal handlers
 SiteId intern_site(const std::uintptr_t* pcs, int depth) noexcept;
-/// The same for a stack that stands in the tree already. `node` kRoot: the overflow site
+/// Finds or makes the site of a stack that stands in the tree already. `node` kRoot: the overflow site
 SiteId site_at(NodeId node, int depth) noexcept;
 
 /// Books one sampled allocation on the site.

@@ -16,7 +16,7 @@ MALLARD_LARGE_DATA constinit std::atomic<std::uintptr_t>
 // Between the lowest and the highest address of generated code that was ever met.
 constinit std::atomic<std::uintptr_t> g_generated_low{~std::uintptr_t{0}}, g_generated_high{0};
 
-/// Of code that belongs to no loaded object, or found no room among the rules.
+/// Numbers a return address that belongs to no loaded object, or found no room among the rules.
 PcIndex generated_pc_index(std::uintptr_t pc) noexcept {
   const auto first = static_cast<std::uint32_t>((pc * 0x9e3779b97f4a7c15u) >> (64 - RuleTable::kEntryBits));
   for (std::uint32_t i = 0; i < kProbes; ++i) {

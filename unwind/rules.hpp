@@ -106,7 +106,7 @@ class RuleTable {
   const void* rows() const noexcept { return entries_; }
   static constexpr std::uint32_t row_bytes() noexcept { return sizeof(Entry); }
 
-  /// Of rules that hold now. \context hot
+  /// The generation of the rules that hold now. \context hot
   std::uint16_t generation() const noexcept {
     return generation_.load(std::memory_order_acquire);  // pairs with expire_all()
   }

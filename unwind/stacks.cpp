@@ -95,7 +95,7 @@ class Walk {
     return enter(frame_ + arch::kLinkedFrameBytes, frame);
   }
 
-  /// sp points at the ucontext_t that the kernel pushed; the pc in it is no return address.
+  /// The stack pointer stands at the ucontext_t that the kernel pushed; the pc in it is no return address.
   bool step_over_signal() noexcept {
     std::uintptr_t sp;
     if (!stack_.read(sp_ + arch::kSignalPc, &pc_) || !stack_.read(sp_ + arch::kSignalFrame, &frame_) ||

@@ -110,7 +110,7 @@ MALLARD_COLD std::uintptr_t search_own_stack(std::uintptr_t sp) noexcept {
   ++t_own_stack.searches;
   MapsSearch maps(sp);
   if (!maps.run()) return 0;
-  // Of other threads, libc keeps the thread's descriptor at the top of its stack, whoever allocated it.
+  // The stack of another thread ends below its descriptor, whoever allocated it.
   const std::uintptr_t descriptor = address_of(__builtin_thread_pointer());
   // Where another program runs this one, as valgrind does, no mapping of the first thread's stack has a name.
   const std::uintptr_t first = &__libc_stack_end ? address_of(__libc_stack_end) : 0;

@@ -51,7 +51,7 @@ void mallard_unwind_pool_free(Pool* pool, void* record) {
   pool->free = record;
 }
 
-/// calloc: the address space, once. The arena is zero and nothing is given back to it.
+/// Answers calloc, which asks for the address space, once. The arena is zero and nothing is given back to it.
 void* mallard_unwind_calloc(std::size_t n, std::size_t bytes) { return take(n * bytes); }
 
 /// For calls that unwinding through our accessors never makes, or may safely lose: files, mappings, the
@@ -61,7 +61,7 @@ long mallard_unwind_refused() { return -1; }
 // From libunwind 1.8 on: whether the system has a frame of its own here that needs a special step. Linux has none.
 int mallard_unwind_no_os_step(void*) { return 0; }
 
-/// abort: for formats of unwind tables that find_proc_info() never hands out.
+/// Answers abort, which is for formats of unwind tables that find_proc_info() never hands out.
 [[noreturn]] void mallard_unwind_unreachable() { __builtin_trap(); }
 
 int mallard_unwind_no_dynamic_info() { return -10; }  // -UNW_ENOINFO

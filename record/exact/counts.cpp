@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint32_t kLastRows = kRanges + 1;  // kept for the overflow site
 
-/// Of a site; at the index of its id.
+/// Counts that belong to a site as a whole, indexed by its id.
 struct SiteRow {
   std::atomic<std::uint32_t> first_cell;
   Level level;

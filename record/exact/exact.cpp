@@ -72,8 +72,8 @@ MALLARD_NOINLINE void settle(Delta& own, Level& shared) noexcept {
   own.delta.store(0, std::memory_order_release);
 }
 
-/// Live bytes of a site or of the process, as far as this thread moved them. Of the process is the last that
-/// is counted of a block: the release there hands all of it to whoever takes the record over. \return whether
+/// Live bytes of a site or of the process, as far as this thread moved them. What is live in the process is the last
+/// that is counted of a block: the release there hands all of it to whoever takes the record over. \return whether
 /// that is so much by now that it has to be settled
 template <typename Delta>
 inline bool raise_live(Delta& own, std::int64_t bytes) noexcept {

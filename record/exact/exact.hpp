@@ -41,7 +41,7 @@ void exact_alloc(const void* block, std::size_t asked_bytes, const arch::Caller&
 /// Takes a block off the books, before it is freed or moved. \return cell 0 if it was not on them
 /// \context hot; keeps errno
 ExactBlock exact_free(const void* block) noexcept;
-/// The same for a block that will not come back. \context hot; keeps errno
+/// Takes a block off the books that will not come back. \context hot; keeps errno
 void exact_release(const void* block) noexcept;
 /// The block was not moved after all: back on the books as it was, as if exact_free had not been called.
 /// \context hot; keeps errno

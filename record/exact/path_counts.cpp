@@ -11,7 +11,7 @@
 namespace mallard::record {
 namespace {
 
-// word: the key's low 42 bits | cell; its high bits name the line, 10 of them on the first level, 18 on the
+// A word is: the key's low 42 bits | cell; its high bits name the line, 10 of them on the first level, 18 on the
 // last. A new key is compared with 32 words at most: with a probability of 7e-12 it is taken for another one.
 constexpr int kCellBits = 22, kLine = 8;
 static_assert(kMaxCells <= 1u << kCellBits);

@@ -20,7 +20,7 @@ constinit std::atomic<std::uint32_t> g_end{0};
 constinit std::atomic<std::uint64_t> g_turned_away{0};
 constinit std::atomic<std::uint32_t> g_looked_at{0};
 
-/// What a thread without a record has in its place, so that it does not look again and again. Of no epoch of
+/// What a thread without a record has in its place, so that it does not look again and again. It has no epoch of
 /// books: whoever has it at hand sees that, as of a record of earlier books. Its pages are never written.
 constinit ThreadRecord g_none{};
 

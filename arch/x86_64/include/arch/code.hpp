@@ -69,7 +69,7 @@ inline void make_countdown_direct(unsigned char* at, std::int64_t offset) noexce
 inline constexpr std::size_t kStubBytes = 32;
 /// Writes a jump to anywhere. \param drops_first  the first of up to five arguments goes away before
 inline void write_stub(unsigned char* at, const void* target, bool drops_first) noexcept {
-  // mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov rcx, r8
+  // Moves: mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov rcx, r8.
   constexpr unsigned char kDropFirst[] = {0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6,
                                           0x48, 0x89, 0xca, 0x4c, 0x89, 0xc1};
   constexpr unsigned char kJumpToNext[] = {0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip); the address follows
