@@ -28,7 +28,7 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="mallard.chromium.", ignore_cleanup_errors=True)
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
-        # It reads commands from descriptor 3 and answers on 4.
+        # It reads commands from descriptor 3 and answers on 4. By bash: other shells know descriptors up to 9 only.
         command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
                    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
                    f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe", "about:blank"]

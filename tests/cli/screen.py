@@ -11,7 +11,7 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyte
@@ -68,8 +68,10 @@ class Screen:
         if self._shell == 0:
             try:
                 os.login_tty(its) if hasattr(os, "login_tty") else self._login(its)
+                # COLUMNS and LINES, which some set, would count for more than the terminal's own size.
+                environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
                 _shell([str(t.mallard), "top", *arguments],
-                       {**os.environ, "TERM": terminal, "LC_ALL": "C.UTF-8"}, ignoring, pids)
+                       environment | {"TERM": terminal, "LC_ALL": "C.UTF-8"}, ignoring, pids)
             finally:
                 os._exit(0)
         os.close(its)
@@ -109,14 +111,23 @@ class Screen:
 
     def read_until(self, text: str, seconds: float = 120) -> str:
         """Waits until `text` is shown, or written if it is a control sequence. \return all that was written since."""
+        if text.startswith("\x1b"):
+            return self._read_until(lambda seen: text in seen, repr(text), seconds)
+        return self._read_until(lambda seen: seen and any(text in line for line in self.lines), repr(text), seconds)
+
+    def read_until_shown(self, condition: Callable[[list[str]], bool], what: str, seconds: float = 120) -> None:
+        """Waits until what is shown fulfils the condition."""
+        self._read_until(lambda _: condition(self.lines), what, seconds)
+
+    def _read_until(self, condition: Callable[[str], Any], what: str, seconds: float) -> str:
         seen, until = "", time.monotonic() + seconds
-        while not (text in seen if text.startswith("\x1b") else seen and any(text in line for line in self.lines)):
+        while not condition(seen):
             if time.monotonic() > until:
-                raise Failure(f"{text!r} has not come; shown is:\n" + "\n".join(self.lines))
+                raise Failure(f"{what} has not come; shown is:\n" + "\n".join(self.lines))
             try:
                 seen += self._read()
             except OSError:
-                raise Failure(f"ended before {text!r}; seen: {seen[-2000:]!r}") from None
+                raise Failure(f"ended before {what}; seen: {seen[-2000:]!r}") from None
         return seen
 
     def press(self, keys: str) -> None:

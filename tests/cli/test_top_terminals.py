@@ -59,8 +59,8 @@ def test_top_stops_and_goes_on(t: Test) -> None:
             if termios.tcgetattr(screen.fd) != before:
                 raise Failure("stopped, it leaves the terminal's settings changed")
         os.kill(screen.pid, signal.SIGCONT)
-        if ENTERS_SCREEN not in screen.read_until("Resident"):
-            raise Failure("it goes on without entering its screen again")
+        screen.read_until(ENTERS_SCREEN)
+        screen.read_until_shown(lambda lines: lines[1].startswith("Resident"), "the screen that it enters again")
         screen.press("h")
         screen.read_until("Keys of mallard top")
         screen.press("q")
