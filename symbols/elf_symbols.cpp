@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symbols/elf_symbols.hpp"
 
-#include "base/text.hpp"
+#include <algorithm>
+
+#include "symbols/better.hpp"
 
 namespace mallard::symbols {
 namespace {
@@ -29,19 +31,6 @@ struct Target {
   Choice label;             ///< last symbol without a size at or before it
   std::uint64_t sized_end;  ///< last end of a sized function at or before it
 };
-
-/// Global names are the ones that people know; a weak one is often a second name of the same function.
-int rank(int binding) noexcept {
-  switch (binding) {
-    case STB_GLOBAL:
-    case STB_GNU_UNIQUE:
-      return 2;
-    case STB_LOCAL:
-      return 1;
-    default:
-      return 0;
-  }
-}
 
 class NamePass {
  public:
@@ -124,7 +113,7 @@ class NamePass {
       choice.limit = section->sh_addr + section->sh_size;
       Choice& label = targets_[first].label;
       if (label.begin == kNone || s.st_value > label.begin ||
-          (s.st_value == label.begin && better(choice, label)))
+          (s.st_value == label.begin && is_better(choice, label)))
         label = choice;
       return;
     }
@@ -133,38 +122,26 @@ class NamePass {
       Choice& sized = targets_[i].sized;
       // Of functions within functions the innermost is meant, and that one starts last.
       if (sized.begin == kNone || s.st_value > sized.begin ||
-          (s.st_value == sized.begin && better(choice, sized)))
+          (s.st_value == sized.begin && is_better(choice, sized)))
         sized = choice;
     }
     if (i < targets_.size() && end > targets_[i].sized_end) targets_[i].sized_end = end;
   }
 
   std::size_t first_at_or_after(std::uint64_t address) const noexcept {
-    std::size_t low = 0, high = targets_.size();
-    while (low < high) {
-      const std::size_t middle = low + (high - low) / 2;
-      if (targets_[middle].address < address) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    const auto first =
+        std::lower_bound(targets_.begin(), targets_.end(), address,
+                         [](const Target& t, std::uint64_t wanted) noexcept { return t.address < wanted; });
+    return static_cast<std::size_t>(first - targets_.begin());
   }
 
-  /// Of two names of the same function: is `a` the one to show?
-  bool better(const Choice& a, const Choice& b) noexcept {
+  bool is_better(const Choice& a, const Choice& b) noexcept {
     if ((steps_ -= kStepsPerName) < 0) return false;
     const std::string_view name_a = read_name(a, name_), name_b = read_name(b, name_ + kMaxNameBytes);
     if (name_a.empty() || name_b.empty()) return !name_a.empty();
-    // A dot is the compiler's: foo.localalias, foo.cold.
-    const bool plain_a = name_a.find('.', 1) == name_a.npos, plain_b = name_b.find('.', 1) == name_b.npos;
-    if (plain_a != plain_b) return plain_a;
-    if (rank(a.binding) != rank(b.binding)) return rank(a.binding) > rank(b.binding);
-    const std::size_t lines_a = name_a.find_first_not_of('_'), lines_b = name_b.find_first_not_of('_');
-    if (lines_a != lines_b) return lines_a < lines_b;
-    if (name_a.size() != name_b.size()) return name_a.size() < name_b.size();
-    return name_a < name_b;
+    return better({name_a, a.binding}, {name_b, b.binding});
   }
 
-  /// The name without a version that linkers append (@VERSION, @@VERSION).
   std::string_view read_name(const Choice& c, char* to) const noexcept {
     const std::uint64_t room = c.names_end - c.name;
     const std::size_t wanted = room < kMaxNameBytes ? static_cast<std::size_t>(room) : kMaxNameBytes;
@@ -174,8 +151,7 @@ class NamePass {
       const std::size_t got = image_.read_some(c.name + have, to + have, step);
       const std::size_t nul = std::string_view(to + have, got).find('\0');
       if (nul != std::string_view::npos) {
-        const std::string_view whole(to, have + nul);
-        return part_of(whole, 0, whole.find('@', 1));
+        return without_version({to, have + nul});
       }
       have += got;
       if (got < step) break;
@@ -193,27 +169,6 @@ class NamePass {
   std::uint64_t names_ = 0, names_end_ = 0;
   std::int64_t steps_ = kMaxSteps;
 };
-
-/// Heap sort: in place, no recursion, no worst case.
-template <class Less>
-void sort(std::span<Symbol> s, Less less) noexcept {
-  const auto sift = [&](std::size_t root, std::size_t size) noexcept {
-    for (std::size_t child; (child = 2 * root + 1) < size; root = child) {
-      if (child + 1 < size && less(s[child], s[child + 1])) ++child;
-      if (!less(s[root], s[child])) return;
-      const Symbol swapped = s[root];
-      s[root] = s[child];
-      s[child] = swapped;
-    }
-  };
-  for (std::size_t i = s.size() / 2; i-- > 0;) sift(i, s.size());
-  for (std::size_t i = s.size(); i-- > 1;) {
-    const Symbol swapped = s[0];
-    s[0] = s[i];
-    s[i] = swapped;
-    sift(0, i);
-  }
-}
 
 bool by_pc(const Symbol& a, const Symbol& b) noexcept { return a.pc < b.pc; }
 bool by_module(const Symbol& a, const Symbol& b) noexcept {
@@ -248,7 +203,7 @@ void name_symbols(Arena& arena, const elf::Image& image, std::uintptr_t load_bia
 }
 
 std::span<Symbol> symbolize(Arena& arena, const elf::Modules& modules, std::span<Symbol> symbols) noexcept {
-  sort(symbols, by_pc);
+  std::sort(symbols.begin(), symbols.end(), by_pc);
   std::size_t n = 0;
   for (const Symbol& s : symbols)
     if (n == 0 || symbols[n - 1].pc != s.pc) symbols[n++] = Symbol{s.pc, -1, s.pc, {}, 0};
@@ -257,7 +212,7 @@ std::span<Symbol> symbolize(Arena& arena, const elf::Modules& modules, std::span
     s.module = modules.find(s.pc - 1);
     if (s.module >= 0) s.address = s.pc - modules.all()[static_cast<std::size_t>(s.module)].load_bias;
   }
-  sort(symbols, by_module);
+  std::sort(symbols.begin(), symbols.end(), by_module);
   for (std::size_t i = 0, next; i < n; i = next) {
     for (next = i + 1; next < n && symbols[next].module == symbols[i].module; ++next) {
     }
@@ -267,18 +222,13 @@ std::span<Symbol> symbolize(Arena& arena, const elf::Modules& modules, std::span
     if (elf::open_module(module, arena, &image))
       name_symbols(arena, image, module.load_bias, symbols.subspan(i, next - i));
   }
-  sort(symbols, by_pc);
+  std::sort(symbols.begin(), symbols.end(), by_pc);
   return symbols;
 }
 
 const Symbol* find_symbol_of(std::span<const Symbol> symbols, std::uintptr_t pc) noexcept {
-  std::size_t low = 0, high = symbols.size();
-  while (low < high) {
-    const std::size_t middle = low + (high - low) / 2;
-    if (symbols[middle].pc < pc) low = middle + 1;
-    else high = middle;
-  }
-  return low < symbols.size() && symbols[low].pc == pc ? &symbols[low] : nullptr;
+  const auto found = std::lower_bound(symbols.begin(), symbols.end(), Symbol{pc, 0, 0, {}, 0}, by_pc);
+  return found != symbols.end() && found->pc == pc ? &*found : nullptr;
 }
 
 }  // namespace mallard::symbols

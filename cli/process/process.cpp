@@ -2,25 +2,22 @@
 #include "cli/process/process.hpp"
 
 #include <fmt/format.h>
-
-#include <filesystem>
-#include <fstream>
-
-#include "base/options.hpp"
-
-#include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
 #include <set>
-#include <sstream>
 
+#include "base/options.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
 #include "cli/process/process_memory.hpp"
+#include "elf/maps.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -36,12 +33,11 @@ constexpr std::string_view kDeleted = " (deleted)";
 }
 
 /// Where the file of a mapping can be opened: by its path if it still has it, else by the mapping's own link.
-std::string open_path_of(int pid, const std::string& range, const std::string& path, std::uint64_t inode,
-                         bool deleted) {
+std::string open_path_of(int pid, const elf::Mapping& m, const std::string& path) {
   struct stat facts {};
   const std::string by_path = fmt::format("/proc/{}/root{}", pid, path);
-  if (!deleted && stat(by_path.c_str(), &facts) == 0 && facts.st_ino == inode) return by_path;
-  const std::string by_link = fmt::format("/proc/{}/map_files/{}", pid, range);
+  if (!m.deleted && stat(by_path.c_str(), &facts) == 0 && facts.st_ino == m.inode) return by_path;
+  const std::string by_link = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.begin, m.end);
   return access(by_link.c_str(), R_OK) == 0 ? by_link : std::string();
 }
 
@@ -67,24 +63,18 @@ Process read_process(int pid) {
   std::string maps;
   if (!read_whole(folder + "/maps", &maps)) fail(pid, errno);
   std::set<std::string> seen = {process.executable};
-  std::istringstream lines(maps);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
-    std::string range, rights, offset, device;
-    std::uint64_t inode = 0;
-    if (!(words >> range >> rights >> offset >> device >> inode) || inode == 0) continue;
-    if (rights.size() < 3) continue;
-    std::string path;
-    std::getline(words >> std::ws, path);
-    const bool deleted = path.ends_with(kDeleted);
-    if (deleted) path.resize(path.size() - kDeleted.size());
-    unsigned long begin = 0, end = 0;
-    if (std::sscanf(range.c_str(), "%lx-%lx", &begin, &end) != 2) continue;
-    if (offset.find_first_not_of('0') == offset.npos) process.first_pages.try_emplace(path, begin);
-    if (rights[2] != 'x') continue;
-    process.code.push_back({begin, end, path});
+  for (std::string_view rest = maps; !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    const std::optional<elf::Mapping> m = elf::parse_mapping(line);
+    if (!m || m->inode == 0) continue;
+    std::string path(m->path);
+    path.resize(elf::unescape_path(m->path, path.data()));
+    if (m->offset == 0) process.first_pages.try_emplace(path, m->begin);
+    if (!m->executable) continue;
+    process.code.push_back({m->begin, m->end, path});
     if (path.starts_with('/') && seen.insert(path).second)
-      process.libraries.push_back({path, open_path_of(pid, range, path, inode, deleted)});
+      process.libraries.push_back({path, open_path_of(pid, *m, path)});
   }
   return process;
 }
@@ -105,10 +95,6 @@ std::string variable_of(int pid, const std::string& name) {
     if (entry.rfind(name + "=", 0) == 0) return entry.substr(name.size() + 1);
   return "";
 }
-
-}  // namespace
-
-namespace {
 
 bool is_text(const char* text, std::size_t bytes) { return std::memchr(text, '\0', bytes) != nullptr; }
 

@@ -5,9 +5,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <fstream>
+#include <optional>
 #include <string>
+
+#include "elf/maps.hpp"
 
 namespace mallard::cli {
 
@@ -32,15 +34,13 @@ bool ProcessMemory::read(std::uint64_t from, void* to, std::size_t bytes) const 
 std::uint64_t ProcessMemory::find_in_library(std::string_view mark) const {
   std::ifstream maps(fmt::format("/proc/{}/maps", pid_));
   for (std::string line; std::getline(maps, line);) {
-    unsigned long begin = 0, end = 0;
-    char rights[5] = "";
-    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, rights) != 3) continue;
-    if (rights[1] != 'w' || line.find("/libmallard.so") == line.npos) continue;
-    std::string data(end - begin, '\0');
-    const ssize_t n = pread(fd_, data.data(), data.size(), static_cast<off_t>(begin));
+    const std::optional<elf::Mapping> m = elf::parse_mapping(line);
+    if (!m || !m->writable || m->path.find("/libmallard.so") == m->path.npos) continue;
+    std::string data(m->end - m->begin, '\0');
+    const ssize_t n = pread(fd_, data.data(), data.size(), static_cast<off_t>(m->begin));
     if (n <= 0) continue;
     data.resize(static_cast<std::size_t>(n));
-    if (const std::size_t at = data.find(mark); at != data.npos) return begin + at;
+    if (const std::size_t at = data.find(mark); at != data.npos) return m->begin + at;
   }
   return 0;
 }

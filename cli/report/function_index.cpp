@@ -2,15 +2,9 @@
 #include "cli/report/function_index.hpp"
 
 #include <algorithm>
-#include <string_view>
 
 namespace mallard::cli {
 namespace {
-
-/// Of several names for one address, the one that the report would choose: global before local before weak.
-int rank_of(int binding) {
-  return binding == STB_GLOBAL || binding == STB_GNU_UNIQUE ? 2 : binding == STB_LOCAL ? 1 : 0;
-}
 
 /// End of the executable section; 0 if the symbol is in none.
 GElf_Addr end_of_code(Elf* elf, GElf_Word index, GElf_Addr bias) {
@@ -19,9 +13,6 @@ GElf_Addr end_of_code(Elf* elf, GElf_Word index, GElf_Addr bias) {
   if (!section || !gelf_getshdr(section, &header) || !(header.sh_flags & SHF_EXECINSTR)) return 0;
   return header.sh_addr + header.sh_size + bias;
 }
-
-/// Full symbol tables carry versions as part of the name: memcpy@@GLIBC_2.14.
-std::string plain(std::string_view name) { return std::string(name.substr(0, name.find('@', 1))); }
 
 }  // namespace
 
@@ -39,28 +30,31 @@ FunctionIndex::FunctionIndex(Dwfl_Module* module) {
     if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) continue;
     const GElf_Addr code_end = end_of_code(elf, section, bias), end = address + symbol.st_size;
     if (code_end == 0 || end < address) continue;
-    functions_.push_back({address, end, 0, code_end, rank_of(GELF_ST_BIND(symbol.st_info)), name});
+    functions_.push_back(
+        {address, end, 0, code_end, {symbols::without_version(name), GELF_ST_BIND(symbol.st_info)}});
   }
-  std::stable_sort(functions_.begin(), functions_.end(), [](const Function& a, const Function& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.rank < b.rank;
+  // Of names for one address the best stands last, where the search begins.
+  std::sort(functions_.begin(), functions_.end(), [](const Function& a, const Function& b) {
+    return a.begin != b.begin ? a.begin < b.begin : symbols::better(b.name, a.name);
   });
   GElf_Addr furthest = 0;
   for (Function& f : functions_) f.furthest = furthest = std::max(furthest, f.end);
 }
 
-std::string FunctionIndex::name_at(GElf_Addr address) const {
+std::string_view FunctionIndex::name_at(GElf_Addr address) const {
   auto after = std::upper_bound(functions_.begin(), functions_.end(), address,
                                 [](GElf_Addr a, const Function& f) { return a < f.begin; });
   // Of functions within functions the innermost starts last.
   for (auto f = after; f != functions_.begin();) {
     --f;
-    if (address < f->end) return plain(f->name);
+    if (address < f->end) return f->name.name;
     if (f->furthest <= address) break;
   }
   // A label counts only if no function with a size ends between it and the address.
   for (auto f = after; f != functions_.begin();) {
     --f;
-    if (f->end == f->begin) return f->furthest <= f->begin && address < f->section_end ? plain(f->name) : "";
+    if (f->end == f->begin)
+      return f->furthest <= f->begin && address < f->section_end ? f->name.name : std::string_view();
     if (f->end > f->begin) break;
   }
   return {};

@@ -5,8 +5,10 @@
 
 #include <elfutils/libdwfl.h>
 
-#include <string>
+#include <string_view>
 #include <vector>
+
+#include "symbols/better.hpp"
 
 namespace mallard::cli {
 
@@ -14,17 +16,16 @@ class FunctionIndex {
  public:
   explicit FunctionIndex(Dwfl_Module* module);
 
-  /// Symbol of the function that covers the address, as it is in the table; empty if none does. A symbol
-  /// without a size covers what follows, up to the next function.
-  std::string name_at(GElf_Addr address) const;
+  /// Symbol of the function that covers the address, as it is in the table but for a version; empty if none
+  /// does. A symbol without a size covers what follows, up to the next function.
+  std::string_view name_at(GElf_Addr address) const;
 
  private:
   struct Function {
     GElf_Addr begin, end;    ///< end == begin: without a size
     GElf_Addr furthest = 0;  ///< largest end of this function and all before it
     GElf_Addr section_end;   ///< limit of one without a size
-    int rank;
-    const char* name;
+    symbols::FunctionName name;
   };
   std::vector<Function> functions_;
 };

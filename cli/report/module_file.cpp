@@ -113,7 +113,7 @@ void ModuleFile::symbolize(const std::vector<Place*>& places) const {
   std::vector<std::vector<SourceLine>> chains = inline_chains(module_, wanted);
   for (std::size_t i = 0; i < places.size(); ++i) {
     Place& place = *places[i];
-    const std::string symbol = functions.name_at(wanted[i]);
+    const std::string_view symbol = functions.name_at(wanted[i]);
     std::vector<SourceLine>& lines = chains[i];
     if (lines.empty()) lines.push_back({});
     // The symbol table knows the parts of a function (".cold") and names that are the same in the report.

@@ -79,7 +79,7 @@ ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
   const std::string name = printable(base_name(path ? path : ""));
   auto& index = functions_[module];
   if (!index) index = std::make_unique<FunctionIndex>(module);
-  const std::string symbol = index->name_at(call);
+  const std::string_view symbol = index->name_at(call);
   if (symbol.empty()) return {fmt::format("{}+{:#x}", name, return_address - begin), name};
   return {demangled(symbol), name};
 }

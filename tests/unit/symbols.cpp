@@ -346,6 +346,12 @@ TEST_CASE("symbols: of several names, the one that people know") {
                 E{"weak", 0x1100, 16, STB_WEAK}}) == "global+5");
   CHECK(winner({E{"__f", 0x1100, 16}, E{"f", 0x1100, 16}, E{"_f", 0x1100, 16}}) == "f+5");
   CHECK(winner({E{"f.localalias", 0x1100, 16, STB_LOCAL}, E{"f", 0x1100, 16, STB_WEAK}}) == "f+5");
+  CHECK(winner({E{"__GI___f", 0x1100, 16, STB_LOCAL}, E{"f", 0x1100, 16, STB_WEAK},
+                E{"__f", 0x1100, 16, STB_LOCAL}}) == "f+5");
+  CHECK(winner({E{"__GI_f", 0x1100, 16}, E{"f_of_libc", 0x1100, 16, STB_LOCAL}}) == "f_of_libc+5");
+  CHECK(winner({E{"_loop0_103_rule", 0x1100, 16, STB_LOCAL}, E{"_loop0_95_rule", 0x1100, 16, STB_LOCAL}}) ==
+        "_loop0_95_rule+5");
+  CHECK(winner({E{"_ZN1a1fEv", 0x1100, 16}, E{"f", 0x1100, 16, STB_WEAK}}) == "_ZN1a1fEv+5");
   CHECK(winner({E{"outer", 0x1000, 0x200}, E{"inner", 0x1100, 16, STB_LOCAL}}) == "inner+5");
   CHECK(winner({E{"f@@VERSION_1", 0x1100, 16}}) == "f+5");
   CHECK(winner({E{"f@VERSION_1", 0x1100, 16}, E{"section", 0x1100, 16, STB_LOCAL, STT_SECTION}}) == "f+5");
