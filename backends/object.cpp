@@ -7,6 +7,7 @@
 #include "backends/backend.hpp"
 #include "backends/jemalloc_control.hpp"
 #include "heaps/mimalloc.hpp"
+#include "heaps/mimalloc_version.hpp"
 #include "base/attributes.hpp"
 #include "elf/loaded_objects.hpp"
 
@@ -149,19 +150,12 @@ const char* jemalloc_version() noexcept {
   return g_raw.mallctl("version", &text, &size, nullptr, 0) == 0 ? text : "unknown";
 }
 
-/// mimalloc: 209 = 2.0.9, 315 = 3.1.5; newer ones have two digits for minor and patch: 30403 = 3.4.3.
-void add_mimalloc_version(TextBuffer& to, int version) noexcept {
-  const bool wide = version >= 10000;
-  const unsigned step = wide ? 100 : 10, v = static_cast<unsigned>(version);
-  to.add_unsigned(v / step / step).add('.').add_unsigned(v / step % step).add('.').add_unsigned(v % step);
-}
-
 /// Recognises allocators that say who they are. \return false if this one does not
 bool identify(const link_map* object, Backend* out) noexcept {
   FixedText<64> version;
   if (auto* mi_version = elf::find_function<int()>(object, "mi_version")) {
     set_text(out->name, sizeof out->name, "mimalloc");
-    add_mimalloc_version(version, mi_version());
+    if (!heaps::add_mimalloc_version(version, static_cast<std::uint32_t>(mi_version()))) version.add("unknown");
     out->misaligns = version.view() == "2.0.9";
     if (version.view()[0] == '2') out->functions.malloc = malloc_with_errno;
     if (g_raw.functions.usable_size && version.view()[0] == '2') out->census = loaded_mimalloc2_census;

@@ -4,49 +4,37 @@
 #include <elf.h>
 #include <sys/auxv.h>
 
+#include <algorithm>
+
 #include "base/text.hpp"
 
 extern "C" const char __ehdr_start[] __attribute__((visibility("hidden")));
 
 namespace mallard::elf {
-namespace {
 
-struct DynamicTables {
-  const char* strings = nullptr;
-  const ElfW(Sym) * symbols = nullptr;
-  const std::uint32_t* gnu_hash = nullptr;
-  const std::uint32_t* sysv_hash = nullptr;
-  const std::uint16_t* versions = nullptr;
-};
-
-DynamicTables read_tables(const link_map* object) noexcept {
+DynamicTables dynamic_tables(const link_map* object) noexcept {
   DynamicTables t;
-  if (!object->l_ld) return t;
-  for (const ElfW(Dyn)* d = object->l_ld; d->d_tag != DT_NULL; ++d) {
+  std::size_t relocation_bytes = 0, plt_relocation_bytes = 0;
+  for (const ElfW(Dyn)* d = object->l_ld; d && d->d_tag != DT_NULL; ++d) {
     ElfW(Addr) at = d->d_un.d_ptr;
     if (at < object->l_addr) at += object->l_addr;  // the loader relocates these, but not the vDSO's
-    switch (d->d_tag) {
-      case DT_STRTAB:
-        t.strings = reinterpret_cast<const char*>(at);
-        break;
-      case DT_SYMTAB:
-        t.symbols = reinterpret_cast<const ElfW(Sym)*>(at);
-        break;
-      case DT_GNU_HASH:
-        t.gnu_hash = reinterpret_cast<const std::uint32_t*>(at);
-        break;
-      case DT_HASH:
-        t.sysv_hash = reinterpret_cast<const std::uint32_t*>(at);
-        break;
-      case DT_VERSYM:
-        t.versions = reinterpret_cast<const std::uint16_t*>(at);
-        break;
-      default:
-        break;
-    }
+    const auto point = [at]<typename T>(const T*& to) noexcept { to = reinterpret_cast<const T*>(at); };
+    if (d->d_tag == DT_STRTAB) point(t.strings);
+    else if (d->d_tag == DT_SYMTAB) point(t.symbols);
+    else if (d->d_tag == DT_GNU_HASH) point(t.gnu_hash);
+    else if (d->d_tag == DT_HASH) point(t.sysv_hash);
+    else if (d->d_tag == DT_VERSYM) point(t.versions);
+    else if (d->d_tag == DT_RELA) point(t.relocations);
+    else if (d->d_tag == DT_JMPREL) point(t.plt_relocations);
+    else if (d->d_tag == DT_RELASZ) relocation_bytes = d->d_un.d_val;
+    else if (d->d_tag == DT_PLTRELSZ) plt_relocation_bytes = d->d_un.d_val;
   }
+  if (t.relocations) t.relocation_count = relocation_bytes / sizeof *t.relocations;
+  if (t.plt_relocations) t.plt_relocation_count = plt_relocation_bytes / sizeof *t.plt_relocations;
   return t;
 }
+
+namespace {
 
 bool defines(const DynamicTables& t, std::uint32_t index, std::string_view name) noexcept {
   const ElfW(Sym)& s = t.symbols[index];
@@ -87,7 +75,7 @@ const ElfW(Sym) * find_sysv(const DynamicTables& t, std::string_view name) noexc
 
 void* find_symbol(const link_map* object, const char* name) noexcept {
   if (!object) return nullptr;
-  const DynamicTables t = read_tables(object);
+  const DynamicTables t = dynamic_tables(object);
   if (!t.strings || !t.symbols) return nullptr;
   const ElfW(Sym)* s = t.gnu_hash    ? find_gnu(t, view_of(name))
                        : t.sysv_hash ? find_sysv(t, view_of(name))
@@ -105,31 +93,16 @@ link_map* find_definer(link_map* first, const char* name) noexcept {
 }
 
 bool imports(const link_map* object, const char* name) noexcept {
-  if (!object || !object->l_ld) return false;
-  const DynamicTables t = read_tables(object);
+  if (!object) return false;
+  const DynamicTables t = dynamic_tables(object);
   if (!t.strings || !t.symbols) return false;
-  struct {
-    ElfW(Addr) at;
-    std::size_t bytes;
-  } calls{}, others{};
-  for (const ElfW(Dyn)* d = object->l_ld; d->d_tag != DT_NULL; ++d) {
-    if (d->d_tag == DT_JMPREL) calls.at = d->d_un.d_ptr;
-    if (d->d_tag == DT_PLTRELSZ) calls.bytes = d->d_un.d_val;
-    if (d->d_tag == DT_RELA) others.at = d->d_un.d_ptr;
-    if (d->d_tag == DT_RELASZ) others.bytes = d->d_un.d_val;
-  }
-  for (auto table : {calls, others}) {
-    if (table.at == 0) continue;
-    if (table.at < object->l_addr) table.at += object->l_addr;
-    const auto* relocation = reinterpret_cast<const ElfW(Rela)*>(table.at);
-    for (std::size_t i = 0; i < table.bytes / sizeof *relocation; ++i) {
-      const std::size_t index = ELF64_R_SYM(relocation[i].r_info);
-      if (index != 0 && t.symbols[index].st_shndx == SHN_UNDEF &&
-          view_of(t.strings + t.symbols[index].st_name) == view_of(name))
-        return true;
-    }
-  }
-  return false;
+  const auto refers = [&](const ElfW(Rela) & r) noexcept {
+    const std::size_t index = ELF64_R_SYM(r.r_info);
+    return index != 0 && t.symbols[index].st_shndx == SHN_UNDEF &&
+           view_of(t.strings + t.symbols[index].st_name) == view_of(name);
+  };
+  return std::any_of(t.plt_relocations, t.plt_relocations + t.plt_relocation_count, refers) ||
+         std::any_of(t.relocations, t.relocations + t.relocation_count, refers);
 }
 
 link_map* first_object() noexcept { return _r_debug.r_map; }

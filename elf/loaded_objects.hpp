@@ -9,6 +9,17 @@
 
 namespace mallard::elf {
 
+/// The tables that a loaded object's dynamic section points to; null where there is none.
+struct DynamicTables {
+  const char* strings = nullptr;
+  const ElfW(Sym) * symbols = nullptr;
+  const std::uint32_t *gnu_hash = nullptr, *sysv_hash = nullptr;
+  const std::uint16_t* versions = nullptr;
+  const ElfW(Rela) * relocations = nullptr, *plt_relocations = nullptr;
+  std::size_t relocation_count = 0, plt_relocation_count = 0;
+};
+DynamicTables dynamic_tables(const link_map* object) noexcept;
+
 /// Address of the default version of `name` defined in `object`, IFUNCs resolved; nullptr if there is none.
 /// \context init, reporter: the object must stay loaded
 void* find_symbol(const link_map* object, const char* name) noexcept;

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "elf/maps.hpp"
@@ -17,7 +19,7 @@ constexpr std::string_view kAnonymousName = "[anonymous code]";
 struct Candidate {
   Module module;
   std::uintptr_t code_begin, code_end;  ///< of its executable segments
-  bool used;
+  bool has_code;
 };
 
 bool same_file(const Module& m, const Mapping& mapping) noexcept {
@@ -37,9 +39,9 @@ Module describe(const Mapping& mapping, ModuleKind kind) noexcept {
 }
 
 /// The segment that the loader mapped at file offset `offset`, executable ones first.
-const Elf64_Phdr* segment_at(const Header& header, std::uint64_t offset) noexcept {
+const Elf64_Phdr* segment_at(const Image& image, std::uint64_t offset) noexcept {
   const Elf64_Phdr* found = nullptr;
-  for (const Elf64_Phdr& s : header.segments) {
+  for (const Elf64_Phdr& s : image.segments()) {
     if (s.p_type != PT_LOAD || offset < (s.p_offset & ~kPageMask)) continue;
     if (offset - (s.p_offset & ~kPageMask) >= align_up((s.p_offset & kPageMask) + s.p_filesz, kPageBytes))
       continue;
@@ -49,8 +51,8 @@ const Elf64_Phdr* segment_at(const Header& header, std::uint64_t offset) noexcep
 }
 
 /// Fills bias and span. \return false if no segment can be what `mapping` shows
-bool place(const Header& header, const Mapping& mapping, Candidate* out) noexcept {
-  const Elf64_Phdr* at = segment_at(header, mapping.offset);
+bool place(const Image& image, const Mapping& mapping, Candidate* out) noexcept {
+  const Elf64_Phdr* at = segment_at(image, mapping.offset);
   if (!at) return false;
   const std::uint64_t address = (at->p_vaddr & ~kPageMask) + (mapping.offset - (at->p_offset & ~kPageMask));
   const std::uintptr_t bias = mapping.begin - address;
@@ -58,7 +60,7 @@ bool place(const Header& header, const Mapping& mapping, Candidate* out) noexcep
   Module& module = out->module;
   module.span_begin = module.data_begin = out->code_begin = ~std::uintptr_t{0};
   module.span_end = out->code_end = 0;
-  for (const Elf64_Phdr& s : header.segments) {
+  for (const Elf64_Phdr& s : image.segments()) {
     if (s.p_type != PT_LOAD) continue;
     const std::uintptr_t begin = bias + (s.p_vaddr & ~kPageMask);
     const std::uintptr_t end = bias + align_up(s.p_vaddr + s.p_memsz, kPageBytes);
@@ -78,25 +80,21 @@ bool candidate_from_memory(const Mapping& mapping, Arena& arena, Candidate* out)
   const bool vdso = mapping.path == "[vdso]";
   out->module = describe(mapping, vdso ? ModuleKind::kVdso : ModuleKind::kElf);
   Image image;
-  if (vdso) image.use_memory(reinterpret_cast<const void*>(mapping.begin), mapping.end - mapping.begin);
-  else image.use_vanishing_memory(mapping.begin, mapping.end - mapping.begin);
-  Header header;
-  if (!read_header(image, arena, &header) || !place(header, mapping, out)) return false;
-  // Notes may stand in a later mapping of the same object.
-  if (!vdso)
-    image.use_vanishing_memory(out->module.span_begin, out->module.span_end - out->module.span_begin);
-  out->module.build_id = read_build_id(image, header, true, arena);
+  if (vdso)
+    image.use_memory(reinterpret_cast<const void*>(mapping.begin), mapping.end - mapping.begin, Form::kLoaded);
+  else image.use_own_process(mapping.begin);
+  if (image.parse() != Fault::kNone || !place(image, mapping, out)) return false;
+  out->module.build_id = image.read_build_id(arena);
   return true;
 }
 
-/// The same from the file, where the first page is not mapped or not readable.
+/// An ELF object whose first page is not mapped or not readable, from its file.
 bool candidate_from_file(const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
   out->module = describe(mapping, ModuleKind::kElf);
   Image image;
-  Header header;
-  if (!open_module(out->module, arena, &image) || !read_header(image, arena, &header)) return false;
-  if (!place(header, mapping, out)) return false;
-  out->module.build_id = read_build_id(image, header, false, arena);
+  if (!open_module(out->module, arena, &image) || image.parse() != Fault::kNone) return false;
+  if (!place(image, mapping, out)) return false;
+  out->module.build_id = image.read_build_id(arena);
   return true;
 }
 
@@ -104,7 +102,7 @@ class Builder {
  public:
   explicit Builder(Arena& arena) noexcept : arena_(arena), candidates_(arena), code_(arena) {}
 
-  void take(const Mapping& mapping) noexcept {
+  void add(const Mapping& mapping) noexcept {
     const bool has_file = mapping.inode != 0;
     Candidate candidate{};
     if ((has_file && mapping.offset == 0 && mapping.readable) || mapping.path == "[vdso]")
@@ -117,19 +115,19 @@ class Builder {
       if (!candidates_.add(candidate)) return;
     }
     Candidate& c = candidates_[static_cast<std::size_t>(owner)];
-    if (!c.used) c.module.begin = mapping.begin;
+    if (!c.has_code) c.module.begin = mapping.begin;
     c.module.end = mapping.end;
-    c.used = true;
+    c.has_code = true;
     code_.add({mapping.begin, mapping.end, owner});
   }
 
-  bool finish(std::span<Module>* modules, std::span<CodeRange>* code) noexcept {
+  bool write(std::span<Module>* modules, std::span<CodeRange>* code) noexcept {
     auto* list = arena_.array<Module>(candidates_.size());
     auto* index = arena_.array<int>(candidates_.size());
     if (candidates_.size() != 0 && (!list || !index)) return false;
     std::size_t n = 0;
     for (std::size_t i = 0; i < candidates_.size(); ++i) {
-      if (!candidates_[i].used) continue;  // an ELF file mapped as data
+      if (!candidates_[i].has_code) continue;  // an ELF file mapped as data
       index[i] = static_cast<int>(n);
       list[n++] = candidates_[i].module;
     }
@@ -178,11 +176,9 @@ class Builder {
 
 /// True if `file` is what is mapped: by identity, or by build-id where the file system shows another device
 /// in maps than in stat (overlays, subvolumes).
-bool is_mapped_file(const Module& m, const Image& file, Arena& arena) noexcept {
+bool is_mapped_file(const Module& m, Image& file, Arena& arena) noexcept {
   if (file.inode() == m.inode && file.device() == m.device) return true;
-  Header header;
-  return !m.build_id.empty() && read_header(file, arena, &header) &&
-         read_build_id(file, header, false, arena) == m.build_id;
+  return !m.build_id.empty() && file.parse() == Fault::kNone && file.read_build_id(arena) == m.build_id;
 }
 
 }  // namespace
@@ -193,18 +189,14 @@ bool Modules::read_from(Arena& arena, const char* maps_path) noexcept {
   Builder builder(arena);
   const bool complete = for_each_mapping(
       arena, maps_path,
-      [](const Mapping& mapping, void* to) noexcept { static_cast<Builder*>(to)->take(mapping); }, &builder);
-  return builder.finish(&modules_, &code_) && complete;
+      [](const Mapping& mapping, void* to) noexcept { static_cast<Builder*>(to)->add(mapping); }, &builder);
+  return builder.write(&modules_, &code_) && complete;
 }
 
 int Modules::find(std::uintptr_t pc) const noexcept {
-  std::size_t low = 0, high = code_.size();
-  while (low < high) {  // the first range that ends behind pc
-    const std::size_t middle = low + (high - low) / 2;
-    if (code_[middle].end <= pc) low = middle + 1;
-    else high = middle;
-  }
-  return low < code_.size() && code_[low].begin <= pc ? code_[low].module : -1;
+  const auto range = std::upper_bound(
+      code_.begin(), code_.end(), pc, [](std::uintptr_t at, const CodeRange& r) noexcept { return at < r.end; });
+  return range != code_.end() && range->begin <= pc ? range->module : -1;
 }
 
 bool open_module(const Module& m, Arena& arena, Image* out) noexcept {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is loaded in this process, from one reading of /proc/self/maps: no lock of the loader, and nothing
-// that a host could have hidden from dl_iterate_phdr. Context: reporter.
+// Modules: the objects loaded in this process, from one reading of /proc/self/maps. No lock of the loader is
+// taken, and nothing is missed that a host could have hidden from dl_iterate_phdr. Context: reporter.
 #pragma once
 
 #include <cstddef>
@@ -45,7 +45,7 @@ class Modules {
   /// Reads the maps. \return false if they cannot be read or memory is out; what was found until then stays
   /// \context reporter, exit
   bool read(Arena& arena) noexcept;
-  /// As read(), from other text in the format of /proc/self/maps. For tests.
+  /// Reads other text in the format of /proc/self/maps; for tests.
   bool read_from(Arena& arena, const char* maps_path) noexcept;
 
   /// Index of the module that `pc` lies in; -1 if it lies in no executable memory.

@@ -7,10 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace mallard::inside {
+#include "elf/image.hpp"
 
-/// Copies memory of the process that is looked at. \return false unless all bytes could be read
-using CopyMemory = bool (*)(void* opaque, void* to, std::uintptr_t from, std::size_t bytes) noexcept;
+namespace mallard::inside {
 
 inline constexpr std::size_t kMaxBindings = 128;
 
@@ -19,13 +18,12 @@ struct Bindings {
   std::uint32_t unbound;                 ///< slots that wait for their first call
   std::uint32_t count;                   ///< may exceed kMaxBindings: then only the first are here
   std::uintptr_t targets[kMaxBindings];  ///< functions that the other slots lead to
-  /// Room for the reader, not a result.
-  unsigned char room[16384];
+  unsigned char room[16384];             ///< the reader's own, no result
 };
 
 /// Reads the references of the object whose first page is at `begin` to malloc, calloc, realloc, free,
 /// posix_memalign, aligned_alloc, memalign, operator new and delete. Trusts nothing that it reads.
 /// \context reporter, offline
-void read_bindings(std::uintptr_t begin, CopyMemory copy, void* opaque, Bindings* out) noexcept;
+void read_bindings(std::uintptr_t begin, elf::CopyMemory copy, void* opaque, Bindings* out) noexcept;
 
 }  // namespace mallard::inside

@@ -58,10 +58,8 @@ class CallSearch {
               [](const Range& a, const Range& b) noexcept { return a.begin < b.begin; });
     lowest_ = space_.targets[0].address;
     highest_ = space_.targets[targets_ - 1].address;
-    for (std::size_t i = 0; i < file_.segment_count(); ++i) {
-      const Elf64_Phdr& s = file_.segments()[i];
+    for (const Elf64_Phdr& s : file_.image().segments())
       if (s.p_type == PT_LOAD && (s.p_flags & PF_X) && !search(s)) return false;
-    }
     return true;
   }
 
@@ -95,8 +93,9 @@ class CallSearch {
 
   bool is_unknown_allocator() const noexcept { return !plan_.has_kind[0] && !plan_.has_kind[1]; }
 
-  /// Of an allocator whose functions have names that tell nothing, what its entry points call is internal,
-  /// and so a copy of an entry point elsewhere shows; what those functions call in turn may call it, too.
+  /// Collects the functions that the entry points call. Where the names of an allocator's functions tell
+  /// nothing, those are internal, and so a copy of an entry point elsewhere shows; what those functions call
+  /// in turn may call it, too.
   void collect_callees() noexcept {
     functions_ = static_cast<Function*>(os::map(kMaxFunctions * sizeof(Function)));
     if (!functions_) return;
@@ -112,7 +111,7 @@ class CallSearch {
     for (std::size_t i = 0; i < own_; ++i) {  // grows meanwhile
       const Range body = space_.own[i];
       const std::size_t bytes = std::min<std::uint64_t>(body.end - body.begin, kMaxBodyBytes);
-      if (!file_.copy(body.begin, space_.piece, bytes)) continue;
+      if (!file_.image().read_address(body.begin, space_.piece, bytes)) continue;
       for (std::size_t n = 0; n + kJumpBytes <= bytes; ++n) {
         std::uint64_t to;
         if (!arch::branch_at(space_.piece + n, body.begin + n, &to) || (to >= body.begin && to < body.end))
@@ -142,7 +141,7 @@ class CallSearch {
     std::uint64_t at = 0;
     while (at + kLongestReference < segment.p_filesz) {
       const std::size_t bytes = std::min<std::uint64_t>(kPieceBytes, segment.p_filesz - at);
-      if (!file_.copy_at_offset(segment.p_offset + at, space_.piece, bytes)) {
+      if (!file_.image().read(segment.p_offset + at, space_.piece, bytes)) {
         plan_.why.add("its code cannot be read");
         return false;
       }
@@ -234,7 +233,7 @@ class CallSearch {
 
 }  // namespace
 
-bool no_strange_calls(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept {
+bool entries_are_the_only_way_in(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept {
   auto* space = static_cast<Workspace*>(os::map(sizeof(Workspace)));
   if (!space) {
     plan.why.add("there is no memory to examine it");
@@ -243,36 +242,6 @@ bool no_strange_calls(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept
   const bool good = CallSearch(file, plan, *space).run();
   os::unmap(space, sizeof(Workspace));
   return good;
-}
-
-std::string_view name_in_texts(const elf::ProgramFile& file) noexcept {
-  constexpr std::size_t kLongest = 64, kMaxAllocators = 16;
-  auto* piece = static_cast<char*>(os::map(kPieceBytes));
-  if (!piece) return {};
-  std::uint32_t met[kMaxAllocators] = {};
-  const auto all = known_allocators();
-  for (std::size_t i = 0; i < file.segment_count(); ++i) {
-    const Elf64_Phdr& s = file.segments()[i];
-    if (s.p_type != PT_LOAD || (s.p_flags & PF_W)) continue;
-    for (std::uint64_t at = 0; at < s.p_filesz;) {
-      const std::size_t bytes = std::min<std::uint64_t>(kPieceBytes, s.p_filesz - at);
-      if (!file.copy_at_offset(s.p_offset + at, piece, bytes)) break;
-      for (std::size_t a = 0; a < all.size() && a < kMaxAllocators; ++a)
-        for (std::size_t m = 0; m < all[a].messages.size() && m < 32; ++m) {
-          char plain[kLongest];
-          const std::string_view message = all[a].messages[m];
-          if (message.size() > sizeof plain) continue;
-          for (std::size_t c = 0; c < message.size(); ++c) plain[c] = message[c] == '~' ? ' ' : message[c];
-          if (memmem(piece, bytes, plain, message.size())) met[a] |= 1u << m;
-        }
-      if (bytes <= kLongest) break;
-      at += bytes == s.p_filesz - at ? bytes : bytes - kLongest;  // a message may lie across two pieces
-    }
-  }
-  os::unmap(piece, kPieceBytes);
-  for (std::size_t a = 0; a < all.size() && a < kMaxAllocators; ++a)
-    if (!all[a].messages.empty() && met[a] == (1u << all[a].messages.size()) - 1) return all[a].name;
-  return {};
 }
 
 }  // namespace mallard::inside

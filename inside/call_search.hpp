@@ -11,9 +11,6 @@ namespace mallard::inside {
 /// are not taken over: inlined copies of the entry points (link-time optimisation), heaps of the program's
 /// own. Also for jumps into the bytes that will be overwritten.
 /// \return false, with the reason in `plan.why`, if there are any
-bool no_strange_calls(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept;
-
-/// The known allocator whose messages stand in the file's read-only data; empty if there is none.
-std::string_view name_in_texts(const elf::ProgramFile& file) noexcept;
+bool entries_are_the_only_way_in(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept;
 
 }  // namespace mallard::inside

@@ -24,7 +24,7 @@ struct KnownAllocator {
   std::span<const std::string_view> mapping_names = {};
   /// The heap of a language's runtime, which keeps objects in memory that it maps by itself: no malloc.
   bool is_managed = false;
-  /// Of a managed heap: what does show its objects.
+  /// The tool that does show the objects of a managed heap.
   std::string_view advice = {};
   /// Functions of it that map memory: they tell it from another one in the same object.
   std::span<const std::string_view> mappers = {};
@@ -34,7 +34,7 @@ inline constexpr std::size_t kMaxKnownAllocators = 32;
 /// Those whose names say more come before those that only share a name with them.
 std::span<const KnownAllocator> known_allocators() noexcept;
 
-/// Whose memory a mapping is by the name that was given to it; nullptr = nobody's that is known.
+/// The allocator that gives its memory such a name; nullptr if none is known to.
 /// \param path  as in /proc/PID/maps: "[anon:scudo:primary]"
 const KnownAllocator* allocator_of_mapping(std::string_view path) noexcept;
 

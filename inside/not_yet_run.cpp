@@ -21,25 +21,20 @@ bool is_zero(std::uintptr_t begin, std::uintptr_t end) noexcept {
   return true;
 }
 
-/// What the loader itself writes into .bss: copies of variables that libraries define.
+/// The variables that the loader itself writes into .bss: copies of those that libraries define.
 class CopiedVariables {
  public:
-  explicit CopiedVariables(const link_map* object) noexcept : base_(object->l_addr) {
-    for (const ElfW(Dyn)* d = object->l_ld; d && d->d_tag != DT_NULL; ++d) {
-      if (d->d_tag == DT_RELA) relocations_ = reinterpret_cast<const ElfW(Rela)*>(d->d_un.d_ptr);
-      if (d->d_tag == DT_RELASZ) count_ = d->d_un.d_val / sizeof(ElfW(Rela));
-      if (d->d_tag == DT_SYMTAB) symbols_ = reinterpret_cast<const ElfW(Sym)*>(d->d_un.d_ptr);
-    }
-  }
+  explicit CopiedVariables(const link_map* object) noexcept
+      : base_(object->l_addr), tables_(elf::dynamic_tables(object)) {}
 
   /// \return the end of the copied variable at `address`, or 0
   std::uintptr_t end_of_variable_at(std::uintptr_t address) const noexcept {
-    if (!relocations_ || !symbols_) return 0;
-    for (std::size_t i = 0; i < count_; ++i) {
-      const ElfW(Rela)& r = relocations_[i];
+    if (!tables_.symbols) return 0;
+    for (std::size_t i = 0; i < tables_.relocation_count; ++i) {
+      const ElfW(Rela)& r = tables_.relocations[i];
       if (ELF64_R_TYPE(r.r_info) != R_X86_64_COPY) continue;
       const std::uintptr_t begin = base_ + r.r_offset;
-      const std::uintptr_t end = begin + symbols_[ELF64_R_SYM(r.r_info)].st_size;
+      const std::uintptr_t end = begin + tables_.symbols[ELF64_R_SYM(r.r_info)].st_size;
       if (address >= begin && address < end) return end;
     }
     return 0;
@@ -47,9 +42,7 @@ class CopiedVariables {
 
  private:
   std::uintptr_t base_;
-  const ElfW(Rela) * relocations_ = nullptr;
-  const ElfW(Sym) * symbols_ = nullptr;
-  std::size_t count_ = 0;
+  elf::DynamicTables tables_;
 };
 
 /// Pages that were never touched are left so.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inside/plan.hpp"
 
+#include <algorithm>
+
 #include "elf/program_file.hpp"
 #include "inside/call_search.hpp"
-#include "inside/known_allocators.hpp"
+#include "inside/messages.hpp"
 
 namespace mallard::inside {
 namespace {
@@ -30,7 +32,7 @@ class Planner {
     require_both_sides();
     for (std::size_t i = 0; i < plan_.count && !refused(); ++i) read_window(plan_.entries[i]);
     if (!refused()) require_room();
-    if (!refused() && !no_strange_calls(file_, plan_)) plan_.answer = TakeoverAnswer::kRefused;
+    if (!refused() && !entries_are_the_only_way_in(file_, plan_)) plan_.answer = TakeoverAnswer::kRefused;
   }
 
  private:
@@ -118,13 +120,25 @@ class Planner {
     }
   }
 
+  /// The known allocator whose messages stand in the file's read-only data; empty if there is none.
+  std::string_view name_in_texts() const noexcept {
+    Arena arena;
+    MessageSearch texts;
+    texts.run(file_.image(), arena);
+    const auto all = known_allocators();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const KnownAllocator& a) noexcept {
+      return texts.has_all_messages_of(a);
+    });
+    return found == all.end() ? std::string_view() : found->name;
+  }
+
   /// Exported names alone do not show which other entry points the program calls.
   void require_names() noexcept {
     if (file_.has_symbol_table()) return;
     std::string_view who;
     if (plan_.has_kind[0]) who = "mimalloc";
     else if (plan_.has_kind[1]) who = "jemalloc";
-    else who = name_in_texts(file_);
+    else who = name_in_texts();
     if (who.empty()) return;
     refuse("use a build that is not stripped (strip --strip-debug keeps the names)")
         .add("it is stripped, so that not all entry points of ")
@@ -159,11 +173,11 @@ class Planner {
     return false;
   }
 
-  /// From here on `address` is where the jump goes.
+  /// Reads the bytes that the jump will replace, and sets `address` to where it goes.
   void read_window(TakeoverEntry& e) noexcept {
     unsigned char code[arch::kLongestLandingPad];
-    if (file_.copy(e.address, code, sizeof code)) e.address += arch::landing_pad_bytes(code, sizeof code);
-    if (!file_.is_code(e.address, sizeof e.bytes) || !file_.copy(e.address, e.bytes, sizeof e.bytes))
+    if (file_.image().read_address(e.address, code, sizeof code)) e.address += arch::landing_pad_bytes(code, sizeof code);
+    if (!file_.image().is_code(e.address, sizeof e.bytes) || !file_.image().read_address(e.address, e.bytes, sizeof e.bytes))
       refuse({}).add("the code of ").add(e.target).add(" is not in its file");
   }
 
@@ -189,7 +203,7 @@ class Planner {
     if (s.st_size == 0 || jump_end > align_up(end, arch::kCodeAlignment)) return false;
     unsigned char filler[kJumpBytes + arch::kLongestLandingPad];
     const std::size_t n = jump_end - end;
-    return n <= sizeof filler && file_.copy(end, filler, n) && arch::begins_filler(filler[0]);
+    return n <= sizeof filler && file_.image().read_address(end, filler, n) && arch::begins_filler(filler[0]);
   }
 
   const elf::ProgramFile& file_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "arch/code.hpp"
+#include "heaps/mimalloc_version.hpp"
 
 namespace mallard::inside {
 namespace {
@@ -40,7 +41,7 @@ std::string_view jemalloc_version(std::string_view bytes) noexcept {
   return {};
 }
 
-/// What stands behind `word`, wherever it does and is a number.
+/// The first number that stands behind `word`.
 std::string_view version_behind(std::string_view word, std::string_view bytes) noexcept {
   for (std::size_t at = 0; (at = bytes.find(word, at)) != bytes.npos; ++at)
     if (const auto version = number_at(part_of(bytes, at + word.size())); !version.empty()) return version;
@@ -61,13 +62,8 @@ bool version_in_code(std::string_view code, TextBuffer& to) noexcept {
   const auto* bytes = reinterpret_cast<const unsigned char*>(code.data());
   const std::size_t pad = arch::landing_pad_bytes(bytes, code.size());
   std::uint32_t number = 0;
-  if (!arch::returned_constant(bytes + pad, code.size() - pad, &number)) return false;
-  // 217 = 2.1.7; from 3.2 on two digits each: 30403 = 3.4.3.
-  const std::uint32_t step = number >= 10000 ? 100 : 10;
-  if (number < 100 || number >= 100000 || (number >= 1000 && number < 10000)) return false;
-  to.add_unsigned(number / step / step).add('.').add_unsigned(number / step % step).add('.');
-  to.add_unsigned(number % step);
-  return true;
+  return arch::returned_constant(bytes + pad, code.size() - pad, &number) &&
+         heaps::add_mimalloc_version(to, number);
 }
 
 }  // namespace mallard::inside

@@ -14,7 +14,7 @@ namespace mallard::inside {
 /// \return false if there is none \context reporter, offline
 bool version_in_text(const KnownAllocator& allocator, std::string_view bytes, TextBuffer& to) noexcept;
 
-/// The same from the first 10 bytes or more of mi_version(), which only loads a number.
+/// Appends the version that mi_version() returns, from the first 10 bytes or more of its code.
 bool version_in_code(std::string_view code, TextBuffer& to) noexcept;
 
 }  // namespace mallard::inside

@@ -9,7 +9,6 @@ namespace mallard::symbols {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 16 * 1024;
-constexpr std::size_t kSymbolsPerRead = 2048;
 constexpr std::uint64_t kNone = ~std::uint64_t{0};
 // A damaged table may let every symbol cover every address; a sound one needs a few steps per symbol.
 constexpr std::int64_t kMaxSteps = 100'000'000;
@@ -34,23 +33,25 @@ struct Target {
 
 class NamePass {
  public:
-  NamePass(Arena& arena, const elf::Image& image, std::span<Target> targets) noexcept
+  NamePass(Arena& arena, elf::Image& image, std::span<Target> targets) noexcept
       : arena_(arena), image_(image), targets_(targets) {}
 
   bool prepare() noexcept {
-    if (!elf::read_header(image_, arena_, &header_)) return false;
-    sections_ = elf::read_sections(image_, header_, arena_);
-    buffer_ = arena_.array<Elf64_Sym>(kSymbolsPerRead);
+    if (image_.parse() != elf::Fault::kNone) return false;
+    sections_ = image_.read_sections(arena_);
     name_ = arena_.array<char>(2 * kMaxNameBytes);
-    return !sections_.empty() && buffer_ && name_;
+    return !sections_.empty() && name_;
   }
 
-  void read_tables(std::uint32_t type) noexcept {
-    for (const Elf64_Shdr& table : sections_)
-      if (table.sh_type == type) read_table(table);
+  void read_table(std::uint32_t type) noexcept {
+    if (elf::SymbolTable table; image_.find_symbols(type, &table)) {
+      names_ = table.names_at;
+      names_end_ = names_ + table.names_bytes;
+      image_.for_each_symbol(table, [this](const Elf64_Sym& s) noexcept { consider(s); });
+    }
   }
 
-  /// What is known before a target holds for it too.
+  /// Hands the ends and labels before a target on to it.
   void carry_forward() noexcept {
     for (std::size_t i = 1; i < targets_.size(); ++i) {
       const Target& before = targets_[i - 1];
@@ -77,27 +78,7 @@ class NamePass {
   }
 
  private:
-  void read_table(const Elf64_Shdr& table) noexcept {
-    if (table.sh_entsize != sizeof(Elf64_Sym) || table.sh_link >= sections_.size()) return;
-    const Elf64_Shdr& strings = sections_[table.sh_link];
-    if (strings.sh_type != SHT_STRTAB || strings.sh_offset > image_.size()) return;
-    const std::uint64_t room = image_.size() - strings.sh_offset;
-    names_ = strings.sh_offset;
-    names_end_ = names_ + (strings.sh_size < room ? strings.sh_size : room);
-    if (table.sh_offset > image_.size()) return;
-    const std::uint64_t there = image_.size() - table.sh_offset;
-    std::uint64_t left = (table.sh_size < there ? table.sh_size : there) / sizeof(Elf64_Sym);
-    for (std::uint64_t at = table.sh_offset; left > 0;) {
-      const std::size_t wanted = left < kSymbolsPerRead ? static_cast<std::size_t>(left) : kSymbolsPerRead;
-      const std::size_t got = image_.read_some(at, buffer_, wanted * sizeof(Elf64_Sym)) / sizeof(Elf64_Sym);
-      for (std::size_t i = 0; i < got; ++i) take(buffer_[i]);
-      if (got < wanted) return;
-      at += got * sizeof(Elf64_Sym);
-      left -= got;
-    }
-  }
-
-  void take(const Elf64_Sym& s) noexcept {
+  void consider(const Elf64_Sym& s) noexcept {
     const int type = ELF64_ST_TYPE(s.st_info);
     if (s.st_shndx == SHN_UNDEF || s.st_name == 0) return;
     if (type != STT_FUNC && type != STT_GNU_IFUNC && type != STT_NOTYPE) return;
@@ -120,7 +101,7 @@ class NamePass {
     std::size_t i = first;
     for (; i < targets_.size() && targets_[i].address < end && steps_ > 0; ++i, --steps_) {
       Choice& sized = targets_[i].sized;
-      // Of functions within functions the innermost is meant, and that one starts last.
+      // The innermost of functions within functions is meant, and that one starts last.
       if (sized.begin == kNone || s.st_value > sized.begin ||
           (s.st_value == sized.begin && is_better(choice, sized)))
         sized = choice;
@@ -160,11 +141,9 @@ class NamePass {
   }
 
   Arena& arena_;
-  const elf::Image& image_;
+  elf::Image& image_;
   std::span<Target> targets_;
-  elf::Header header_{};
   std::span<const Elf64_Shdr> sections_;
-  Elf64_Sym* buffer_ = nullptr;
   char* name_ = nullptr;  // two names
   std::uint64_t names_ = 0, names_end_ = 0;
   std::int64_t steps_ = kMaxSteps;
@@ -177,7 +156,7 @@ bool by_module(const Symbol& a, const Symbol& b) noexcept {
 
 }  // namespace
 
-void name_symbols(Arena& arena, const elf::Image& image, std::uintptr_t load_bias,
+void name_symbols(Arena& arena, elf::Image& image, std::uintptr_t load_bias,
                   std::span<Symbol> symbols) noexcept {
   auto* targets = symbols.empty() ? nullptr : arena.array<Target>(symbols.size());
   if (!targets) return;
@@ -187,8 +166,8 @@ void name_symbols(Arena& arena, const elf::Image& image, std::uintptr_t load_bia
   }
   NamePass pass(arena, image, {targets, symbols.size()});
   if (!pass.prepare()) return;
-  pass.read_tables(SHT_SYMTAB);
-  pass.read_tables(SHT_DYNSYM);
+  pass.read_table(SHT_SYMTAB);
+  pass.read_table(SHT_DYNSYM);
   pass.carry_forward();
   const Choice* last = nullptr;
   std::string_view last_name;

@@ -33,7 +33,7 @@ std::span<Symbol> symbolize(Arena& arena, const elf::Modules& modules, std::span
 const Symbol* find_symbol_of(std::span<const Symbol> symbols, std::uintptr_t pc) noexcept;
 
 /// Names the symbols of one object: those in `symbols`, which are sorted by pc, at `pc - load_bias - 1`.
-void name_symbols(Arena& arena, const elf::Image& image, std::uintptr_t load_bias,
+void name_symbols(Arena& arena, elf::Image& image, std::uintptr_t load_bias,
                   std::span<Symbol> symbols) noexcept;
 
 }  // namespace mallard::symbols

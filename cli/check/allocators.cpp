@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/check/allocators.hpp"
 
-#include <algorithm>
-#include <cstring>
+#include <utility>
 
 namespace mallard::cli {
+
 std::string_view sanitizer_of_library(std::string_view soname) {
   constexpr std::pair<std::string_view, std::string_view> table[] = {
       {"libasan.so", "AddressSanitizer"},
@@ -30,21 +30,11 @@ std::string_view sanitizer_of_symbol(std::string_view symbol) {
 }
 
 bool is_interesting(std::string_view symbol) {
-  if (symbol == "malloc" || symbol == "mi_version" || !sanitizer_of_symbol(symbol).empty()) return true;
+  if (symbol == "malloc" || !sanitizer_of_symbol(symbol).empty()) return true;
   for (const inside::KnownAllocator& a : inside::known_allocators())
-    for (const auto names : {a.symbols, a.calls})
-      for (std::string_view pattern : names)
-        if (inside::matches(pattern, symbol)) return true;
+    for (const std::string_view call : a.calls)
+      if (inside::matches(call, symbol)) return true;
   return false;
-}
-
-bool has_messages(const inside::KnownAllocator& allocator, std::string_view bytes) {
-  return !allocator.messages.empty() &&
-         std::all_of(allocator.messages.begin(), allocator.messages.end(), [&](std::string_view m) {
-           std::string text(m);
-           std::transform(text.begin(), text.end(), text.begin(), inside::meant_by);
-           return memmem(bytes.data(), bytes.size(), text.data(), text.size()) != nullptr;
-         });
 }
 
 }  // namespace mallard::cli

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the command makes of inside/known_allocators.hpp: sanitizers, texts in files.
+// What the command makes of inside/known_allocators.hpp: sanitizers, and names that matter.
 #pragma once
 
-#include <string>
 #include <string_view>
 
 #include "inside/known_allocators.hpp"
@@ -15,8 +14,5 @@ std::string_view sanitizer_of_symbol(std::string_view symbol);
 
 /// True if any rule of this command looks at a symbol of this name.
 bool is_interesting(std::string_view symbol);
-
-/// True if every message of `allocator` stands in `bytes` (and it has any).
-bool has_messages(const inside::KnownAllocator& allocator, std::string_view bytes);
 
 }  // namespace mallard::cli

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the command wants to know of an ELF file, read at once through libelf. The file may be hostile: every
-// offset and size in it is checked against the file before it is used.
+// What `mallard check` wants to know of an ELF file, read at once. The file may be hostile.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +7,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "inside/recognise.hpp"
 
 namespace mallard::cli {
 
@@ -30,17 +31,9 @@ struct ElfFile {
   std::set<std::string> hidden;   ///< defined, but only in the full symbol table
   std::set<std::string> imports;  ///< undefined, not weak
   bool has_symbol_table = false;  ///< not stripped
-  std::string mi_version_code;    ///< first bytes of mi_version(), if it has one
   bool is_go = false;
   std::string go_version;  ///< "go1.22.1"; empty = unknown
-
-  /// Read-only bytes that get loaded, where texts are. Read on demand: libraries are large.
-  std::string read_only_bytes() const;
-
- private:
-  friend ElfFile read_elf(const std::string& path, const std::string& shown);
-  std::string opened_path_;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> read_only_;  ///< file offset, size
+  inside::Contents contents{};  ///< the allocators inside
 };
 
 /// \throws Error if the file cannot be opened or read

@@ -11,7 +11,6 @@
 #include <span>
 #include <string_view>
 
-#include "inside/version.hpp"
 #include "cli/check/allocators.hpp"
 #include "cli/file.hpp"
 
@@ -38,44 +37,17 @@ bool is_its_own_library(const inside::KnownAllocator& allocator, const ElfFile& 
                      [&](std::string_view s) { return name.starts_with(s); });
 }
 
-struct Carried {
-  const inside::KnownAllocator* allocator;
-  std::string evidence, version;
-};
-
-/// The known allocators within an object, by symbols, and by texts where symbols say nothing.
-std::vector<Carried> carried_by(const ElfFile& file) {
-  std::vector<Carried> found;
-  std::string text;
-  bool has_text = false;
-  const auto bytes = [&]() -> const std::string& {
-    if (!has_text) text = file.read_only_bytes();
-    has_text = true;
-    return text;
-  };
-  for (const inside::KnownAllocator& a : inside::known_allocators()) {
-    std::string symbol = first_match(file.exports, a.symbols);
-    if (symbol.empty()) symbol = first_match(file.hidden, a.symbols);
-    if (symbol.empty() && (file.has_symbol_table || !has_messages(a, bytes()))) continue;
-    Carried c{&a, symbol.empty() ? "by its messages" : symbol, {}};
-    FixedText<24> version;
-    if (!a.is_managed && ((a.name == "mimalloc" && inside::version_in_code(file.mi_version_code, version)) ||
-                          inside::version_in_text(a, bytes(), version)))
-      c.version = version.view();
-    found.push_back(c);
-  }
-  if (std::any_of(found.begin(), found.end(),
-                  [](const Carried& c) { return !inside::is_shared(c.evidence); }))
-    std::erase_if(found, [](const Carried& c) { return inside::is_shared(c.evidence); });
-  return found;
+/// The symbol that told of an allocator.
+std::string evidence_of(const inside::CarriedAllocator& c) {
+  return c.by_text ? "by its messages" : c.symbol;
 }
 
-std::string full_name(const Carried& c) {
-  return c.version.empty() ? std::string(c.allocator->name)
-                           : fmt::format("{} {}", c.allocator->name, c.version);
+std::string full_name(const inside::CarriedAllocator& c) {
+  return c.version[0] == '\0' ? std::string(c.allocator->name)
+                              : fmt::format("{} {}", c.allocator->name, c.version);
 }
 
-/// What both programs and libraries may have in them.
+/// Judges what both programs and libraries may have in them.
 void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* out) {
   const bool exports_malloc = file.exports.contains("malloc") && !is_glibc(file);
   if (exports_malloc && is_program)
@@ -84,12 +56,12 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
                     "to mallard's",
                     kUseRedirect});
   bool knows_malloc = false;
-  for (const Carried& c : carried_by(file)) {
+  for (const inside::CarriedAllocator& c : file.contents.with_managed()) {
     if (c.allocator->is_managed) {
       out->push_back(
           {"managed_heap", Severity::kNote,
            fmt::format("has {}: its objects lie in memory that it maps by itself", c.allocator->name),
-           std::string(c.allocator->advice), std::string(c.allocator->name), c.version, c.evidence});
+           std::string(c.allocator->advice), std::string(c.allocator->name), c.version, evidence_of(c)});
       continue;
     }
     knows_malloc = true;
@@ -99,14 +71,14 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
                         fmt::format("is {}; the program is linked with it, but mallard's malloc comes first",
                                     full_name(c)),
                         "ALLOC_BACKEND=next keeps it as the allocator behind mallard",
-                        std::string(c.allocator->name), c.version, c.evidence});
+                        std::string(c.allocator->name), c.version, evidence_of(c)});
       continue;
     }
     out->push_back(
         {"embedded_allocator", Severity::kPart,
-         fmt::format("carries {} inside ({}){}", full_name(c), c.evidence,
+         fmt::format("carries {} inside ({}){}", full_name(c), evidence_of(c),
                      exports_malloc && is_program ? "" : ", whose calls do not pass through mallard"),
-         kUseRedirect, std::string(c.allocator->name), c.version, c.evidence});
+         kUseRedirect, std::string(c.allocator->name), c.version, evidence_of(c)});
   }
   if (exports_malloc && !is_program && file.is_symbolic)
     out->push_back({"symbolic", Severity::kPart,

@@ -20,7 +20,7 @@ struct Finding {
   Severity severity;
   std::string text;  ///< predicate of the object: "is statically linked"
   std::string next;  ///< what to do; may be empty
-  /// Of an allocator that was recognised: its name, version and what told; empty for other findings.
+  /// Name and version of an allocator that was recognised, and what told; empty for other findings.
   std::string allocator, version, recognised_by;
 };
 
@@ -32,15 +32,15 @@ struct BoundTo {
 struct ObjectReport {
   std::string path;
   std::vector<Finding> findings;
-  /// Where its calls of malloc lead: "mallard", "itself", "the program"; empty = it has none, or it is a
-  /// process, where `bindings` tell.
+  /// The place to which its calls of malloc lead: "mallard", "itself", "the program"; empty = it has none, or
+  /// it is a process, where `bindings` tell.
   std::string malloc_from = {};
   std::vector<BoundTo> bindings = {};
 };
 
 /// Rules for the program itself. \param status_path  the file whose mode and capabilities count; empty = none
 std::vector<Finding> judge_program(const ElfFile& program, const std::string& status_path);
-/// Where malloc of an object would lead, by the loader's rules. See ObjectReport::malloc_from.
+/// The place to which malloc of an object would lead, by the loader's rules. See ObjectReport::malloc_from.
 /// \param program  what it is loaded with; may be the object itself
 std::string malloc_of(const ElfFile& object, const ElfFile& program);
 /// Rules for an object that is loaded with it.

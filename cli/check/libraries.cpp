@@ -12,6 +12,7 @@
 
 #include "cli/error.hpp"
 #include "cli/file.hpp"
+#include "elf/image.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -116,20 +117,12 @@ class Search {
     objects_.push_back({&found_.loaded.back(), by});
   }
 
-  /// A file of the right kind; ld.so passes over others.
+  /// A file of the right kind; ld.so passes over others. One that is not ours to read is taken for one.
   static bool fits(const std::string& path) {
     std::error_code none;
     if (!fs::is_regular_file(path, none)) return false;
-    try {
-      const std::string start = File(path, path).read(0, 20);
-      return start.size() == 20 &&
-             start.starts_with(
-                 "\x7f"
-                 "ELF\x02") &&
-             start[18] == 0x3e && start[19] == 0;
-    } catch (const Error&) {
-      return true;  // it is the one, but not ours to read
-    }
+    elf::Image image;
+    return !image.open(path.c_str()) || image.parse() != elf::Fault::kNoProgram;
   }
 
   std::string find(const std::string& name, std::size_t by) const {

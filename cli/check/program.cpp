@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kMaxScripts = 5;  // the kernel's own limit
 
-/// As a shell finds a command; empty if nothing of that name is in PATH.
+/// Finds a command as a shell does; empty if nothing of that name is in PATH.
 std::string find_in_path(const std::string& name) {
   if (name.empty()) return {};
   const char* list = std::getenv("PATH");

@@ -32,7 +32,7 @@ constexpr std::string_view kDeleted = " (deleted)";
               "run it as the user of that process, or as root");
 }
 
-/// Where the file of a mapping can be opened: by its path if it still has it, else by the mapping's own link.
+/// A path to the file of a mapping: its own if it still has it, else the mapping's link.
 std::string open_path_of(int pid, const elf::Mapping& m, const std::string& path) {
   struct stat facts {};
   const std::string by_path = fmt::format("/proc/{}/root{}", pid, path);

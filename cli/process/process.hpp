@@ -47,7 +47,7 @@ struct ProcessOptions {
 /// may have overwritten. \throws Error if the process is gone or may not be read
 ProcessOptions read_process_options(int pid);
 
-/// What became of the signal that asks a process for a report.
+/// The signal that asks a process for a report, and whether it gets through.
 struct ReportSignal {
   int number;    ///< of ALLOC_SIGNAL in its environment, or the default; 0 = none
   bool caught;   ///< some handler is installed

@@ -23,7 +23,7 @@ class ProcessMemory {
   bool read(std::uint64_t from, T* to) const {
     return read(from, to, sizeof *to);
   }
-  /// Where `mark` stands in the writable data of libmallard.so; 0 = nowhere.
+  /// The address of `mark` in the writable data of libmallard.so; 0 = it is not there.
   std::uint64_t find_in_library(std::string_view mark) const;
 
  private:

@@ -34,7 +34,7 @@ struct Target {
   ProcessOptions options;
   std::shared_ptr<Directory> root, here;
 
-  /// For messages: "process 4711 ('redis-server')".
+  /// The process as messages name it: "process 4711 ('redis-server')".
   std::string who() const;
 };
 
@@ -55,7 +55,7 @@ bool is_gone(int pid);
 
 double now_seconds();  ///< CLOCK_MONOTONIC
 
-/// For CLI11: what is wrong with the word, empty if it is a process id.
+/// The complaint for CLI11 about a word that is no process id; empty if it is one.
 std::string is_process_id(const std::string& word);
 
 }  // namespace mallard::cli

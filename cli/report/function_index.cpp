@@ -33,7 +33,7 @@ FunctionIndex::FunctionIndex(Dwfl_Module* module) {
     functions_.push_back(
         {address, end, 0, code_end, {symbols::without_version(name), GELF_ST_BIND(symbol.st_info)}});
   }
-  // Of names for one address the best stands last, where the search begins.
+  // The best of the names for one address stands last, where the search begins.
   std::sort(functions_.begin(), functions_.end(), [](const Function& a, const Function& b) {
     return a.begin != b.begin ? a.begin < b.begin : symbols::better(b.name, a.name);
   });
@@ -44,7 +44,7 @@ FunctionIndex::FunctionIndex(Dwfl_Module* module) {
 std::string_view FunctionIndex::name_at(GElf_Addr address) const {
   auto after = std::upper_bound(functions_.begin(), functions_.end(), address,
                                 [](GElf_Addr a, const Function& f) { return a < f.begin; });
-  // Of functions within functions the innermost starts last.
+  // The innermost of functions within functions starts last.
   for (auto f = after; f != functions_.begin();) {
     --f;
     if (address < f->end) return f->name.name;

@@ -14,7 +14,7 @@ namespace {
 
 /// Nesting of DIEs beyond this is no compiler's.
 constexpr int kDeepest = 256;
-/// Of one DIE; a damaged file may list ranges without end.
+/// Ranges read of one DIE; a damaged file may list them without end.
 constexpr int kMostRanges = 100'000;
 /// DIEs read of a module; in a damaged file, siblings may go round in circles.
 constexpr int kMostDies = 100'000'000;

@@ -25,8 +25,9 @@ int main(void) { return mi_malloc(10) == 0 || mi_version() == 0; }
 """
 JEMALLOC_TEXTS = """
 #include <stdlib.h>
+#include <sys/mman.h>
 const char* volatile texts[] = {"<jemalloc>: Malformed conf string\\n", "5.3.0-0-g54eaed1d8b56b1aa528be3bdd1877e59c56fa90c"};
-int main(int n, char** v) { (void)v; return texts[n & 1][0] == 'x'; }
+int main(int n, char** v) { (void)v; return n > 9 ? mmap(0, 4096, 0, 0, 0, 0) != 0 : texts[n & 1][0] == 'x'; }
 """
 
 
@@ -113,6 +114,8 @@ def test_embedded_by_symbols(t: Test) -> None:
 def test_embedded_by_texts(t: Test) -> None:
     t.compile("a.out", "-s", source=JEMALLOC_TEXTS)
     t.expect(t.check("./a.out"), 1, verdict="it carries jemalloc 5.3.0 inside (by its messages)")
+    t.compile("a.out", "-s", source=JEMALLOC_TEXTS.replace("n > 9 ? mmap(0, 4096, 0, 0, 0, 0) != 0 : ", ""))
+    t.expect(t.check("./a.out"), 0, verdict="will see every malloc")  # what maps no memory is no allocator
 
 
 def test_embedded_and_static(t: Test) -> None:

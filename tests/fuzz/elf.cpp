@@ -15,7 +15,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const ElfFile file = read_elf(kInput.path(), "input");
     judge_program(file, "");
     judge_library(file);
-    file.read_only_bytes();
   } catch (const Error&) {
   }
   return 0;

@@ -26,7 +26,7 @@ void hold_against_the_file(const TakeoverPlan& plan, int fd) {
   for (std::size_t i = 0; i < plan.count; ++i) {
     const TakeoverEntry& e = plan.entries[i];
     unsigned char bytes[kJumpBytes];
-    require(file.is_code(e.address, kJumpBytes) && file.copy(e.address, bytes, kJumpBytes));
+    require(file.image().is_code(e.address, kJumpBytes) && file.image().read_address(e.address, bytes, kJumpBytes));
     require(std::memcmp(bytes, e.bytes, kJumpBytes) == 0);
     require(!e.target.empty() && plan.has_kind[static_cast<std::size_t>(e.kind)]);
     for (std::size_t j = 0; j < i; ++j) {

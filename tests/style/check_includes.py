@@ -16,7 +16,7 @@ MAY_INCLUDE = {
     "record/exact": {"base", "arch", "unwind", "record"},
     "heaps": {"base", "arch", "elf"},
     "backends": {"base", "arch", "elf", "heaps"},
-    "inside": {"base", "arch", "elf", "symbols"},
+    "inside": {"base", "arch", "elf", "symbols", "heaps"},
     "report/model": {"base", "heaps", "backends", "record", "record/exact"},
     "report/facts": {"base", "arch", "elf", "symbols", "inside", "record", "heaps", "report/model"},
     "report/divide": {"base", "elf", "heaps", "record/exact", "report/model", "report/facts"},

@@ -189,10 +189,9 @@ TEST_CASE("modules: build-ids are those of the files") {
   for (const elf::Module& m : modules.all()) {
     if (m.kind != elf::ModuleKind::kElf || m.build_id.empty()) continue;
     elf::Image image;
-    elf::Header header;
     REQUIRE(elf::open_module(m, arena, &image));
-    REQUIRE(elf::read_header(image, arena, &header));
-    CHECK(elf::read_build_id(image, header, false, arena) == m.build_id);
+    REQUIRE(image.parse() == elf::Fault::kNone);
+    CHECK(image.read_build_id(arena) == m.build_id);
     CHECK(m.build_id.size() >= 16);
     ++with_id;
   }
@@ -418,10 +417,13 @@ TEST_CASE("symbols: 2000 damaged copies of real files") {
       std::vector<symbols::Symbol> symbols;
       for (std::uintptr_t pc = 0x1000; pc < 0x3000; pc += 333) symbols.push_back(at(pc));
       symbols::name_symbols(arena, image, 0, symbols);
-      elf::Header header;
-      if (elf::read_header(image, arena, &header)) {
-        elf::read_build_id(image, header, false, arena);
-        elf::read_build_id(image, header, true, arena);
+      for (const elf::Form form : {elf::Form::kFile, elf::Form::kLoaded}) {
+        image.use_memory(bytes.data(), bytes.size(), form);
+        if (image.parse() != elf::Fault::kNone) continue;
+        image.read_build_id(arena);
+        image.read_dynamic();
+        for (const std::uint32_t type : {SHT_SYMTAB, SHT_DYNSYM})
+          if (elf::SymbolTable table; image.find_symbols(type, &table)) image.read_names(table, arena);
       }
       for (std::size_t place : touched) bytes[place] = original[place];
     }

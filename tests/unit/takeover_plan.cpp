@@ -141,6 +141,22 @@ TEST_CASE("an entry that cannot be overwritten stands against all") {
   CHECK(why(plan_with_malloc([](Elf64_Sym& s) { s.st_name = ~0u; })) == "it defines free without malloc");
 }
 
+TEST_CASE("a stripped allocator is known by its messages, written with slashes or not") {
+  for (const auto& [message, name] :
+       {std::pair{"partition_allocator/src/partition_alloc", "PartitionAlloc"}, {"TBBmalloc: ", "tbbmalloc"}}) {
+    Bytes b = program();
+    for (const std::size_t at : sections(b, SHT_SYMTAB)) write_at(b, at + offsetof(Elf64_Shdr, sh_type), std::uint32_t{SHT_NULL});
+    for (const std::size_t at : sections(b, SHT_PROGBITS)) {
+      const auto s = read_at<Elf64_Shdr>(b, at);
+      if ((s.sh_flags & (SHF_ALLOC | SHF_EXECINSTR | SHF_WRITE)) != SHF_ALLOC || s.sh_size < 64) continue;
+      std::memcpy(b.data() + s.sh_offset, message, std::strlen(message));
+      break;
+    }
+    CHECK(why(plan_of(b)) == std::string("it is stripped, so that not all entry points of ") + name +
+                                 " can be found");
+  }
+}
+
 TEST_CASE("a file whose tables lie is refused") {
   for (const std::uint32_t type : {SHT_SYMTAB, SHT_DYNSYM}) {
     const std::size_t at = sections(program(), type).front();
