@@ -117,7 +117,7 @@ struct Answer {
 };
 
 // The reporter thread and an exiting one take turns.
-constinit Answer g_answers[128];
+constinit Answer g_answers[128] {};
 constinit std::size_t g_next_answer = 0;
 
 }  // namespace

@@ -23,6 +23,7 @@ export LC_ALL=C.UTF-8
   # Of the HTML page; npm brings hundreds of small packages, which the demo does without.
   HTML_PACKAGES=(node@nodejs npm@npm)
   DEMO_PACKAGES=(redis-server redis-tools '?libmimalloc2.0|libmimalloc3')
+  EXTRA_PACKAGES=(clang@clang clang-tidy@clang-tidy)
   TEST_PACKAGES=(
     redis-server redis-tools slapd ldap-utils postgresql postgresql-contrib sqlite3@sqlite3 git@git
     node@nodejs chromium@chromium ps@procps 'libtcmalloc-minimal4|libtcmalloc-minimal4t64'
