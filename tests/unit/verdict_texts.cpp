@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a verdict says, word for word and figure by figure, of processes made by hand: tests/unit/golden/verdicts.txt.
+#include <functional>
+#include <sstream>
+
+#include "tests/unit/golden.hpp"
+#include "tests/unit/made_up_snapshot.hpp"
+
+using namespace mallard;
+using namespace mallard::report;
+using made_up::kMega;
+using made_up::Process;
+
+namespace {
+
+std::ostringstream g_written;
+
+/// Judges a process that `prepare` makes out of one with 100 MB live, and writes all of the verdict.
+void tell(const char* title, const std::function<void(Process&)>& prepare, double megabytes = 100) {
+  Process p(megabytes);
+  prepare(p);
+  p.judge_it();
+  const Verdict& v = p.s.verdict;
+  g_written << "== " << title << "\n" << verdict_word(v.cause) << ": " << verdict_title(v.cause) << "\n"
+            << v.text << "\nNEXT " << v.next_step << "\n";
+  for (int i = 0; i < v.evidence_count; ++i)
+    g_written << v.evidence[i].name << " " << static_cast<long long>(v.evidence[i].value) << "\n";
+  g_written << "sites";
+  for (int i = 0; i < v.site_count; ++i) g_written << " " << v.sites[i];
+  g_written << "\n\n";
+}
+
+void set_backend(Process& p, const char* name) { backends::set_text(p.backend.name, sizeof p.backend.name, name); }
+
+/// Gives a row frames with these functions, the leaf first. They live as long as the program.
+void set_functions(SiteRow& row, const std::vector<const char*>& functions) {
+  auto* pointers = new std::vector<const Frame*>;
+  for (const char* function : functions) pointers->push_back(new Frame{0, "", 0, function, 0});
+  row.frames = pointers->data();
+  row.depth = static_cast<int>(pointers->size());
+}
+
+/// Five sites, the third of which has the most of each figure, and the fifth nothing.
+void add_sites(Process& p) {
+  p.rows.reserve(8);
+  for (const double megabytes : {3, 7, 20, 5}) {
+    SiteRow& row = p.add_site(megabytes, 200);
+    row.hole_bytes.value = megabytes * 2 * kMega;
+    row.allocated_bytes.value = megabytes * 5 * kMega;
+  }
+  p.add_site(0, 200);
+  set_functions(p.rows[2], {"operator new(unsigned long)", "std::vector<int>::push_back", "keep", "", "serve", "main"});
+  set_functions(p.rows[1], {"keep", "handle", "serve", "main"});
+  set_functions(p.rows[0], {"malloc_wrapper", "std::sort", "main"});
+  set_functions(p.rows[3], {"", "__rust_alloc", "hashbrown::raw"});
+}
+
+/// What the first report of the process, 50 s ago, had less of a cause.
+void set_change(Process& p, Cause cause, double megabytes) {
+  Change& c = p.s.history.since_first;
+  c.known = c.causes_known = true;
+  c.ago_ns = 50'000'000'000;
+  c.causes[static_cast<int>(cause)] = static_cast<std::int64_t>(megabytes * kMega);
+}
+
+void add_detail(Process& p, Cause cause, const char* name, const char* allocator, std::uint64_t megabytes) {
+  p.details.push_back({cause, name, allocator, megabytes << 20, 1, 0, nullptr});
+}
+
+}  // namespace
+
+TEST_CASE("verdict texts: nothing unusual") {
+  g_written.str("");
+  tell("small", [](Process&) {}, 20);
+  tell("all live, no site", [](Process&) {});
+  tell("all live, five sites", add_sites);
+  tell("half live", [](Process& p) { p.move(Cause::kRounding, 50); });
+  tell("no cause dominates", [](Process& p) {
+    p.move(Cause::kRounding, 11);
+    p.move(Cause::kHoles, 12);
+    p.move(Cause::kRetained, 13);
+    p.move(Cause::kAnonymous, 14);
+    p.move(Cause::kShared, 9);
+  });
+  tell("no cause dominates, with a file", [](Process& p) {
+    p.move(Cause::kRounding, 20);
+    p.move(Cause::kRetained, 22);
+    p.move(Cause::kFiles, 10);
+    p.move(Cause::kShared, 9);
+    add_detail(p, Cause::kFiles, "/data", "", 10);
+  });
+  tell("no ledger", [](Process& p) {
+    p.s.ledger.known = false;
+    p.s.ledger.why_not = "/proc is empty";
+  });
+  const auto undivide = [](Process& p) {
+    p.s.ledger.divided = false;
+    p.s.ledger.not_divided_why = "nobody knows how";
+    p.move(Cause::kUndivided, 90);
+    p.s.live_bytes = {30 * kMega, 1, true, 20 * kMega, 40 * kMega};
+  };
+  tell("undivided", undivide);
+  tell("undivided, without an interval", [&](Process& p) {
+    undivide(p);
+    p.s.live_bytes.has_interval = false;
+  });
+  tell("undivided, all live", [&](Process& p) {
+    undivide(p);
+    p.s.live_bytes.high = 90 * kMega;
+  });
+  tell("undivided, exact", [&](Process& p) {
+    undivide(p);
+    p.s.recording.exact.on = true;
+  });
+  tell("older than the recording", [](Process& p) {
+    add_sites(p);
+    p.s.before.live_bytes = 30 * kMega;
+    p.s.recording.exact.on = true;
+  });
+  tell("mode off", [](Process& p) { p.s.recording.on = false; });
+  for (const double huge : {15.9, 49.9, 50., 60.})
+    tell("huge pages", [huge](Process& p) {
+      p.s.ledger.huge_bytes = static_cast<std::uint64_t>(huge * kMega);
+      p.s.ledger.heap_bytes = huge < 16 ? 1 : 100u << 20;
+    });
+  expect_golden("verdicts_none.txt", g_written.str());
+}
+
+TEST_CASE("verdict texts: growth") {
+  g_written.str("");
+  const auto grown = [](double megabytes, double variance, bool exact) {
+    return [=](Process& p) {
+      p.s.recording.exact.on = exact;
+      p.s.history.since_first = {true, 40'000'000'000, {true, megabytes * kMega, variance * kMega * kMega}, 0, false, {}};
+    };
+  };
+  tell("grown", grown(20, 4, false));
+  tell("grown within the error", grown(6.5, 4, false));
+  tell("not grown, exact", grown(0, 0, true));
+  const auto born = [](double megabytes) {
+    return [=](Process& p) {
+      SiteRow& row = p.add_site(megabytes, 200);
+      for (Estimate& e : row.history.born) e.value = row.live_bytes.value / 4;
+    };
+  };
+  tell("born evenly", born(31));
+  tell("born evenly, but few", born(29));
+  tell("leak of small blocks", [](Process& p) { p.grow(p.add_site(60, 200), 30, 8); });
+  tell("leak, exact", [](Process& p) {
+    p.grow(p.add_site(60, 200), 30, 8);
+    p.rows[0].history.since_first.variance = 0;
+    p.rows[0].allocated_bytes.value *= 2;
+    p.s.recording.exact.on = true;
+  });
+  tell("leak of one block", [](Process& p) { p.grow(p.add_site(60, 60 * kMega), 30, 8); });
+  tell("leak of a hundred chunks", [](Process& p) { p.grow(p.add_site(60, 600 << 10), 40, 10); });
+  for (const int blocks : {7, 8})
+    tell("leak of growing chunks", [blocks](Process& p) {
+      p.grow(p.add_site(60, 60 * kMega / blocks), 40, 10);
+      p.rows[0].history.largest_in_first = 10 << 20;
+      p.rows[0].largest_bytes = 20 << 20;
+    });
+  tell("leak of chunks that hardly grow", [](Process& p) {
+    p.grow(p.add_site(60, 10 * kMega), 40, 10);
+    p.rows[0].history.largest_in_first = 11 << 20;
+    p.rows[0].largest_bytes = 20 << 20;
+  });
+  tell("leak at five sites", [](Process& p) {
+    p.rows.reserve(5);
+    for (const double megabytes : {6, 12, 8, 14, 10}) p.grow(p.add_site(20, 200), megabytes, megabytes / 4);
+  });
+  tell("leak by births alone", [](Process& p) {
+    SiteRow& row = p.add_site(60, 200);
+    for (Estimate& e : row.history.born) e.value = row.live_bytes.value / 4;
+    p.s.recording.since_ns = 700'000'000'000;
+  });
+  expect_golden("verdicts_growth.txt", g_written.str());
+}
+
+TEST_CASE("verdict texts: causes of the heap") {
+  g_written.str("");
+  const auto holes = [](Process& p) { p.move(Cause::kHoles, 60); };
+  tell("holes", holes);
+  tell("holes with sites", [&](Process& p) {
+    holes(p);
+    add_sites(p);
+  });
+  tell("holes after a probe", [&](Process& p) {
+    holes(p);
+    p.s.probe.done = true;
+  });
+  for (const double older : {39, 41})
+    tell("holes around older blocks", [&](Process& p) {
+      holes(p);
+      add_sites(p);
+      p.s.before.hole_bytes = older * kMega;
+      p.s.before.live_bytes = 5 * kMega;
+    });
+  for (const double change : {15.9, 16., 17., -15.9, -16., -17.})
+    tell("holes that have changed", [&](Process& p) {
+      holes(p);
+      set_change(p, Cause::kHoles, change);
+    });
+  const auto retained = [](Process& p) { p.move(Cause::kRetained, 60); };
+  for (const char* backend : {"jemalloc", "mimalloc", "system", "tcmalloc"})
+    tell(backend, [&](Process& p) {
+      retained(p);
+      add_sites(p);
+      set_backend(p, backend);
+    });
+  for (const std::uint64_t given_back : {47, 48, 49})
+    tell("probe of retention", [&](Process& p) {
+      retained(p);
+      p.s.probe.done = true;
+      p.s.probe.given_back = given_back << 20;
+      set_change(p, Cause::kRetained, 30);
+    });
+  tell("retention by pages", [&](Process& p) {
+    retained(p);
+    p.s.ledger.by_pages = true;
+  });
+  tell("lazily freed", [](Process& p) {
+    p.move(Cause::kLazilyFreed, 60);
+    set_change(p, Cause::kLazilyFreed, -20);
+  });
+  tell("lazily freed by another", [](Process& p) {
+    p.move(Cause::kLazilyFreed, 60);
+    set_backend(p, "system");
+  });
+  expect_golden("verdicts_heap.txt", g_written.str());
+}
+
+TEST_CASE("verdict texts: causes beside the heap") {
+  g_written.str("");
+  const auto mapped = [](double files, double shared) {
+    return [=](Process& p) {
+      p.move(Cause::kFiles, files);
+      p.move(Cause::kShared, shared);
+      add_detail(p, Cause::kFiles, "/lib/libc.so.6", "", 3);
+      add_detail(p, Cause::kFiles, "/var/small.db", "", 1);
+      add_detail(p, Cause::kFiles, "/var/large.db", "", static_cast<std::uint64_t>(files) - 4);
+      add_detail(p, Cause::kShared, "", "", static_cast<std::uint64_t>(shared));
+      set_change(p, Cause::kFiles, 21);
+      set_change(p, Cause::kShared, 22);
+    };
+  };
+  tell("files", mapped(50, 10));
+  tell("shared memory", mapped(10, 50));
+  tell("as much of both", mapped(30, 27));
+  tell("stacks", [](Process& p) {
+    p.move(Cause::kStacks, 60);
+    p.s.process.threads = 70;
+    set_change(p, Cause::kStacks, 23);
+  });
+  tell("stacks that are known", [](Process& p) {
+    p.move(Cause::kStacks, 60);
+    p.s.process.threads = 70;
+    p.s.ledger.lines[static_cast<int>(Cause::kStacks)].mappings = 72;
+  });
+  expect_golden("verdicts_beside.txt", g_written.str());
+}
+
+TEST_CASE("verdict texts: a second allocator") {
+  g_written.str("");
+  std::vector<OtherAllocator> others;
+  const auto with = [&](const char* name, const char* allocator) {
+    return [&others, name, allocator](Process& p) {
+      p.move(Cause::kAnonymous, 60);
+      add_detail(p, Cause::kAnonymous, "/lib/other.so", "", 5);
+      add_detail(p, Cause::kAnonymous, name, allocator, 50);
+      set_change(p, Cause::kAnonymous, 24);
+      p.s.other_allocators.allocators = others;
+    };
+  };
+  tell("without details", [](Process& p) { p.move(Cause::kAnonymous, 60); });
+  tell("nobody saw it", with("", ""));
+  tell("mapped by an object", with("/opt/lib/engine.so", ""));
+  tell("mapped by an object with an allocator", with("/opt/lib/engine.so", "jemalloc"));
+  tell("named by its mappings", with("", "V8"));
+  OtherAllocator engine{};
+  engine.object = "/opt/lib/engine.so";
+  engine.name = "jemalloc";
+  engine.version = "5.3.0";
+  engine.resident_bytes = engine.mapped_bytes = 52u << 20;
+  engine.next_step = "build it without its own allocator";
+  engine.why = "not asked for";
+  OtherAllocator managed = engine;
+  managed.object = "";
+  managed.name = "V8";
+  managed.version = "";
+  managed.is_managed = true;
+  managed.next_step = "set --max-old-space-size";
+  others = {managed, engine};
+  tell("known, not asked for", with("/opt/lib/engine.so", "jemalloc"));
+  tell("known by its object alone", with("/opt/lib/engine.so", ""));
+  tell("managed", with("", "V8"));
+  tell("known by its name alone, elsewhere", with("/opt/lib/another.so", "jemalloc"));
+  others[1].status = OtherStatus::kRefused;
+  others[1].why = "its calls are inlined";
+  tell("refused", with("/opt/lib/engine.so", "jemalloc"));
+  others[1].status = OtherStatus::kReported;
+  tell("reported", with("/opt/lib/engine.so", "jemalloc"));
+  others[1].mapped_bytes = others[1].resident_bytes = 0;
+  tell("suspect", with("", ""));
+  others[1].status = OtherStatus::kRedirected;
+  tell("no suspect", with("", ""));
+  expect_golden("verdicts_second_allocator.txt", g_written.str());
+}
