@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that the documents keep up: links, every variable, every JSON field, context of host functions."""
+"""Checks that the documents keep up: links, names of files, every variable, every JSON field, context of host functions."""
 import re
 import sys
 from pathlib import Path
@@ -12,6 +12,19 @@ def broken_links(root: Path) -> list[str]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
             if not target.startswith(("http://", "https://")) and not (document.parent / target).exists():
                 problems.append(f"{document.name}: links to {target}, which does not exist")
+    return problems
+
+
+def unknown_files(root: Path) -> list[str]:
+    """Files that a document names in backquotes, as in `record/sampler.cpp`."""
+    folders = "|".join(sorted(p.name for p in root.iterdir() if p.is_dir() and (p / "meson.build").exists()))
+    problems = []
+    for document in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
+        if document.name == "CHANGELOG.md":
+            continue  # it tells of files that were
+        for name in re.findall(rf"`((?:{folders}|scripts|docs)/[\w./-]+\.\w+)`", document.read_text()):
+            if not (root / name).exists() and not Path(name).stem.isupper():
+                problems.append(f"{document.name}: names {name}, which does not exist")
     return problems
 
 
@@ -35,7 +48,7 @@ def undocumented_fields(root: Path) -> list[str]:
 
 def main() -> int:
     root = Path(sys.argv[1])
-    problems = broken_links(root) + undocumented_variables(root) + undocumented_fields(root)
+    problems = broken_links(root) + unknown_files(root) + undocumented_variables(root) + undocumented_fields(root)
     for problem in problems:
         print(f"error: {problem}")
     print(f"{len(problems)} problems")
