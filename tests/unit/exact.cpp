@@ -38,7 +38,7 @@ using namespace mallard::record;
 namespace {
 
 constexpr std::size_t kSites = 40;
-Caller at(std::size_t site) { return {site, 0, 0}; }
+mallard::unwind::Caller at(std::size_t site) { return {site, 0, 0}; }
 const void* pointer(std::uintptr_t address) { return reinterpret_cast<const void*>(address); }
 
 void begin() {

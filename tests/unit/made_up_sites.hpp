@@ -13,11 +13,11 @@ struct StackMemory {
   SiteId newest;
 };
 std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
-SiteId capture_in_full(const Caller& caller) noexcept {
+SiteId capture_in_full(const unwind::Caller& caller) noexcept {
   return SiteId{static_cast<std::uint32_t>(caller.pc)};
 }
-SiteId capture_site(const Caller& caller, StackMemory*) noexcept { return capture_in_full(caller); }
-PathHash capture_path(const Caller& caller, StackMemory& memory) noexcept {
+SiteId capture_site(const unwind::Caller& caller, StackMemory*) noexcept { return capture_in_full(caller); }
+PathHash capture_path(const unwind::Caller& caller, StackMemory& memory) noexcept {
   memory.newest = capture_in_full(caller);
   return (caller.pc + 1) * 0xd6e8feb86659fd93u;
 }

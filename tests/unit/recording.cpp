@@ -182,8 +182,8 @@ TEST_CASE("recording: its own memory is that of all its tables") {
   allocate(block(1), 1000, 1016);
   CHECK(sites_own_bytes() > 0);
   CHECK(live_own_bytes() > 0);
-  CHECK(stacks_own_bytes() > 0);
-  CHECK(own_bytes() == mappings_own_bytes() + sites_own_bytes() + live_own_bytes() + stacks_own_bytes());
+  CHECK(unwind::stacks_own_bytes() > 0);
+  CHECK(own_bytes() == mappings_own_bytes() + sites_own_bytes() + live_own_bytes() + unwind::stacks_own_bytes());
 }
 
 TEST_CASE("recording: goes on in a forked child, which knows what it has from its parent") {

@@ -35,7 +35,7 @@ void set_backend(Process& p, const char* name) { backends::set_text(p.backend.na
 /// Gives a row frames with these functions, the leaf first. They live as long as the program.
 void set_functions(SiteRow& row, const std::vector<const char*>& functions) {
   auto* pointers = new std::vector<const Frame*>;
-  for (const char* function : functions) pointers->push_back(new Frame{0, "", 0, function, 0});
+  for (const char* function : functions) pointers->push_back(new Frame{0, -1, "", 0, function, 0});
   row.frames = pointers->data();
   row.depth = static_cast<int>(pointers->size());
 }
