@@ -39,7 +39,7 @@ double nanoseconds(std::size_t pairs, const std::vector<Block>& all, const std::
     if (++site >= sites) site = 0;
     const Block& b = all[at];
     release(pointer(b.address));
-    allocate(pointer(b.address), b.bytes, unwind::Caller{1 + site, 0, 0});
+    allocate(pointer(b.address), b.bytes, mallard::unwind::Caller{1 + site, 0, 0});
   }
   return 1e9 * static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 }
@@ -63,7 +63,7 @@ double churn(unsigned thread, std::size_t pairs, std::size_t blocks, std::size_t
       [](const void* p) {
         __asm__ volatile("" : : "r"(p) : "memory");
       },
-      [](const void* p, std::uint64_t n, unwind::Caller c) {
+      [](const void* p, std::uint64_t n, mallard::unwind::Caller c) {
         __asm__ volatile("" : : "r"(p), "r"(n), "r"(c.pc) : "memory");
       });
   return nanoseconds(pairs, all, random, sites, exact_free, exact_alloc) - own;
