@@ -118,6 +118,18 @@ TEST_CASE("remember: changes of RSS and of each cause since the first and the pr
   forget_reports();
 }
 
+TEST_CASE("remember: a child does not know of the only report of its parent") {
+  forget_reports();
+  Report first, second;
+  first.take();
+  forget_reports();
+  second.take();
+  CHECK_FALSE(second.s.history.since_first.known);
+  CHECK(second.s.history.earlier_reports == 0);
+  CHECK(second.s.history.past.points.empty());
+  forget_reports();
+}
+
 TEST_CASE("remember: ledgers that were not divided alike are not compared") {
   for (int what = 0; what < 4; ++what) {
     forget_reports();

@@ -64,6 +64,12 @@ TEST_CASE("verdict: small processes and small causes are not alarmed about") {
   REQUIRE(larger_cause.judge_it() == "external_fragmentation");
 }
 
+TEST_CASE("verdict: what reaches a threshold exactly counts") {
+  Process process(32);
+  process.move(Cause::kHoles, 16);
+  REQUIRE(process.judge_it() == "external_fragmentation");
+}
+
 TEST_CASE("verdict: an estimate counts with the low end of its interval") {
   Process p;
   p.move(Cause::kHoles, 35);
