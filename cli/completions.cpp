@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/commands.hpp"
+#include "cli/help.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -19,26 +20,23 @@ struct Known {
   std::string_view words;  ///< a list, or empty
   std::string_view kind;   ///< json, file, pid, command; or empty
 };
-constexpr Known kKnown[] = {
-    {"--backend", "system jemalloc mimalloc mimalloc2 mimalloc3 next", "file"},
-    {"--mode", "sample exact off", ""},
-    {"--probe", "none purge", ""},
-    {"--embedded", "report redirect", ""},
-    {"--signal", "SIGUSR1 SIGUSR2 SIGRTMIN+5 none", ""},
-    {"--sort", "live growth allocated count resident", ""},
-    {"--report", "", "file"},
-    {"--output", "", "file"},
-    {"--html", "", "file"},
-    {"--fail-on",
-     "any leak external_fragmentation retention lazily_freed second_allocator mapped_files stacks", ""},
-    {"BINARY|PID", "", "program"},
-    {"PID", "", "pid"},
-    {"FILE", "", "json"},
-    {"BEFORE", "", "json"},
-    {"AFTER", "", "json"},
-    {"COMMAND", "", "command"},
-    {"MODE", "sample exact off", ""},
-    {"SHELL", "bash zsh", ""}};
+constexpr Known kKnown[] = {{"--backend", "system jemalloc mimalloc mimalloc2 mimalloc3 next", "file"},
+                            {"--mode", "sample exact off", ""},
+                            {"--probe", "none purge", ""},
+                            {"--embedded", "report redirect", ""},
+                            {"--signal", "SIGUSR1 SIGUSR2 SIGRTMIN+5 none", ""},
+                            {"--sort", "live growth allocated count resident", ""},
+                            {"--report", "", "file"},
+                            {"--output", "", "file"},
+                            {"--html", "", "file"},
+                            {"BINARY|PID", "", "program"},
+                            {"PID", "", "pid"},
+                            {"FILE", "", "json"},
+                            {"BEFORE", "", "json"},
+                            {"AFTER", "", "json"},
+                            {"COMMAND", "", "command"},
+                            {"MODE", "sample exact off", ""},
+                            {"SHELL", "bash zsh", ""}};
 
 struct Value {
   std::string words, kind;
@@ -53,6 +51,7 @@ Value value_of(const CLI::Option& option, const std::string& name) {
     std::replace(words.begin(), words.end(), ',', ' ');
     return {words, ""};
   }
+  if (name == "--fail-on") return {fmt::format("any {}", fmt::join(verdict_names(), " ")), ""};
   for (const Known& known : kKnown)
     if (known.name == name) return {std::string(known.words), std::string(known.kind)};
   return {};

@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include "report/model/figures.hpp"
+#include "report/model/verdict_model.hpp"
+
 namespace mallard::cli {
 namespace {
 
@@ -39,6 +42,20 @@ std::string wrapped(const std::string& help) {
     add_wrapped(help.substr(at, end - at), &out);
     at = end + 1;
   }
+  return out;
+}
+
+std::vector<std::string> figure_names() {
+  std::vector<std::string> out;
+  for (const report::FigureFacts& figure : report::kFigures)
+    if (!figure.name.empty()) out.emplace_back(figure.name);
+  return out;
+}
+
+std::vector<std::string> verdict_names() {
+  std::vector<std::string> out;
+  for (const report::VerdictFacts& verdict : report::kVerdicts)
+    if (verdict.cause != report::VerdictCause::kNone) out.emplace_back(verdict.name);
   return out;
 }
 

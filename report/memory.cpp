@@ -82,7 +82,7 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
   out->scan_ns = os::monotonic_ns() - began;
 }
 
-void account(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
+void account(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
              ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
   out->known = memory.known;
   out->why_not = memory.why_not;

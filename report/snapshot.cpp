@@ -5,12 +5,12 @@
 
 #include "base/os.hpp"
 #include "base/say.hpp"
-#include "report/facts/sampled_sites.hpp"
 #include "report/facts/frames.hpp"
 #include "report/facts/kernel.hpp"
-#include "report/memory.hpp"
 #include "report/facts/other_allocators.hpp"
+#include "report/facts/sampled_sites.hpp"
 #include "report/judge/remember.hpp"
+#include "report/memory.hpp"
 
 namespace mallard::report {
 namespace {
@@ -72,12 +72,12 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   out->recording.exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
   out->recording.on = exact || record::is_recording();
   out->recording.why_off = !out->recording.on && served.why_off ? served.why_off() : nullptr;
-  Books books{};
+  RecordCopy books{};
   if (out->recording.on) {
     out->recording.since_start = exact ? record::exact_since_start() : record::began_with_process();
     out->recording.sample_bytes = record::sampler_mean_bytes();
     out->recording.since_ns = began - (exact ? record::exact_since_ns() : record::started_ns());
-    const bool read = exact ? read_exact_books(arena, &books, out) : read_books(arena, &books, out);
+    const bool read = exact ? copy_exact_record(arena, &books, out) : copy_record(arena, &books, out);
     if (!read) return out_of_memory(*out);
   }
   account(arena, memory, out->allocator, books, &out->recording.exact, &out->before, &out->ledger);

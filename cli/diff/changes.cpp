@@ -23,7 +23,7 @@ Change change(const Figure& before, const Figure& after, double step) {
   return {before.value, after.value, std::sqrt(variance_of(before, step) + variance_of(after, step))};
 }
 
-/// What one sample stands for in a figure, from how the figure relates to the allocated or live bytes.
+/// What one sample stands for in a figure, from how the figure relates to the bytes that are sampled.
 double step_of(const Figure& before, const Figure& after, const Figure& bytes_before,
                const Figure& bytes_after, double sample_bytes) {
   const double bytes = bytes_before.value + bytes_after.value, value = before.value + after.value;
@@ -35,9 +35,7 @@ double step_of(const Figure& before, const Figure& after, const Figure& bytes_be
 const ReportSite& missing(bool exact) {
   static const ReportSite kUnseen, kNone = [] {
     ReportSite s;
-    for (Figure* f : {&s.live_bytes, &s.live_count, &s.allocated_bytes, &s.allocated_count, &s.resident_bytes,
-                      &s.hole_bytes, &s.temporary_count, &s.peak_bytes})
-      f->low = f->high = 0;
+    for (const report::FigureFacts& f : report::kFigures) f.of(s).low = f.of(s).high = 0;
     return s;
   }();
   return exact ? kNone : kUnseen;
@@ -47,21 +45,24 @@ SiteChange change_of(const ReportSite* before, const ReportSite* after, double s
                      bool before_exact, bool after_exact) {
   const ReportSite& a = before ? *before : missing(before_exact);
   const ReportSite& b = after ? *after : missing(after_exact);
-  const auto by_live = [&](const Figure& x, const Figure& y) {
-    return change(x, y, step_of(x, y, a.live_bytes, b.live_bytes, sample_bytes));
-  };
-  return {before,
-          after,
-          by_live(a.resident_bytes, b.resident_bytes),
-          by_live(a.hole_bytes, b.hole_bytes),
-          change(a.live_bytes, b.live_bytes, sample_bytes),
-          by_live(a.live_count, b.live_count),
-          change(a.allocated_bytes, b.allocated_bytes, sample_bytes),
-          change(a.temporary_count, b.temporary_count, 0),
-          change(a.peak_bytes, b.peak_bytes, 0)};
+  SiteChange out;
+  out.before = before;
+  out.after = after;
+  for (const report::FigureFacts& f : report::kFigures) {
+    const report::FigureFacts& bytes = sampled_by(f);
+    const double step =
+        f.is_exact_only() ? 0 : step_of(f.of(a), f.of(b), bytes.of(a), bytes.of(b), sample_bytes);
+    f.of(out) = change(f.of(a), f.of(b), step);
+  }
+  return out;
 }
 
 }  // namespace
+
+const report::FigureFacts& sampled_by(const report::FigureFacts& f) {
+  return report::facts_of(f.kind == report::FigureKind::kAllocated ? report::SiteFigure::kAllocated
+                                                                   : report::SiteFigure::kLive);
+}
 
 Changes compare(const ReportFile& before, const ReportFile& after) {
   Changes out;

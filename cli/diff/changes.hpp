@@ -20,11 +20,10 @@ struct Change {
   bool is_beyond_error() const { return std::abs(difference()) > 3.29 * deviation; }
 };
 
-struct SiteChange {
+/// Figures that only exact mode has are to be read only where both reports are of it.
+struct SiteChange : report::SiteFigures<Change> {
   const ReportSite* before;  ///< nullptr = not in that report
   const ReportSite* after;
-  Change resident_bytes, hole_bytes, live_bytes, live_count, allocated_bytes;
-  Change temporary_count, peak_bytes;  ///< only where both reports are of exact mode
 
   const ReportSite& site() const { return after ? *after : *before; }
 };
@@ -38,6 +37,9 @@ struct Changes {
   std::vector<LineChange> ledger;  ///< in the order of the reports; only where both have one
   std::vector<SiteChange> sites;   ///< unsorted; sites with the same stack are matched
 };
+
+/// The figure, live or allocated bytes, that says how many samples stand behind another one.
+const report::FigureFacts& sampled_by(const report::FigureFacts& figure);
 
 Changes compare(const ReportFile& before, const ReportFile& after);
 

@@ -11,6 +11,7 @@
 #include "cli/demangled.hpp"
 #include "cli/diff/changes.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/help.hpp"
 #include "cli/units.hpp"
 #include "report/model/causes.hpp"
 
@@ -23,17 +24,7 @@ struct Options {
   bool json = false;
 };
 
-using Member = Change SiteChange::*;
-
-Member member_of(const std::string& by) {
-  if (by == "resident") return &SiteChange::resident_bytes;
-  if (by == "holes") return &SiteChange::hole_bytes;
-  if (by == "live") return &SiteChange::live_bytes;
-  if (by == "count") return &SiteChange::live_count;
-  if (by == "temporary") return &SiteChange::temporary_count;
-  if (by == "peak") return &SiteChange::peak_bytes;
-  return &SiteChange::allocated_bytes;
-}
+using report::FigureFacts;
 
 std::string describe(const ReportFile& r) {
   return fmt::format("{}, pid {}, report {}, {}, {}{}", printable(r.name), r.pid, r.number,
@@ -49,17 +40,23 @@ std::vector<std::string> stack_of(const ReportFile& a, const ReportFile& b, cons
 }
 
 /// Changes beyond the error, largest growth first, shrinkage last.
-std::vector<const SiteChange*> certain(const Changes& changes, Member by) {
+std::vector<const SiteChange*> certain(const Changes& changes, const FigureFacts& by) {
   std::vector<const SiteChange*> out;
   for (const SiteChange& c : changes.sites)
-    if ((c.*by).is_beyond_error()) out.push_back(&c);
-  std::stable_sort(out.begin(), out.end(), [by](const SiteChange* a, const SiteChange* b) {
-    return (a->*by).difference() > (b->*by).difference();
+    if (by.of(c).is_beyond_error()) out.push_back(&c);
+  std::stable_sort(out.begin(), out.end(), [&by](const SiteChange* a, const SiteChange* b) {
+    return by.of(*a).difference() > by.of(*b).difference();
   });
   return out;
 }
 
-std::string count_change(double count) { return fmt::format("{:+.0f}", count); }
+/// The columns of the table of call sites: those that every report has, and the one that it is ranked by.
+std::vector<const FigureFacts*> columns(const FigureFacts& by) {
+  std::vector<const FigureFacts*> out;
+  for (const FigureFacts& f : report::kFigures)
+    if (!f.name.empty() && (!f.is_exact_only() || &f == &by)) out.push_back(&f);
+  return out;
+}
 
 void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes, std::string* out) {
   *out += fmt::format("\nWhere the resident memory went\n  {:24}{:>12}{:>12}{:>14}\n", "cause", "A", "B",
@@ -79,31 +76,27 @@ void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes
 
 void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o,
                std::string* out) {
-  const Member by = member_of(o.by);
+  const FigureFacts& by = *report::find_figure(o.by);
   const auto sites = certain(changes, by);
   const bool exact = a.is_exact() && b.is_exact();
-  *out += fmt::format("\nCall sites whose {} changed{}\n",
-                      o.by == "resident"    ? "resident memory"
-                      : o.by == "holes"     ? "pinned holes"
-                      : o.by == "live"      ? "live bytes"
-                      : o.by == "count"     ? "number of live blocks"
-                      : o.by == "temporary" ? "temporary allocations"
-                      : o.by == "peak"      ? "peak"
-                                            : "allocated bytes",
-                      exact ? "" : " by more than the error");
-  if (sites.empty()) *out += "  none\n";
-  else
-    *out += fmt::format("  {:>4}{:>13}{:>13}{:>13}{:>13}{:>13}\n", "rank", "resident", "holes", "live",
-                        "blocks", "allocated");
+  *out += fmt::format("\nCall sites whose {} changed{}\n", by.words, exact ? "" : " by more than the error");
+  if (sites.empty()) {
+    *out += "  none\n";
+  } else {
+    *out += "  rank";
+    for (const FigureFacts* f : columns(by)) *out += fmt::format("{:>13}", f->column);
+    *out += '\n';
+  }
   for (std::size_t i = 0; i < sites.size() && i < o.limit; ++i) {
     const SiteChange& c = *sites[i];
-    *out += fmt::format("  {:>4}{:>13}{:>13}{:>13}{:>13}{:>13}{}\n", fmt::format("#{}", i + 1),
-                        change_text(c.resident_bytes.difference()), change_text(c.hole_bytes.difference()),
-                        change_text(c.live_bytes.difference()), count_change(c.live_count.difference()),
-                        change_text(c.allocated_bytes.difference()),
-                        !c.before  ? a.others.sites > 0 ? "   not leading in A" : "   new"
-                        : !c.after ? b.others.sites > 0 ? "   not leading in B" : "   gone"
-                                   : "");
+    *out += fmt::format("  {:>4}", fmt::format("#{}", i + 1));
+    for (const FigureFacts* f : columns(by)) {
+      const double change = f->of(c).difference();
+      *out += fmt::format("{:>13}", f->is_bytes() ? change_text(change) : fmt::format("{:+.0f}", change));
+    }
+    *out += fmt::format("{}\n", !c.before  ? a.others.sites > 0 ? "   not leading in A" : "   new"
+                                : !c.after ? b.others.sites > 0 ? "   not leading in B" : "   gone"
+                                           : "");
     for (const std::string& frame : stack_of(a, b, c)) *out += fmt::format("        {}\n", frame);
   }
   if (sites.size() > o.limit)
@@ -140,7 +133,7 @@ nlohmann::ordered_json json_of(const Change& c) {
           {"beyond_error", c.is_beyond_error()}};
 }
 
-std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& changes, Member by) {
+std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& changes, const FigureFacts& by) {
   using nlohmann::ordered_json;
   ordered_json j = {{"schema_version", 1}, {"before", a.path}, {"after", b.path}};
   j["rss_bytes"] = json_of({a.rss_bytes, b.rss_bytes, 0});
@@ -148,27 +141,26 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
   for (const LineChange& c : changes.ledger)
     j["ledger"].push_back({{"cause", c.cause}, {"bytes", json_of(c.bytes)}});
   j["sites"] = ordered_json::array();
-  for (const SiteChange* c : certain(changes, by))
-    j["sites"].push_back({{"stack", stack_of(a, b, *c)},
-                          {"resident_bytes", json_of(c->resident_bytes)},
-                          {"hole_bytes", json_of(c->hole_bytes)},
-                          {"live_bytes", json_of(c->live_bytes)},
-                          {"live_count", json_of(c->live_count)},
-                          {"allocated_bytes", json_of(c->allocated_bytes)}});
+  for (const SiteChange* c : certain(changes, by)) {
+    ordered_json& site = j["sites"].emplace_back(ordered_json{{"stack", stack_of(a, b, *c)}});
+    for (const FigureFacts& f : report::kFigures)
+      if (!f.is_exact_only() || (a.is_exact() && b.is_exact()))
+        site[std::string(f.field)] = json_of(f.of(*c));
+  }
   return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 ExitStatus diff(const Options& o) {
   const std::vector<Condition> conditions = parse_conditions(o.fail_on, true);
   const ReportFile a = read_report(o.before), b = read_report(o.after);
+  const FigureFacts& by = *report::find_figure(o.by);
   for (const ReportFile* r : {&a, &b})
-    if ((o.by == "temporary" || o.by == "peak") && !r->is_exact())
+    if (by.is_exact_only() && !r->is_exact())
       throw Error(kUsage,
                   fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path,
                               printable(r->mode), o.by),
                   "compare two reports of ALLOC_MODE=exact");
   const Changes changes = compare(a, b);
-  const Member by = member_of(o.by);
   fmt::print("{}", o.json ? as_json(a, b, changes, by) : as_text(a, b, changes, o));
   std::vector<Judgement> judgements;
   for (const Condition& c : conditions) judgements.push_back(judge(c, a, b, changes));
@@ -183,7 +175,7 @@ void add_diff(CLI::App& app, Run* run) {
   command->add_option("BEFORE", options->before, "The earlier report (.json)")->required();
   command->add_option("AFTER", options->after, "The later report (.json), of the same program")->required();
   command->add_option("--by", options->by, "What sites are ranked by")
-      ->check(CLI::IsMember({"resident", "holes", "live", "count", "allocated", "temporary", "peak"}))
+      ->check(CLI::IsMember(figure_names()))
       ->capture_default_str();
   command->add_option("--limit", options->limit, "How many call sites to print")->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON instead of text");
@@ -193,7 +185,7 @@ void add_diff(CLI::App& app, Run* run) {
   command->footer(
       std::string("Sites are matched by their stacks, so that the reports may also come from two runs of the "
                   "same binary.\n\n") +
-      kConditionsHelp +
+      conditions_help() +
       "A + before the size or share asks for growth, which counts only if it is more than the error; a share "
       "is "
       "then one of the earlier figure: live>+10M, rss>+5%, site.live>+0. All else is asked of AFTER.\n"

@@ -7,31 +7,17 @@
 #include <charconv>
 
 #include "base/text.hpp"
-#include "cli/fail_on/site_figures.hpp"
+#include "cli/help.hpp"
 #include "report/model/causes.hpp"
+#include "report/model/verdict_model.hpp"
 
 namespace mallard::cli {
-
-const char* const kConditionsHelp =
-    "CONDITIONS have commas between them; status 1 says that one is met, standard error says which. One is\n"
-    "  any, or a verdict (leak, external_fragmentation, retention, lazily_freed, second_allocator, "
-    "mapped_files, stacks)\n"
-    "  FIGURE>SIZE, such as rss>2G; of rss, unexplained, or a cause of the ledger (live, holes, retained, "
-    "files, ...)\n"
-    "  FIGURE>SHARE% of RSS, such as unexplained>5%\n"
-    "  site.resident>SIZE, site.holes, site.live, site.allocated, or site.count>NUMBER, of any one call "
-    "site\n"
-    "Estimates count with the low end of their 95 % interval.\n";
 
 namespace {
 
 using Kind = Condition::Kind;
 
-constexpr std::string_view kVerdicts[] = {"leak",         "external_fragmentation", "retention",
-                                          "lazily_freed", "second_allocator",       "mapped_files",
-                                          "stacks"};
-
-[[noreturn]] void refuse(const std::string& condition, const std::string& why, const char* hint) {
+[[noreturn]] void refuse(const std::string& condition, const std::string& why, const std::string& hint) {
   throw Error(kUsage, fmt::format("--fail-on '{}': {}", condition, why), hint);
 }
 
@@ -44,9 +30,10 @@ void set_subject(std::string_view name, Condition* c) {
   else if (name.starts_with("site.")) {
     c->kind = Kind::kSite;
     c->subject = name.substr(5);
-    if (!site_figure(c->subject))
+    c->figure = report::find_figure(c->subject);
+    if (!c->figure)
       refuse(c->text, fmt::format("call sites have no figure '{}'", c->subject),
-             "site.resident, site.holes, site.live, site.allocated or site.count");
+             "site. and one of " + fmt::format("{}", fmt::join(figure_names(), ", ")));
   } else {
     refuse(c->text, fmt::format("there is no figure '{}'", name),
            "rss, unexplained, a cause of the ledger (live, holes, retained, ...), or site.live and the like");
@@ -69,12 +56,12 @@ void set_bound(std::string_view bound, bool of_two, Condition* c) {
     bound.remove_prefix(1);
     if (!of_two) refuse(c->text, "one report shows no growth", "mallard diff compares two reports");
   }
-  const bool is_count = c->kind == Kind::kSite && c->subject == "count";
+  const bool is_count = c->is_count();
   if (bound.ends_with('%')) {
     bound.remove_suffix(1);
     c->is_percentage = true;
     if (!c->is_growth && (is_count || c->kind == Kind::kRss))
-      refuse(c->text, fmt::format("'{}' is no share of RSS", c->kind == Kind::kRss ? "rss" : "site.count"),
+      refuse(c->text, fmt::format("'{}' is no share of RSS", c->text.substr(0, c->text.find('>'))),
              is_count ? "give a number of blocks" : "give a size: 500M, 2G");
     if (!parse_number(bound, &c->bound))
       refuse(c->text, fmt::format("'{}%' is no percentage", bound), "for example 5% or 0.5%");
@@ -96,7 +83,7 @@ Condition parse_one(std::string_view text, bool of_two) {
     return c;
   }
   if (text == "any") c.kind = Kind::kAnyVerdict;
-  else if (std::find(std::begin(kVerdicts), std::end(kVerdicts), text) == std::end(kVerdicts))
+  else if (!report::find_verdict(text) || text == report::facts_of(report::VerdictCause::kNone).name)
     refuse(c.text, "is neither a verdict nor of the form FIGURE>BOUND",
            "any, leak, retention, ...; or holes>100M, unexplained>5%, site.live>10M");
   return c;
@@ -115,6 +102,19 @@ std::vector<Condition> parse_conditions(const std::string& text, bool of_two) {
     if (std::none_of(out.begin(), out.end(), is_same)) out.push_back(std::move(c));
   }
   return out;
+}
+
+std::string conditions_help() {
+  return fmt::format(
+      "CONDITIONS have commas between them; status 1 says that one is met, standard error says which. One "
+      "is\n"
+      "  any, or a verdict ({})\n"
+      "  FIGURE>SIZE, such as rss>2G; of rss, unexplained, or a cause of the ledger (live, holes, retained, "
+      "files, ...)\n"
+      "  FIGURE>SHARE% of RSS, such as unexplained>5%\n"
+      "  site.FIGURE>SIZE, or >NUMBER of blocks, of any one call site: {}\n"
+      "Estimates count with the low end of their 95 % interval.\n",
+      fmt::join(verdict_names(), ", "), fmt::join(figure_names(), ", "));
 }
 
 std::string is_given(const std::string& conditions) {

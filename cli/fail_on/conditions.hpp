@@ -4,9 +4,9 @@
 //
 //   conditions  condition{,condition}      met if one of them is
 //   condition   any | VERDICT | FIGURE>BOUND
-//   FIGURE      rss | unexplained | a cause of the ledger | site.resident | site.holes | site.live |
-//               site.allocated | site.count    (of the site that has most of it)
-//   BOUND       a size (500K, 10M, 2G) or a percentage of RSS (5%); for site.count a number.
+//   FIGURE      rss | unexplained | a cause of the ledger | site.NAME, a figure of the site that has most of
+//   it BOUND       a size (500K, 10M, 2G) or a percentage of RSS (5%); for figures that count blocks a
+//   number.
 //               With a + before it: growth between two reports, the percentage being of the earlier figure.
 #pragma once
 
@@ -24,7 +24,10 @@ struct Condition {
   std::string text;  ///< as it was given
   Kind kind;
   std::string subject;  ///< the verdict, the cause of the ledger, or the figure of sites
-  double bound = 0;     ///< bytes, blocks or per cent
+  const report::FigureFacts* figure = nullptr;  ///< of sites; for kSite alone
+
+  bool is_count() const { return figure && !figure->is_bytes(); }
+  double bound = 0;  ///< bytes, blocks or per cent
   bool is_percentage = false, is_growth = false;
 };
 
@@ -55,6 +58,6 @@ ExitStatus announce(const std::vector<Condition>& conditions, const std::vector<
 ExitStatus fail_on(const std::vector<Condition>& conditions, const ReportFile& report);
 
 /// What --help says of the grammar.
-extern const char* const kConditionsHelp;
+std::string conditions_help();
 
 }  // namespace mallard::cli

@@ -7,9 +7,9 @@
 
 #include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
-#include "cli/fail_on/site_figures.hpp"
 #include "cli/units.hpp"
 #include "report/model/causes.hpp"
+#include "report/model/verdict_model.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -18,6 +18,9 @@ using Kind = Condition::Kind;
 using State = Judgement::State;
 
 constexpr std::string_view kUndivided = report::facts_of(report::Cause::kUndivided).name;
+
+constexpr const char* kNotDivided = "the report does not divide this allocator's heap";
+constexpr const char* kNoSites = "no call sites were recorded (mode off)";
 
 /// The low end of the 95 % interval. Where a site has too few samples for one, each stands for `step`.
 double low_end(const Figure& f, double step) {
@@ -37,7 +40,7 @@ bool is_undivided(const ReportFile& r) {
 }
 
 std::string amount(const Condition& c, double value) {
-  return c.kind == Kind::kSite && c.subject == "count" ? fmt::format("{:.0f}", value) : bytes_text(value);
+  return c.is_count() ? fmt::format("{:.0f}", value) : bytes_text(value);
 }
 
 std::string bound_text(const Condition& c, double absolute, const char* whole) {
@@ -60,10 +63,11 @@ Judgement judge_verdict(const Condition& c, const ReportFile& r) {
   if (found.empty()) return unknown("the report has no verdict");
   if (c.kind == Kind::kAnyVerdict ? found != "none" : found == c.subject)
     return {State::kMet, fmt::format("the verdict is {}: {}", found, first_sentence(r.verdict.text))};
-  const bool needs_division =
-      c.subject == "external_fragmentation" || c.subject == "retention" || c.kind == Kind::kAnyVerdict;
-  if (needs_division && is_undivided(r)) return unknown("the report does not divide this allocator's heap");
-  if (c.subject == "leak" && r.mode == "off") return unknown("no call sites were recorded (mode off)");
+  const report::VerdictFacts* verdict = report::find_verdict(c.subject);
+  const auto needs = [&](report::VerdictNeeds what) { return verdict && verdict->needs == what; };
+  if ((c.kind == Kind::kAnyVerdict || needs(report::VerdictNeeds::kDividedHeap)) && is_undivided(r))
+    return unknown(kNotDivided);
+  if (needs(report::VerdictNeeds::kCallSites) && r.mode == "off") return unknown(kNoSites);
   return {};
 }
 
@@ -71,33 +75,33 @@ Judgement judge_verdict(const Condition& c, const ReportFile& r) {
 std::string why_no_line(const Condition& c, const ReportFile& r) {
   if (!line_of(r, c.subject)) return fmt::format("the report has no line '{}'", c.subject);
   const report::CauseFacts* cause = report::find_cause(c.subject);
-  if (cause && cause->is_heap() && c.subject != kUndivided && is_undivided(r))
-    return "the report does not divide this allocator's heap";
+  if (cause && cause->is_heap() && c.subject != kUndivided && is_undivided(r)) return kNotDivided;
   return {};
 }
 
-/// Likewise of call sites.
+/// Why a figure of call sites says nothing, or empty.
 std::string why_no_sites(const Condition& c, const ReportFile& r) {
-  if (r.mode == "off") return "no call sites were recorded (mode off)";
-  if ((c.subject == "resident" || c.subject == "holes") && is_undivided(r))
-    return "the report does not divide this allocator's heap";
+  if (r.mode == "off") return kNoSites;
+  if (c.figure->needs_division() && is_undivided(r)) return kNotDivided;
+  if (c.figure->is_exact_only() && !r.is_exact())
+    return fmt::format("only exact mode counts {}", c.figure->words);
   return {};
 }
 
 Judgement judge_sites(const Condition& c, const ReportFile& r, double bound, const std::string& than) {
   if (std::string why = why_no_sites(c, r); !why.empty()) return unknown(std::move(why));
-  const SiteFigure& which = *site_figure(c.subject);
+  const report::FigureFacts& figure = *c.figure;
+  const report::FigureFacts& sampled = sampled_by(figure);
   const ReportSite* worst = nullptr;
   for (const ReportSite& site : r.sites) {
-    const Figure& f = site.*which.figure;
-    const Figure& bytes = c.subject == "allocated" ? site.allocated_bytes : site.live_bytes;
-    const double step = bytes.value > 0 ? r.sample_bytes * f.value / bytes.value : r.sample_bytes;
-    if (low_end(f, step) > bound && (!worst || f.value > (worst->*which.figure).value)) worst = &site;
+    const Figure& f = figure.of(site);
+    const double bytes = sampled.of(site).value;
+    const double step = bytes > 0 ? r.sample_bytes * f.value / bytes : r.sample_bytes;
+    if (low_end(f, step) > bound && (!worst || f.value > figure.of(*worst).value)) worst = &site;
   }
   if (!worst) return {};
-  return {State::kMet, fmt::format("{} has {} {}{}: more than {}", site_text(*worst),
-                                   amount(c, (worst->*which.figure).value), c.subject == "count" ? "" : "of ",
-                                   which.words, than)};
+  return {State::kMet, fmt::format("{} of {}: {}, more than {}", figure.words, site_text(*worst),
+                                   amount(c, figure.of(*worst).value), than)};
 }
 
 Judgement judge_growth(const Condition& c, const Change& change, const std::string& what) {
@@ -109,12 +113,11 @@ Judgement judge_growth(const Condition& c, const Change& change, const std::stri
 }
 
 Judgement judge_site_growth(const Condition& c, const Changes& changes) {
-  const SiteFigure& which = *site_figure(c.subject);
   Judgement worst;
   double most = 0;
   for (const SiteChange& site : changes.sites) {
-    const Change& change = site.*which.change;
-    Judgement j = judge_growth(c, change, fmt::format("{} of {}", which.words, site_text(site.site())));
+    const Change& change = c.figure->of(site);
+    Judgement j = judge_growth(c, change, fmt::format("{} of {}", c.figure->words, site_text(site.site())));
     if (j.state != State::kMet || change.difference() <= most) continue;
     most = change.difference();
     worst = std::move(j);

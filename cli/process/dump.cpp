@@ -6,13 +6,13 @@
 #include <cstring>
 #include <memory>
 
-#include "cli/process/ask_report.hpp"
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/file.hpp"
+#include "cli/process/ask_report.hpp"
+#include "cli/process/wait_option.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
-#include "cli/process/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -72,7 +72,7 @@ void add_dump(CLI::App& app, Run* run) {
       std::string(
           "The report's path goes to standard error. --purge may hold the program up: glibc's malloc_trim "
           "keeps the arenas locked, up to seconds on large heaps.\n\n") +
-      kConditionsHelp +
+      conditions_help() +
       "\nExamples:\n"
       "  mallard dump 4711\n"
       "  mallard dump --purge --json 4711\n"

@@ -12,6 +12,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/help.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
 #include "cli/report/series.hpp"
@@ -184,7 +185,7 @@ void add_report(CLI::App& app, Run* run) {
       ->add_option("--by", options->by,
                    "What sites are ranked by; default: resident where the report knows it, else live;\n"
                    "temporary and peak: of reports of exact mode")
-      ->check(CLI::IsMember({"resident", "holes", "live", "allocated", "count", "temporary", "peak"}));
+      ->check(CLI::IsMember(figure_names()));
   command
       ->add_option("--depth", options->depth, "Return addresses to keep of a stack, nearest to malloc first")
       ->type_name("N")
@@ -207,7 +208,7 @@ void add_report(CLI::App& app, Run* run) {
       std::string(
           "Functions, lines and inlined calls come from the files that the process ran, or from separate "
           "debug files of the same build-id: beside them, in /usr/lib/debug, from DEBUGINFOD_URLS.\n\n") +
-      kConditionsHelp +
+      conditions_help() +
       "\nExamples:\n"
       "  mallard report --by holes --limit 5 mallard.redis-server.4711.0001.json\n"
       "  mallard report --format html -o report.html mallard.redis-server.4711.0001.json\n"

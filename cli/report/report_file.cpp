@@ -27,7 +27,7 @@ Figure figure(const Json& object, const std::string& name) {
 }
 
 /// A figure without companions, from exact books; 0 where the report has none.
-Figure counted(const Json& object, const char* name) {
+Figure counted(const Json& object, std::string_view name) {
   const auto found = object.find(name);
   if (found == object.end() || !found->is_number()) return {};
   const double value = found->get<double>();
@@ -69,14 +69,8 @@ ReportSite read_site(const Json& site, const std::vector<ReportFrame>& frames) {
     const ReportFrame& f = s.stack.emplace_back(frames[index_of(index, frames.size())]);
     s.key += f.module.empty() ? fmt::format("{:#x}\n", f.pc) : fmt::format("{}+{:#x}\n", f.module, f.address);
   }
-  s.live_bytes = figure(site, "live_bytes");
-  s.live_count = figure(site, "live_count");
-  s.allocated_bytes = figure(site, "allocated_bytes");
-  s.allocated_count = figure(site, "allocated_count");
-  s.resident_bytes = figure(site, "resident_bytes");
-  s.hole_bytes = figure(site, "hole_bytes");
-  s.temporary_count = counted(site, "temporary_count");
-  s.peak_bytes = counted(site, "peak_bytes");
+  for (const report::FigureFacts& f : report::kFigures)
+    f.of(s) = f.is_exact_only() ? counted(site, f.field) : figure(site, std::string(f.field));
   return s;
 }
 
@@ -119,13 +113,8 @@ void read_rest(const Json& j, ReportFile* r) {
   const auto others = j.find("other_sites");
   if (others == j.end() || !others->is_object()) return;
   r->others.sites = others->at("sites").get<std::int64_t>();
-  r->others.live_bytes = counted(*others, "live_bytes").value;
-  r->others.live_count = counted(*others, "live_count").value;
-  r->others.allocated_bytes = counted(*others, "allocated_bytes").value;
-  r->others.allocated_count = counted(*others, "allocated_count").value;
-  r->others.resident_bytes = counted(*others, "resident_bytes").value;
-  r->others.hole_bytes = counted(*others, "hole_bytes").value;
-  r->others.temporary_count = counted(*others, "temporary_count").value;
+  for (const report::FigureFacts& f : report::kFigures)
+    if (f.adds_up()) f.of(r->others) = counted(*others, f.field).value;
 }
 
 ReportFile interpret(Json& j, const std::string& path) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "report/model/figures.hpp"
+
 namespace mallard::cli {
 
 /// A figure with its 95 % interval, where the report states one.
@@ -29,13 +31,11 @@ struct ReportFrame {
   std::size_t index = 0;              ///< in the report's own table
 };
 
-struct ReportSite {
+struct ReportSite : report::SiteFigures<Figure> {
   std::int64_t id = 0;
   std::size_t index = 0;           ///< in the report's own order
   std::vector<ReportFrame> stack;  ///< leaf first
   std::string key;                 ///< the same for the same stack in every report of the same binaries
-  Figure live_bytes, live_count, allocated_bytes, allocated_count, resident_bytes, hole_bytes;
-  Figure temporary_count, peak_bytes;  ///< of exact reports; else 0
 };
 
 struct ReportFile {
@@ -52,11 +52,9 @@ struct ReportFile {
     Figure bytes;
   };
   std::vector<Line> ledger;
-  /// Of exact reports: sites without a row of their own, together.
-  struct OtherSites {
+  /// Sums over the sites of an exact report that have no row of their own.
+  struct OtherSites : report::SiteFigures<double> {
     std::int64_t sites = 0;
-    double live_bytes = 0, live_count = 0, allocated_bytes = 0, allocated_count = 0, resident_bytes = 0,
-           hole_bytes = 0, temporary_count = 0;
   } others;
   double before_bytes = 0;  ///< live, allocated before exact recording began
   bool is_exact() const { return mode == "exact"; }

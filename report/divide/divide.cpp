@@ -21,7 +21,7 @@ struct Samples {
   std::span<std::uintptr_t> addresses;
 };
 
-bool sort_samples(Arena& arena, const Books& books, Samples* out) noexcept {
+bool sort_samples(Arena& arena, const RecordCopy& books, Samples* out) noexcept {
   const std::size_t count = books.blocks.size();
   auto* blocks = arena.array<SampledBlock>(count + 1);
   auto* addresses = arena.array<std::uintptr_t>(count + 1);
@@ -72,7 +72,7 @@ struct Division {
   Arena& arena;
   const Memory& memory;
   const backends::Backend& backend;
-  const Books& books;
+  const RecordCopy& books;
   HeapRanges heap;
   Samples samples;
   HeapTotals* totals;
@@ -158,7 +158,7 @@ struct Division {
 
 }  // namespace
 
-const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
+const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
                    HeapTotals* totals, ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
   if (allocator.bypassed || allocator.stepped_aside) return "mallard's allocator does not serve this process";
   Division division{arena, memory, *allocator.backend, books, {}, {}, totals, out, nullptr};
@@ -174,7 +174,7 @@ const char* divide(Arena& arena, const Memory& memory, const Allocator& allocato
   return why_not;
 }
 
-void bound_holes(const Books& books, const Ledger& ledger) noexcept {
+void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept {
   const double holes = ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value;
   double claimed = 0;
   for (std::uint32_t i = 0; i < books.row_count; ++i) claimed += books.rows[i].hole_bytes.value;

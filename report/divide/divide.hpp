@@ -3,8 +3,8 @@
 // books. Context: reporter.
 #pragma once
 
-#include "report/memory.hpp"
 #include "report/divide/shares.hpp"
+#include "report/memory.hpp"
 
 namespace mallard::report {
 
@@ -12,10 +12,10 @@ inline constexpr const char* kNoMemory = "there was no memory for it";
 
 /// Writes the shares into the rows of `books` or, of exact books, into their shares.
 /// \return why the heap could not be divided; nullptr if it was
-const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const Books& books,
+const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
                    HeapTotals* totals, ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept;
 
 /// Few samples can claim more holes than there are: the line of the ledger, which is counted, is the bound.
-void bound_holes(const Books& books, const Ledger& ledger) noexcept;
+void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept;
 
 }  // namespace mallard::report

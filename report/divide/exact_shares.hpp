@@ -11,15 +11,11 @@
 #include "record/exact/exact.hpp"
 #include "report/divide/shares.hpp"
 #include "report/divide/unit_pages.hpp"
+#include "report/model/record_copy.hpp"
 
 namespace mallard::report {
 
 class HeapMap;
-
-/// Bytes in memory that one call site has a share of: resident >= live + holes.
-struct ExactShare {
-  double resident, live, holes;
-};
 
 /// Where live blocks are read from; a parameter, so that tests can bring their own.
 struct LiveBlocks {

@@ -79,7 +79,7 @@ void add_age(SiteRow& row, const record::LiveBlock& block, double weight_so_far,
 }
 
 /// Sites where nothing was sampled have no row: they were met by exact mode, or found the sums full.
-bool choose_sampled(Arena& arena, Books* books) noexcept {
+bool choose_sampled(Arena& arena, RecordCopy* copy) noexcept {
   const std::uint32_t sites = record::site_count();
   auto* row_of = arena.array<std::uint32_t>(sites + 1);
   if (!row_of) return false;
@@ -87,28 +87,28 @@ bool choose_sampled(Arena& arena, Books* books) noexcept {
   for (std::uint32_t id = 0; id < sites; ++id) {
     const record::Site& site = record::site(record::SiteId{id});
     const bool is_sampled = id == 0 || site.sums.load(std::memory_order_relaxed) != 0;
-    row_of[id] = is_sampled ? rows++ : Books::kNoRow;
+    row_of[id] = is_sampled ? rows++ : RecordCopy::kNoRow;
   }
-  books->rows = arena.array<SiteRow>(rows + 1);
-  if (!books->rows) return false;
+  copy->rows = arena.array<SiteRow>(rows + 1);
+  if (!copy->rows) return false;
   for (std::uint32_t id = 0; id < sites; ++id)
-    if (row_of[id] != Books::kNoRow) read_site(id, books->rows[row_of[id]]);
-  books->row_of = row_of;
-  books->site_count = sites;
-  books->row_count = rows;
+    if (row_of[id] != RecordCopy::kNoRow) read_site(id, copy->rows[row_of[id]]);
+  copy->row_of = row_of;
+  copy->site_count = sites;
+  copy->row_count = rows;
   return true;
 }
 
-bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
+bool copy_record(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
   // Blocks before sums: a sample is in its site's sums before it is live, so that none is live that they
   // lack.
   const std::span<const record::LiveBlock> live = copy_live_samples(arena, &out->recording);
   const std::uint64_t now = os::monotonic_ns();
-  if (!live.data() || !choose_sampled(arena, books)) return false;
-  SiteRow* const rows = books->rows;
-  const std::uint32_t count = books->row_count;
+  if (!live.data() || !choose_sampled(arena, copy)) return false;
+  SiteRow* const rows = copy->rows;
+  const std::uint32_t count = copy->row_count;
   for (const record::LiveBlock& block : live) {
-    SiteRow* const row = books->find(block.site);
+    SiteRow* const row = copy->find(block.site);
     if (!row) continue;
     add_live_block(*row, block, now);
     if (block.born_ns < record::forked_ns())
@@ -135,16 +135,16 @@ bool read_books(Arena& arena, Books* books, Snapshot* out) noexcept {
         false;
   }
   out->inherited = record::forked_ns() != 0;
-  books->blocks = live;
-  books->read_ns = now;
+  copy->blocks = live;
+  copy->read_ns = now;
   return true;
 }
 
-SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept {
+SiteRow* order_sites(Arena& arena, const RecordCopy& copy, Snapshot* out) noexcept {
   // Row 0, the overflow site, is shown only if something is booked on it.
-  const std::uint32_t first = !books.exact && books.rows[0].samples == 0 ? 1 : 0;
-  SiteRow* const rows = books.rows + first;
-  const std::uint32_t count = books.row_count - first;
+  const std::uint32_t first = !copy.exact && copy.rows[0].samples == 0 ? 1 : 0;
+  SiteRow* const rows = copy.rows + first;
+  const std::uint32_t count = copy.row_count - first;
   std::sort(rows, rows + count, [](const SiteRow& a, const SiteRow& b) {
     if (a.live_bytes.value != b.live_bytes.value) return a.live_bytes.value > b.live_bytes.value;
     if (a.allocated_bytes.value != b.allocated_bytes.value)
@@ -153,14 +153,14 @@ SiteRow* order_sites(Arena& arena, const Books& books, Snapshot* out) noexcept {
   });
   out->sites = rows;
   out->site_count = count;
-  if (!books.exact) out->recording.sites = count;
+  if (!copy.exact) out->recording.sites = count;
   const auto order = [&](auto figure) { return order_by(arena, rows, count, figure); };
   out->by_allocated = order([](const SiteRow& r) { return r.allocated_bytes.value; });
   out->by_resident = order([](const SiteRow& r) { return r.resident_bytes.value; });
   if (!out->by_allocated || !out->by_resident) return nullptr;
-  if (!books.exact) return rows;
-  out->by_temporary = order([](const SiteRow& r) { return static_cast<double>(r.temporary_count); });
-  out->by_peak = order([](const SiteRow& r) { return static_cast<double>(r.peak_bytes); });
+  if (!copy.exact) return rows;
+  out->by_temporary = order([](const SiteRow& r) { return r.temporary_count.value; });
+  out->by_peak = order([](const SiteRow& r) { return r.peak_bytes.value; });
   return out->by_temporary && out->by_peak ? rows : nullptr;
 }
 

@@ -25,7 +25,7 @@ std::uint64_t books_began_ns(const Snapshot& s) noexcept {
 
 struct RememberedReport {
   std::uint64_t taken_ns;  ///< CLOCK_MONOTONIC; 0 = none
-  std::uint64_t began_ns;  ///< when the books that it showed began: others cannot be compared with it
+  std::uint64_t began_ns;  ///< when the recording that it showed began: others cannot be compared with it
   bool exact;
   std::uint64_t rss_bytes;
   Estimate live;
@@ -51,8 +51,6 @@ MALLARD_LARGE_DATA constinit RememberedReport g_first{}, g_previous{};
 MALLARD_FORK_DATA constinit std::uint32_t g_reports = 0;
 constinit std::uint64_t g_books_read_ns = 0;  ///< of the report that is being made
 
-std::span<SiteRow> rows_of(const Books& books) noexcept { return {books.rows, books.row_count}; }
-
 /// \param then  the sum in the earlier report
 /// \param old   the part of it that is still live
 /// \param now   all that is live now
@@ -66,7 +64,7 @@ Growth growth(const Estimate& then, const Estimate& old, const Estimate& now) no
 }
 
 /// Fills one of the two growths of each row; row.live_bytes holds the sums of now.
-void compare_with(const RememberedReport& then, const Books& books, const Snapshot& s,
+void compare_with(const RememberedReport& then, const RecordCopy& copy, const Snapshot& s,
                   Growth SiteHistory::*to, Change* change) noexcept {
   if (then.taken_ns == 0) return;
   change->known = true;
@@ -74,15 +72,15 @@ void compare_with(const RememberedReport& then, const Books& books, const Snapsh
   if (!then.has_same_books(s)) return;  // they have begun anew since: no growth is known
   // The variance of the blocks that were live then already, for want of other room in the growth itself.
   double old_variance = 0;
-  for (const record::LiveBlock& b : then.exact ? std::span<const record::LiveBlock>() : books.blocks) {
-    SiteRow* const row = b.born_ns > then.taken_ns ? nullptr : books.find(b.site);
+  for (const record::LiveBlock& b : then.exact ? std::span<const record::LiveBlock>() : copy.blocks) {
+    SiteRow* const row = b.born_ns > then.taken_ns ? nullptr : copy.find(b.site);
     if (!row) continue;
     Estimate old;
     old.add(b.weight, static_cast<double>(b.asked_bytes));
     (row->history.*to).variance += old.variance;
     old_variance += old.variance;
   }
-  for (SiteRow& row : rows_of(books)) {
+  for (SiteRow& row : copy.all_rows()) {
     Growth& g = row.history.*to;
     const Estimate old{0, g.variance, false, 0, 0};
     g = {};
@@ -95,10 +93,10 @@ void compare_with(const RememberedReport& then, const Books& books, const Snapsh
   change->live = growth(then.live, {0, old_variance, false, 0, 0}, s.live_bytes);
 }
 
-void find_births(const Books& books, std::uint64_t began, std::uint64_t now_ns) noexcept {
+void find_births(const RecordCopy& copy, std::uint64_t began, std::uint64_t now_ns) noexcept {
   const std::uint64_t lasted = now_ns > began ? now_ns - began : 1;
-  for (const record::LiveBlock& b : books.blocks) {
-    SiteRow* const row = books.exact && b.born_ns < began ? nullptr : books.find(b.site);
+  for (const record::LiveBlock& b : copy.blocks) {
+    SiteRow* const row = copy.exact && b.born_ns < began ? nullptr : copy.find(b.site);
     if (!row) continue;
     const std::uint64_t at = b.born_ns > began ? b.born_ns - began : 0;
     const auto period =
@@ -106,7 +104,7 @@ void find_births(const Books& books, std::uint64_t began, std::uint64_t now_ns) 
     row->history.born[period < kBirthPeriods ? period : kBirthPeriods - 1].add(
         b.weight, static_cast<double>(b.asked_bytes));
   }
-  for (SiteRow& row : rows_of(books))
+  for (SiteRow& row : copy.all_rows())
     for (Estimate& e : row.history.born) finish(e);
 }
 
@@ -142,14 +140,14 @@ void remember(const Snapshot& s, RememberedReport* to) noexcept {
 
 }  // namespace
 
-void compare_sites(const Books& books, Snapshot* out) noexcept {
-  g_books_read_ns = books.read_ns;
-  find_births(books, books_began_ns(*out), g_books_read_ns);
+void compare_sites(const RecordCopy& copy, Snapshot* out) noexcept {
+  g_books_read_ns = copy.read_ns;
+  find_births(copy, books_began_ns(*out), g_books_read_ns);
   History& history = out->history;
-  compare_with(g_first, books, *out, &SiteHistory::since_first, &history.since_first);
-  compare_with(g_previous, books, *out, &SiteHistory::since_previous, &history.since_previous);
+  compare_with(g_first, copy, *out, &SiteHistory::since_first, &history.since_first);
+  compare_with(g_previous, copy, *out, &SiteHistory::since_previous, &history.since_previous);
   if (!history.since_first.live.known) return;
-  for (SiteRow& row : rows_of(books))
+  for (SiteRow& row : copy.all_rows())
     if (const RememberedSite* site = g_first.find(row.id)) row.history.largest_in_first = site->largest_bytes;
 }
 

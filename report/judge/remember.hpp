@@ -3,14 +3,13 @@
 // growth. One report at a time (the reporter's lock). Context: reporter, exit.
 #pragma once
 
-#include "report/facts/sampled_sites.hpp"
-#include "report/model/model.hpp"
+#include "report/model/record_copy.hpp"
 
 namespace mallard::report {
 
 /// Fills in SiteRow::history and Snapshot::history, all but the ledger's changes.
-/// \param books  with live_bytes in its rows
-void compare_sites(const Books& books, Snapshot* out) noexcept;
+/// \param copy  with live_bytes in its rows
+void compare_sites(const RecordCopy& copy, Snapshot* out) noexcept;
 
 /// Fills in what needs the finished ledger, and remembers this report. Call it last, once for each report.
 void compare_and_remember(Snapshot* snapshot) noexcept;

@@ -158,48 +158,4 @@ void judge(Arena& arena, Snapshot* s) noexcept {
   explain(arena, *s, facts, &s->verdict);
 }
 
-std::string_view verdict_word(VerdictCause cause) noexcept {
-  switch (cause) {
-    case VerdictCause::kNone:
-      return "none";
-    case VerdictCause::kLeak:
-      return "leak";
-    case VerdictCause::kExternalFragmentation:
-      return "external_fragmentation";
-    case VerdictCause::kRetention:
-      return "retention";
-    case VerdictCause::kLazilyFreed:
-      return "lazily_freed";
-    case VerdictCause::kSecondAllocator:
-      return "second_allocator";
-    case VerdictCause::kMappedFiles:
-      return "mapped_files";
-    case VerdictCause::kStacks:
-      return "stacks";
-  }
-  return "none";
-}
-
-std::string_view verdict_title(VerdictCause cause) noexcept {
-  switch (cause) {
-    case VerdictCause::kNone:
-      return "nothing unusual";
-    case VerdictCause::kLeak:
-      return "leak: live memory that grows";
-    case VerdictCause::kExternalFragmentation:
-      return "external fragmentation";
-    case VerdictCause::kRetention:
-      return "retention";
-    case VerdictCause::kLazilyFreed:
-      return "lazily freed memory";
-    case VerdictCause::kSecondAllocator:
-      return "a second allocator";
-    case VerdictCause::kMappedFiles:
-      return "mapped files";
-    case VerdictCause::kStacks:
-      return "thread stacks";
-  }
-  return "";
-}
-
 }  // namespace mallard::report

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "base/arena.hpp"
-#include "report/write/json_writer.hpp"
 #include "report/model/model.hpp"
+#include "report/write/json_writer.hpp"
 
 namespace mallard::report {
 
@@ -65,9 +65,6 @@ void judge(Arena& arena, Snapshot* snapshot) noexcept;
 
 /// The sentences; verdict_words.cpp.
 void explain(Arena& arena, const Snapshot& snapshot, const Facts& facts, Verdict* verdict) noexcept;
-
-std::string_view verdict_word(VerdictCause cause) noexcept;   ///< as in JSON: "external_fragmentation"
-std::string_view verdict_title(VerdictCause cause) noexcept;  ///< for people: "external fragmentation"
 
 /// The section of the text report; text_verdict.cpp.
 void write_verdict(const Snapshot& snapshot, Sink& to) noexcept;

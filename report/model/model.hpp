@@ -13,6 +13,7 @@
 #include "report/facts/residency.hpp"
 #include "report/model/causes.hpp"
 #include "report/model/estimate.hpp"
+#include "report/model/figures.hpp"
 #include "report/model/history.hpp"
 #include "report/model/verdict_model.hpp"
 
@@ -86,27 +87,21 @@ struct Frame {
   std::uint64_t function_offset;
 };
 
-/// A call site. In exact mode the estimates are counts, with no variance.
-struct SiteRow {
+/// A call site. In exact mode the estimates are counts, with no variance; else the figures that only exact
+/// mode has are 0. Figures of resident memory are 0 where the heap is not divided.
+struct SiteRow : SiteFigures<Estimate> {
   std::uint32_t id;
   const Frame* const* frames;  ///< leaf first
   int depth;
-  Estimate live_bytes, live_count, allocated_bytes, allocated_count;
-  /// Share of the resident pages under the site's blocks, holes included; of that live (resident requested
-  /// bytes) and holes (free memory that its blocks pin). All 0 where the ledger is not divided.
-  Estimate resident_bytes, resident_live_bytes, hole_bytes;
   std::uint64_t samples, live_samples, largest_bytes;
   std::uint64_t oldest_ns, youngest_ns, mean_age_ns;  ///< ages of live samples; mean is by weight
   SiteHistory history;
-  std::uint64_t peak_bytes, temporary_count;  ///< exact mode; else 0
   std::span<const record::ExactSizes> sizes;  ///< exact mode; else empty
 };
 
-/// Call sites without a row of their own, together; exact mode only.
-struct OtherSites {
+/// Sums over the call sites of exact mode that have no row of their own.
+struct OtherSites : SiteFigures<double> {
   std::uint32_t sites;
-  std::uint64_t live_bytes, live_count, allocated_bytes, allocated_count, temporary_count;
-  double resident_bytes, resident_live_bytes, hole_bytes;
 };
 
 /// Blocks that were allocated before exact recording began: no call site is known.

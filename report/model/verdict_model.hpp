@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The verdict as plain data.
+// The verdict as plain data, and the table of all verdicts, which the library and the command share.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,36 @@
 namespace mallard::report {
 
 enum class VerdictCause : std::uint8_t {
-  kNone,  ///< nothing unusual dominates
-  kLeak,  ///< live memory that grows from report to report
-  kExternalFragmentation,
-  kRetention,
-  kLazilyFreed,
-  kSecondAllocator,
-  kMappedFiles,
-  kStacks,
+#define VERDICT(enumerator, name, words, needs) enumerator,
+#include "report/model/verdicts.def"
+#undef VERDICT
 };
+
+enum class VerdictNeeds : std::uint8_t { kLedger, kDividedHeap, kCallSites };
+
+struct VerdictFacts {
+  VerdictCause cause;
+  std::string_view name, words;
+  VerdictNeeds needs;
+};
+
+/// Indexed by VerdictCause.
+inline constexpr VerdictFacts kVerdicts[] = {
+#define VERDICT(enumerator, name, words, needs) {VerdictCause::enumerator, name, words, VerdictNeeds::needs},
+#include "report/model/verdicts.def"
+#undef VERDICT
+};
+
+constexpr const VerdictFacts& facts_of(VerdictCause cause) noexcept {
+  return kVerdicts[static_cast<int>(cause)];
+}
+
+/// \return nullptr where there is no such verdict, as for one of a later version
+constexpr const VerdictFacts* find_verdict(std::string_view name) noexcept {
+  for (const VerdictFacts& verdict : kVerdicts)
+    if (verdict.name == name) return &verdict;
+  return nullptr;
+}
 
 /// A figure of this report that the verdict stands on.
 struct Evidence {

@@ -3,12 +3,12 @@
 
 #include "base/options.hpp"
 #include "inside/outcome.hpp"
+#include "report/facts/other_allocators.hpp"
+#include "report/judge/verdict.hpp"
+#include "report/probe.hpp"
 #include "report/write/heap_map_json.hpp"
 #include "report/write/json_ledger.hpp"
 #include "report/write/json_writer.hpp"
-#include "report/facts/other_allocators.hpp"
-#include "report/probe.hpp"
-#include "report/judge/verdict.hpp"
 
 namespace mallard::report {
 namespace {
@@ -135,9 +135,12 @@ std::uint64_t whole(double bytes) noexcept { return static_cast<std::uint64_t>(b
 void write_rest(Json& json, const Snapshot& s) noexcept {
   const OtherSites& o = s.others;
   json.key("other_sites").open('{').key("sites").number(o.sites);
-  json.key("live_bytes").number(o.live_bytes).key("live_count").number(o.live_count);
-  json.key("allocated_bytes").number(o.allocated_bytes).key("allocated_count").number(o.allocated_count);
-  json.key("temporary_count").number(o.temporary_count);
+  json.key("live_bytes").number(whole(o.live_bytes)).key("live_count").number(whole(o.live_count));
+  json.key("allocated_bytes")
+      .number(whole(o.allocated_bytes))
+      .key("allocated_count")
+      .number(whole(o.allocated_count));
+  json.key("temporary_count").number(whole(o.temporary_count));
   json.key("resident_bytes").number(whole(o.resident_bytes));
   json.key("resident_live_bytes").number(whole(o.resident_live_bytes));
   json.key("hole_bytes").number(whole(o.hole_bytes)).close('}').line();
@@ -168,8 +171,8 @@ void write_site(Json& json, const SiteRow& row, const Snapshot& s) noexcept {
   write_estimate(json, "hole_bytes", row.hole_bytes);
   json.key("samples").number(row.samples).key("live_samples").number(row.live_samples);
   json.key("largest_bytes").number(row.largest_bytes);
-  number_or_null(json, "peak_bytes", row.peak_bytes, exact);
-  number_or_null(json, "temporary_count", row.temporary_count, exact);
+  number_or_null(json, "peak_bytes", whole(row.peak_bytes.value), exact);
+  number_or_null(json, "temporary_count", whole(row.temporary_count.value), exact);
   write_sizes(json, row.sizes);
   json.key("oldest_ns").number(row.oldest_ns).key("youngest_ns").number(row.youngest_ns);
   json.key("mean_age_ns").number(row.mean_age_ns);

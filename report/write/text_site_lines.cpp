@@ -68,11 +68,11 @@ Estimate figure_of(const SiteRow& row, Table table) noexcept {
     case Table::kAllocated:
       return row.allocated_bytes;
     case Table::kTemporary:
-      return counted(static_cast<double>(row.temporary_count));
+      return row.temporary_count;
     case Table::kPeak:
       break;
   }
-  return counted(static_cast<double>(row.peak_bytes));
+  return row.peak_bytes;
 }
 
 void add_percent(Sink& to, double part, double whole, std::size_t width) noexcept {

@@ -2,8 +2,8 @@
 #include "report/write/text_sites.hpp"
 
 #include "report/write/columns.hpp"
-#include "symbols/demangle.hpp"
 #include "report/write/text_site_lines.hpp"
+#include "symbols/demangle.hpp"
 
 namespace mallard::report {
 namespace {
@@ -92,9 +92,9 @@ void write_rest(const Snapshot& s, Table table, double total, Sink& to) noexcept
   add_grouped(what, o.sites);
   what.add(" more sites, which lead by none of the figures");
   line(table == Table::kResident    ? o.resident_bytes
-       : table == Table::kLive      ? static_cast<double>(o.live_bytes)
-       : table == Table::kAllocated ? static_cast<double>(o.allocated_bytes)
-                                    : static_cast<double>(o.temporary_count),
+       : table == Table::kLive      ? o.live_bytes
+       : table == Table::kAllocated ? o.allocated_bytes
+                                    : o.temporary_count,
        what.view());
 }
 

@@ -53,7 +53,7 @@ void write_verdict(const Snapshot& s, Sink& to) noexcept {
   else if (v.cause == VerdictCause::kNone && free >= kLeastCauseBytes &&
            free >= kLeastCauseShare * gather_facts(s).memory)
     to.add("not told: much free memory, in a heap that cannot be divided\n");
-  else to.add(verdict_title(v.cause)).add('\n');
+  else to.add(facts_of(v.cause).words).add('\n');
   label(to, "because");
   add_wrapped(to, v.text, kLabelColumns);
   if (v.next_step.empty()) return;
@@ -63,7 +63,7 @@ void write_verdict(const Snapshot& s, Sink& to) noexcept {
 
 void write_verdict_json(const Snapshot& s, Json& json) noexcept {
   const Verdict& v = s.verdict;
-  json.key("verdict").open('{').key("cause").text(verdict_word(v.cause)).key("text").text(v.text);
+  json.key("verdict").open('{').key("cause").text(facts_of(v.cause).name).key("text").text(v.text);
   json.key("evidence").open('{');
   for (int i = 0; i < v.evidence_count; ++i)
     json.key(v.evidence[i].name).signed_number(rounded(v.evidence[i].value));

@@ -35,11 +35,9 @@ PUBLISHED = "record/published.hpp"
 TO_CUT = {
     ("report/divide/divide.hpp", "report/memory.hpp"),
     ("report/facts/other_allocators.hpp", "report/memory.hpp"), ("report/facts/regions.cpp", "report/reporter.hpp"),
-    ("report/facts/sampled_sites.hpp", "report/divide/exact_shares.hpp"),
     ("report/facts/other_allocators.cpp", "report/divide/ledger.hpp"),
     ("report/facts/other_allocators.hpp", "report/write/json_writer.hpp"),
     ("report/judge/past.hpp", "report/write/json_writer.hpp"), ("report/judge/verdict.hpp", "report/write/json_writer.hpp"),
-    ("report/judge/remember.hpp", "report/facts/sampled_sites.hpp"),
     ("report/write/text.cpp", "report/probe.hpp"), ("report/write/json.cpp", "report/probe.hpp"),
     ("report/write/text.cpp", "report/facts/other_allocators.hpp"),
     ("report/write/json.cpp", "report/facts/other_allocators.hpp"),

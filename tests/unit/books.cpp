@@ -48,8 +48,8 @@ TEST_CASE("books: no site has more live than it has samples, whatever threads do
     last = at_work == 0;
     Arena arena;
     Snapshot snapshot{};
-    Books books;
-    CHECK(read_books(arena, &books, &snapshot));
+    RecordCopy books;
+    CHECK(copy_record(arena, &books, &snapshot));
     std::uint64_t live = 0;
     for (std::uint32_t i = 0; i < books.row_count; ++i) {
       const SiteRow& row = books.rows[i];

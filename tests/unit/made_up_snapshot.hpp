@@ -78,7 +78,7 @@ struct Process {
     s.ledger.detail_count = static_cast<std::uint32_t>(details.size());
     judge(arena, &s);
     REQUIRE(!s.verdict.text.empty());
-    return std::string(verdict_word(s.verdict.cause));
+    return std::string(facts_of(s.verdict.cause).name);
   }
   std::string text() const { return std::string(s.verdict.text); }
 };

@@ -17,7 +17,7 @@ struct Report {
   std::vector<SiteRow> rows;
   std::vector<record::LiveBlock> blocks;
   Snapshot s{};
-  Books books;
+  RecordCopy books;
 
   explicit Report(std::uint32_t sites = 2) : rows(sites) {
     for (std::uint32_t i = 0; i < sites; ++i) rows[i].id = i;

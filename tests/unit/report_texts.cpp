@@ -182,8 +182,8 @@ struct Full : Process {
     s.others = {44, 3u << 20, 100, 5u << 20, 400, 50, 4e6, 2e6, 1e6};
     s.before = {6 * kMega, 7 * kMega, 2 * kMega};
     for (SiteRow& row : rows) {
-      row.peak_bytes = 77u << 20;
-      row.temporary_count = 123;
+      row.peak_bytes = counted(77u << 20);
+      row.temporary_count = counted(123);
       row.sizes = sizes;
       for (Estimate SiteRow::*figure : {&SiteRow::live_bytes, &SiteRow::live_count, &SiteRow::allocated_bytes,
                                         &SiteRow::allocated_count, &SiteRow::resident_bytes, &SiteRow::hole_bytes})

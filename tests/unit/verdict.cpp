@@ -225,7 +225,7 @@ TEST_CASE("growth: blocks that are live in both reports add no error") {
       rows[1].live_bytes.add(b.weight, static_cast<double>(b.asked_bytes));
       s.live_bytes.add(b.weight, static_cast<double>(b.asked_bytes));
     }
-    Books books;
+    RecordCopy books;
     books.rows = rows.data();
     books.row_count = static_cast<std::uint32_t>(rows.size());
     books.blocks = blocks;
@@ -285,7 +285,7 @@ TEST_CASE("growth: reports of different books are not compared") {
     rows[0].live_bytes = s.live_bytes = counted(live);
     s.recording.on = true;
     s.recording.exact.on = exact;
-    Books books;
+    RecordCopy books;
     books.rows = rows.data();
     books.row_count = 1;
     books.read_ns = os::monotonic_ns();

@@ -21,7 +21,7 @@ void tell(const char* title, const std::function<void(Process&)>& prepare, doubl
   prepare(p);
   p.judge_it();
   const Verdict& v = p.s.verdict;
-  g_written << "== " << title << "\n" << verdict_word(v.cause) << ": " << verdict_title(v.cause) << "\n"
+  g_written << "== " << title << "\n" << facts_of(v.cause).name << ": " << facts_of(v.cause).words << "\n"
             << v.text << "\nNEXT " << v.next_step << "\n";
   for (int i = 0; i < v.evidence_count; ++i)
     g_written << v.evidence[i].name << " " << static_cast<long long>(v.evidence[i].value) << "\n";
