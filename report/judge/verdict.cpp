@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "report/judge/verdict_words.hpp"
+
 namespace mallard::report {
 namespace {
 
@@ -52,40 +54,15 @@ void add_growing(const Snapshot& s, Facts* f) noexcept {
   }
 }
 
-double leak(const Facts& f) noexcept { return f.growth >= kLeastLeakShare * f.memory ? f.growing : 0; }
-double holes(const Facts& f) noexcept { return f.holes; }
-double retention(const Facts& f) noexcept { return f.retained; }
-double lazily_freed(const Facts& f) noexcept { return f.lazily_freed; }
-double second_allocator(const Facts& f) noexcept { return f.anonymous; }
-double mapped_files(const Facts& f) noexcept { return f.files + f.shared; }
-double stacks(const Facts& f) noexcept { return f.stacks; }
-
-struct Rule {
-  VerdictCause cause;
-  double (*bytes)(
-      const Facts&) noexcept;       ///< how much memory the cause answers for; 0 = the rule does not hold
-  double least_bytes, least_share;  ///< of Facts::memory
-};
-
 /// The verdict is the cause that answers for the most memory among those that reach their thresholds; else
 /// none.
-constexpr Rule kRules[] = {
-    {VerdictCause::kLeak, leak, kLeastCauseBytes, kLeastLeakShare},
-    {VerdictCause::kExternalFragmentation, holes, kLeastCauseBytes, kLeastCauseShare},
-    {VerdictCause::kRetention, retention, kLeastCauseBytes, kLeastRetentionShare},
-    {VerdictCause::kLazilyFreed, lazily_freed, kLeastCauseBytes, kLeastCauseShare},
-    {VerdictCause::kSecondAllocator, second_allocator, kLeastCauseBytes, kLeastCauseShare},
-    {VerdictCause::kMappedFiles, mapped_files, kLeastCauseBytes, kLeastCauseShare},
-    {VerdictCause::kStacks, stacks, kLeastCauseBytes, kLeastCauseShare},
-};
-
 VerdictCause decide(const Facts& f) noexcept {
   VerdictCause cause = VerdictCause::kNone;
   double most = 0;
   if (f.memory < kSmallProcessBytes) return cause;
-  for (const Rule& rule : kRules) {
+  for (const words::Rule& rule : words::rules()) {
     const double bytes = rule.bytes(f);
-    if (bytes < rule.least_bytes || bytes < rule.least_share * f.memory || bytes <= most) continue;
+    if (bytes < kLeastCauseBytes || bytes < rule.least_share * f.memory || bytes <= most) continue;
     cause = rule.cause;
     most = bytes;
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sentences for the causes that are lines of the ledger.
+// When each verdict holds, and the sentences for those that are lines of the ledger.
 #include "report/judge/verdict_words.hpp"
 
 namespace mallard::report::words {
@@ -31,8 +31,6 @@ const LedgerDetail* largest_detail(const Snapshot& s, Cause cause, bool data_onl
   }
   return most;
 }
-
-}  // namespace
 
 void explain_holes(Judged& j) noexcept {
   say_part(j, j.f.holes);
@@ -120,8 +118,6 @@ void explain_lazily_freed(Judged& j) noexcept {
   j.next.say(is_jemalloc(j.s) ? "set MALLOC_CONF=muzzy_decay_ms:0." : "have their owner use MADV_DONTNEED.");
 }
 
-namespace {
-
 /// What is known of the allocator behind a detail of kAnonymous; nullptr = nothing.
 const OtherAllocator* other_allocator_of(const Snapshot& s, const LedgerDetail& d) noexcept {
   const OtherAllocator* by_object = nullptr;
@@ -142,8 +138,6 @@ void say_who_it_may_be(Judged& j) noexcept {
     return;
   }
 }
-
-}  // namespace
 
 void explain_second_allocator(Judged& j) noexcept {
   say_part(j, j.f.anonymous);
@@ -220,5 +214,34 @@ void explain_stacks(Judged& j) noexcept {
   say_changed(j, Cause::kStacks);
   j.next.say("Use fewer threads, or find the deep calls and the large local arrays.");
 }
+
+using F = const Facts&;
+constexpr Rule kRules[] = {
+    {VerdictCause::kNone, [](F) noexcept { return 0.0; }, 1, explain_none},
+    {VerdictCause::kLeak, [](F f) noexcept { return f.growth >= kLeastLeakShare * f.memory ? f.growing : 0; },
+     kLeastLeakShare, explain_leak},
+    {VerdictCause::kExternalFragmentation, [](F f) noexcept { return f.holes; }, kLeastCauseShare,
+     explain_holes},
+    {VerdictCause::kRetention, [](F f) noexcept { return f.retained; }, kLeastRetentionShare,
+     explain_retention},
+    {VerdictCause::kLazilyFreed, [](F f) noexcept { return f.lazily_freed; }, kLeastCauseShare,
+     explain_lazily_freed},
+    {VerdictCause::kSecondAllocator, [](F f) noexcept { return f.anonymous; }, kLeastCauseShare,
+     explain_second_allocator},
+    {VerdictCause::kMappedFiles, [](F f) noexcept { return f.files + f.shared; }, kLeastCauseShare,
+     explain_files},
+    {VerdictCause::kStacks, [](F f) noexcept { return f.stacks; }, kLeastCauseShare, explain_stacks},
+};
+
+constexpr bool in_order() noexcept {
+  for (std::size_t i = 0; i < std::size(kRules); ++i)
+    if (kRules[i].cause != static_cast<VerdictCause>(i)) return false;
+  return std::size(kRules) == std::size(kVerdicts);
+}
+static_assert(in_order(), "a row for each of verdicts.def, in its order");
+
+}  // namespace
+
+std::span<const Rule> rules() noexcept { return kRules; }
 
 }  // namespace mallard::report::words

@@ -40,6 +40,8 @@ int functions_of(const SiteRow& row, std::string_view (&to)[3]) noexcept {
   return n;
 }
 
+}  // namespace
+
 void explain_leak(Judged& j) noexcept {
   const Facts& f = j.f;
   const SiteRow& row = j.s.sites[f.growing_sites[0]];
@@ -93,6 +95,8 @@ void explain_leak(Judged& j) noexcept {
   say_next(j, ". Ask again later (mallard dump PID): a cache comes to an end, a leak does not.");
 }
 
+namespace {
+
 void say_growth_so_far(Judged& j) noexcept {
   const Change& c = j.s.history.since_first;
   if (!j.s.recording.on) return;
@@ -114,6 +118,8 @@ void say_growth_so_far(Judged& j) noexcept {
   }
   say_next(j, "One report cannot tell growth: ask again later (mallard dump PID).");
 }
+
+}  // namespace
 
 void explain_none(Judged& j) noexcept {
   const Ledger& l = j.s.ledger;
@@ -175,6 +181,8 @@ void explain_none(Judged& j) noexcept {
   }
   say_growth_so_far(j);
 }
+
+namespace {
 
 void say_huge_pages(Judged& j) noexcept {
   const Ledger& l = j.s.ledger;
@@ -257,32 +265,7 @@ using namespace words;
 
 void explain(Arena& arena, const Snapshot& s, const Facts& facts, Verdict* verdict) noexcept {
   Judged j{s, facts, {}, {}, verdict};
-  switch (verdict->cause) {
-    case VerdictCause::kNone:
-      explain_none(j);
-      break;
-    case VerdictCause::kLeak:
-      explain_leak(j);
-      break;
-    case VerdictCause::kExternalFragmentation:
-      explain_holes(j);
-      break;
-    case VerdictCause::kRetention:
-      explain_retention(j);
-      break;
-    case VerdictCause::kLazilyFreed:
-      explain_lazily_freed(j);
-      break;
-    case VerdictCause::kSecondAllocator:
-      explain_second_allocator(j);
-      break;
-    case VerdictCause::kMappedFiles:
-      explain_files(j);
-      break;
-    case VerdictCause::kStacks:
-      explain_stacks(j);
-      break;
-  }
+  rules()[static_cast<std::size_t>(verdict->cause)].explain(j);
   say_huge_pages(j);
   verdict->text = kept(arena, j.text);
   verdict->next_step = kept(arena, j.next);

@@ -48,11 +48,17 @@ void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept;
 /// "60.0 MiB of the 100.0 MiB (60 %; ...) "
 void say_part(Judged& j, double part) noexcept;
 
-void explain_holes(Judged& j) noexcept;
-void explain_retention(Judged& j) noexcept;
-void explain_lazily_freed(Judged& j) noexcept;
-void explain_second_allocator(Judged& j) noexcept;
-void explain_files(Judged& j) noexcept;
-void explain_stacks(Judged& j) noexcept;
+/// When a verdict holds, and what is said of it.
+struct Rule {
+  VerdictCause cause;
+  double (*bytes)(const Facts&) noexcept;  ///< how much memory it answers for; 0 = it does not hold
+  double least_share;                      ///< of Facts::memory, beside kLeastCauseBytes
+  void (*explain)(Judged&) noexcept;
+};
+/// Indexed by VerdictCause; verdict_causes.cpp.
+std::span<const Rule> rules() noexcept;
+
+void explain_leak(Judged& j) noexcept;
+void explain_none(Judged& j) noexcept;
 
 }  // namespace mallard::report::words
