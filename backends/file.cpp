@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "backends/backend.hpp"
-#include "elf/loaded_objects.hpp"
+#include "base/backend_names.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "elf/loaded_objects.hpp"
 
 namespace mallard::backends {
 namespace {
@@ -23,9 +24,7 @@ bool is_loadable(const char* path, TextBuffer& why, TextBuffer& hint) noexcept {
   const long fd = os::open(path, O_RDONLY);
   if (fd < 0) {
     why.add(say::error_text(fd));
-    hint.add(
-        "ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a "
-        "shared object that defines malloc");
+    hint.add(kBackendsTaken);
     return false;
   }
   ElfW(Ehdr) header{};

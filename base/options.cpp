@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include <span>
+
 #include "base/attributes.hpp"
 #include "base/say.hpp"
 
@@ -56,26 +58,20 @@ bool parse(std::string_view value, bool& to) noexcept {
   return true;
 }
 
-bool parse(std::string_view value, Mode& to) noexcept {
-  if (value == "sample") to = Mode::kSample;
-  else if (value == "exact") to = Mode::kExact;
-  else if (value == "off") to = Mode::kOff;
-  else return false;
-  return true;
+/// \param names  indexed by the values of the enumeration
+template <typename Enumeration>
+bool parse_name(std::string_view value, std::span<const std::string_view> names, Enumeration& to) noexcept {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (value != names[i]) continue;
+    to = static_cast<Enumeration>(i);
+    return true;
+  }
+  return false;
 }
-
-bool parse(std::string_view value, ProbeKind& to) noexcept {
-  if (value == "none") to = ProbeKind::kNone;
-  else if (value == "purge") to = ProbeKind::kPurge;
-  else return false;
-  return true;
-}
-
+bool parse(std::string_view value, Mode& to) noexcept { return parse_name(value, kModeNames, to); }
+bool parse(std::string_view value, ProbeKind& to) noexcept { return parse_name(value, kProbeNames, to); }
 bool parse(std::string_view value, EmbeddedAction& to) noexcept {
-  if (value == "report") to = EmbeddedAction::kReport;
-  else if (value == "redirect") to = EmbeddedAction::kRedirect;
-  else return false;
-  return true;
+  return parse_name(value, kEmbeddedNames, to);
 }
 
 bool parse(std::string_view value, std::uint64_t& to) noexcept {

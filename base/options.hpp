@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/text.hpp"
 
@@ -14,6 +15,11 @@ enum class ProbeKind : std::uint8_t { kNone, kPurge };
 
 /// What is done about an allocator inside the executable or one of its libraries.
 enum class EmbeddedAction : std::uint8_t { kReport, kRedirect };
+
+/// The names of these values, indexed by them.
+inline constexpr std::string_view kModeNames[] = {"sample", "off", "exact"};
+inline constexpr std::string_view kProbeNames[] = {"none", "purge"};
+inline constexpr std::string_view kEmbeddedNames[] = {"report", "redirect"};
 
 /// The value that, sent with the signal by sigqueue, asks for a report with a purge: "purg" in ASCII.
 /// `kill -USR2 -q 1886745191 PID` does so.

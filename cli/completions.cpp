@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/backend_names.hpp"
+#include "base/options.hpp"
 #include "cli/commands.hpp"
 #include "cli/help.hpp"
 
@@ -20,11 +22,7 @@ struct Known {
   std::string_view words;  ///< a list, or empty
   std::string_view kind;   ///< json, file, pid, command; or empty
 };
-constexpr Known kKnown[] = {{"--backend", "system jemalloc mimalloc mimalloc2 mimalloc3 next", "file"},
-                            {"--mode", "sample exact off", ""},
-                            {"--probe", "none purge", ""},
-                            {"--embedded", "report redirect", ""},
-                            {"--signal", "SIGUSR1 SIGUSR2 SIGRTMIN+5 none", ""},
+constexpr Known kKnown[] = {{"--signal", "SIGUSR1 SIGUSR2 SIGRTMIN+5 none", ""},
                             {"--sort", "live growth allocated count resident", ""},
                             {"--report", "", "file"},
                             {"--output", "", "file"},
@@ -35,14 +33,13 @@ constexpr Known kKnown[] = {{"--backend", "system jemalloc mimalloc mimalloc2 mi
                             {"BEFORE", "", "json"},
                             {"AFTER", "", "json"},
                             {"COMMAND", "", "command"},
-                            {"MODE", "sample exact off", ""},
                             {"SHELL", "bash zsh", ""}};
 
 struct Value {
   std::string words, kind;
 };
 
-/// Words from "TEXT:{a,b}", else from the table.
+/// Words from "TEXT:{a,b}", else from the table that the value is checked by, else from the one above.
 Value value_of(const CLI::Option& option, const std::string& name) {
   const std::string type = option.get_type_name();
   const std::size_t open = type.find('{'), close = type.find('}');
@@ -52,6 +49,10 @@ Value value_of(const CLI::Option& option, const std::string& name) {
     return {words, ""};
   }
   if (name == "--fail-on") return {fmt::format("any {}", fmt::join(verdict_names(), " ")), ""};
+  if (name == "--backend") return {fmt::format("{}", fmt::join(kBackendNames, " ")), "file"};
+  if (name == "--mode" || name == "MODE") return {fmt::format("{}", fmt::join(kModeNames, " ")), ""};
+  if (name == "--probe") return {fmt::format("{}", fmt::join(kProbeNames, " ")), ""};
+  if (name == "--embedded") return {fmt::format("{}", fmt::join(kEmbeddedNames, " ")), ""};
   for (const Known& known : kKnown)
     if (known.name == name) return {std::string(known.words), std::string(known.kind)};
   return {};

@@ -4,16 +4,18 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <vector>
 
+#include "base/backend_names.hpp"
 #include "base/options.hpp"
 #include "base/started.hpp"
-#include "cli/commands.hpp"
 #include "cli/check/program.hpp"
+#include "cli/commands.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -66,12 +68,9 @@ void check_backend(const std::string& backend) {
                   "give the path of a shared object that defines malloc");
     return;
   }
-  static constexpr const char* kNames[] = {"system",    "jemalloc",  "mimalloc",
-                                           "mimalloc2", "mimalloc3", "next"};
-  for (const char* name : kNames)
-    if (backend == name) return;
-  throw Error(kUsage, fmt::format("--backend '{}' is no backend", backend),
-              "system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a shared object");
+  if (std::find(std::begin(kBackendNames), std::end(kBackendNames), backend) != std::end(kBackendNames))
+    return;
+  throw Error(kUsage, fmt::format("--backend '{}' is no backend", backend), kBackendsInWords);
 }
 
 void check_settings(const std::vector<Setting>& settings) {

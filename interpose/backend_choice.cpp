@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "base/backend_names.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
@@ -132,10 +133,7 @@ void choose_backend() noexcept {
     g_to_be_loaded = true;
     return serve_from_boot_arena();
   }
-  fall_back(
-      "unknown name",
-      "ALLOC_BACKEND takes system, jemalloc, mimalloc, mimalloc2, mimalloc3, next, or the path of a shared "
-      "object that defines malloc");
+  fall_back("unknown name", kBackendsTaken);
 }
 
 void load_backend() noexcept {

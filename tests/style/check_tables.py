@@ -33,6 +33,25 @@ def problems_of_causes(root: Path) -> list[str]:
     return found + second_copies(root, "report/model/causes.def", [row[2] for row in rows if " " in row[2]])
 
 
+def problems_of_figures(root: Path) -> list[str]:
+    rows = rows_of(root, "report/model/figures.def", "FIGURE")
+    found = lacks(root, "docs/report.schema.json", [row[1] for row in rows], r'"{}"')
+    found += lacks(root, "docs/report-format.md", [row[1] for row in rows], r"[`.]{}`")
+    return found + lacks(root, "docs/man/mallard.1", [row[2] for row in rows if row[2]], r"\.Cm .*\b{}\b")
+
+
+def problems_of_verdicts(root: Path) -> list[str]:
+    names = [row[1] for row in rows_of(root, "report/model/verdicts.def", "VERDICT")]
+    found = lacks(root, "docs/verdicts.md", names, r"\| `{}` \|")
+    found += lacks(root, "docs/man/mallard.1", [n for n in names if n != "none"], r"\.It Cm .*\b{}\b")
+    return found + lacks(root, "tests/unit/verdict.cpp", names, r'"{}"')
+
+
+def problems_of_backends(root: Path) -> list[str]:
+    names = [row[0] for row in rows_of(root, "base/backend_names.def", "BACKEND")]
+    return (lacks(root, "README.md", names, r"`{}`") + lacks(root, "docs/man/libmallard.7", names, r"\b{}\b"))
+
+
 def second_copies(root: Path, table: str, words: list[str]) -> list[str]:
     """Words of a table that are written out elsewhere, too."""
     found = []
@@ -48,7 +67,8 @@ def second_copies(root: Path, table: str, words: list[str]) -> list[str]:
 
 def main() -> int:
     root = Path(sys.argv[1])
-    problems = problems_of_causes(root)
+    problems = (problems_of_causes(root) + problems_of_figures(root) + problems_of_verdicts(root) +
+                problems_of_backends(root))
     for problem in problems:
         print(f"error: {problem}")
     print(f"{len(problems)} problems")
