@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the command put into the page (cli/report/profile_html.cpp), made handy.
 
-/** What a flame graph, a table or a figure of sites may be by. `field` is the report's. */
-export const MEASURES = [
-  { name: 'resident', words: 'resident', field: 'resident_bytes', long: 'resident memory, holes included' },
-  { name: 'holes', words: 'holes', field: 'hole_bytes', long: 'free memory that its blocks pin' },
-  { name: 'live', words: 'live', field: 'live_bytes', long: 'requested and not freed' },
-  { name: 'allocated', words: 'allocated', field: 'allocated_bytes', long: 'allocated since recording began' },
-];
+/** The figures of call sites: name, field (the report's), column, words, meaning. read() takes them from the page. */
+export const FIGURES = [];
+/** What a flame graph may be by: bytes, of reports of every mode. */
+export const measures = () => FIGURES.filter((f) => f.name && f.bytes && !f.exact_only);
 
 /** The causes of the ledger by name: [words, meaning]. read() takes them from the page. */
 export const CAUSES = {};
@@ -17,6 +14,7 @@ export const causeColour = (cause) => `var(--cause-${CAUSES[cause] ? cause.repla
 /** @returns {{report, sites, series, ...}} sites as objects with `stack` of frames, leaf first */
 export function read() {
   const data = JSON.parse(document.getElementById('report').textContent);
+  FIGURES.push(...data.figures);
   for (const [name, words, meaning] of data.causes) CAUSES[name] = [words, meaning];
   CAUSES.unexplained = ['unexplained', 'RSS less the lines above'];
   const frames = data.frames.map(([label, file, line, module, inlined]) => ({

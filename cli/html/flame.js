@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The flame graph (outermost call on top), by any figure of the sites. Click or Enter zooms; arrows walk.
 import { callTree, layOut } from './calltree.js';
-import { MEASURES } from './data.js';
+import { measures } from './data.js';
 import { choice, colourOf, element, hideTip, onChange, section, showTip, sizeCanvas } from './dom.js';
 import { bytes, share } from './format.js';
 
@@ -73,7 +73,7 @@ class Flames {
   tell(node) {
     this.said.textContent = this.wanted
       ? `“${this.wanted}” matches ${bytes(this.matched)}, ${share(this.matched, this.root.value)}`
-      : `${node.data.name}: ${bytes(node.value)} ${this.measure.words}, ${share(node.value, this.root.value)}`;
+      : `${node.data.name}: ${bytes(node.value)} ${this.measure.column}, ${share(node.value, this.root.value)}`;
   }
 
   /** The nodes that are wide enough to be seen, with their places in pixels. */
@@ -144,7 +144,7 @@ class Flames {
     const d = node.data;
     const here = d.sites.length ? `${bytes(d.sites.reduce((n, s) => n + (s[this.measure.field] ?? 0), 0))} end here` : null;
     return [d.name, [d.module, d.place].filter((w) => w).join(', '),
-      `${bytes(node.value)} ${this.measure.words}, ${share(node.value, this.root.value)} of all`, here];
+      `${bytes(node.value)} ${this.measure.column}, ${share(node.value, this.root.value)} of all`, here];
   }
 
   point(event) {
@@ -177,15 +177,15 @@ class Flames {
 }
 
 export function showFlames(data) {
-  const measures = MEASURES.filter((m) => data.sites.some((s) => s[m.field] > 0));
-  if (!measures.length) return;
+  const known = measures().filter((m) => data.sites.some((s) => s[m.field] > 0));
+  if (!known.length) return;
   const made = section('flames', 'Flame graph', 'The same memory by call path, outermost call on top. Colours are modules.');
   const flames = new Flames(data);
-  const first = measures.find((m) => m.name === data.ranked_by) ?? measures[0];
-  const lead = element('p.soft', {}, first.long);
-  made.append(element('div.tools', {}, choice('What the flame graph shows', measures.map((m) => [m.name, m.words]), first.name, (name) => {
-    const measure = measures.find((m) => m.name === name);
-    lead.textContent = measure.long;
+  const first = known.find((m) => m.name === data.ranked_by) ?? known[0];
+  const lead = element('p.soft', {}, first.meaning);
+  made.append(element('div.tools', {}, choice('What the flame graph shows', known.map((m) => [m.name, m.column]), first.name, (name) => {
+    const measure = known.find((m) => m.name === name);
+    lead.textContent = measure.meaning;
     flames.by(measure);
   }), flames.input, flames.back), lead, element('div.canvas-box', {}, flames.canvas), flames.said);
   flames.by(first);

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // One call site in full: its stack with files and lines, and every figure that the report has of it.
+import { FIGURES } from './data.js';
 import { element } from './dom.js';
 import { bytes, change, count, duration, error } from './format.js';
 
-const STATED = [
-  ['resident_bytes', 'resident', bytes], ['resident_live_bytes', 'of it live', bytes], ['hole_bytes', 'of it holes', bytes],
-  ['live_bytes', 'live', bytes], ['live_count', 'live blocks', count], ['allocated_bytes', 'allocated', bytes],
-  ['allocated_count', 'allocations', count], ['born_in_last_half_bytes', 'of live, born in the last half', bytes],
-];
 const COUNTED = [
-  ['peak_bytes', 'most live at one time', bytes], ['temporary_count', 'freed before the next allocation', count], ['largest_bytes', 'largest request', bytes],
+  ['largest_bytes', 'largest request', bytes],
   ['samples', 'samples', count], ['live_samples', 'live samples', count],
 ];
 
 function figures(site) {
   const list = element('dl.figures');
   const add = (words, ...value) => list.append(element('div', {}, element('dt', {}, words), element('dd', {}, ...value)));
-  for (const [field, words, show] of STATED)
-    if (site[field] != null) add(words, show(site[field]), element('small', {}, error(site, field)));
+  const stated = [...FIGURES, { field: 'born_in_last_half_bytes', words: 'live bytes born in the last half', bytes: true }];
+  for (const f of stated)
+    if (site[f.field] != null)
+      add(f.words, (f.bytes ? bytes : count)(site[f.field]), element('small', {}, f.exact_only ? '' : error(site, f.field)));
   for (const [field, words, show] of COUNTED)
     if (site[field] != null) add(words, show(site[field]));
   if (site.live_samples > 0)

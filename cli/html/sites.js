@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The call sites: a table to sort and search, with the stack of each behind a click.
-import { MEASURES, title } from './data.js';
+import { FIGURES, title } from './data.js';
 import { element, section } from './dom.js';
 import { bytes, count, error } from './format.js';
 import { siteDetails } from './site.js';
@@ -23,7 +23,7 @@ class Table {
   constructor(data) {
     this.sites = data.sites;
     this.columns = [...COLUMNS, ...EXACT_COLUMNS.filter((c) => data.sites.some((s) => s[c.field] != null))];
-    const by = MEASURES.find((m) => m.name === data.ranked_by)?.field ?? (data.ranked_by === 'count' ? 'live_count' : 'live_bytes');
+    const by = FIGURES.find((f) => f.name === data.ranked_by)?.field ?? 'live_bytes';
     this.by = by;
     this.falling = true;
     this.shown = FIRST_ROWS;

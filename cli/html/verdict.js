@@ -4,17 +4,14 @@ import { nameOf } from './data.js';
 import { element, section } from './dom.js';
 import { error, bytes } from './format.js';
 
-const CAUSES = {
-  leak: 'A leak', external_fragmentation: 'External fragmentation', retention: 'Memory that the allocator keeps',
-  lazily_freed: 'Lazily freed memory', second_allocator: 'A second allocator', mapped_files: 'Mapped files',
-  stacks: 'Thread stacks', none: 'Nothing unusual' };
+const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
-export function showVerdict({ report, sites }, openSite) {
+export function showVerdict({ report, sites, verdicts }, openSite) {
   const verdict = report.verdict;
   if (!verdict) return;
   const made = section('verdict', 'Verdict');
   const box = element(`div.verdict.cause-${verdict.cause}`, {},
-    element('h3', {}, CAUSES[verdict.cause] ?? verdict.cause.replaceAll('_', ' ')));
+    element('h3', {}, capital(new Map(verdicts).get(verdict.cause) ?? verdict.cause.replaceAll('_', ' '))));
   if (verdict.next_step) box.append(element('p.next', {}, element('strong', {}, 'Next step '), verdict.next_step));
   box.append(element('p', {}, element('strong', {}, 'Because '), verdict.text));
   const named = (verdict.sites ?? []).map((id) => sites.find((s) => s.id === id)).filter((s) => s).slice(0, 5);

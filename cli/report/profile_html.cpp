@@ -5,6 +5,8 @@
 //   frames       [label, file, line or null, module, inlined], each once
 //   site_fields  names of the columns of `sites`; the last is the stack: indices into frames, leaf first
 //   causes       of the ledger, in its order: name, words, meaning
+//   figures      of call sites: name, field, column, words, meaning, whether bytes, whether exact mode's alone
+//   verdicts     name, words
 //   series       of other reports of the process: when, RSS, live bytes, bytes by cause
 #include <fmt/format.h>
 
@@ -18,6 +20,8 @@
 #include "cli/report/html_page.hpp"
 #include "cli/report/profile.hpp"
 #include "report/model/causes.hpp"
+#include "report/model/figures.hpp"
+#include "report/model/verdict_model.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -125,9 +129,21 @@ std::string as_html(const Profile& profile, Json document, const std::vector<Rep
             {"sites_left_out", profile.sites_left_out},
             {"sites_unfocused", profile.sites_unfocused},
             {"series", Json::array()},
-            {"causes", Json::array()}};
+            {"causes", Json::array()},
+            {"figures", Json::array()},
+            {"verdicts", Json::array()}};
   for (const report::CauseFacts& cause : report::kCauses)
     page["causes"].push_back({cause.name, cause.words, cause.meaning});
+  for (const report::FigureFacts& f : report::kFigures)
+    page["figures"].push_back({{"name", f.name},
+                               {"field", f.field},
+                               {"column", f.column},
+                               {"words", f.words},
+                               {"meaning", f.meaning},
+                               {"bytes", f.is_bytes()},
+                               {"exact_only", f.is_exact_only()}});
+  for (const report::VerdictFacts& verdict : report::kVerdicts)
+    page["verdicts"].push_back({verdict.name, verdict.words});
   for (const ReportFile& report : series) page["series"].push_back(point_of(report));
   add_sites(profile, document, &page);
   name_details(&document);

@@ -72,6 +72,9 @@ def test_exact_report_counts(t: Test) -> None:
     for by, name in (("temporary", "pass"), ("peak", "swell"), ("live", "keep"), ("count", "keep")):
         done = t.run("report", "--by", by, "--limit", "1", "--depth", "2", first)
         expect(done.status == 0 and f"{name}  " in done.stdout and "exact" in done.stdout, done.stdout + done.stderr)
+    for condition, finding in (("site.peak>900K", "peak bytes of site"), ("site.temporary>4999", "temporary allocations of site")):
+        done = t.run("report", "--format", "folded", "--fail-on", condition, first)
+        expect(done.status == 1 and f"finding: {finding}" in done.stderr, done.stderr)
     rows = list(csv.DictReader(io.StringIO(t.run("report", "--format", "csv", "--by", "peak", first).stdout)))
     expect((rows[0]["peak_bytes"], rows[0]["temporary_count"]) == ("1000000", "1"), rows[0])
     text = first.with_suffix(".txt").read_text()

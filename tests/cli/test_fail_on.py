@@ -124,6 +124,7 @@ def test_fail_on_what_cannot_be_judged(t: Test) -> None:
     for condition, change, why in (
             ("holes>1M", undivided, whole), ("site.resident>1M", undivided, whole), ("any", undivided, whole),
             ("retention", undivided, whole), ("leak", off, none), ("site.live>1M", off, none),
+            ("site.peak>1M", lambda r: None, "only exact mode counts peak bytes"),
             ("holes>1M", lambda r: r.update(ledger=None), "the report has no line 'holes'"),
             ("leak", lambda r: r.update(verdict=None), "the report has no verdict")):
         said = judged(t, condition, 3, change)
