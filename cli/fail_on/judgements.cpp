@@ -71,7 +71,7 @@ Judgement judge_verdict(const Condition& c, const ReportFile& r) {
   return {};
 }
 
-/// Of lines of the ledger: why a figure says nothing, or empty.
+/// Why a line of the ledger says nothing, or empty.
 std::string why_no_line(const Condition& c, const ReportFile& r) {
   if (!line_of(r, c.subject)) return fmt::format("the report has no line '{}'", c.subject);
   const report::CauseFacts* cause = report::find_cause(c.subject);

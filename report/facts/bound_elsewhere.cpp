@@ -49,7 +49,7 @@ class Finder {
     }
   }
 
-  /// nullptr = ours, or not to be told.
+  /// The object that a slot leads to; nullptr if that is mallard, or cannot be told.
   const elf::Module* target_of(std::uintptr_t address) const noexcept {
     const int at = modules_.find(address);
     if (at < 0) return nullptr;

@@ -22,7 +22,7 @@ void recognise_allocators(Arena& arena, Regions* regions) noexcept {
     else if (inside && inside->count > 1) ++unsure;
   }
   if (unsure == 0) return;
-  // Of two allocators in one object the function tells which one it was.
+  // The function tells which of two allocators in one object it was.
   symbols::Symbol* symbols = arena.array<symbols::Symbol>(unsure);
   if (!symbols) return;
   std::size_t n = 0;

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "report/write/json_writer.hpp"
 #include "report/model/model.hpp"
+#include "report/write/json_writer.hpp"
 
 namespace mallard::report {
 

@@ -31,7 +31,6 @@ bool goes_on(const SiteRow& row, const Snapshot& s) noexcept {
 }
 
 void add_growing(const Snapshot& s, Facts* f) noexcept {
-  double growths[kMaxVerdictSites] = {};
   const bool compares = s.history.since_first.live.known;
   for (std::uint32_t i = 0; i < s.site_count; ++i) {
     const SiteRow& row = s.sites[i];
@@ -41,16 +40,7 @@ void add_growing(const Snapshot& s, Facts* f) noexcept {
     f->growing += is_born_evenly(row) ? row.live_bytes.value : grown;
     f->growth += grown;
     f->long_leak = f->long_leak || by_births;
-    int at = f->growing_count;  // insertion into the few largest
-    while (at > 0 && growths[at - 1] < grown) --at;
-    if (at == kMaxVerdictSites) continue;
-    for (int k = std::min(f->growing_count, kMaxVerdictSites - 1); k > at; --k) {
-      growths[k] = growths[k - 1];
-      f->growing_sites[k] = f->growing_sites[k - 1];
-    }
-    growths[at] = grown;
-    f->growing_sites[at] = i;
-    f->growing_count = std::min(f->growing_count + 1, kMaxVerdictSites);
+    f->growing_sites.add(grown, i);
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/arena.hpp"
+#include "report/model/largest.hpp"
 #include "report/model/model.hpp"
 #include "report/write/json_writer.hpp"
 
@@ -42,9 +43,8 @@ struct Facts {
   double
       growing;    ///< live bytes of the growing sites: all of a site's if it was born evenly, else its growth
   double growth;  ///< by how much they grew since the first report
-  bool long_leak;                                 ///< told from births alone
-  std::uint32_t growing_sites[kMaxVerdictSites];  ///< indices of rows, the largest growth first
-  int growing_count;
+  bool long_leak;                                          ///< told from births alone
+  Largest<std::uint32_t, kMaxVerdictSites> growing_sites;  ///< indices of rows, by their growth
 };
 
 Facts gather_facts(const Snapshot& snapshot) noexcept;

@@ -44,11 +44,11 @@ int functions_of(const SiteRow& row, std::string_view (&to)[3]) noexcept {
 
 void explain_leak(Judged& j) noexcept {
   const Facts& f = j.f;
-  const SiteRow& row = j.s.sites[f.growing_sites[0]];
+  const SiteRow& row = j.s.sites[f.growing_sites.all()[0]];
   const Growth& g = row.history.since_first;
   j.evidence("growth", f.growth);
   j.evidence("memory_bytes", f.memory);
-  for (int i = 0; i < f.growing_count; ++i) j.look_at(j.s.sites[f.growing_sites[i]]);
+  for (const std::uint32_t i : f.growing_sites.all()) j.look_at(j.s.sites[i]);
   if (f.long_leak) {
     j.text.say("Live memory has grown steadily: ").bytes(f.growth).say(", ").percent(f.growth, f.memory);
     j.text.say(" of the process, were born evenly over the ").time(j.s.recording.since_ns);
@@ -224,10 +224,11 @@ void add_site(Words& to, const SiteRow& row) noexcept {
 }
 
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept {
-  const SiteRow* most = nullptr;
-  for (std::uint32_t i = 0; i < s.site_count; ++i)
-    if (!most || (s.sites[i].*figure).value > (most->*figure).value) most = &s.sites[i];
-  return most && (most->*figure).value > 0 ? most : nullptr;
+  const SiteRow* const end = s.sites + s.site_count;
+  const SiteRow* most = std::max_element(s.sites, end, [figure](const SiteRow& a, const SiteRow& b) {
+    return (a.*figure).value < (b.*figure).value;
+  });
+  return most != end && (most->*figure).value > 0 ? most : nullptr;
 }
 
 void say_next(Judged& j, std::string_view text) noexcept {
@@ -238,18 +239,10 @@ void say_next(Judged& j, std::string_view text) noexcept {
 }
 
 void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept {
-  std::uint32_t taken[kMaxVerdictSites];
-  for (int n = 0; n < kMaxVerdictSites; ++n) {
-    const SiteRow* most = nullptr;
-    for (std::uint32_t i = 0; i < j.s.site_count; ++i) {
-      const SiteRow& row = j.s.sites[i];
-      if (std::find(taken, taken + n, row.id) != taken + n) continue;
-      if (!most || (row.*figure).value > (most->*figure).value) most = &row;
-    }
-    if (!most || (most->*figure).value <= 0) return;
-    taken[n] = most->id;
-    j.look_at(*most);
-  }
+  Largest<const SiteRow*, kMaxVerdictSites> sites;
+  for (const SiteRow& row : std::span(j.s.sites, j.s.site_count))
+    if ((row.*figure).value > 0) sites.add((row.*figure).value, &row);
+  for (const SiteRow* row : sites.all()) j.look_at(*row);
 }
 
 void say_part(Judged& j, double part) noexcept {

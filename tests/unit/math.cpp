@@ -2,7 +2,9 @@
 #include "base/math.hpp"
 
 #include <cmath>
+#include <string>
 
+#include "report/model/largest.hpp"
 #include "tests/unit/catch.hpp"
 
 namespace math = mallard::math;
@@ -27,4 +29,17 @@ TEST_CASE("math: one_minus_exp keeps its precision near zero") {
   for (double x = 1e-15; x < 100; x *= 1.09)
     REQUIRE(relative_error(math::one_minus_exp(x), -std::expm1(-x)) < 1e-12);
   REQUIRE(math::one_minus_exp(0) == 0);
+}
+
+TEST_CASE("largest: keeps the few largest in order, of equal ones the first") {
+  mallard::report::Largest<char, 3> largest;
+  REQUIRE(largest.all().empty());
+  largest.add(2, 'b');
+  largest.add(1, 'a');
+  REQUIRE(std::string(largest.all().begin(), largest.all().end()) == "ba");
+  largest.add(2, 'c');
+  largest.add(3, 'd');
+  largest.add(2, 'e');
+  largest.add(0, 'f');
+  REQUIRE(std::string(largest.all().begin(), largest.all().end()) == "dbc");
 }

@@ -179,7 +179,15 @@ struct Full : Process {
     s.recording.exact = {true, true, {11, 12, 13, 64 << 10}, 5400, 5300, 2, 3u << 20};
     s.peak_bytes = 150u << 20;
     s.temporary_count = 2700;
-    s.others = {44, 3u << 20, 100, 5u << 20, 400, 50, 4e6, 2e6, 1e6};
+    s.others.sites = 44;
+    s.others.live_bytes = 3u << 20;
+    s.others.live_count = 100;
+    s.others.allocated_bytes = 5u << 20;
+    s.others.allocated_count = 400;
+    s.others.temporary_count = 50;
+    s.others.resident_bytes = 4e6;
+    s.others.resident_live_bytes = 2e6;
+    s.others.hole_bytes = 1e6;
     s.before = {6 * kMega, 7 * kMega, 2 * kMega};
     for (SiteRow& row : rows) {
       row.peak_bytes = counted(77u << 20);
