@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/check/allocators.hpp"
 
-#include <utility>
-
 namespace mallard::cli {
 
+namespace {
+
+struct Sanitizer {
+  std::string_view name, symbol, gcc_library, clang_library;
+};
+constexpr Sanitizer kSanitizers[] = {
+    {"AddressSanitizer", "__asan_init", "libasan.so", "libclang_rt.asan"},
+    {"ThreadSanitizer", "__tsan_init", "libtsan.so", "libclang_rt.tsan"},
+    {"LeakSanitizer", "__lsan_init", "liblsan.so", "libclang_rt.lsan"},
+    {"HWAddressSanitizer", "__hwasan_init", "libhwasan.so", "libclang_rt.hwasan"},
+    {"MemorySanitizer", "__msan_init", "libclang_rt.msan", "libclang_rt.msan"},
+};
+
+}  // namespace
+
 std::string_view sanitizer_of_library(std::string_view soname) {
-  constexpr std::pair<std::string_view, std::string_view> table[] = {
-      {"libasan.so", "AddressSanitizer"},
-      {"libclang_rt.asan", "AddressSanitizer"},
-      {"libtsan.so", "ThreadSanitizer"},
-      {"libclang_rt.tsan", "ThreadSanitizer"},
-      {"liblsan.so", "LeakSanitizer"},
-      {"libhwasan.so", "HWAddressSanitizer"},
-      {"libclang_rt.hwasan", "HWAddressSanitizer"},
-      {"libclang_rt.msan", "MemorySanitizer"}};
-  for (const auto& [library, name] : table)
-    if (soname.starts_with(library)) return name;
+  for (const Sanitizer& s : kSanitizers)
+    if (soname.starts_with(s.gcc_library) || soname.starts_with(s.clang_library)) return s.name;
   return {};
 }
 
 std::string_view sanitizer_of_symbol(std::string_view symbol) {
-  if (symbol == "__asan_init") return "AddressSanitizer";
-  if (symbol == "__tsan_init") return "ThreadSanitizer";
-  if (symbol == "__msan_init") return "MemorySanitizer";
-  if (symbol == "__lsan_init") return "LeakSanitizer";
-  if (symbol == "__hwasan_init") return "HWAddressSanitizer";
+  for (const Sanitizer& s : kSanitizers)
+    if (symbol == s.symbol) return s.name;
   return {};
 }
 

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/check/process_bindings.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
 
-#include "inside/bindings.hpp"
 #include "cli/file.hpp"
+#include "cli/process/process_memory.hpp"
+#include "inside/bindings.hpp"
 
 namespace mallard::cli {
 namespace {
 
 bool copy_from(void* opaque, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
-  const ssize_t n = pread(*static_cast<int*>(opaque), to, bytes, static_cast<off_t>(from));
-  return n == static_cast<ssize_t>(bytes);
+  return static_cast<const ProcessMemory*>(opaque)->read(from, to, bytes);
 }
 
 std::string owner_of(const Process& process, std::uintptr_t address) {
@@ -29,8 +27,8 @@ std::string owner_of(const Process& process, std::uintptr_t address) {
 
 void add_bindings(const Process& process, const std::string& mallard_path,
                   std::vector<ObjectReport>* objects) {
-  int memory = open(fmt::format("/proc/{}/mem", process.pid).c_str(), O_RDONLY | O_CLOEXEC);
-  if (memory < 0) return;
+  ProcessMemory memory(process.pid);
+  if (!memory.is_open()) return;
   const auto room = std::make_unique<inside::Bindings>();
   const bool program_has_malloc =
       !objects->empty() && std::any_of(objects->front().findings.begin(), objects->front().findings.end(),
@@ -62,7 +60,6 @@ void add_bindings(const Process& process, const std::string& mallard_path,
                          base_name(b.object)),
              "load it without RTLD_DEEPBIND and not by dlmopen"});
   }
-  close(memory);
 }
 
 }  // namespace mallard::cli

@@ -10,8 +10,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "base/options.hpp"
 #include "cli/error.hpp"
@@ -79,14 +81,22 @@ Process read_process(int pid) {
   return process;
 }
 
+std::vector<std::string> words_behind(const std::string& status_path, const std::string& name) {
+  std::ifstream file(status_path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(name + ":")) continue;
+    std::istringstream words(line.substr(name.size() + 1));
+    return {std::istream_iterator<std::string>(words), {}};
+  }
+  return {};
+}
+
 namespace {
 
 /// A set of signals from a line such as "SigCgt:\t0000000000000800" of a status file.
 std::uint64_t signal_set(const std::string& status_path, const std::string& name) {
-  std::ifstream file(status_path);
-  for (std::string line; std::getline(file, line);)
-    if (line.rfind(name + ":", 0) == 0) return std::stoull(line.substr(name.size() + 1), nullptr, 16);
-  return 0;
+  const std::vector<std::string> words = words_behind(status_path, name);
+  return words.empty() ? 0 : std::stoull(words[0], nullptr, 16);
 }
 
 std::string variable_of(int pid, const std::string& name) {

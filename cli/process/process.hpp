@@ -33,6 +33,9 @@ struct Process {
 /// zombie)
 Process read_process(int pid);
 
+/// The words behind "Name:" in a status file; none if the process is gone.
+std::vector<std::string> words_behind(const std::string& status_path, const std::string& name);
+
 /// The options of libmallard.so in a running process.
 struct ProcessOptions {
   int signal;          ///< 0 = none

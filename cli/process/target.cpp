@@ -11,12 +11,9 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
-#include <iterator>
-#include <sstream>
 
 #include "base/options.hpp"
 #include "cli/error.hpp"
-#include "cli/file.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -40,15 +37,7 @@ std::string Directory::path() const { return fmt::format("/proc/self/fd/{}", fd_
 std::string Target::who() const { return fmt::format("process {} ('{}')", pid, name); }
 
 std::vector<std::string> status_words(int pid, const std::string& name) {
-  std::string text;
-  read_whole(fmt::format("/proc/{}/status", pid), &text);
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.rfind(name + ":", 0) != 0) continue;
-    std::istringstream words(line.substr(name.size() + 1));
-    return {std::istream_iterator<std::string>(words), {}};
-  }
-  return {};
+  return words_behind(fmt::format("/proc/{}/status", pid), name);
 }
 
 Target look_at(int pid, const char* command) {
