@@ -290,7 +290,7 @@ def test_html_of_exact_mode(t: Test) -> None:
     b = opened(t.dir / "exact.html")
     b.run("[...document.querySelectorAll('tr.site button')].find(x => x.innerText.includes('make_block')).click()")
     shown = text_of(b, "#sites")
-    for words in ("Every block was booked.", "most live at one time", "size of request", "200 B", "temporary", "exact"):
+    for words in ("Every block was booked.", "peak bytes", "size of request", "200 B", "temporary", "exact"):
         expect(words in shown, (words, shown[:2000]))
     facts = json.loads(next(t.dir.glob("h.*.0001.json")).read_text())
     ledger = {line["cause"]: line["bytes"] for line in facts["ledger"]}
