@@ -6,6 +6,7 @@
 #include "base/os.hpp"
 #include "base/threads.hpp"
 #include "record/mappings.hpp"
+#include "unwind/own_stack.hpp"
 
 namespace mallard::record {
 namespace {
@@ -67,6 +68,7 @@ bool unbook(const void* p, LiveBlock* removed) noexcept {
 }  // namespace
 
 bool start(std::uint64_t mean_bytes, Expected expected) noexcept {
+  unwind::note_first_thread();
   if (mean_bytes == 0) {
     sampler_init(0);
     return true;

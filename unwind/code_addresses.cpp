@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "unwind/code_addresses.hpp"
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/os.hpp"
+#include "unwind/own_stack.hpp"
 #include "unwind/unwinder_memory.hpp"
 
 namespace mallard::unwind {
@@ -15,6 +17,45 @@ MALLARD_LARGE_DATA constinit std::atomic<std::uintptr_t>
 
 // Between the lowest and the highest address of generated code that was ever met.
 constinit std::atomic<std::uintptr_t> g_generated_low{~std::uintptr_t{0}}, g_generated_high{0};
+
+/// Mappings of generated code that were met. All addresses of one count as one, as its functions come and go
+/// and would fill every table. A mapping that is no more does no harm: where the loader puts an object in its
+/// place, addresses are found there first.
+struct GeneratedMapping {
+  std::atomic<std::uintptr_t> begin, end;  ///< end 0: not there yet
+};
+constexpr std::uint32_t kMaxGeneratedMappings = 256;
+constexpr std::uintptr_t kCoarse = std::uintptr_t{1} << 21;
+constinit GeneratedMapping g_generated[kMaxGeneratedMappings]{};
+constinit std::atomic<std::uint32_t> g_generated_count{0};
+
+/// Searches that found no mapping: after so many an address that is new counts for itself at once.
+constinit std::atomic<std::uint32_t> g_vain_searches{0};
+constexpr std::uint32_t kMaxVainSearches = 64;
+
+/// The address that stands for all return addresses of the mapping that holds `pc`: the first that can be one.
+/// Where there are too many mappings, 2 MiB of address space count as one.
+std::uintptr_t place_of_generated(std::uintptr_t pc) noexcept {
+  const std::uint32_t count = std::min(g_generated_count.load(std::memory_order_acquire), kMaxGeneratedMappings);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::uintptr_t end = g_generated[i].end.load(std::memory_order_acquire);
+    const std::uintptr_t begin = g_generated[i].begin.load(std::memory_order_relaxed);
+    if (pc > begin && pc <= end) return begin + 1;
+  }
+  if (count == kMaxGeneratedMappings) return ((pc - 1) & ~(kCoarse - 1)) + 1;
+  if (g_vain_searches.load(std::memory_order_relaxed) >= kMaxVainSearches) return pc;
+  std::uintptr_t begin, end;
+  if (!find_mapping(pc - 1, &begin, &end)) {
+    g_vain_searches.fetch_add(1, std::memory_order_relaxed);
+    return pc;
+  }
+  const std::uint32_t mine = g_generated_count.fetch_add(1, std::memory_order_acq_rel);
+  if (mine < kMaxGeneratedMappings) {
+    g_generated[mine].begin.store(begin, std::memory_order_relaxed);
+    g_generated[mine].end.store(end, std::memory_order_release);
+  }
+  return begin + 1;
+}
 
 /// Numbers a return address that belongs to no loaded object, or found no room among the rules.
 PcIndex generated_pc_index(std::uintptr_t pc) noexcept {
@@ -36,7 +77,8 @@ PcIndex pc_index(std::uintptr_t pc) noexcept {
   std::uint32_t entry = g_rules.entry_of(pc - 1, false);
   if (MALLARD_LIKELY(entry != RuleTable::kNone)) return entry;
   Module module;
-  if (find_module(pc - 1, &module)) entry = g_rules.entry_of(pc - 1, true);
+  if (!find_module(pc - 1, &module)) return generated_pc_index(place_of_generated(pc));
+  entry = g_rules.entry_of(pc - 1, true);
   return entry != RuleTable::kNone ? entry : generated_pc_index(pc);
 }
 

@@ -22,6 +22,7 @@ struct StackStats {
   std::uint64_t truncated;      ///< of them cut at kMaxDepth, or ended early on unreadable memory
   std::uint64_t rules;          ///< code addresses whose rule was found out
   std::uint64_t rules_dropped;  ///< rules that found the table full
+  std::uint64_t maps_readings;  ///< how often /proc/self/maps was read to find a thread's stack
 };
 
 /// Prepares the unwinder. \context init: once, before any capture

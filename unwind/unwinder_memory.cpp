@@ -2,7 +2,6 @@
 #include "unwind/unwinder_memory.hpp"
 
 #include <elf.h>
-#include <fcntl.h>
 #include <link.h>
 
 #include "base/os.hpp"
@@ -18,8 +17,6 @@ struct mallard_dl_find_object {
 };
 extern "C" __attribute__((weak)) int mallard_find_object(void*, mallard_dl_find_object*) noexcept
     __asm__("_dl_find_object");
-
-extern "C" [[gnu::weak]] void* __libc_stack_end;  // glibc's loader: where the first thread's stack began
 
 namespace mallard::unwind {
 namespace {
@@ -44,85 +41,7 @@ int note_module(dl_phdr_info* info, std::size_t, void*) noexcept {
   return 0;
 }
 
-// A thread that lives on foreign stacks only must not read the maps for every capture.
-constexpr int kMaxSearches = 8;
-// The first thread's stack grows down into space that the kernel keeps free for it.
-constexpr std::uintptr_t kGrowth = std::uintptr_t{64} << 20;
-
-/// Reads the lines of /proc/self/maps up to the mapping that holds an address.
-class MapsSearch {
- public:
-  explicit MapsSearch(std::uintptr_t address) noexcept : address_(address) {}
-
-  bool run() noexcept {
-    const long fd = os::open("/proc/self/maps", O_RDONLY);
-    if (fd < 0) return false;
-    char text[512];
-    long n;
-    while (!done_ && (n = os::read(static_cast<int>(fd), text, sizeof text)) > 0)
-      for (long i = 0; i < n && !done_; ++i) take(text[i]);
-    os::close(static_cast<int>(fd));
-    return found_;
-  }
-
-  std::uintptr_t start() const noexcept { return start_; }
-  std::uintptr_t end() const noexcept { return value_; }
-  bool main_stack() const noexcept { return stack_name_; }
-
- private:
-  enum Part { kStart, kEnd, kRest };
-
-  void take(char c) noexcept {
-    if (part_ == kRest) {
-      // The name stands last in a line; only the first thread's stack is called [stack].
-      if (previous_ == '[' && c == 's') stack_name_ = true;
-      previous_ = c;
-      if (c != '\n') return;
-      done_ = found_;
-      if (done_) return;
-      part_ = kStart;
-      stack_name_ = false;
-      value_ = 0;
-    } else if (part_ == kStart && c == '-') {
-      start_ = value_;
-      value_ = 0;
-      part_ = kEnd;
-    } else if (part_ == kEnd && c == ' ') {
-      found_ = start_ <= address_ && address_ < value_;
-      part_ = kRest;
-    } else {
-      value_ = value_ * 16 + static_cast<std::uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
-    }
-  }
-
-  std::uintptr_t address_, start_ = 0, value_ = 0;
-  Part part_ = kStart;
-  char previous_ = 0;
-  bool stack_name_ = false, found_ = false, done_ = false;
-};
-
 }  // namespace
-
-constinit thread_local OwnStack t_own_stack{};
-
-MALLARD_COLD std::uintptr_t search_own_stack(std::uintptr_t sp) noexcept {
-  if (t_own_stack.searches >= kMaxSearches) return 0;
-  ++t_own_stack.searches;
-  MapsSearch maps(sp);
-  if (!maps.run()) return 0;
-  // The stack of another thread ends below its descriptor, whoever allocated it.
-  const std::uintptr_t descriptor = address_of(__builtin_thread_pointer());
-  // Where another program runs this one, as valgrind does, no mapping of the first thread's stack has a name.
-  const std::uintptr_t first = &__libc_stack_end ? address_of(__libc_stack_end) : 0;
-  if (maps.main_stack() || (maps.start() < first && first < maps.end())) {
-    t_own_stack = {maps.start() - kGrowth, maps.end(), t_own_stack.searches};
-  } else if (sp < descriptor && descriptor < maps.end()) {
-    t_own_stack = {maps.start(), descriptor, kMaxSearches};  // fixed for the thread's life
-  } else {
-    return 0;
-  }
-  return t_own_stack.high;
-}
 
 void modules_init() noexcept {
   if (!mallard_find_object) dl_iterate_phdr(note_module, nullptr);

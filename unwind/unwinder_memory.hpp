@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/attributes.hpp"
+#include "unwind/own_stack.hpp"
 
 namespace mallard::unwind {
 
@@ -31,23 +32,6 @@ struct Segment {
 /// The readable segment of an object that holds an address. \return an empty one if there is none
 /// \context hot
 Segment find_segment(const Module& module, std::uintptr_t address) noexcept;
-
-/// The calling thread's own stack, once it was found.
-struct OwnStack {
-  std::uintptr_t low, high;
-  int searches;
-};
-extern constinit thread_local OwnStack t_own_stack;
-/// Reads /proc/self/maps; gives up after some attempts. \return as own_stack_top() \context hot (slow path)
-std::uintptr_t search_own_stack(std::uintptr_t sp) noexcept;
-
-/// Top of the calling thread's own stack if `sp` lies on it, else 0: on a signal or coroutine stack. \context
-/// hot
-inline std::uintptr_t own_stack_top(std::uintptr_t sp) noexcept {
-  const OwnStack& stack = t_own_stack;
-  if (MALLARD_LIKELY(sp - stack.low < stack.high - stack.low)) return stack.high;
-  return search_own_stack(sp);
-}
 
 /// Reads words of a stack. The own stack above `sp` is read plainly, since it stays mapped while its
 /// thread runs; all else through the kernel, in blocks.

@@ -82,10 +82,13 @@ void move_all_out(ThreadRecord& record) noexcept {
   record.last_block.store(0, std::memory_order_relaxed);
 }
 
-/// A record's owner is an address and, in the bits below, which claim this is: one that was decided on what
-/// an earlier claim's owner looked like fails.
+/// The owners of the records: the address of a thread's mallard_thread, 0 = nobody, and, in the bits below,
+/// which claim this is: one that was decided on what an earlier claim's owner looked like fails. Side by side,
+/// as each new thread looks for the record that an earlier one with its address has left.
 constexpr std::uintptr_t kClaims = alignof(ThreadState) - 1;
 static_assert(kClaims == 7);
+using Owner = std::atomic<std::uintptr_t>;
+MALLARD_LARGE_DATA constinit Owner g_owners[kMaxThreadRecords]{};
 
 void publish() noexcept {
   static_assert(offsetof(CountEntry, freed_count) ==
@@ -123,10 +126,11 @@ bool owner_is_gone(const ThreadRecord& record, std::uintptr_t owner) noexcept {
 /// asks from then on finds it alive. That the last owner is gone, and all that it wrote is there, follows
 /// from the kernel, which clears a thread's id as the last thing, and glibc, which reuses or unmaps the stack
 /// only then; with `delta` the same order stands in the language's terms.
-bool claim(ThreadRecord& record, std::uintptr_t before) noexcept {
+bool claim(std::uint32_t index, std::uintptr_t before) noexcept {
+  ThreadRecord& record = thread_record_at(index);
   const std::uintptr_t me = reinterpret_cast<std::uintptr_t>(&mallard_thread) | ((before + 1) & kClaims);
   mallard_thread.exact_record = &record;
-  if (record.owner.compare_exchange_strong(before, me, std::memory_order_acq_rel)) {
+  if (g_owners[index].compare_exchange_strong(before, me, std::memory_order_acq_rel)) {
     record.delta.load(std::memory_order_acquire);
     return true;
   }
@@ -139,9 +143,9 @@ ThreadRecord* take_over_a_dead_ones() noexcept {
   const std::uint32_t end = thread_records_end();
   if (end < kFewEnough) return nullptr;
   for (std::uint32_t i = 0; i < kTries; ++i) {
-    ThreadRecord& record = thread_record_at(g_looked_at.fetch_add(1, std::memory_order_relaxed) % end);
-    const std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
-    if (owner_is_gone(record, owner) && claim(record, owner)) return &record;
+    const std::uint32_t index = g_looked_at.fetch_add(1, std::memory_order_relaxed) % end;
+    const std::uintptr_t owner = g_owners[index].load(std::memory_order_acquire);
+    if (owner_is_gone(thread_record_at(index), owner) && claim(index, owner)) return &thread_record_at(index);
   }
   return nullptr;
 }
@@ -149,9 +153,8 @@ ThreadRecord* take_over_a_dead_ones() noexcept {
 ThreadRecord* take_record() noexcept {
   const auto me = reinterpret_cast<std::uintptr_t>(&mallard_thread);
   for (std::uint32_t i = 0; i < thread_records_end(); ++i) {
-    ThreadRecord& record = thread_record_at(i);
-    const std::uintptr_t owner = record.owner.load(std::memory_order_acquire);
-    if ((owner & ~kClaims) == me && claim(record, owner)) return &record;
+    const std::uintptr_t owner = g_owners[i].load(std::memory_order_acquire);
+    if ((owner & ~kClaims) == me && claim(i, owner)) return &thread_record_at(i);
   }
   if (ThreadRecord* record = take_over_a_dead_ones()) return record;
   for (;;) {
@@ -160,7 +163,7 @@ ThreadRecord* take_record() noexcept {
       if (index >= kMaxThreadRecords || !open(index + 1)) return nullptr;
     } while (!g_end.compare_exchange_weak(index, index + 1, std::memory_order_acq_rel));
     // From here on others may find it without an owner, and be first: then the next one.
-    if (claim(thread_record_at(index), 0)) return &thread_record_at(index);
+    if (claim(index, 0)) return &thread_record_at(index);
   }
 }
 
@@ -194,7 +197,8 @@ ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
     return nullptr;
   }
   record->lock.lock();
-  move_all_out(*record);
+  // Nobody has counted in a record without an epoch: its pages need not be read.
+  if (record->epoch.load(std::memory_order_relaxed) != 0) move_all_out(*record);
   record->epoch.store(epoch, std::memory_order_release);
   record->lock.unlock();
   mine = record;
@@ -244,7 +248,7 @@ MALLARD_FORK_TEXT void thread_records_after_fork_in_child() noexcept {
     ThreadRecord& record = thread_record_at(i);
     if (&record == mallard_thread.exact_record) continue;
     move_all_out(record);
-    record.owner.store(0, std::memory_order_release);
+    g_owners[i].store(0, std::memory_order_release);
   }
 }
 

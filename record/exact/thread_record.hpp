@@ -60,7 +60,6 @@ struct FoundCell {
 };
 
 struct alignas(64) ThreadRecord {
-  std::atomic<std::uintptr_t> owner;       ///< address of its mallard_thread, and a claim; 0 = nobody's
   std::atomic<std::uint32_t> epoch;        ///< of the counts
   Lock lock;                               ///< held while entries move
   std::atomic<std::uintptr_t> last_block;  ///< newest of this thread, 0 = it is freed already

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where libc keeps its descriptor of a thread (glibc's struct pthread), as seen from the thread pointer. A port
+// whose thread pointer stands behind the descriptor subtracts. The stack of a thread that libc made ends
+// below the descriptor and the thread's TLS, which lie in one block of memory with it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mallard::arch {
+
+/// The calling thread's. \context hot
+inline std::uintptr_t thread_descriptor() noexcept {
+  return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+}
+/// What all versions of the descriptor have at least; a word of it, at kDescriptorSelf, is its own address.
+inline constexpr std::size_t kDescriptorBytes = 2304, kDescriptorSelf = 16;
+
+}  // namespace mallard::arch

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "unwind/own_stack.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <iterator>
+
+#include "arch/thread.hpp"
+#include "base/os.hpp"
+
+extern "C" [[gnu::weak]] void* __libc_stack_end;  // glibc's loader: where the first thread's stack began
+
+namespace mallard::unwind {
+namespace {
+
+using Word = std::uintptr_t;
+
+constinit std::uintptr_t g_first_descriptor = 0;
+constinit std::atomic<std::uint64_t> g_maps_readings{0};
+
+/// Where a descriptor says which block of memory the stack lies in: two words, its begin and its bytes.
+constexpr std::uint32_t kNotLookedFor = 0, kUnknown = ~std::uint32_t{0};
+constinit std::atomic<std::uint32_t> g_block_at{kNotLookedFor};
+
+/// glibc knows no block for the first thread, and keeps in the place of its size where the stack began.
+std::uint32_t look_for_block() noexcept {
+  if (g_first_descriptor == 0 || !&__libc_stack_end) return kUnknown;
+  constexpr std::uint32_t kPiece = 256;  // small: it lies on the host's stack
+  static_assert(arch::kDescriptorBytes % kPiece == 0);
+  Word words[kPiece / sizeof(Word)], before = 1;
+  std::uint32_t found = kUnknown;
+  for (std::uint32_t at = 0; at < arch::kDescriptorBytes; at += kPiece) {
+    if (!os::copy_if_readable(words, g_first_descriptor + at, kPiece)) return kUnknown;
+    for (std::uint32_t i = 0; i < std::size(words); before = words[i++]) {
+      if (words[i] != address_of(__libc_stack_end) || before != 0) continue;
+      if (found != kUnknown) return kUnknown;
+      found = at + (i - 1) * static_cast<std::uint32_t>(sizeof(Word));
+    }
+  }
+  return found;
+}
+
+/// By the thread's descriptor. The kernel copies it, as a thread that libc did not make may have none.
+bool find_by_descriptor() noexcept {
+  std::uint32_t at = g_block_at.load(std::memory_order_relaxed);
+  if (at == kNotLookedFor) g_block_at.store(at = look_for_block(), std::memory_order_relaxed);
+  const std::uintptr_t descriptor = arch::thread_descriptor();
+  struct {
+    Word begin, bytes;
+  } block;
+  Word self;
+  if (at == kUnknown || !os::copy_if_readable(&block, descriptor + at, sizeof block) ||
+      !os::copy_if_readable(&self, descriptor + arch::kDescriptorSelf, sizeof self) || self != descriptor ||
+      block.begin == 0 || descriptor - block.begin >= block.bytes)
+    return false;
+  t_own_stack.low = block.begin;
+  t_own_stack.high = descriptor;
+  return true;
+}
+
+// A thread that lives on foreign stacks only must not read the maps for every capture.
+constexpr int kMaxSearches = 8;
+// The first thread's stack grows down into space that the kernel keeps free for it.
+constexpr std::uintptr_t kGrowth = std::uintptr_t{64} << 20;
+
+/// Reads the lines of /proc/self/maps up to the mapping that holds an address.
+class MapsSearch {
+ public:
+  explicit MapsSearch(std::uintptr_t address) noexcept : address_(address) {}
+
+  bool run() noexcept {
+    const long fd = os::open("/proc/self/maps", O_RDONLY);
+    if (fd < 0) return false;
+    char text[1024];
+    long n;
+    while (!done_ && (n = os::read(static_cast<int>(fd), text, sizeof text)) > 0)
+      for (long i = 0; i < n && !done_; ++i) take(text[i]);
+    os::close(static_cast<int>(fd));
+    return found_;
+  }
+
+  std::uintptr_t start() const noexcept { return start_; }
+  std::uintptr_t end() const noexcept { return value_; }
+  bool main_stack() const noexcept { return stack_name_; }
+
+ private:
+  enum Part { kStart, kEnd, kRest };
+
+  void take(char c) noexcept {
+    if (part_ == kRest) {
+      // The name stands last in a line; only the first thread's stack is called [stack].
+      if (previous_ == '[' && c == 's') stack_name_ = true;
+      previous_ = c;
+      if (c != '\n') return;
+      done_ = found_;
+      if (done_) return;
+      part_ = kStart;
+      stack_name_ = false;
+      value_ = 0;
+    } else if (part_ == kStart && c == '-') {
+      start_ = value_;
+      value_ = 0;
+      part_ = kEnd;
+    } else if (part_ == kEnd && c == ' ') {
+      found_ = start_ <= address_ && address_ < value_;
+      part_ = kRest;
+    } else {
+      value_ = value_ * 16 + static_cast<std::uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+  }
+
+  std::uintptr_t address_, start_ = 0, value_ = 0;
+  Part part_ = kStart;
+  char previous_ = 0;
+  bool stack_name_ = false, found_ = false, done_ = false;
+};
+
+}  // namespace
+
+constinit thread_local OwnStack t_own_stack{};
+
+void note_first_thread() noexcept {
+  if (g_first_descriptor == 0) g_first_descriptor = arch::thread_descriptor();
+}
+
+MALLARD_COLD std::uintptr_t search_own_stack(std::uintptr_t sp) noexcept {
+  OwnStack& own = t_own_stack;
+  if (own.searches >= kMaxSearches) return 0;
+  ++own.searches;
+  const std::uintptr_t descriptor = arch::thread_descriptor();
+  if (descriptor != g_first_descriptor && find_by_descriptor()) {
+    own.searches = kMaxSearches;  // fixed for the thread's life
+    return sp - own.low < own.high - own.low ? own.high : 0;
+  }
+  MapsSearch maps(sp);
+  g_maps_readings.fetch_add(1, std::memory_order_relaxed);
+  if (!maps.run()) return 0;
+  // Where another program runs this one, as valgrind does, no mapping of the first thread's stack has a name.
+  const std::uintptr_t first = &__libc_stack_end ? address_of(__libc_stack_end) : 0;
+  if (maps.main_stack() || (maps.start() < first && first < maps.end())) {
+    own = {maps.start() - kGrowth, maps.end(), own.searches};
+  } else if (sp < descriptor && descriptor < maps.end()) {
+    own = {maps.start(), descriptor, kMaxSearches};  // fixed for the thread's life
+  } else {
+    return 0;
+  }
+  return own.high;
+}
+
+bool find_mapping(std::uintptr_t address, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
+  MapsSearch maps(address);
+  if (!maps.run()) return false;
+  *begin = maps.start();
+  *end = maps.end();
+  return true;
+}
+
+std::uint64_t maps_readings() noexcept { return g_maps_readings.load(std::memory_order_relaxed); }
+
+}  // namespace mallard::unwind
