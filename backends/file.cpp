@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "arch/elf.hpp"
 #include "backends/backend.hpp"
 #include "base/backend_names.hpp"
 #include "base/os.hpp"
@@ -36,8 +37,8 @@ bool is_loadable(const char* path, TextBuffer& why, TextBuffer& hint) noexcept {
     return false;
   }
   if (got < static_cast<long>(sizeof header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64 || header.e_type != ET_DYN) {
-    why.add("it is not a 64-bit x86-64 ELF shared object");
+      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != arch::kMachine || header.e_type != ET_DYN) {
+    why.add("it is not a 64-bit " MALLARD_MACHINE " ELF shared object");
     hint.add("give the .so file of an allocator, such as libtcmalloc_minimal.so.4");
     return false;
   }

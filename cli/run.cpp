@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "arch/elf.hpp"
 #include "base/backend_names.hpp"
 #include "base/options.hpp"
 #include "base/started.hpp"
@@ -167,7 +168,7 @@ void add_run(CLI::App& app, Run* run) {
       "Examples:\n"
       "  mallard run -- redis-server --port 0\n"
       "  mallard run --backend jemalloc --at-exit --report /tmp/gcc.%p -- gcc -O2 -c a.c\n"
-      "  mallard run --backend /usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4 -- ./server\n\n"
+      "  mallard run --backend /usr/lib/" MALLARD_LIBRARY_FOLDER "/libtcmalloc_minimal.so.4 -- ./server\n\n"
       "Exit status: the program's own; 2 usage, 3 the program cannot be started, 78 refused by --strict");
   command->callback(
       [options, run] { *run = [options] { return run_command(options->settings, options->command); }; });

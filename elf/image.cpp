@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "arch/elf.hpp"
 #include "base/os.hpp"
 
 namespace mallard::elf {
@@ -131,7 +132,7 @@ Fault Image::parse() noexcept {
   Elf64_Ehdr& h = header_;
   segment_count_ = 0;
   if (!read(0, &h, sizeof h) || __builtin_memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 ||
-      h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_ident[EI_DATA] != ELFDATA2LSB || h.e_machine != EM_X86_64 ||
+      h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_ident[EI_DATA] != ELFDATA2LSB || h.e_machine != arch::kMachine ||
       (h.e_type != ET_EXEC && h.e_type != ET_DYN))
     return Fault::kNoProgram;
   if (h.e_phentsize != sizeof(Elf64_Phdr) || h.e_phnum == 0 || h.e_phnum > kMaxSegments ||

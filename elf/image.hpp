@@ -25,7 +25,7 @@ enum class Form : std::uint8_t { kFile, kLoaded };
 
 enum class Fault : std::uint8_t {
   kNone,
-  kNoProgram,  ///< no x86-64 executable or shared object
+  kNoProgram,  ///< no executable or shared object of this architecture
   kDamaged,    ///< its program headers are not all there
 };
 

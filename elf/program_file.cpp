@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "elf/program_file.hpp"
 
+#include "arch/elf.hpp"
+
 namespace mallard::elf {
 
 bool ProgramFile::read_table(std::uint32_t type, Table* to) noexcept {
@@ -20,7 +22,7 @@ bool ProgramFile::read(int fd, const char** why) noexcept {
   const Fault fault = image_.use_file(fd) ? image_.parse() : Fault::kNoProgram;
   bool has_sections = false;
   image_.for_each_section([&](std::uint64_t, const Elf64_Shdr&) noexcept { has_sections = true; });
-  *why = fault == Fault::kNoProgram ? "its file is not a program for x86-64"
+  *why = fault == Fault::kNoProgram ? "its file is not a program for " MALLARD_MACHINE
          : fault == Fault::kDamaged ? "its file is damaged"
          : !has_sections            ? "its file has no section headers, and so no names of functions"
                                     : "its symbol tables cannot be read";

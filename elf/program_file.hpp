@@ -11,7 +11,7 @@ class ProgramFile {
  public:
   /// \param fd   stays the caller's, and open as long as this object
   /// \param why  set to a clause if it fails
-  /// \return false unless the file is an x86-64 program or library whose symbol tables can be read
+  /// \return false unless the file is a program or library of this architecture whose symbol tables can be read
   bool read(int fd, const char** why) noexcept;
 
   const Image& image() const noexcept { return image_; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How glibc 2.31 to 2.41 lays out its heap on x86-64 (facts of its malloc/malloc.c and malloc/arena.c), and
+// How glibc 2.31 to 2.41 lays out its heap where a word has 64 bits (facts of its malloc/malloc.c and malloc/arena.c), and
 // the parts of the census that walks it. Nothing here calls glibc: no lock, no allocation.
 #pragma once
 

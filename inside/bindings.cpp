@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "arch/elf.hpp"
+
 namespace mallard::inside {
 namespace {
 
@@ -71,7 +73,7 @@ class Reader {
       if (!image_.read_address(table + at, relocations, n * sizeof(Elf64_Rela))) return;
       for (std::size_t i = 0; i < n; ++i) {
         const auto type = ELF64_R_TYPE(relocations[i].r_info);
-        if (type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT || type == R_X86_64_64)
+        if (arch::is_address_relocation(static_cast<std::uint32_t>(type)))
           take(relocations[i]);
       }
       at += n * sizeof(Elf64_Rela);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "arch/elf.hpp"
 #include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
 #include "inside/take_over.hpp"
@@ -32,7 +33,7 @@ class CopiedVariables {
     if (!tables_.symbols) return 0;
     for (std::size_t i = 0; i < tables_.relocation_count; ++i) {
       const ElfW(Rela)& r = tables_.relocations[i];
-      if (ELF64_R_TYPE(r.r_info) != R_X86_64_COPY) continue;
+      if (ELF64_R_TYPE(r.r_info) != arch::kCopyRelocation) continue;
       const std::uintptr_t begin = base_ + r.r_offset;
       const std::uintptr_t end = begin + tables_.symbols[ELF64_R_SYM(r.r_info)].st_size;
       if (address >= begin && address < end) return end;

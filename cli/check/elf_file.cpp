@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/elf.hpp"
 #include "cli/check/allocators.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
@@ -190,9 +191,9 @@ ElfFile read_elf(const std::string& path, const std::string& shown) {
     machine = __builtin_bswap16(machine);
   }
   out.is_64_bit = start[EI_CLASS] == ELFCLASS64;
-  out.is_x86_64 = machine == EM_X86_64 && start[EI_DATA] == ELFDATA2LSB;
+  out.is_for_this_machine = machine == arch::kMachine && start[EI_DATA] == ELFDATA2LSB;
   out.machine = machine_name(machine, out.is_64_bit);
-  if (!out.is_64_bit || !out.is_x86_64) return out;
+  if (!out.is_64_bit || !out.is_for_this_machine) return out;
   if (start.size() < sizeof(Elf64_Ehdr)) reader.damaged("it ends within its ELF header");
   if (start.starts_with(ELFMAG) && out.type != ET_EXEC && out.type != ET_DYN)
     throw Error(kUnreadable, fmt::format("'{}' is no program: it is {}", shown,

@@ -17,8 +17,8 @@ enum class FileKind { kElf, kScript, kOther };
 
 struct ElfFile {
   std::string path;
-  bool is_64_bit = false, is_x86_64 = false;
-  std::string machine;  ///< for people: "x86-64", "AArch64", "machine 0x1234"
+  bool is_64_bit = false, is_for_this_machine = false;
+  std::string machine;  ///< for people: "AArch64", "machine 0x1234"
   std::uint16_t type = 0;
 
   std::string interpreter;  ///< empty = none
@@ -39,7 +39,7 @@ struct ElfFile {
 /// \throws Error if the file cannot be opened or read
 FileKind kind_of_file(const std::string& path, const std::string& shown);
 
-/// Reads an ELF file. Of one that is not for 64-bit x86 only the first fields are filled.
+/// Reads an ELF file. Of one for another machine only the first fields are filled.
 /// \param shown  the path that messages name
 /// \throws Error if it cannot be read or is damaged
 ElfFile read_elf(const std::string& path, const std::string& shown);

@@ -11,6 +11,7 @@
 #include <span>
 #include <string_view>
 
+#include "arch/elf.hpp"
 #include "cli/check/allocators.hpp"
 #include "cli/file.hpp"
 
@@ -132,13 +133,13 @@ std::string go_text(const ElfFile& program) {
 
 std::vector<Finding> judge_program(const ElfFile& program, const std::string& status_path) {
   std::vector<Finding> out;
-  if (!program.is_x86_64 || !program.is_64_bit) {
+  if (!program.is_for_this_machine || !program.is_64_bit) {
     const bool compatible = program.machine == "i386" || program.machine == "x32";
     out.push_back({"architecture", Severity::kAll,
-                   fmt::format("is a {}-bit program for {}; libmallard.so is for 64-bit x86-64{}",
+                   fmt::format("is a {}-bit program for {}; libmallard.so is for 64-bit " MALLARD_MACHINE "{}",
                                program.is_64_bit ? 64 : 32, program.machine,
                                compatible ? ", and the loader passes over it" : ""),
-                   "use a 64-bit x86-64 build of the program"});
+                   "use a 64-bit " MALLARD_MACHINE " build of the program"});
     return out;
   }
   judge_privileges(status_path, &out);
@@ -189,7 +190,7 @@ std::vector<Finding> judge_program(const ElfFile& program, const std::string& st
 
 std::string malloc_of(const ElfFile& object, const ElfFile& program) {
   const bool is_program = &object == &program, has_own = object.exports.contains("malloc");
-  if (!object.is_64_bit || !object.is_x86_64 || is_glibc(object)) return {};
+  if (!object.is_64_bit || !object.is_for_this_machine || is_glibc(object)) return {};
   if (is_program && object.interpreter.empty()) return {};  // nothing is bound: it is static
   if (has_own && (is_program || object.is_symbolic)) return "itself";
   if (!has_own && object.hidden.contains("malloc")) return "itself";
@@ -201,7 +202,7 @@ std::vector<Finding> judge_library(const ElfFile& library) {
   std::vector<Finding> out;
   const std::string_view name =
       library.soname.empty() ? base_name(library.path) : std::string_view(library.soname);
-  if (!library.is_64_bit || !library.is_x86_64 || name.starts_with("libmallard.so")) return out;
+  if (!library.is_64_bit || !library.is_for_this_machine || name.starts_with("libmallard.so")) return out;
   if (const auto sanitizer = sanitizer_of_library(name); !sanitizer.empty()) {
     out.push_back(
         {"sanitizer", Severity::kAll,

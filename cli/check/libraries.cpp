@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "arch/elf.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
 #include "elf/image.hpp"
@@ -21,7 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxLibraries = 4096;
 constexpr const char* kDefaultDirectories[] = {
-    "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"};
+    "/lib/" MALLARD_LIBRARY_FOLDER, "/usr/lib/" MALLARD_LIBRARY_FOLDER, "/lib64", "/usr/lib64", "/lib", "/usr/lib"};
 
 /// Name -> path, from /etc/ld.so.cache in its present format ("glibc-ld.so.cache1.1", see glibc's
 /// dl-cache.h). Empty if there is none or it is damaged.
@@ -36,7 +37,6 @@ std::map<std::string, std::string> read_cache() {
     std::uint64_t hardware;
   };
   static_assert(sizeof(Header) == 48 && sizeof(Entry) == 24);
-  constexpr std::int32_t kX86_64 = 0x0303;  // ELF, libc6, x86-64
   std::map<std::string, std::string> paths;
   std::string cache;
   if (!read_whole("/etc/ld.so.cache", &cache)) return paths;
@@ -51,7 +51,7 @@ std::map<std::string, std::string> read_cache() {
   for (std::uint32_t i = 0; i < header.count; ++i) {
     Entry entry;
     std::memcpy(&entry, cache.data() + start + sizeof header + i * sizeof entry, sizeof entry);
-    if (entry.flags != kX86_64) continue;
+    if (entry.flags != arch::kLoaderCacheKind) continue;
     // The plain variant stands for those that are built for newer processors.
     if (entry.hardware == 0) paths[text(entry.name)] = text(entry.path);
     else paths.try_emplace(text(entry.name), text(entry.path));
@@ -61,7 +61,7 @@ std::map<std::string, std::string> read_cache() {
 
 std::string expand(std::string text, const fs::path& origin) {
   const std::pair<const char*, std::string> words[] = {
-      {"ORIGIN", origin.string()}, {"LIB", "lib/x86_64-linux-gnu"}, {"PLATFORM", "x86_64"}};
+      {"ORIGIN", origin.string()}, {"LIB", "lib/" MALLARD_LIBRARY_FOLDER}, {"PLATFORM", arch::kPlatform}};
   for (const auto& [word, value] : words)
     for (const std::string& form : {fmt::format("${{{}}}", word), fmt::format("${}", word)})
       for (std::size_t at = 0; (at = text.find(form, at)) != text.npos; at += value.size())

@@ -98,7 +98,7 @@ CheckResult check_file(const std::string& target, bool redirects) {
   result.objects.push_back({result.program, judge_program(program, result.program)});
   result.objects.back().malloc_from = malloc_of(program, program);
   add_takeover(result.program, redirects, &result.objects.front().findings);
-  if (!program.is_64_bit || !program.is_x86_64) return result;
+  if (!program.is_64_bit || !program.is_for_this_machine) return result;
   const Libraries libraries = find_libraries(program);
   for (const ElfFile& library : libraries.loaded)
     result.objects.push_back({library.path, judge_library(library), malloc_of(library, program)});

@@ -22,7 +22,7 @@ struct ChunkHeader {
 };
 constexpr std::uint64_t kPreviousInUse = 1, kIsMmapped = 2, kFlags = 7;
 
-/// First words of tcbhead_t (x86-64): both pointers are its own address.
+/// First words of a thread's control block (arch/thread.hpp): both pointers are its own address.
 struct ThreadHead {
   std::uintptr_t tcb, dtv, self;
 };

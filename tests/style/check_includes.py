@@ -48,6 +48,10 @@ TO_CUT = {
 HOST_STANDARD = {"algorithm", "atomic", "bit", "cstddef", "cstdint", "new", "span", "string_view",
                  "type_traits", "utility", "initializer_list", "concepts", "array", "iterator", "limits", "cstring",
                  "charconv", "optional"}
+# What only arch/ may know: the name of an architecture, its registers and its instructions.
+OF_ONE_ARCHITECTURE = re.compile(r"x86|amd64|%fs:|\bREG_R\w+|\b(?:rip|rsp|rbp|r[abcd]x|r[sd]i)\b|__asm__ volatile",
+                                 re.IGNORECASE)
+NAMES_MACHINES = "cli/check/elf_file.cpp"  # the machines of other people's programs
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.M)
 
 
@@ -69,6 +73,9 @@ def problems_of(root: Path, path: Path) -> list[str]:
     text = path.read_text()
     if not text.startswith(("// SPDX-License-Identifier: Apache-2.0", "/* SPDX-License-Identifier: Apache-2.0 */")):
         found.append(f"{name}: does not begin with the licence")
+    if room != "arch" and name != NAMES_MACHINES:
+        found += [f"{name}: '{word}' is of one architecture: it belongs into arch/"
+                  for word in sorted(set(OF_ONE_ARCHITECTURE.findall(text)))]
     for kind, header in INCLUDE.findall(text):
         if kind == '"':
             if not file_of(root, header):
