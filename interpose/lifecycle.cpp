@@ -104,8 +104,6 @@ __attribute__((constructor)) void start() noexcept {
       {&backend(), foreign.in_front, foreign.sanitizer, foreign.name, mode, why_off, switch_mode});
   mappings_start();
   signals_start();
-  // Registered before any of the host's handlers: ours run last before the fork and first after it.
-  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   tell_who_serves();
 }
 
@@ -116,6 +114,9 @@ __attribute__((destructor)) MALLARD_FORK_TEXT void end() noexcept { report::at_e
 void ensure_started() noexcept {
   if (is_final() || backend_is_to_be_loaded()) return;
   if (!tls_is_ready()) return serve_from_boot_arena();
+  // Before any code of a backend runs, which registers its own, and before the host's: ours run last before
+  // the fork and first after it, so that nobody waits, allocates or maps memory while our locks are held.
+  pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   read_environment();
   choose_backend();
 }
