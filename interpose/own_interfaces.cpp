@@ -35,22 +35,38 @@ std::size_t product(std::size_t count, std::size_t size) noexcept {
 
 std::size_t usable(void* p) noexcept { return p ? mallard_table.usable_size(p) : 0; }
 
-/// All of the block, so that what rezalloc later finds behind the request is zero, too.
-void* zeroed(void* p) noexcept {
-  if (p) memset(p, 0, usable(p));
+/// Writes only where something else than zero stands: pages fresh from the kernel are read as zero without
+/// taking memory, and would take it once written to.
+void zero(char* from, std::size_t bytes) noexcept {
+  while (bytes > 0) {
+    const std::size_t to_page_end = kPageBytes - address_of(from) % kPageBytes;
+    const std::size_t piece = bytes < to_page_end ? bytes : to_page_end;
+    if (*from != 0 || memcmp(from, from + 1, piece - 1) != 0) memset(from, 0, piece);
+    from += piece;
+    bytes -= piece;
+  }
+}
+
+/// Zeroes the block behind its first `from` bytes, to its very end, so that what rezalloc later finds behind
+/// the request is zero, too.
+void* zeroed_from(void* p, std::size_t from) noexcept {
+  const std::size_t bytes = usable(p);
+  if (p && bytes > from) zero(static_cast<char*>(p) + from, bytes - from);
   return p;
 }
 
-void* zeroed_from(void* p, std::size_t old_bytes) noexcept {
-  const std::size_t bytes = usable(p);
-  if (p && bytes > old_bytes) memset(static_cast<char*>(p) + old_bytes, 0, bytes - old_bytes);
-  return p;
+bool has_natural_alignment(std::size_t alignment, std::size_t bytes) noexcept {
+  return alignment <= kMallocAlignment && (alignment <= 8 || bytes >= kMallocAlignment);
+}
+
+void* fresh_zeroed(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept {
+  if (has_natural_alignment(alignment, bytes)) return zeroed_from(allocate_zeroed(1, bytes, caller), bytes);
+  return zeroed_from(allocate_aligned(alignment, bytes, caller), 0);
 }
 
 /// mimalloc and jemalloc's rallocx never answer null to a request that can be met, not even for 0 bytes.
 void* moved(void* p, std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept {
-  if (alignment <= kMallocAlignment && (alignment <= 8 || bytes >= kMallocAlignment))
-    return reallocate(p, bytes ? bytes : 1, caller);
+  if (has_natural_alignment(alignment, bytes)) return reallocate(p, bytes ? bytes : 1, caller);
   void* fresh = allocate_aligned(alignment, bytes, caller);
   if (!fresh || !p) return fresh;
   const std::size_t old = usable(p);
@@ -92,7 +108,7 @@ __attribute__((visibility("hidden"))) void* mallard_embedded_malloc_wide(std::si
 }
 __attribute__((visibility("hidden"))) void* mallard_embedded_zalloc_wide(std::size_t bytes,
                                                                          std::size_t alignment) {
-  return zeroed(allocate_aligned(alignment, bytes, MALLARD_CALLER()));
+  return fresh_zeroed(alignment, bytes, MALLARD_CALLER());
 }
 __attribute__((visibility("hidden"))) void* mallard_embedded_realloc_wide(void* p, std::size_t bytes,
                                                                           std::size_t alignment) {
@@ -121,7 +137,7 @@ void* recalloc(void* p, std::size_t count, std::size_t size) {
   return moved_zeroed(p, 1, product(count, size), MALLARD_CALLER());
 }
 void* calloc_aligned(std::size_t count, std::size_t size, std::size_t alignment) {
-  return zeroed(allocate_aligned(alignment, product(count, size), MALLARD_CALLER()));
+  return fresh_zeroed(alignment, product(count, size), MALLARD_CALLER());
 }
 void* rezalloc_aligned(void* p, std::size_t bytes, std::size_t alignment) {
   return moved_zeroed(p, alignment, bytes, MALLARD_CALLER());
@@ -149,12 +165,12 @@ void* umalloc(std::size_t bytes, std::size_t* block) {
   return p;
 }
 void* uzalloc(std::size_t bytes, std::size_t* block) {
-  void* p = zeroed(allocate(bytes, MALLARD_CALLER()));
+  void* p = fresh_zeroed(1, bytes, MALLARD_CALLER());
   tell(block, p);
   return p;
 }
 void* ucalloc(std::size_t count, std::size_t size, std::size_t* block) {
-  void* p = zeroed(allocate(product(count, size), MALLARD_CALLER()));
+  void* p = fresh_zeroed(1, product(count, size), MALLARD_CALLER());
   tell(block, p);
   return p;
 }
@@ -174,7 +190,7 @@ void* umalloc_aligned(std::size_t bytes, std::size_t alignment, std::size_t* blo
   return p;
 }
 void* uzalloc_aligned(std::size_t bytes, std::size_t alignment, std::size_t* block) {
-  void* p = zeroed(allocate_aligned(alignment, bytes, MALLARD_CALLER()));
+  void* p = fresh_zeroed(alignment, bytes, MALLARD_CALLER());
   tell(block, p);
   return p;
 }
@@ -201,8 +217,8 @@ char* realpath_taken(const char* path, char* to) {
 
 void* mallocx(std::size_t bytes, int flags) {
   const Caller caller = MALLARD_CALLER();
-  void* p = allocate_aligned(alignment_in(flags), bytes, caller);
-  return flags & kZero ? zeroed(p) : p;
+  return flags & kZero ? fresh_zeroed(alignment_in(flags), bytes, caller)
+                       : allocate_aligned(alignment_in(flags), bytes, caller);
 }
 void* rallocx(void* p, std::size_t bytes, int flags) {
   const Caller caller = MALLARD_CALLER();

@@ -82,6 +82,14 @@ void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& c
   return booked(mallard_table.memalign(alignment, bytes ? bytes : 1), bytes, sampled, caller);
 }
 
+void* allocate_zeroed(std::size_t count, std::size_t size, const Caller& caller) noexcept {
+  std::size_t bytes;
+  if (MALLARD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes) || bytes > kMaxRequestBytes))
+    return fail(ENOMEM);
+  const bool sampled = is_drawn(bytes);
+  return booked(mallard_table.calloc(count, size), bytes, sampled, caller);
+}
+
 void release(void* p) noexcept {
   if (!p) return;
   if (MALLARD_UNLIKELY(record::may_be_tracked(p))) {
@@ -157,12 +165,7 @@ __attribute__((visibility("hidden"))) void* mallard_malloc_exact(std::size_t byt
 }
 
 __attribute__((visibility("hidden"))) void* mallard_calloc_exact(std::size_t count, std::size_t size) {
-  const Caller caller = MALLARD_CALLER();
-  std::size_t bytes;
-  if (MALLARD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes) || bytes > kMaxRequestBytes))
-    return fail(ENOMEM);
-  const bool sampled = is_drawn(bytes);
-  return booked(mallard_table.calloc(count, size), bytes, sampled, caller);
+  return allocate_zeroed(count, size, MALLARD_CALLER());
 }
 
 __attribute__((visibility("hidden"))) void mallard_free_exact(void* p) { release(p); }

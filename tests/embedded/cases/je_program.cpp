@@ -46,6 +46,30 @@ unsigned long work(unsigned seed) {
   return sum;
 }
 
+unsigned long resident_bytes() {
+  unsigned long pages = 0, resident = 0;
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (!file || std::fscanf(file, "%lu %lu", &pages, &resident) != 2) std::abort();
+  std::fclose(file);
+  return resident * 4096;
+}
+
+// Large zeroed blocks are fresh from the kernel, which knows that they are zero. \return how much of them is in
+// memory nevertheless
+unsigned long resident_zeroes() {
+  constexpr std::size_t kBytes = 256ul << 20;
+  unsigned long most = 0;
+  for (const int flags : {MALLOCX_ZERO, MALLOCX_ZERO | MALLOCX_ALIGN(64), MALLOCX_ZERO | MALLOCX_ALIGN(65536)}) {
+    const unsigned long before = resident_bytes();
+    void* zero = mallocx(kBytes, flags);
+    const unsigned long after = resident_bytes();
+    if (!zero || static_cast<char*>(zero)[kBytes / 2]) std::abort();
+    if (after > before && after - before > most) most = after - before;
+    dallocx(zero, 0);
+  }
+  return most;
+}
+
 }  // namespace
 
 int main() {
@@ -53,6 +77,7 @@ int main() {
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < 3; ++i) threads.emplace_back([&sums, i] { sums[i] = work(i + 1); });
   for (auto& t : threads) t.join();
+  std::fprintf(stderr, "zeroed blocks take %lu bytes\n", resident_zeroes());
   unsigned long epoch = 1, allocated = 0;
   std::size_t size = sizeof allocated;
   mallctl("epoch", nullptr, nullptr, &epoch, sizeof epoch);
