@@ -184,9 +184,6 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     if (report::needs_thread()) {
       if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
       else if (report::start_thread()) g_retries.store(0);
-      else
-        say::reporter_not_started(
-            "the process may create no more threads (ulimit -u or -v, cgroup, seccomp)");
     }
   }
   if (!is_mallards(info)) call_host(signal, info, context);
