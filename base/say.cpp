@@ -175,6 +175,13 @@ void report_failed(std::string_view path, std::string_view why) noexcept {
   emit_error(line, "set ALLOC_REPORT to a path pattern in a directory with space that the process may write");
 }
 
+void interval_ended(unsigned reports) noexcept {
+  Line line;
+  line.add("mallard: ALLOC_INTERVAL has asked for ").add_unsigned(reports);
+  line.add(" reports, and asks for no more; the signal still does\n");
+  emit(line);
+}
+
 void reporter_not_started(std::string_view why) noexcept {
   Line line;
   line.add("mallard: error: no report: the reporter thread cannot be started: ").add(why);

@@ -30,6 +30,7 @@ void no_bad_alloc() noexcept;
 void report_written(std::string_view path_without_extension) noexcept;
 void report_elsewhere(std::string_view wanted, std::string_view why, std::string_view instead) noexcept;
 void report_failed(std::string_view path, std::string_view why) noexcept;
+void interval_ended(unsigned reports) noexcept;
 void reporter_not_started(std::string_view why) noexcept;
 
 /// What the kernel's error means, in words, for the errors that files and memory give.

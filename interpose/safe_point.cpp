@@ -5,11 +5,11 @@
 #include <sys/auxv.h>
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "arch/interrupted.hpp"
 #include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
-#include "interpose/dispatch.hpp"
 
 namespace mallard::interpose {
 namespace {
@@ -19,14 +19,19 @@ struct Range {
   bool holds(std::uintptr_t pc) const noexcept { return pc >= begin && pc < end; }
 };
 
-constexpr int kMaxRanges = 5;
+constexpr int kMaxRanges = 6;
 constinit Range g_unsafe[kMaxRanges];
 constinit int g_count = 0;
 
+void add_range(const Range& range) noexcept {
+  for (int i = 0; i < g_count; ++i)
+    if (g_unsafe[i].begin == range.begin) return;  // of libc, say, which is the backend, too
+  if (g_count < kMaxRanges) g_unsafe[g_count++] = range;
+}
+
 void add_object(const link_map* object) noexcept {
-  if (!object || g_count == kMaxRanges) return;
-  Range& r = g_unsafe[g_count];
-  if (elf::text_range(object, &r.begin, &r.end)) ++g_count;
+  Range range;
+  if (object && elf::text_range(object, &range.begin, &range.end)) add_range(range);
 }
 
 /// Calls that block for long and are made with no lock that pthread_create needs. Of the futex operations,
@@ -71,14 +76,15 @@ bool is_patient_call(long number, long second_argument) noexcept {
 
 }  // namespace
 
-void safe_point_init() noexcept {
-  g_count = 0;
-  add_object(elf::libc_object());
+void safe_point_init(const link_map* backend) noexcept {
+  // libc, libpthread where that is an object of its own (before glibc 2.34), and the loader: by names that no
+  // other object defines, as one may define pthread_create.
+  for (const char* name : {"gnu_get_libc_version", "__pthread_get_minstack", "__tls_get_addr"})
+    add_object(elf::find_definer(elf::first_object(), name));
   add_object(elf::own_object());
-  add_object(elf::find_definer(elf::first_object(), "_dl_find_object"));  // the loader
-  add_object(backend().object);
-  if (const unsigned long vdso = getauxval(AT_SYSINFO_EHDR); vdso && g_count < kMaxRanges)
-    g_unsafe[g_count++] = {vdso, vdso + 2 * kPageBytes};  // reading a clock: possibly the allocator's
+  add_object(backend);
+  if (const unsigned long vdso = getauxval(AT_SYSINFO_EHDR))
+    add_range({vdso, vdso + 2 * kPageBytes});  // reading a clock: possibly the allocator's
 }
 
 bool is_safe_point(const ucontext_t* context) noexcept {

@@ -4,12 +4,14 @@
 // of them, unless the thread only waits there, in a system call that is never made with such a lock held.
 #pragma once
 
+#include <link.h>
 #include <ucontext.h>
 
 namespace mallard::interpose {
 
-/// Reads the address ranges of libc, the loader, the backend and mallard. \context init
-void safe_point_init() noexcept;
+/// Reads the address ranges of libc, libpthread, the loader, mallard and the backend.
+/// \param backend  the object that it lies in; nullptr: it lies in mallard \context init
+void safe_point_init(const link_map* backend) noexcept;
 
 /// \param context  the registers of the interrupted code
 /// \context signal handler

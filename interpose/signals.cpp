@@ -20,6 +20,8 @@
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "base/signal_mask.hpp"
+#include "base/two_copies.hpp"
+#include "interpose/dispatch.hpp"
 #include "interpose/safe_point.hpp"
 #include "report/reporter.hpp"
 
@@ -36,42 +38,22 @@ MALLARD_FORK_DATA constinit int g_process_id = 0;
 /// its parent's memory. Negative if it is to purge.
 MALLARD_FORK_DATA constinit std::atomic<int> g_asked_early{0};
 
-/// What the host wants done, written under the lock with signals blocked, read without it by the handler:
-/// two copies, and a version that says which is valid and tells a reader of a rewrite.
+/// What the host wants done: written under the lock with signals blocked, read without it by the handler.
 constinit Lock g_host_lock;
-constinit Action g_host[2] = {};
-constinit std::atomic<std::uint32_t> g_version{0};  // low bit = index of the valid copy
-
-Action host_action() noexcept {
-  Action copy;
-  std::uint32_t before;
-  do {
-    before = g_version.load(std::memory_order_acquire);
-    copy = g_host[before & 1];
-    std::atomic_thread_fence(std::memory_order_acquire);
-  } while (g_version.load(std::memory_order_relaxed) != before);
-  return copy;
-}
-
-/// Callers hold g_host_lock.
-void set_host_action(const Action& action) noexcept {
-  const std::uint32_t next = g_version.load(std::memory_order_relaxed) + 1;
-  g_host[next & 1] = action;
-  g_version.store(next, std::memory_order_release);
-}
+constinit TwoCopies<Action> g_host_action;
 
 bool is_function(const Action& action) noexcept {
   return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
 }
 
 void call_host(int signal, siginfo_t* info, void* context) noexcept {
-  const Action host = host_action();
+  const Action host = g_host_action.read();
   if (!is_function(host)) return;  // SIG_DFL would end the process: not for a signal that asks for a report
   if (host.sa_flags & static_cast<int>(SA_RESETHAND)) {
     SignalsBlocked blocked;
     LockGuard guard(g_host_lock);
     Action reset{};
-    set_host_action(reset);
+    g_host_action.write(reset);
   }
   if (host.sa_flags & SA_SIGINFO) host.sa_sigaction(signal, info, context);
   else host.sa_handler(signal);
@@ -98,13 +80,6 @@ bool is_mallards(const siginfo_t* info) noexcept {
          is_queued(info, kReportRequest) || is_queued(info, kControlRequest);
 }
 
-void take_request(const siginfo_t* info) noexcept {
-  if (is_queued(info, kControlRequest))
-    report::request_control(static_cast<std::uint32_t>(address_of(info->si_value.sival_ptr) >> 32),
-                            info->si_pid);
-  else report::request(asks_for_purge(info));
-}
-
 constexpr int kNoTimer = -1;
 
 /// \return a timer that is not set, or kNoTimer
@@ -118,18 +93,40 @@ int make_timer(int signal, int cookie) noexcept {
   return timer;
 }
 
+/// So that a process which nobody looks after does not fill the disk.
+constexpr std::uint32_t kMaxIntervalReports = 1000;
+MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_interval_requests{0};
+MALLARD_FORK_DATA constinit int g_interval_timer = kNoTimer;
+
+/// \return false if the interval has asked for all the reports that it may
+bool interval_may_ask() noexcept {
+  const std::uint32_t before = g_interval_requests.fetch_add(1);
+  if (before < kMaxIntervalReports) return true;
+  os::call(SYS_timer_delete, g_interval_timer);
+  if (before == kMaxIntervalReports) say::interval_ended(kMaxIntervalReports);
+  return false;
+}
+
 void start_interval() noexcept {
   const std::uint64_t ns = options().interval.ns;
   if (ns == 0) return;
-  const int timer = make_timer(options().signal, kIntervalCookie);
-  if (timer == kNoTimer) {
+  g_interval_requests.store(0);
+  g_interval_timer = make_timer(options().signal, kIntervalCookie);
+  if (g_interval_timer == kNoTimer) {
     say::reporter_not_started("the kernel gave no timer for ALLOC_INTERVAL");
     return;
   }
   constexpr std::uint64_t kSecond = 1'000'000'000;
   const timespec step{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
   const struct itimerspec forever { step, step };
-  os::call(SYS_timer_settime, timer, 0, os::arg(&forever), 0);
+  os::call(SYS_timer_settime, g_interval_timer, 0, os::arg(&forever), 0);
+}
+
+void take_request(const siginfo_t* info) noexcept {
+  if (is_queued(info, kControlRequest))
+    report::request_control(static_cast<std::uint32_t>(address_of(info->si_value.sival_ptr) >> 32),
+                            info->si_pid);
+  else if (!is_timer(info, kIntervalCookie) || interval_may_ask()) report::request(asks_for_purge(info));
 }
 
 // --- coming back later, when the reporter thread could not be created at once ---
@@ -192,7 +189,7 @@ void on_signal(int signal, siginfo_t* info, void* context) {
 
 /// Our handler with the host's mask and flags, so that its handler runs as it expects.
 bool install() noexcept {
-  const Action host = host_action();
+  const Action host = g_host_action.read();
   Action ours{};
   ours.sa_sigaction = on_signal;
   ours.sa_flags = SA_SIGINFO;
@@ -212,11 +209,11 @@ bool is_ours(int signal) noexcept {
 int host_sigaction(const Action* action, Action* old) noexcept {
   SignalsBlocked blocked;
   LockGuard guard(g_host_lock);
-  const Action before = host_action();
+  const Action before = g_host_action.read();
   if (action) {
-    set_host_action(*action);
+    g_host_action.write(*action);
     if (!install()) {
-      set_host_action(before);
+      g_host_action.write(before);
       return -1;
     }
   }
@@ -260,8 +257,8 @@ void signals_start() noexcept {
   if (options().signal == 0) return;
   Action inherited{};
   if (real_sigaction(options().signal, nullptr, &inherited) != 0) return;
-  set_host_action(inherited);
-  safe_point_init();
+  g_host_action.write(inherited);
+  safe_point_init(backend().object);
   g_installed = install();
   if (g_installed) start_interval();
 }
