@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `mallard mode` and `mallard purge` agree on with the process that they control. The command listens on
-// a socket in a private directory, whose name holds a number that nobody can guess, and sends that number
-// with the report signal; the reporter thread connects, reads one line, acts, and answers one line:
-// docs/control.md.
+// What a running process can be asked for, and how: the report signal carries a value that says what is
+// wanted. A report needs no more. `mallard mode` and `mallard purge` want an answer: they listen on a socket
+// in a private directory, whose name holds a number that nobody can guess, and send that number with the
+// signal; the reporter thread connects, reads one line, acts, and answers one line: docs/control.md.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,20 @@
 
 namespace mallard {
 
-/// The low half of the value sent with the signal ("ctrl"); the high half is the number in the directory's
+// Values of the report signal, four letters each. Signals with these values are mallard's: the host's own
+// handler never sees them, because some hosts, such as the JVM, abort on a signal that they did not send
+// themselves. Any other value asks for a report, too, and is the host's as well.
+
+/// "dump": a report.
+inline constexpr int kReportRequest = 0x64756d70;
+/// "purg": a report with a purge. `kill -USR2 -q 1886745191 PID` asks for one.
+inline constexpr int kPurgeRequest = 0x70757267;
+/// "ctrl": a command listens. It is the low half of the value; the high half is the number in the directory's
 /// name.
 inline constexpr int kControlRequest = 0x6374726c;
 
 inline constexpr std::size_t kMaxControlRequest = 64;   ///< bytes of the request, its newline included
-inline constexpr std::size_t kMaxControlAnswer = 4096;  ///< likewise of the answer
+inline constexpr std::size_t kMaxControlAnswer = 4096;  ///< bytes of the answer, likewise
 /// The host waits so long for the request.
 inline constexpr std::uint64_t kControlPatienceNs = 2'000'000'000;
 

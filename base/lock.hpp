@@ -3,9 +3,9 @@
 // and then an mprotect; a waiter sleeps, so that a real-time thread cannot spin a preempted holder out.
 // Never held while a backend, libc's loader or the host's code is called.
 //
-// The child of a fork waits for no lock of its parent's threads: each lock remembers the process that took it,
-// as a number that fork moves on, and one that was taken before the fork counts as free. So there is no list
-// of locks to renew, and none can be left out. What a lock guards may be half written then, unless the thread
+// The child of a fork waits for no lock of its parent's threads: each lock remembers the process that took
+// it, as a number that fork moves on, and one that was taken before the fork counts as free. So there is no
+// list of locks to renew, and none can be left out. What a lock guards may be half written then, unless the thread
 // that forks has taken the lock: see record::before_fork(), or was_left_behind().
 #pragma once
 

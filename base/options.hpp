@@ -21,13 +21,6 @@ inline constexpr std::string_view kModeNames[] = {"sample", "off", "exact"};
 inline constexpr std::string_view kProbeNames[] = {"none", "purge"};
 inline constexpr std::string_view kEmbeddedNames[] = {"report", "redirect"};
 
-/// The value that, sent with the signal by sigqueue, asks for a report with a purge: "purg" in ASCII.
-/// `kill -USR2 -q 1886745191 PID` does so.
-inline constexpr int kPurgeRequest = 0x70757267;
-/// Likewise, for a report alone ("dump"). Signals with these values are mallard's: the host's own handler
-/// never sees them, because some hosts, such as the JVM, abort on a signal that they did not send themselves.
-inline constexpr int kReportRequest = 0x64756d70;
-
 inline constexpr std::uint64_t kMinSampleBytes = 1;
 inline constexpr std::uint64_t kMaxSampleBytes = std::uint64_t{1} << 40;
 

@@ -117,9 +117,7 @@ void answer_purge(const Served& served, Json& json) noexcept {
   if (!p.done) return;
   json.key("call").text(view_of(p.call)).key("leaves").text(view_of(p.leaves));
   json.key("holds").text(view_of(p.holds));
-  json.key("rss_before_bytes").number(p.rss_before).key("rss_after_bytes").number(p.rss_after);
-  json.key("heap_before_bytes").number(p.heap_before).key("heap_after_bytes").number(p.heap_after);
-  json.key("given_back_bytes").number(p.given_back).key("duration_ns").number(p.duration_ns);
+  write_purge_figures(p, json);
 }
 
 void serve_one(int fd, const Served& served, Lock& writing) noexcept {

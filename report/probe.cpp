@@ -125,6 +125,12 @@ void write_probe_text(const Snapshot& s, Sink& to) noexcept {
   add_wrapped(to, says.view(), kLabelColumns);
 }
 
+void write_purge_figures(const Probe& p, Json& json) noexcept {
+  json.key("rss_before_bytes").number(p.rss_before).key("rss_after_bytes").number(p.rss_after);
+  json.key("heap_before_bytes").number(p.heap_before).key("heap_after_bytes").number(p.heap_after);
+  json.key("given_back_bytes").number(p.given_back).key("duration_ns").number(p.duration_ns);
+}
+
 void write_probe_json(const Snapshot& s, Json& json) noexcept {
   const Probe& p = s.probe;
   json.key("probe");
@@ -144,9 +150,7 @@ void write_probe_json(const Snapshot& s, Json& json) noexcept {
   text_or_null("leaves", p.leaves);
   text_or_null("holds", p.holds);
   text_or_null("why_not", p.why_not);
-  json.key("rss_before_bytes").number(p.rss_before).key("rss_after_bytes").number(p.rss_after);
-  json.key("heap_before_bytes").number(p.heap_before).key("heap_after_bytes").number(p.heap_after);
-  json.key("given_back_bytes").number(p.given_back).key("duration_ns").number(p.duration_ns);
+  write_purge_figures(p, json);
   json.key("conclusion").text(says.view()).close('}').line();
 }
 

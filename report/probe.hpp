@@ -30,6 +30,8 @@ void add_probe_conclusion(const Snapshot& snapshot, TextBuffer& to) noexcept;
 
 /// The section of the text report; nothing where no probe was asked for.
 void write_probe_text(const Snapshot& snapshot, Sink& to) noexcept;
+/// The members that a report's probe and the answer to `mallard purge` have in common.
+void write_purge_figures(const Probe& probe, Json& json) noexcept;
 /// The member "probe": null where none was asked for.
 void write_probe_json(const Snapshot& snapshot, Json& json) noexcept;
 

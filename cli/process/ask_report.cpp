@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/control_protocol.hpp"
 #include "base/options.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
