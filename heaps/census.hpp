@@ -14,7 +14,7 @@ namespace mallard::heaps {
 
 enum class UnitKind : std::uint8_t {
   kBlocks,       ///< holds live blocks: can go back to the kernel only when they are all freed
-  kMetadata,     ///< the allocator's own books
+  kMetadata,     ///< the allocator's own bookkeeping
   kNotExamined,  ///< left out to keep the census short; samples inside count for the examined ones
 };
 
@@ -29,27 +29,31 @@ struct Unit {
   std::uint64_t overhead_bytes;  ///< headers between the blocks
 };
 
-/// What exact books say of a block that looks live.
+/// What the counts of exact mode say of a block that looks live.
 enum class Booked : std::uint8_t { kUnknown, kLive, kFree };
 
-/// For allocators that are asked block by block; what is told of a block comes before the unit that it begins
-/// in.
-struct BlockBooks {
-  Booked (*look_up)(std::uintptr_t block, void* opaque);  ///< ascending, as far as a heap is walked in one go
+/// The blocks of exact mode, for an allocator whose heap is walked block by block. The census reports a block
+/// before the unit in which the block begins.
+struct ExactBlocks {
+  /// Addresses ascend, as far as a heap is walked in one go.
+  Booked (*look_up)(std::uintptr_t block, void* opaque);
   /// The block that was looked up last counts as live.
-  void (*take)(std::uintptr_t block, std::uint64_t usable_bytes, void* opaque);
+  void (*on_live)(std::uintptr_t block, std::uint64_t usable_bytes, void* opaque);
 };
 
 struct CensusRequest {
-  const ProcessMemory& process;            ///< whose heap it is
-  std::span<const AddressRange> heap;      ///< mapped memory of the allocator, ascending
-  std::span<const AddressRange> resident;  ///< the part of it that is in memory, ascending; other pages
-                                           ///< must not be read: that would bring them in
-  std::span<const std::uintptr_t> sampled_blocks;  ///< blocks that were live a moment ago, ascending
-  std::uint64_t budget_bytes;                      ///< how much of the heap may be read to find the blocks
-  void (*take)(const Unit& unit, void* opaque);    ///< called for each unit, in no particular order
+  const ProcessMemory& process;        ///< whose heap it is
+  std::span<const AddressRange> heap;  ///< mapped memory of the allocator, ascending
+  /// The part of the heap that is in memory, ascending. Other pages must not be read: that would bring them
+  /// in.
+  std::span<const AddressRange> resident;
+  std::span<const std::uintptr_t> sampled_blocks;   ///< blocks that were live a moment ago, ascending
+  std::uint64_t budget_bytes;                       ///< how much of the heap may be read to find the blocks
+  void (*on_unit)(const Unit& unit, void* opaque);  ///< called for each unit, in no particular order
   void* opaque;
-  const BlockBooks* books = nullptr;  ///< if every block is booked
+  const ExactBlocks* exact = nullptr;  ///< where exact mode counts every block
+
+  void report(const Unit& unit) const noexcept { on_unit(unit, opaque); }
 };
 
 struct CensusResult {
@@ -57,7 +61,7 @@ struct CensusResult {
   const char* why_not;    ///< one clause, lower case
   const char* unit_name;  ///< what the field calls a unit: "slab", "page of mimalloc", "4 KiB page"
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that the census had to take for live
-  std::uint64_t internal_bytes;       ///< blocks of the allocator's own books that it had to take for live
+  std::uint64_t internal_bytes;       ///< blocks of the allocator's own that it had to take for live
   std::uint64_t reads, raced;         ///< looks into the heap, and how many of them met memory that changed
 };
 

@@ -5,6 +5,9 @@
 // that of the next cell that has one. The choice does not depend on what a stretch holds, so each is in with
 // chance 1/k.
 #include "heaps/glibc.hpp"
+
+#include <algorithm>
+
 #include "base/text.hpp"
 
 namespace mallard::heaps {
@@ -28,7 +31,7 @@ class Census {
  private:
   void survey() noexcept;
   void look_for_key(const Piece& piece, std::uint64_t* allowed) noexcept;
-  void take_mapped_block(const Piece& piece) noexcept;
+  void report_mapped_block(const Piece& piece) noexcept;
   std::uintptr_t walk(const Piece& piece) noexcept;
   std::uintptr_t walk_stretch(std::uintptr_t from, std::uintptr_t stop, const Piece& piece) noexcept;
   std::uintptr_t stretch_end(std::uintptr_t from, std::uintptr_t end) noexcept;
@@ -72,7 +75,7 @@ void Census::survey() noexcept {
   std::uint64_t bytes = 0;
   for (const AddressRange& range : request_.heap)
     for (std::uintptr_t at = range.begin; (at = reader_.next_resident(at, range.end)) < range.end;) {
-      const Piece piece = piece_at(reader_, g_minor, at, range.end);
+      const Piece piece = piece_at(reader_, at, range.end);
       at = piece.end;
       if (piece.kind != Piece::kMainHeap && piece.kind != Piece::kArenaHeap) continue;
       bytes += reader_.resident_bytes(piece.begin, piece.end);
@@ -86,7 +89,7 @@ void Census::survey() noexcept {
   for (const AddressRange& range : request_.heap)
     for (std::uintptr_t at = range.begin;
          lists_.wants_key() && allowed > 0 && (at = reader_.next_resident(at, range.end)) < range.end;) {
-      const Piece piece = piece_at(reader_, g_minor, at, range.end);
+      const Piece piece = piece_at(reader_, at, range.end);
       at = piece.end;
       if (piece.kind == Piece::kMainHeap || piece.kind == Piece::kArenaHeap) look_for_key(piece, &allowed);
     }
@@ -94,22 +97,17 @@ void Census::survey() noexcept {
   if (one_in_ == 0) one_in_ = 1;
 }
 
-void Census::take_mapped_block(const Piece& piece) noexcept {
+void Census::report_mapped_block(const Piece& piece) noexcept {
   const std::uint64_t usable = piece.end - piece.first - 16;
   const std::uintptr_t block = piece.first + 16;
-  if (request_.books && request_.books->look_up(block, request_.opaque) != Booked::kFree)
-    request_.books->take(block, usable, request_.opaque);
+  if (request_.exact && request_.exact->look_up(block, request_.opaque) != Booked::kFree)
+    request_.exact->on_live(block, usable, request_.opaque);
   tally_.emit(piece.begin, piece.end, UnitKind::kBlocks, usable, block - piece.begin, usable);
 }
 
 std::size_t Census::sample_from(std::uintptr_t at) const noexcept {
-  std::size_t low = 0, high = request_.sampled_blocks.size();
-  while (low < high) {
-    const std::size_t middle = (low + high) / 2;
-    if (request_.sampled_blocks[middle] >= at) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+  const std::span<const std::uintptr_t> blocks = request_.sampled_blocks;
+  return static_cast<std::size_t>(std::lower_bound(blocks.begin(), blocks.end(), at) - blocks.begin());
 }
 
 std::uintptr_t Census::stretch_end(std::uintptr_t from, std::uintptr_t end) noexcept {
@@ -167,16 +165,16 @@ void Census::settle(const Chunk& chunk) noexcept {
     sampled ? ++met_ : ++missed_;
     go_to_sample(sample_ + 1);
   }
-  if (!request_.books) {
+  if (!request_.exact) {
     if (!is_free(chunk, sampled)) tally_.add_live(chunk.at, chunk.size);
     return;
   }
-  const Booked booked = request_.books->look_up(chunk.at + 16, request_.opaque);
+  const Booked booked = request_.exact->look_up(chunk.at + 16, request_.opaque);
   if (booked == Booked::kFree) {
     if (chunk.size == kThreadCacheChunk && lists_.is_thread_cache(chunk.at))
       tally_.add_metadata(chunk.at, chunk.size);
   } else if (booked == Booked::kLive || !is_free(chunk, sampled)) {
-    request_.books->take(chunk.at + 16, chunk.size - 8, request_.opaque);
+    request_.exact->on_live(chunk.at + 16, chunk.size - 8, request_.opaque);
     tally_.add_live(chunk.at, chunk.size);
   }
 }
@@ -203,7 +201,7 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
     const std::uint64_t head = words ? words[1] : 0, size = head & ~kFlags;
     if (MALLARD_UNLIKELY(!words || !piece.may_hold(at, head))) {
       if (words && at % kPageBytes == 0 && last.size != 0 &&
-          piece_at(reader_, g_minor, at, piece.end).kind != Piece::kMainHeap)
+          piece_at(reader_, at, piece.end).kind != Piece::kMainHeap)
         break;
       const bool fence = words && size == kFencepost;
       if (fence && last.size != 0 && (head & kPreviousInUse) != 0) settle(last);
@@ -216,7 +214,7 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
         break;  // the top, which has grown meanwhile
       if (!fence) ++result_.raced;
       const std::uintptr_t broken = fence || last.size == 0 ? at : last.at;
-      tally_.finish(broken + 8);
+      tally_.flush(broken + 8);
       at = resync(at + 16, piece);
       tally_.emit(broken + 8, at < piece.end ? at + 8 : at, UnitKind::kNotExamined);
       tally_.begin(at + 8);
@@ -237,7 +235,7 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
     }
     at += size;
   }
-  tally_.finish(at < piece.end ? at + 8 : at);
+  tally_.flush(at < piece.end ? at + 8 : at);
   return at;
 }
 
@@ -273,12 +271,12 @@ void Census::run() noexcept {
   survey();
   for (const AddressRange& range : request_.heap)
     for (std::uintptr_t at = range.begin; (at = reader_.next_resident(at, range.end)) < range.end;) {
-      const Piece piece = piece_at(reader_, g_minor, at, range.end);
+      const Piece piece = piece_at(reader_, at, range.end);
       if (piece.kind == Piece::kUnknown) {  // vanished
         ++result_.raced;
         at += kPageBytes;
       } else if (piece.kind == Piece::kMappedBlock) {
-        take_mapped_block(piece);
+        report_mapped_block(piece);
         at = piece.end;
       } else {
         at = align_up(walk(piece), kPageBytes);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// How glibc 2.31 to 2.41 lays out its heap where a word has 64 bits (facts of its malloc/malloc.c and malloc/arena.c), and
-// the parts of the census that walks it. Nothing here calls glibc: no lock, no allocation.
+// The census of glibc's malloc, and the parts that walk its heap. Nothing here calls glibc: no lock, no
+// allocation.
 #pragma once
 
-#include "heaps/census.hpp"
 #include "base/attributes.hpp"
 #include "base/pauses.hpp"
+#include "heaps/census.hpp"
+#include "heaps/glibc_layout.hpp"
 
 namespace mallard::heaps {
 
@@ -15,17 +16,6 @@ void set_glibc_version(const char* text) noexcept;
 CensusResult census_glibc(const CensusRequest& request) noexcept;
 
 namespace glibc {
-
-/// A chunk is {size of the previous chunk if that is free, own size | flags}; the block begins 16 bytes in
-/// and reaches 8 bytes into the next chunk.
-inline constexpr std::uint64_t kPreviousInUse = 1, kMapped = 2, kNotMainArena = 4, kFlags = 7;
-inline constexpr std::uint64_t kSmallestChunk = 32, kFencepost = 16;
-inline constexpr std::uint64_t kLargestCached = 1040;    ///< chunk size up to which thread caches keep blocks
-inline constexpr std::uint64_t kLargestFast = 176;       ///< the same for fastbins, at the largest M_MXFAST
-inline constexpr std::uint64_t kThreadCacheChunk = 656;  ///< of a tcache_perthread_struct
-inline constexpr int kCacheSizes = 64;                   ///< bins of a thread cache
-inline constexpr std::size_t kArenaStateBytes = 2200;    ///< of a malloc_state
-inline constexpr std::size_t kHeapAlignment = 1u << 20;  ///< the least that heaps of other arenas have
 
 struct Chunk {
   std::uintptr_t at;
@@ -90,8 +80,8 @@ struct Piece {
 };
 
 /// What begins at the page `at`; it ends at `end` at the latest. Memory that begins like nothing else is
-/// taken for the main heap. `minor`: of glibc 2.x.
-Piece piece_at(Reader& reader, int minor, std::uintptr_t at, std::uintptr_t end) noexcept;
+/// taken for the main heap.
+Piece piece_at(Reader& reader, std::uintptr_t at, std::uintptr_t end) noexcept;
 
 /// Adds live blocks up to units, page by page, in ascending order.
 class PageTally {
@@ -115,7 +105,7 @@ class PageTally {
   /// A block of glibc's own: keeps its page without being live.
   void add_metadata(std::uintptr_t chunk, std::uint64_t size) noexcept;
   /// Reports what is pending; its unit ends at `limit` at the latest.
-  void finish(std::uintptr_t limit) noexcept;
+  void flush(std::uintptr_t limit) noexcept;
   void emit(std::uintptr_t begin, std::uintptr_t end, UnitKind kind, std::uint64_t live = 0,
             std::uint64_t overhead = 0, std::uint64_t block = 0) noexcept;
 

@@ -2,8 +2,8 @@
 // Reading the heap of a program that runs on, and adding up what was found.
 #include <algorithm>
 
-#include "heaps/glibc.hpp"
 #include "base/os.hpp"
+#include "heaps/glibc.hpp"
 
 namespace mallard::heaps::glibc {
 
@@ -20,14 +20,10 @@ const AddressRange* Reader::run_after(std::uintptr_t at) noexcept {
   const std::size_t n = resident_.size();
   if (hint_ < n && resident_[hint_].end > at && (hint_ == 0 || resident_[hint_ - 1].end <= at))
     return &resident_[hint_];
-  std::size_t low = 0, high = n;
-  while (low < high) {
-    const std::size_t middle = (low + high) / 2;
-    if (resident_[middle].end > at) high = middle;
-    else low = middle + 1;
-  }
-  hint_ = low;
-  return low < n ? &resident_[low] : nullptr;
+  const auto run = std::partition_point(resident_.begin(), resident_.end(),
+                                        [at](const AddressRange& r) { return r.end <= at; });
+  hint_ = static_cast<std::size_t>(run - resident_.begin());
+  return hint_ < n ? &resident_[hint_] : nullptr;
 }
 
 /// Where nobody tells, the attempt to copy will.
@@ -93,10 +89,10 @@ void PageTally::emit(std::uintptr_t begin, std::uintptr_t end, UnitKind kind, st
                      std::uint64_t overhead, std::uint64_t block) noexcept {
   if (end <= begin) return;
   const Unit unit{begin, end, kind, block, live, overhead};
-  request_.take(unit, request_.opaque);
+  request_.report(unit);
 }
 
-void PageTally::finish(std::uintptr_t limit) noexcept {
+void PageTally::flush(std::uintptr_t limit) noexcept {
   const std::uintptr_t end = page_ + kPageBytes < limit ? page_ + kPageBytes : limit;
   if (live_ > 0) emit(unit_, end, UnitKind::kBlocks, live_, overhead_);
   else if (overhead_ > 0) emit(unit_, end, metadata_ ? UnitKind::kMetadata : UnitKind::kBlocks, 0, overhead_);
@@ -111,7 +107,7 @@ void PageTally::go_to(std::uintptr_t page) noexcept {
   // A page that live blocks keep only by the header of the next page's first block is one unit with that
   // page.
   if (!has_only_a_header() || page != page_ + kPageBytes) {
-    finish(page);
+    flush(page);
     unit_ = page;
   }
   page_ = page;

@@ -41,7 +41,7 @@ class PageCopies {
 
   /// Copies a whole window in one system call; where that fails, pages will be copied one by one.
   /// \param window a multiple of kWindow, all of it in memory
-  void take_window(std::uintptr_t window) noexcept {
+  void copy_window(std::uintptr_t window) noexcept {
     pauses_.after_a_call();
     if (!process_->copy(copies_, window, kWindow)) return begin(*process_);
     for (std::size_t i = 0; i < kSlots; ++i) pages_[i] = window + i * kPageBytes;

@@ -53,8 +53,8 @@ class JemallocCensus {
   bool describes(std::uintptr_t leaf, std::uintptr_t block, std::uint64_t usable) noexcept;
   bool read_extent(std::uintptr_t at, Extent* to) noexcept;
   void sweep(AddressRange range) noexcept;
-  void take(const LeafElement& element, const Extent& extent) noexcept;
-  void take_metadata(std::uintptr_t end) noexcept;
+  void report_extent(const LeafElement& element, const Extent& extent) noexcept;
+  void report_metadata(std::uintptr_t end) noexcept;
 
   const JemallocAccess& access_;
   const CensusRequest& request_;
@@ -119,13 +119,13 @@ bool JemallocCensus::find_root() noexcept {
   return g_root != 0;
 }
 
-void JemallocCensus::take_metadata(std::uintptr_t end) noexcept {
+void JemallocCensus::report_metadata(std::uintptr_t end) noexcept {
   if (metadata_begin_ != 0 && metadata_begin_ < end && !holes_in_map_)
-    request_.take({metadata_begin_, end, UnitKind::kMetadata, 0, 0, 0}, request_.opaque);
+    request_.report({metadata_begin_, end, UnitKind::kMetadata, 0, 0, 0});
   metadata_begin_ = 0;
 }
 
-void JemallocCensus::take(const LeafElement& element, const Extent& extent) noexcept {
+void JemallocCensus::report_extent(const LeafElement& element, const Extent& extent) noexcept {
   const unsigned size_class = element.size_class();
   if (element.state() != kStateActive || size_class >= classes_) return;  // free, or on its way to be
   const std::uint64_t block_bytes = class_bytes_[size_class];
@@ -137,9 +137,8 @@ void JemallocCensus::take(const LeafElement& element, const Extent& extent) noex
   }
   const std::uint64_t blocks = regions - free;
   if (blocks == 0) return;
-  request_.take({extent.begin(), extent.begin() + extent.bytes(), UnitKind::kBlocks, block_bytes,
-                 blocks * block_bytes, 0},
-                request_.opaque);
+  request_.report({extent.begin(), extent.begin() + extent.bytes(), UnitKind::kBlocks, block_bytes,
+                   blocks * block_bytes, 0});
 }
 
 void JemallocCensus::sweep(AddressRange range) noexcept {
@@ -165,11 +164,11 @@ void JemallocCensus::sweep(AddressRange range) noexcept {
     }
     lost_ = false;
     if (extent.begin() != at) ++result_.raced;  // it has grown together since we passed its beginning
-    take_metadata(extent.begin());
-    if (extent.begin() >= done) take(element, extent);
+    report_metadata(extent.begin());
+    if (extent.begin() >= done) report_extent(element, extent);
     at = done = extent.begin() + extent.bytes();
   }
-  take_metadata(range.end);
+  report_metadata(range.end);
 }
 
 CensusResult JemallocCensus::run() noexcept {

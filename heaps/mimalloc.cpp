@@ -22,7 +22,7 @@ std::uint64_t MimallocPages::thread_free_length(const MimallocPage& page) noexce
     const std::uintptr_t distance = at > page.thread_free ? at - page.thread_free : page.thread_free - at;
     ++result.reads;
     if (at / kPageBytes != os_page && ++copies == kSmallCopies && may_copy_all)
-      g_copies.take_window(page.begin);
+      g_copies.copy_window(page.begin);
     os_page = at / kPageBytes;
     if (at < page.begin || at + sizeof at > page.end || distance % page.block_bytes != 0 ||
         !g_copies.get(at, &at)) {
@@ -34,7 +34,7 @@ std::uint64_t MimallocPages::thread_free_length(const MimallocPage& page) noexce
   return n;
 }
 
-void MimallocPages::take(const MimallocPage& page, std::uint64_t freed) noexcept {
+void MimallocPages::report(const MimallocPage& page, std::uint64_t freed) noexcept {
   ++result.reads;
   if (page.used == 0) return;
   if (page.used > page.reserved || page.block_bytes == 0 ||
@@ -48,14 +48,13 @@ void MimallocPages::take(const MimallocPage& page, std::uint64_t freed) noexcept
   }
   constexpr std::uint64_t kGolden = 0x9e37'79b9'7f4a'7c15;
   if (one_in_ > 1 && page.reserved > 1 && (page.begin / kMimallocSlice * kGolden >> 32) % one_in_ != 0) {
-    request_.take({page.begin, page.end, UnitKind::kNotExamined, page.block_bytes, 0, 0}, request_.opaque);
+    request_.report({page.begin, page.end, UnitKind::kNotExamined, page.block_bytes, 0, 0});
     return;
   }
   freed += thread_free_length(page);
   if (freed >= page.used) return;
-  request_.take(
-      {page.begin, page.end, UnitKind::kBlocks, page.block_bytes, (page.used - freed) * page.block_bytes, 0},
-      request_.opaque);
+  request_.report(
+      {page.begin, page.end, UnitKind::kBlocks, page.block_bytes, (page.used - freed) * page.block_bytes, 0});
 }
 
 }  // namespace mallard::heaps

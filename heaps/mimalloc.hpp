@@ -38,7 +38,7 @@ class MimallocPages {
   explicit MimallocPages(const CensusRequest& request) noexcept
       : request_(request), resident_(request.resident) {}
 
-  /// Calls `sweep`, which calls take() for every page: once, or twice where the lists have to be counted
+  /// Calls `sweep`, which calls report() for every page: once, or twice where the lists have to be counted
   /// first.
   template <typename Sweep>
   CensusResult run(Sweep sweep) noexcept {
@@ -57,10 +57,10 @@ class MimallocPages {
   }
 
   /// Pages should come in ascending order. \param freed blocks known to be free besides the thread-free list
-  void take(const MimallocPage& page, std::uint64_t freed) noexcept;
+  void report(const MimallocPage& page, std::uint64_t freed) noexcept;
   /// The allocator's books.
-  void take_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept {
-    if (!counting_) request_.take({begin, end, UnitKind::kMetadata, 0, 0, 0}, request_.opaque);
+  void report_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept {
+    if (!counting_) request_.report({begin, end, UnitKind::kMetadata, 0, 0, 0});
   }
 
   CensusResult result{.unit_name = "page of mimalloc"};

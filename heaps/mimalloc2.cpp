@@ -137,26 +137,26 @@ class Mimalloc2Census {
         ++pages_.result.raced;
         break;
       }
-      if (s.block_bytes > 1) take(segment + i * kMimallocSlice, s);
+      if (s.block_bytes > 1) report(segment + i * kMimallocSlice, s);
     }
-    pages_.take_metadata(segment, segment + header * kMimallocSlice);
+    pages_.report_metadata(segment, segment + header * kMimallocSlice);
     return align_up(end.slices * kMimallocSlice, kSegment);
   }
 
-  void take(std::uintptr_t begin, const PageStructure& s) noexcept {
+  void report(std::uintptr_t begin, const PageStructure& s) noexcept {
     const std::uint64_t bytes = s.slices * kMimallocSlice;
     const bool links_known = g_layout.stride == 80;
     // The first block that another thread frees waits on its heap's list; while it does, the others go to the
     // page's.
     constexpr unsigned kNoDelayedFree = 2;
     const bool delayed = links_known && (s.thread_free & 3) == kNoDelayedFree;
-    pages_.take({.begin = begin,
-                 .end = begin + bytes,
-                 .block_bytes = s.block_bytes < kHugeBlock ? s.block_bytes : bytes,
-                 .used = s.used,
-                 .reserved = s.reserved,
-                 .thread_free = links_known ? s.thread_free & ~std::uintptr_t{3} : 0},
-                delayed);
+    pages_.report({.begin = begin,
+                   .end = begin + bytes,
+                   .block_bytes = s.block_bytes < kHugeBlock ? s.block_bytes : bytes,
+                   .used = s.used,
+                   .reserved = s.reserved,
+                   .thread_free = links_known ? s.thread_free & ~std::uintptr_t{3} : 0},
+                  delayed);
   }
 
   const CensusRequest& request_;

@@ -117,31 +117,31 @@ class Mimalloc3Census {
         metadata_end = slice;  // the arena's bitmaps, and slices of theaps, come before the first page
       first = false;
       if (at == slot) {
-        take_inside();  // first what comes before it
+        report_inside();  // first what comes before it
         PageStructure s;
-        if (g_structures.get(slot, &s)) take(s, slot, slice);
+        if (g_structures.get(slot, &s)) report(s, slot, slice);
       } else if (at == slice && resident_pages_.contains(slice)) {
         inside_[inside_count_++] = slice;
-        if (inside_count_ == os::kMaxPieces) take_inside();
+        if (inside_count_ == os::kMaxPieces) report_inside();
       }
     }
-    take_inside();
-    pages_.take_metadata(region, metadata_end);
+    report_inside();
+    pages_.report_metadata(region, metadata_end);
   }
 
   /// Pages whose structures lie in the pages themselves.
-  void take_inside() noexcept {
+  void report_inside() noexcept {
     for (std::size_t i = 0; i < inside_count_; ++i) {
       const std::size_t n =
           request_.process.copy_pieces(g_inside, inside_ + i, inside_count_ - i, sizeof g_inside[0]);
-      for (std::size_t k = 0; k < n; ++k) take(g_inside[k], inside_[i + k], inside_[i + k]);
+      for (std::size_t k = 0; k < n; ++k) report(g_inside[k], inside_[i + k], inside_[i + k]);
       i += n;
       if (i < inside_count_) ++pages_.result.raced;  // this one cannot be read any more
     }
     inside_count_ = 0;
   }
 
-  void take(const PageStructure& s, std::uintptr_t at, std::uintptr_t slice) noexcept {
+  void report(const PageStructure& s, std::uintptr_t at, std::uintptr_t slice) noexcept {
     const std::uint64_t bytes =
         s.memory_kind == kMemoryOfArena ? (s.extent >> 32) * kMimallocSlice : s.from + s.extent - slice;
     const std::uintptr_t blocks_end = at + s.first_block + s.reserved * s.block_bytes;
@@ -152,13 +152,13 @@ class Mimalloc3Census {
       return;
     }
     done_ = slice + bytes;
-    pages_.take({.begin = slice,
-                 .end = slice + bytes,
-                 .block_bytes = s.block_bytes,
-                 .used = s.used,
-                 .reserved = s.reserved,
-                 .thread_free = s.thread_free & ~std::uintptr_t{1}},
-                0);
+    pages_.report({.begin = slice,
+                   .end = slice + bytes,
+                   .block_bytes = s.block_bytes,
+                   .used = s.used,
+                   .reserved = s.reserved,
+                   .thread_free = s.thread_free & ~std::uintptr_t{1}},
+                  0);
   }
 
   const CensusRequest& request_;

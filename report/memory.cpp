@@ -5,7 +5,7 @@
 
 #include "base/arena.hpp"
 #include "base/os.hpp"
-#include "report/divide/divide.hpp"
+#include "report/divide/heap_division.hpp"
 #include "report/divide/ledger.hpp"
 #include "report/facts/kernel.hpp"
 
@@ -92,7 +92,7 @@ void account(Arena& arena, const Memory& memory, const Allocator& allocator, con
   out->unlogged_mappings = memory.regions.unlogged_mappings;
   if (!memory.known) return;
   HeapTotals totals;
-  const char* why_not = divide(arena, memory, allocator, books, &totals, exact, before, out);
+  const char* why_not = divide_heap(arena, memory, allocator, books, &totals, exact, before, out);
   const LedgerSources sources{memory.regions.all, memory.residency.runs(),     memory.before,
                               memory.after,       why_not ? nullptr : &totals, why_not};
   if (!build_ledger(arena, sources, out)) {

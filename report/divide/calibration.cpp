@@ -4,10 +4,122 @@
 #include <algorithm>
 
 #include "base/arena.hpp"
-#include "report/divide/strata.hpp"
 
 namespace mallard::report {
 namespace {
+
+enum class PoolKind : std::uint8_t {
+  kCalibrated,  ///< known totals, divided as the samples say
+  kRest,        ///< known totals, too few samples: at most that much
+  kUncounted,   ///< no totals
+};
+
+/// A stratum, or several that share a factor: what is known of it, and sums over its pieces.
+struct StratumPool {
+  PoolKind kind;
+  double resident_bytes, live_bytes;  ///< known
+  std::uint32_t pieces;
+  double resident, nominal, usable, asked;  ///< weighted
+  double resident_squared;                  ///< w (w - 1) resident^2, and so on
+  double nominal_squared, asked_squared, asked_nominal;
+  double factor;  ///< that weighted bytes are multiplied by
+};
+
+void add_piece(StratumPool& c, const Piece& p) noexcept {
+  const double extra = p.weight * (p.weight - 1);
+  ++c.pieces;
+  c.resident += p.weight * p.resident;
+  c.nominal += p.weight * p.nominal;
+  c.usable += p.weight * p.usable;
+  c.asked += p.weight * p.asked;
+  c.resident_squared += extra * p.resident * p.resident;
+  c.nominal_squared += extra * p.nominal * p.nominal;
+  c.asked_squared += extra * p.asked * p.asked;
+  c.asked_nominal += extra * p.asked * p.nominal;
+}
+
+bool has_enough(const StratumPool& c) noexcept { return c.pieces >= kMinStratumPieces && c.resident > 0; }
+
+void add_pool(StratumPool& to, const StratumPool& c) noexcept {
+  to.pieces += c.pieces;
+  to.resident_bytes += c.resident_bytes;
+  to.live_bytes += c.live_bytes;
+  to.resident += c.resident;
+  to.nominal += c.nominal;
+  to.usable += c.usable;
+  to.asked += c.asked;
+  to.resident_squared += c.resident_squared;
+  to.nominal_squared += c.nominal_squared;
+  to.asked_squared += c.asked_squared;
+  to.asked_nominal += c.asked_nominal;
+}
+
+/// Strata with too few samples become one cell with others of their group and, if these are too few together,
+/// with the next groups. What is left is the rest, whose factor only lowers: raising it would put the memory
+/// of many on the site of one sample.
+class StratumPools {
+ public:
+  /// \param older  no factor raises: what the samples do not account for is older than they are
+  /// \return false if memory is out
+  bool make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata,
+            bool older) noexcept;
+
+  std::span<StratumPool> all() noexcept { return {pools_, count_}; }
+  std::uint16_t pool_of(std::uint16_t stratum) const noexcept {
+    while (into_[stratum] != stratum) stratum = into_[stratum];
+    return stratum;
+  }
+
+ private:
+  void join_groups(std::size_t first, std::size_t end) noexcept;
+  void move(std::size_t from, std::size_t to) noexcept;
+  std::size_t rest() const noexcept { return count_ - 1; }
+
+  StratumPool* pools_ = nullptr;
+  std::uint16_t* into_ = nullptr;  ///< the cell that took it; itself if none did
+  std::size_t groups_ = 0, count_ = 0;
+};
+
+bool StratumPools::make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata,
+                        bool older) noexcept {
+  groups_ = strata.size();
+  count_ = groups_ + kGroups + 1;
+  pools_ = arena.array<StratumPool>(count_);
+  into_ = arena.array<std::uint16_t>(count_);
+  if (!pools_ || !into_) return false;
+  for (const Piece& p : pieces) add_piece(pools_[p.stratum], p);
+  for (std::size_t i = 0; i < count_; ++i) into_[i] = static_cast<std::uint16_t>(i);
+  for (std::size_t k = 0; k < groups_; ++k) {
+    pools_[k].resident_bytes = strata[k].resident_bytes;
+    pools_[k].live_bytes = strata[k].live_bytes;
+    if (!strata[k].counted) pools_[k].kind = PoolKind::kUncounted;
+    else if (!has_enough(pools_[k])) move(k, groups_ + strata[k].group);
+  }
+  join_groups(groups_, groups_ + kGroups / 2);  // small blocks
+  join_groups(groups_ + kGroups / 2, rest());   // large ones
+  pools_[rest()].kind = PoolKind::kRest;
+  for (StratumPool& c : all()) {
+    if (older && c.kind == PoolKind::kCalibrated) c.kind = PoolKind::kRest;
+    c.factor = c.resident > 0 && c.kind != PoolKind::kUncounted ? c.resident_bytes / c.resident : 1;
+    if (c.kind == PoolKind::kRest) c.factor = std::min(c.factor, 1.0);
+  }
+  return true;
+}
+
+/// Neighbours join until they are enough; too few at the end join those before them.
+void StratumPools::join_groups(std::size_t first, std::size_t end) noexcept {
+  std::size_t enough = rest();
+  for (std::size_t g = first; g + 1 < end; ++g)
+    if (has_enough(pools_[g])) enough = g;
+    else move(g, g + 1);
+  if (!has_enough(pools_[end - 1])) move(end - 1, enough);
+}
+
+void StratumPools::move(std::size_t from, std::size_t to) noexcept {
+  add_pool(pools_[to], pools_[from]);
+  pools_[from] = {};
+  into_[from] = static_cast<std::uint16_t>(to);
+}
 
 /// Sums over the pieces of one site in one stratum: a column x and its products, weighted by w (w - 1).
 struct ColumnSums {
@@ -23,10 +135,10 @@ struct ColumnSums {
 /// Adds what a site has in a cell to an estimate. Calibrated, the error is that of residuals from the cell's
 /// total, x - share * resident; one more piece, of another site, is supposed unseen, so that a site which
 /// owns all that was sampled is not called exact.
-void add_column(Estimate& to, const ColumnSums& x, const Cell& c) noexcept {
+void add_column(Estimate& to, const ColumnSums& x, const StratumPool& c) noexcept {
   to.value += c.factor * x.value;
   double variance = x.squared;
-  if (c.kind == CellKind::kCalibrated) {
+  if (c.kind == PoolKind::kCalibrated) {
     const double share = x.value / c.resident;
     const double all = c.resident_squared * (1 + 1.0 / c.pieces);
     variance = x.squared - 2 * share * x.times_resident + share * share * all;
@@ -35,7 +147,7 @@ void add_column(Estimate& to, const ColumnSums& x, const Cell& c) noexcept {
 }
 
 /// The ratios of requested and of usable to nominal bytes, applied to known live bytes.
-void add_live(const Cell& c, double live_bytes, CalibratedTotals* totals) noexcept {
+void add_live(const StratumPool& c, double live_bytes, CalibratedTotals* totals) noexcept {
   const double factor = live_bytes / c.nominal, ratio = c.asked / c.nominal;
   totals->live.value += factor * c.asked;
   totals->usable += factor * c.usable;
@@ -43,23 +155,23 @@ void add_live(const Cell& c, double live_bytes, CalibratedTotals* totals) noexce
   totals->live.variance += factor * factor * std::max(0.0, variance);
 }
 
-void sum_live(std::span<const Cell> cells, CalibratedTotals* totals) noexcept {
-  Cell all{};
-  for (const Cell& c : cells) {
-    add_cell(all, c);
-    if (c.kind == CellKind::kUncounted) {
+void sum_live(std::span<const StratumPool> pools, CalibratedTotals* totals) noexcept {
+  StratumPool all{};
+  for (const StratumPool& c : pools) {
+    add_pool(all, c);
+    if (c.kind == PoolKind::kUncounted) {
       totals->uncounted += c.resident;
       totals->uncounted_variance += c.resident_squared;
       totals->live.value += c.asked;
       totals->live.variance += c.asked_squared;
       totals->usable += c.usable;
-    } else if (c.kind == CellKind::kRest) {
+    } else if (c.kind == PoolKind::kRest) {
       totals->unattributed += std::max(0.0, c.resident_bytes - c.resident);
     }
   }
   totals->sampled = all.nominal > 0;
-  for (const Cell& c : cells) {
-    if (c.kind == CellKind::kUncounted || c.live_bytes <= 0) continue;
+  for (const StratumPool& c : pools) {
+    if (c.kind == PoolKind::kUncounted || c.live_bytes <= 0) continue;
     if (totals->sampled) {
       add_live(c.nominal > 0 ? c : all, c.live_bytes, totals);
     } else {
@@ -67,7 +179,7 @@ void sum_live(std::span<const Cell> cells, CalibratedTotals* totals) noexcept {
       totals->usable += c.live_bytes;
     }
   }
-  finish(totals->live);
+  set_interval(totals->live);
   if (all.asked * all.asked < kMinEffectiveSamples * all.asked_squared) totals->live.has_interval = false;
 }
 
@@ -78,15 +190,15 @@ struct Effective {
 
 /// How many pieces a site might have had in a cell, by its part of the pieces of the same size class.
 struct Expected {
-  std::uint16_t cell;
+  std::uint16_t pool;
   std::uint32_t site;
   double pieces;
 };
 
 /// Sorts the pieces by size class and site, and lists what each site might have had in every cell of the
 /// class.
-bool expect_pieces(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, const Cells& cells,
-                   Growing<Expected>& out) noexcept {
+bool expect_pieces(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata,
+                   const StratumPools& pools, Growing<Expected>& out) noexcept {
   const auto class_of = [strata](std::uint16_t k) { return strata[k].size_class; };
   auto* met = arena.array<std::uint32_t>(strata.size() + 1);
   auto* by_class = arena.array<std::uint16_t>(strata.size() + 1);
@@ -110,11 +222,11 @@ bool expect_pieces(Arena& arena, std::span<Piece> pieces, std::span<const Stratu
       while (piece < stop && pieces[piece].site == pieces[begin].site) ++piece;
       const double part = static_cast<double>(piece - begin) / all;
       for (std::size_t k = first; k < end; ++k)
-        out.add({cells.cell_of(by_class[k]), pieces[begin].site, part * met[by_class[k]]});
+        out.add({pools.pool_of(by_class[k]), pieces[begin].site, part * met[by_class[k]]});
     }
   }
   std::sort(out.all().begin(), out.all().end(), [](const Expected& a, const Expected& b) {
-    return a.cell != b.cell ? a.cell < b.cell : a.site < b.site;
+    return a.pool != b.pool ? a.pool < b.pool : a.site < b.site;
   });
   return !out.out_of_memory();
 }
@@ -124,23 +236,23 @@ constexpr double kUnseenPieces = 0.2;
 
 /// A site with many blocks in full units and a few in nearly empty ones, which weigh most, may have no sample
 /// of the few. Where it has no piece in a cell it might have had one: that is part of its error.
-void add_unseen(std::span<const Expected> expected, std::size_t* at, const Piece* met, std::span<Cell> cells,
-                std::span<SiteShare> sites) noexcept {
+void add_unseen(std::span<const Expected> expected, std::size_t* at, const Piece* met,
+                std::span<StratumPool> pools, std::span<SiteShare> sites) noexcept {
   const auto is_before = [met](const Expected& e) {
-    return !met || e.cell < met->stratum || (e.cell == met->stratum && e.site < met->site);
+    return !met || e.pool < met->stratum || (e.pool == met->stratum && e.site < met->site);
   };
   while (*at < expected.size() && is_before(expected[*at])) {
     const Expected& first = expected[*at];
     double pieces = 0;
-    for (; *at < expected.size() && expected[*at].cell == first.cell && expected[*at].site == first.site;
+    for (; *at < expected.size() && expected[*at].pool == first.pool && expected[*at].site == first.site;
          ++*at)
       pieces += expected[*at].pieces;
-    const Cell& c = cells[first.cell];
+    const StratumPool& c = pools[first.pool];
     if (first.site < sites.size() && c.pieces > 0)
       sites[first.site].resident.variance +=
           std::min(kUnseenPieces, pieces) * c.factor * c.factor * c.resident_squared / c.pieces;
   }
-  while (met && *at < expected.size() && expected[*at].cell == met->stratum &&
+  while (met && *at < expected.size() && expected[*at].pool == met->stratum &&
          expected[*at].site == met->site)
     ++*at;
 }
@@ -150,21 +262,21 @@ void add_unseen(std::span<const Expected> expected, std::size_t* at, const Piece
 bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, bool older,
                std::span<SiteShare> sites, CalibratedTotals* totals) noexcept {
   *totals = {};
-  Cells cells;
+  StratumPools pools;
   Growing<Expected> expected(arena);
   auto* effective = arena.array<Effective>(sites.size() + 1);
-  if (!effective || !cells.make(arena, pieces, strata, older) ||
-      !expect_pieces(arena, pieces, strata, cells, expected))
+  if (!effective || !pools.make(arena, pieces, strata, older) ||
+      !expect_pieces(arena, pieces, strata, pools, expected))
     return false;
-  sum_live(cells.all(), totals);
-  for (Piece& p : pieces) p.stratum = cells.cell_of(p.stratum);
+  sum_live(pools.all(), totals);
+  for (Piece& p : pieces) p.stratum = pools.pool_of(p.stratum);
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
     return a.stratum != b.stratum ? a.stratum < b.stratum : a.site < b.site;
   });
   std::size_t next_expected = 0;
   for (std::size_t i = 0; i < pieces.size();) {
     const Piece& first = pieces[i];
-    add_unseen(expected.all(), &next_expected, &first, cells.all(), sites);
+    add_unseen(expected.all(), &next_expected, &first, pools.all(), sites);
     ColumnSums resident{}, live{}, holes{};
     for (; i < pieces.size() && pieces[i].stratum == first.stratum && pieces[i].site == first.site; ++i) {
       const Piece& p = pieces[i];
@@ -174,19 +286,19 @@ bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> s
     }
     if (first.site >= sites.size()) continue;  // a site made after the rows were read
     SiteShare& share = sites[first.site];
-    const Cell& c = cells.all()[first.stratum];
+    const StratumPool& c = pools.all()[first.stratum];
     add_column(share.resident, resident, c);
     add_column(share.live, live, c);
     add_column(share.holes, holes, c);
     effective[first.site].value += c.factor * resident.value;
     effective[first.site].squared += c.factor * c.factor * resident.squared;
   }
-  add_unseen(expected.all(), &next_expected, nullptr, cells.all(), sites);
+  add_unseen(expected.all(), &next_expected, nullptr, pools.all(), sites);
   for (std::size_t i = 0; i < sites.size(); ++i) {
     const bool enough =
         effective[i].value * effective[i].value >= kMinEffectiveSamples * effective[i].squared;
     for (Estimate* e : {&sites[i].resident, &sites[i].live, &sites[i].holes}) {
-      finish(*e);
+      set_interval(*e);
       if (!enough) e->has_interval = false;
     }
   }

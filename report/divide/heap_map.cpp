@@ -188,7 +188,7 @@ void HeapMap::clear() noexcept {
   divided_ = false;
 }
 
-void HeapMap::finish() noexcept {
+void HeapMap::limit_to_resident() noexcept {
   for (HeapCell& cell : cells_) {
     const auto resident = static_cast<double>(cell.resident);
     cell.live = std::min(cell.live, resident);

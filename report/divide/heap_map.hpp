@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <span>
 
-#include "heaps/census.hpp"
 #include "base/arena.hpp"
+#include "heaps/census.hpp"
 #include "report/divide/sampled_blocks.hpp"
 
 namespace mallard::report {
@@ -50,7 +50,7 @@ class HeapMap {
     next_ = to;
     next_opaque_ = opaque;
   }
-  static void take(const heaps::Unit& unit, void* self) noexcept {
+  static void on_unit(const heaps::Unit& unit, void* self) noexcept {
     auto* map = static_cast<HeapMap*>(self);
     if (map->next_) map->next_(unit, map->next_opaque_);
     map->add(unit);
@@ -66,7 +66,7 @@ class HeapMap {
   /// Begins anew: a census that broke off does not count.
   void clear() noexcept;
   /// After the last unit: nothing claims more than is in memory.
-  void finish() noexcept;
+  void limit_to_resident() noexcept;
 
   std::uint64_t cell_bytes() const noexcept { return std::uint64_t{1} << shift_; }
   std::span<const HeapStretch> stretches() const noexcept { return stretches_; }

@@ -88,7 +88,7 @@ void separate_lazily_freed(std::span<const Region> regions, std::uint64_t kernel
   set_exact(line(out, Cause::kLazilyFreed), taken);
 }
 
-void divide_heap(const HeapTotals& heap, Ledger* out) noexcept {
+void set_heap_lines(const HeapTotals& heap, Ledger* out) noexcept {
   line(out, Cause::kUndivided) = {};
   set_exact(line(out, Cause::kUndivided), 0);
   line(out, Cause::kLive).bytes = heap.live;
@@ -172,7 +172,7 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
   out->divided = sources.heap != nullptr;
   out->not_divided_why = sources.not_divided_why;
   if (sources.heap) {
-    divide_heap(*sources.heap, out);
+    set_heap_lines(*sources.heap, out);
     out->rounding_known = sources.heap->rounding_known;
     out->examined = sources.heap->examined;
     out->uncovered_blocks = sources.heap->uncovered_blocks;

@@ -8,7 +8,7 @@
 
 #include "base/arena.hpp"
 #include "heaps/census.hpp"
-#include "report/divide/shares.hpp"
+#include "report/divide/sampled_division.hpp"
 #include "report/facts/regions.hpp"
 #include "report/model/model.hpp"
 

@@ -100,7 +100,7 @@ void add_ages(Arena& arena, const RecordCopy& copy, Snapshot* out) noexcept {
       add_age(*row, block, weight, copy.read_ns);
     }
   }
-  finish(out->inherited_live_bytes);
+  set_interval(out->inherited_live_bytes);
 }
 
 }  // namespace

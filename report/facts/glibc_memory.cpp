@@ -1,67 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/facts/glibc_memory.hpp"
 
+#include <algorithm>
+
 #include "elf/loaded_objects.hpp"
+#include "heaps/glibc_layout.hpp"
 
 namespace mallard::report {
 namespace {
 
-constexpr std::uintptr_t kHeapBytes = 64u << 20;  // HEAP_MAX_SIZE of malloc/arena.c
-constexpr std::uint32_t kPagesToLookAt = 65536;   // a third of a microsecond each
-constexpr std::uint32_t kPagesPerCall = 8;        // that a call of mincore counts for
+using heaps::glibc::ChunkHeader;
+using heaps::glibc::HeapInfo;
 
-/// heap_info of glibc's malloc/arena.c (2.35; earlier versions end after mprotect_bytes).
-struct HeapInfo {
-  std::uintptr_t arena, previous;
-  std::uint64_t bytes, mprotect_bytes;
-};
-
-/// The words in front of a block of glibc's malloc (struct malloc_chunk).
-struct ChunkHeader {
-  std::uint64_t previous_bytes, size_and_flags;
-};
-constexpr std::uint64_t kPreviousInUse = 1, kIsMmapped = 2, kFlags = 7;
+constexpr std::uint32_t kPagesToLookAt = 65536;  // a third of a microsecond each
+constexpr std::uint32_t kPagesPerCall = 8;       // that a call of mincore counts for
 
 /// First words of a thread's control block (arch/thread.hpp): both pointers are its own address.
 struct ThreadHead {
   std::uintptr_t tcb, dtv, self;
 };
 
-bool whole_pages(std::uint64_t bytes) noexcept { return bytes != 0 && bytes % kPageBytes == 0; }
-
-/// \return the end of the writable part of the arena heap at `at`, or 0
+/// \return the end of the accessible part of the arena heap at `at`, or 0
 std::uintptr_t arena_heap_end(const ProcessMemory& process, std::uintptr_t at,
                               std::uintptr_t limit) noexcept {
-  HeapInfo h;
-  if (at % kHeapBytes != 0 || !process.get(at, &h)) return 0;
-  if (!whole_pages(h.bytes) || !whole_pages(h.mprotect_bytes) || h.bytes > h.mprotect_bytes ||
-      h.mprotect_bytes > kHeapBytes || h.mprotect_bytes > limit - at)
+  HeapInfo heap;
+  if (at % heaps::glibc::kHeapAlignment != 0 || !process.get(at, &heap) || !heap.is_at(at) ||
+      heap.accessible_bytes > std::min<std::uint64_t>(heaps::glibc::kHeapBytes, limit - at))
     return 0;
-  // The arena's own structure stands right behind the header of its first heap.
-  const std::uintptr_t offset = h.arena % kHeapBytes;
-  if (offset < sizeof(HeapInfo) || offset > 64 || h.previous % kHeapBytes != 0) return 0;
-  if ((h.previous == 0) != (h.arena - offset == at)) return 0;
-  return at + h.mprotect_bytes;
+  return at + heap.accessible_bytes;
 }
 
-/// An aligned chunk begins later in its mapping, and keeps the distance in front of its size. realloc brings
-/// only that header up to date.
-/// \return the end of the mapped chunk at `at`, or 0
-std::uintptr_t mapped_chunk_end(const ProcessMemory& process, std::uintptr_t at,
+/// \return the end of the block at `at` that malloc mapped by itself, or 0
+std::uintptr_t mapped_block_end(const ProcessMemory& process, std::uintptr_t at,
                                 std::uintptr_t limit) noexcept {
-  ChunkHeader c;
-  if (!process.get(at, &c) || (c.size_and_flags & kFlags) != kIsMmapped || c.previous_bytes != 0) return 0;
-  const std::uint64_t bytes = c.size_and_flags & ~kFlags;
-  if (!whole_pages(bytes)) return 0;
-  for (std::uintptr_t alignment = 32; alignment < limit - at; alignment *= 2) {
-    std::uintptr_t chunk = align_up(at + sizeof c, alignment) - sizeof c;
-    if (chunk - at < 2 * sizeof c) chunk += alignment;
-    if (chunk + sizeof c > limit || !process.get(chunk, &c) || c.previous_bytes != chunk - at) continue;
-    const std::uint64_t left = c.size_and_flags & ~kFlags;
-    if ((c.size_and_flags & kFlags) == kIsMmapped && left <= limit - chunk && whole_pages(chunk + left))
-      return chunk + left;
-  }
-  return bytes <= limit - at ? at + bytes : 0;
+  return heaps::glibc::find_mapped_block(
+             [&process](std::uintptr_t from, ChunkHeader* to) { return process.get(from, to); }, at, limit)
+      .end;
 }
 
 }  // namespace
@@ -136,7 +110,7 @@ GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uint
       std::uintptr_t piece_end = arena_heap_end(process_, at, reach);
       if (piece_end == 0) {
         kind = GlibcKind::kChunk;
-        piece_end = mapped_chunk_end(process_, at, reach);
+        piece_end = mapped_block_end(process_, at, reach);
       }
       if (piece_end != 0)
         return at == begin ? GlibcPiece{at, piece_end, kind} : GlibcPiece{begin, at, GlibcKind::kUnknown};
@@ -151,15 +125,13 @@ GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uint
 
 bool GlibcMemory::is_main_heap(std::uintptr_t begin, std::uintptr_t end) const noexcept {
   constexpr int kChunks = 4;
-  constexpr std::uint64_t kSmallest = 32, kAlignment = 16;
   for (int i = 0; i < kChunks; ++i) {
     ChunkHeader c;
     if (!process_.get(begin, &c)) return false;
-    const std::uint64_t bytes = c.size_and_flags & ~kFlags;
-    if ((i == 0 && (c.size_and_flags & kFlags) != kPreviousInUse) || bytes < kSmallest ||
-        bytes % kAlignment != 0 || bytes > end - begin)
+    if ((i == 0 && c.flags() != heaps::glibc::kPreviousInUse) || c.size() < heaps::glibc::kSmallestChunk ||
+        c.size() % heaps::glibc::kChunkAlignment != 0 || c.size() > end - begin)
       return false;
-    begin += bytes;
+    begin += c.size();
     if (begin + sizeof c >= end) return true;
   }
   return true;

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
+
 #include "base/arena.hpp"
 #include "base/os.hpp"
 #include "base/pauses.hpp"
@@ -212,16 +214,10 @@ class Scanner {
 
 /// Resident bytes below `address`.
 std::uint64_t bytes_below(std::span<const ResidentRun> runs, std::uintptr_t address) noexcept {
-  std::size_t low = 0, high = runs.size();
-  while (low < high) {  // the first run that ends behind address
-    const std::size_t middle = low + (high - low) / 2;
-    if (runs[middle].end <= address) low = middle + 1;
-    else high = middle;
-  }
-  if (low == runs.size())
-    return runs.empty() ? 0 : runs.back().before + (runs.back().end - runs.back().begin);
-  const ResidentRun& run = runs[low];
-  return run.before + (address > run.begin ? address - run.begin : 0);
+  const auto run = std::partition_point(runs.begin(), runs.end(),
+                                        [address](const ResidentRun& r) { return r.end <= address; });
+  if (run == runs.end()) return runs.empty() ? 0 : runs.back().before + (runs.back().end - runs.back().begin);
+  return run->before + (address > run->begin ? address - run->begin : 0);
 }
 
 }  // namespace

@@ -7,16 +7,9 @@
 
 #include "base/arena.hpp"
 #include "base/process_memory.hpp"
+#include "report/model/residency_method.hpp"
 
 namespace mallard::report {
-
-/// How residency was read; later ones are worse.
-enum class ResidencyMethod : std::uint8_t {
-  kPagemapScan,  ///< PAGEMAP_SCAN, Linux 6.7: zero pages told apart
-  kPagemap,      ///< /proc/self/pagemap: zero pages count as present
-  kMincore,      ///< also counts the page cache under file mappings
-  kNone,
-};
 
 /// Neighbouring resident pages of one kind.
 struct ResidentRun {

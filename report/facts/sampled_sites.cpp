@@ -121,11 +121,11 @@ bool copy_record(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
     add_to(out->allocated_bytes, row.allocated_bytes);
     add_to(out->allocated_count, row.allocated_count);
     for (Estimate* e : {&row.live_bytes, &row.live_count, &row.allocated_bytes, &row.allocated_count})
-      finish(*e);
+      set_interval(*e);
   }
   for (Estimate* e : {&out->live_bytes, &out->live_count, &out->allocated_bytes, &out->allocated_count,
                       &out->inherited_live_bytes})
-    finish(*e);
+    set_interval(*e);
   // With samples lost, live figures are too low by an unknown amount: no interval can be stated.
   const record::Counters& lost = out->recording.counters;
   if (lost.dropped_full != 0) {

@@ -105,7 +105,7 @@ void find_births(const RecordCopy& copy, std::uint64_t began, std::uint64_t now_
         b.weight, static_cast<double>(b.asked_bytes));
   }
   for (SiteRow& row : copy.all_rows())
-    for (Estimate& e : row.history.born) finish(e);
+    for (Estimate& e : row.history.born) set_interval(e);
 }
 
 void compare_ledgers(const RememberedReport& then, const Snapshot& now, Change* change) noexcept {

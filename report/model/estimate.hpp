@@ -35,7 +35,7 @@ inline double gamma_quantile(double k, double z) noexcept {
 
 /// Fills the interval: the estimate behaves like E / k times a Poisson count with k = E^2 / V effective
 /// samples; bounds as for such a count (Garwood 1936).
-inline void finish(Estimate& e) noexcept {
+inline void set_interval(Estimate& e) noexcept {
   constexpr double kZ = 1.959963984540054;  // 97.5 % of the standard normal distribution
   if (e.value <= 0) return;
   if (e.variance <= e.value * e.value * 1e-12) {  // everything was certain to be sampled

@@ -38,7 +38,7 @@ struct SiteHistory {
       e.value += born[i].value;
       e.variance += born[i].variance;
     }
-    finish(e);
+    set_interval(e);
     return e;
   }
 };

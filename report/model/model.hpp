@@ -10,7 +10,7 @@
 #include "backends/backend.hpp"
 #include "record/exact/exact.hpp"
 #include "record/record.hpp"
-#include "report/facts/residency.hpp"
+#include "report/model/residency_method.hpp"
 #include "report/model/causes.hpp"
 #include "report/model/estimate.hpp"
 #include "report/model/figures.hpp"

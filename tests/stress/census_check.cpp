@@ -143,7 +143,7 @@ CensusResult census(const std::vector<AddressRange>& heap, const std::vector<Add
                               .resident = resident,
                               .sampled_blocks = {},
                               .budget_bytes = g_budget,
-                              .take = [](const Unit& u, void*) { g_units.push_back(u); },
+                              .on_unit = [](const Unit& u, void*) { g_units.push_back(u); },
                               .opaque = nullptr};
   const CensusResult result = g_backend.census(request);
   if (!result.done) {

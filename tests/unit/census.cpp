@@ -10,6 +10,7 @@
 #include "heaps/glibc.hpp"
 #include "report/facts/glibc_memory.hpp"
 #include "report/facts/kernel.hpp"
+#include "report/facts/regions.hpp"
 #include "report/facts/residency.hpp"
 #include "unit/catch.hpp"
 #include "unit/made_up_process.hpp"
@@ -45,14 +46,14 @@ Found ask_glibc(const MadeUpProcess& process, std::span<const AddressRange> heap
   Found found;
   found.freed = std::move(freed);
   const std::vector<AddressRange> resident = process.resident();
-  BlockBooks asked{[](std::uintptr_t block, void* to) {
-                     for (std::uintptr_t f : static_cast<Found*>(to)->freed)
-                       if (f == block) return Booked::kFree;
-                     return Booked::kUnknown;
-                   },
-                   [](std::uintptr_t block, std::uint64_t usable, void* to) {
-                     static_cast<Found*>(to)->blocks.emplace_back(block, usable);
-                   }};
+  ExactBlocks asked{[](std::uintptr_t block, void* to) {
+                      for (std::uintptr_t f : static_cast<Found*>(to)->freed)
+                        if (f == block) return Booked::kFree;
+                      return Booked::kUnknown;
+                    },
+                    [](std::uintptr_t block, std::uint64_t usable, void* to) {
+                      static_cast<Found*>(to)->blocks.emplace_back(block, usable);
+                    }};
   set_glibc_version("2.36");
   found.result =
       census_glibc({.process = process,
@@ -60,9 +61,9 @@ Found ask_glibc(const MadeUpProcess& process, std::span<const AddressRange> heap
                     .resident = resident,
                     .sampled_blocks = {},
                     .budget_bytes = ~std::uint64_t{0},
-                    .take = [](const Unit& u, void* to) { static_cast<Found*>(to)->units.push_back(u); },
+                    .on_unit = [](const Unit& u, void* to) { static_cast<Found*>(to)->units.push_back(u); },
                     .opaque = &found,
-                    .books = books ? &asked : nullptr});
+                    .exact = books ? &asked : nullptr});
   return found;
 }
 
@@ -211,5 +212,37 @@ TEST_CASE("rss: the counters of another process") {
   remove(status.c_str());
   CHECK_FALSE(report::read_rss(process).known);
   remove(rollup.c_str());
+  rmdir(folder);
+}
+
+TEST_CASE(
+    "lazily freed: the kernel tells it by mapping; several owners of one divide it by what is in memory") {
+  char folder[] = "/tmp/mallard-made-up-XXXXXX";
+  REQUIRE(mkdtemp(folder));
+  const std::string smaps = std::string(folder) + "/smaps";
+  std::ofstream(smaps) << std::hex << kHeap << "-" << kHeap + 16 * kPage << std::dec
+                       << " rw-p 00000000 00:00 0\nRss: 48 kB\nLazyFree:              32 kB\n"
+                       << std::hex << kHeap + 32 * kPage << "-" << kHeap + 48 * kPage << std::dec
+                       << " rw-p 00000000 00:00 0 \nLazyFree: 4 kB\nVmFlags: rd\n";
+  MadeUpProcess process(folder);
+  process.map(kHeap, 8 * kPage);
+  process.map(kHeap + 12 * kPage, 4 * kPage);
+  process.map(kHeap + 32 * kPage, kPage);
+  report::Region regions[4] = {};
+  const std::uint64_t pages[][2] = {{0, 8}, {8, 16}, {16, 32}, {32, 48}};
+  for (int i = 0; i < 4; ++i)
+    regions[i].begin = kHeap + pages[i][0] * kPage, regions[i].end = kHeap + pages[i][1] * kPage;
+  Arena arena;
+  report::Residency residency;
+  const AddressRange ranges[] = {{kHeap, kHeap + 48 * kPage}};
+  REQUIRE(residency.scan(arena, process, ranges));
+  report::Regions all{regions, 0};
+  REQUIRE(report::find_lazily_freed(arena, process, residency, &all));
+  CHECK(regions[0].lazily_freed_bytes == 32 * 1024 * 8 / 12);
+  CHECK(regions[1].lazily_freed_bytes == 32 * 1024 * 4 / 12);
+  CHECK(regions[2].lazily_freed_bytes == 0);
+  CHECK(regions[3].lazily_freed_bytes == 4096);
+  remove(smaps.c_str());
+  CHECK_FALSE(report::find_lazily_freed(arena, process, residency, &all));
   rmdir(folder);
 }

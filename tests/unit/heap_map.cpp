@@ -59,7 +59,7 @@ TEST_CASE("heap map: cells are 4 KiB where they are few, and only where somethin
   map.add(blocks_at(kBase, 8 * kKiB, 1000, 96));
   map.add({kBase + 8 * kKiB, kBase + 12 * kKiB, UnitKind::kNotExamined, 0, 0, 0});
   map.add({kBase + kMiB, kBase + kMiB + 4 * kKiB, UnitKind::kMetadata, 0, 0, 0});
-  map.finish();
+  map.limit_to_resident();
   CHECK(map.divided());
   CHECK(map.cells()[0].live == 500);
   CHECK(map.cells()[0].holes == (8192.0 - 1000 - 96) / 2);
@@ -75,7 +75,7 @@ TEST_CASE("heap map: what is not in memory has no live bytes; sums are those of 
   const AddressRange ranges[] = {{kBase, kBase + 4 * kKiB}, {kBase + 12 * kKiB, kBase + 16 * kKiB}};
   REQUIRE(map.begin(arena, ranges, {}));
   map.add(blocks_at(kBase, 16 * kKiB, 16 * kKiB));  // one large block, half of it in memory
-  map.finish();
+  map.limit_to_resident();
   const Sums s = sums_of(map);
   CHECK(s.resident == 8192);
   CHECK(s.live == 8192);
@@ -111,9 +111,9 @@ TEST_CASE("heap map: the site that pins most, and who is asked next") {
   REQUIRE(map.begin(arena, ranges, blocks));
   int passed = 0;
   map.pass_on([](const Unit&, void* n) { ++*static_cast<int*>(n); }, &passed);
-  HeapMap::take(blocks_at(kBase, 4 * kKiB, 1000), &map);
-  HeapMap::take(blocks_at(kBase + 4 * kKiB, 4 * kKiB, 4096), &map);
-  map.finish();
+  HeapMap::on_unit(blocks_at(kBase, 4 * kKiB, 1000), &map);
+  HeapMap::on_unit(blocks_at(kBase + 4 * kKiB, 4 * kKiB, 4096), &map);
+  map.limit_to_resident();
   CHECK(passed == 2);
   CHECK(map.cells()[0].pinned_by().site == 8);
   CHECK(map.cells()[1].pinned_by().site == 9);
@@ -128,7 +128,7 @@ TEST_CASE("heap map: what exact books count and claim") {
   map.leave_out(kBase + 8 * kKiB, kBase + 12 * kKiB);
   map.count(kBase, kBase + 4 * kKiB, 900, 100);
   map.claim(kBase, kBase + 8 * kKiB, 3, 200);
-  map.finish();
+  map.limit_to_resident();
   CHECK(map.cells()[0].live == 900);
   CHECK(map.cells()[0].pinned_by().site == 3);
   CHECK(map.cells()[1].pinned_by().bytes == 100.0f);
@@ -160,7 +160,7 @@ TEST_CASE("heap map: an 8 GiB heap in units of 4 KiB costs little") {
   constexpr std::uint64_t kUnits = 2'000'000;
   const double began = thread_ns();
   for (std::uint64_t i = 0; i < kUnits; ++i) map.add(blocks_at(kBase + i * 4096, 4096, 2000, 64));
-  map.finish();
+  map.limit_to_resident();
   const double ns = thread_ns() - began;
   std::printf("heap map: %.0f ns for each unit\n", ns / static_cast<double>(kUnits));
   CHECK(ns / static_cast<double>(kUnits) < 500);  // some 20; machines are busy

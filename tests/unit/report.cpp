@@ -71,11 +71,11 @@ TEST_CASE("text: sizes with units are parsed, others refused") {
 TEST_CASE("estimate: no interval below ten effective samples, none needed for certainty") {
   Estimate few;
   for (int i = 0; i < 5; ++i) few.add(1000, 100);
-  finish(few);
+  set_interval(few);
   REQUIRE_FALSE(few.has_interval);
   Estimate certain;
   certain.add(1, 5e6);
-  finish(certain);
+  set_interval(certain);
   REQUIRE(certain.has_interval);
   REQUIRE(certain.low == certain.high);
 }
@@ -95,7 +95,7 @@ TEST_CASE("estimate: the 95 % interval covers the truth in at least 95 % of runs
       const double p = math::one_minus_exp((size + kBias) / kMean);
       if (uniform(random) < p) e.add(1 / p, size);
     }
-    finish(e);
+    set_interval(e);
     if (!e.has_interval) continue;
     ++with_interval;
     covered += e.low <= truth && truth <= e.high;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares of resident memory on hand-made units: charges, totals, calibration, intervals, cost.
+// SampledDivision of resident memory on hand-made units: charges, totals, calibration, intervals, cost.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <random>
 #include <vector>
 
-#include "report/divide/shares.hpp"
+#include "report/divide/sampled_division.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
@@ -62,10 +62,10 @@ struct Heap {
     std::uint64_t heap = 0;
     for (const ResidentRun& run : runs) heap += run.end - run.begin;
     std::sort(blocks.begin(), blocks.end(), [](auto& a, auto& b) { return a.begin < b.begin; });
-    Shares shares(arena, runs, older);
+    SampledDivision shares(arena, runs, older);
     REQUIRE(shares.begin(blocks));
-    for (const Unit& u : units) shares.take(u);
-    REQUIRE(shares.finish(heap, result.sites, &result.totals));
+    for (const Unit& u : units) shares.add(u);
+    REQUIRE(shares.sum_up(heap, result.sites, &result.totals));
     return result;
   }
 };
@@ -202,6 +202,64 @@ TEST_CASE("shares: memory that was not examined is taken to be like the rest") {
   REQUIRE(r.totals.live.value == About(kMiB));
   REQUIRE(r.sites[1].resident.value == About(2 * kMiB));
   REQUIRE(r.sites[2].resident.value == 0);
+}
+
+TEST_CASE(
+    "shares: units of one size that were not examined hold live blocks all, single blocks are all known") {
+  Heap heap;
+  heap.resident(kBase, 16 * kKiB).resident(kBase + kMiB, 64 * kKiB).resident(kBase + 2 * kMiB, 16 * kKiB);
+  heap.resident(kBase + 3 * kMiB, 32 * kKiB);
+  for (std::uintptr_t at = kBase; at < kBase + 16 * kKiB; at += 4 * kKiB)
+    heap.unit(at, 4 * kKiB, kKiB, 64, 128);
+  heap.unit(kBase + kMiB, 64 * kKiB, 64 * kKiB, 64 * kKiB);
+  heap.unit(kBase + 2 * kMiB, 16 * kKiB, 0, 64, 0, UnitKind::kNotExamined);
+  const auto r = heap.shares();
+  REQUIRE(r.totals.units == 6);
+  REQUIRE(r.totals.examined == About(112.0 / 128));
+  REQUIRE(r.totals.pinned == About(2 * 16 * kKiB + 64 * kKiB));
+  REQUIRE(r.totals.headers == About(2 * 4 * 128));
+  REQUIRE(r.totals.live_usable == About(2 * 4 * kKiB + 64 * kKiB));
+  REQUIRE(r.totals.holes.value == About(2 * 4 * (3 * kKiB - 128)));
+  REQUIRE_FALSE(r.totals.holes.has_interval);
+  REQUIRE(r.totals.retained == About(32 * kKiB));
+}
+
+TEST_CASE("shares: rounding is what live leaves, and so are its bounds") {
+  Heap heap;
+  heap.resident(kBase, 256 * kKiB);
+  for (std::uint64_t i = 0; i < 64; ++i) {
+    heap.unit(kBase + i * 4 * kKiB, 4 * kKiB, 3 * kKiB, kKiB, 64);
+    heap.block(kBase + i * 4 * kKiB, i % 2 ? 700 : 1000, kKiB, 3, 1);
+  }
+  const auto r = heap.shares();
+  const HeapTotals& t = r.totals;
+  REQUIRE(t.live_usable == About(192 * kKiB));
+  REQUIRE(t.live.value == About(192.0 * 850));
+  REQUIRE(t.rounding.value == About(192.0 * (1024 - 850)));
+  REQUIRE(t.live.has_interval);
+  REQUIRE(t.rounding.has_interval);
+  REQUIRE(t.live.low < t.live.value);
+  REQUIRE(t.live.high > t.live.value);
+  REQUIRE(t.rounding.low == About(192 * kKiB - t.live.high));
+  REQUIRE(t.rounding.high == About(192 * kKiB - t.live.low));
+  REQUIRE(t.headers == 64 * 64);
+  REQUIRE(t.holes.value == About(64 * (kKiB - 64)));
+  REQUIRE(t.holes.has_interval);
+  REQUIRE(t.holes.low == t.holes.value);
+  REQUIRE(t.uncovered_blocks == 0);
+  REQUIRE(t.examined == 1);
+}
+
+TEST_CASE("shares: a block that reaches into memory that was not examined does not count at all") {
+  Heap heap;
+  heap.resident(kBase, 12 * kKiB);
+  heap.unit(kBase, 4 * kKiB, 4 * kKiB).unit(kBase + 4 * kKiB, 8 * kKiB, 0, 0, 0, UnitKind::kNotExamined);
+  heap.block(kBase, kKiB, kKiB, 1, 1).block(kBase + kKiB, 4 * kKiB, 4 * kKiB, 1, 2);
+  const auto r = heap.shares();
+  REQUIRE(r.sites[2].resident.value == 0);
+  REQUIRE(r.totals.uncovered_blocks == 0);
+  REQUIRE(r.totals.units == 2);
+  REQUIRE(r.totals.pinned == About(12 * kKiB));  // examined is full, so the rest is taken to be
 }
 
 TEST_CASE("shares: contradictions never make a line negative") {

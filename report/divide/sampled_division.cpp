@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/divide/shares.hpp"
+#include "report/divide/sampled_division.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -44,7 +44,7 @@ std::uint8_t group_of(const Unit& unit) noexcept {
 
 }  // namespace
 
-bool Shares::begin(std::span<const SampledBlock> blocks) noexcept {
+bool SampledDivision::begin(std::span<const SampledBlock> blocks) noexcept {
   blocks_ = blocks;
   finder_ = BlockFinder(blocks);
   pieces_of_ = arena_.array<std::uint32_t>(blocks.size() + 1);
@@ -57,7 +57,7 @@ bool Shares::begin(std::span<const SampledBlock> blocks) noexcept {
   return true;
 }
 
-std::uint16_t Shares::stratum_of(const Unit& unit) noexcept {
+std::uint16_t SampledDivision::stratum_of(const Unit& unit) noexcept {
   const std::uint64_t key = (class_of(unit) * kGroups + group_of(unit)) * 2 + holds_several(unit) + 1;
   std::size_t slot = key * 0x9e3779b97f4a7c15u >> 51;
   for (; stratum_table_[slot] != 0; slot = (slot + 1) % kTableSlots)
@@ -68,7 +68,7 @@ std::uint16_t Shares::stratum_of(const Unit& unit) noexcept {
   return stratum_count_++;
 }
 
-void Shares::add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept {
+void SampledDivision::add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept {
   std::uint32_t p = pieces_of_[block];
   while (p != 0 && pieces_[p].stratum != stratum) p = pieces_[p].next;
   if (p == 0) {
@@ -91,7 +91,7 @@ void Shares::add_piece(std::size_t block, std::uint16_t stratum, const Piece& pa
   piece.holes += part.holes;
 }
 
-void Shares::take_blocks(const Unit& unit) noexcept {
+void SampledDivision::charge_blocks(const Unit& unit) noexcept {
   const auto resident_bytes = static_cast<double>(pages_.pin(unit.begin, unit.end));
   const double live = std::min(static_cast<double>(unit.live_bytes), resident_bytes);
   const double overhead = std::min(static_cast<double>(unit.overhead_bytes), resident_bytes - live);
@@ -118,18 +118,18 @@ void Shares::take_blocks(const Unit& unit) noexcept {
 }
 
 /// Of a block that reaches into memory that was not examined, what was met elsewhere does not count either.
-void Shares::leave_out(std::size_t block) noexcept {
+void SampledDivision::leave_out(std::size_t block) noexcept {
   for (std::uint32_t p = pieces_of_[block]; p != 0 && p != kLeftOut; p = pieces_[p].next)
     pieces_[p].weight = 0;
   pieces_of_[block] = kLeftOut;
 }
 
-void Shares::take(const Unit& unit) noexcept {
+void SampledDivision::add(const Unit& unit) noexcept {
   if (unit.end <= unit.begin) return;
   ++units_;
   switch (unit.kind) {
     case UnitKind::kBlocks:
-      return take_blocks(unit);
+      return charge_blocks(unit);
     case UnitKind::kMetadata:
       return pages_.note_metadata(unit.begin, unit.end);
     case UnitKind::kNotExamined:
@@ -141,7 +141,7 @@ void Shares::take(const Unit& unit) noexcept {
 }
 
 /// Blocks that no unit held: each is charged the pages that it touches.
-void Shares::add_uncovered() noexcept {
+void SampledDivision::add_uncovered() noexcept {
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const SampledBlock& block = blocks_[i];
     if (pieces_of_[i] != 0 || block.usable_bytes == 0) continue;
@@ -157,7 +157,7 @@ void Shares::add_uncovered() noexcept {
 /// Memory that was not examined is taken to be like the rest: where sizes are mixed it holds free memory too;
 /// units of one size hold live blocks all. Single blocks are always examined. Sums up the pinned pages.
 /// \return headers between blocks
-double Shares::scale_up(double heap, HeapTotals* totals) noexcept {
+double SampledDivision::scale_up(double heap, HeapTotals* totals) noexcept {
   double single = 0, several = 0, headers = 0;
   bool mixed = false;
   for (std::uint16_t k = 1; k < stratum_count_; ++k) {
@@ -176,7 +176,8 @@ double Shares::scale_up(double heap, HeapTotals* totals) noexcept {
   return headers;
 }
 
-bool Shares::finish(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept {
+bool SampledDivision::sum_up(std::uint64_t heap_resident, std::span<SiteShare> sites,
+                             HeapTotals* totals) noexcept {
   *totals = {};
   add_uncovered();
   if (out_of_memory_) return false;

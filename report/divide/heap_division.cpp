@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/divide/divide.hpp"
+#include "report/divide/heap_division.hpp"
 
 #include <algorithm>
 
 #include "base/os.hpp"
-#include "report/divide/exact_shares.hpp"
+#include "report/divide/exact_division.hpp"
 #include "report/divide/heap_map.hpp"
 #include "report/divide/ledger.hpp"
 
@@ -67,8 +67,8 @@ void count_as_metadata(std::uint64_t internal_bytes, Estimate* counted_in, doubl
   totals->unattributed = std::max(0.0, totals->unattributed - own);
 }
 
-/// One division of a heap.
-struct Division {
+/// The heap, what is known of it, and where its division is written.
+struct HeapDivision {
   Arena& arena;
   const Memory& memory;
   const backends::Backend& backend;
@@ -81,14 +81,14 @@ struct Division {
 
   std::span<const ResidentRun> runs() const noexcept { return memory.residency.runs(); }
 
-  heaps::CensusResult ask(void (*take)(const heaps::Unit&, void*), void* opaque,
-                          const heaps::BlockBooks* block_books) noexcept {
+  heaps::CensusResult ask(void (*on_unit)(const heaps::Unit&, void*), void* opaque,
+                          const heaps::ExactBlocks* exact_blocks) noexcept {
     const std::uint64_t began = os::monotonic_ns();
     // Exact books are asked by the census itself, and draw the map on their own.
-    if (!block_books) map->pass_on(take, opaque);
-    const heaps::CensusResult census =
-        backend.census({*memory.process, heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
-                        block_books ? take : HeapMap::take, block_books ? opaque : map, block_books});
+    if (!exact_blocks) map->pass_on(on_unit, opaque);
+    const heaps::CensusResult census = backend.census(
+        {*memory.process, heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
+         exact_blocks ? on_unit : HeapMap::on_unit, exact_blocks ? opaque : map, exact_blocks});
     out->census_ns = os::monotonic_ns() - began;
     out->unit_name = census.unit_name;
     out->thread_cached_bytes = census.thread_cached_bytes;
@@ -99,12 +99,12 @@ struct Division {
   }
 
   const char* by_samples() noexcept {
-    Shares shares(arena, runs(), !record::began_with_process());
+    SampledDivision shares(arena, runs(), !record::began_with_process());
     auto* sites = arena.array<SiteShare>(books.site_count + 1);
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
-    const heaps::CensusResult census = ask(Shares::take, &shares, nullptr);
+    const heaps::CensusResult census = ask(SampledDivision::on_unit, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
-    if (!shares.finish(heap.resident_bytes, {sites, books.site_count}, totals)) return kNoMemory;
+    if (!shares.sum_up(heap.resident_bytes, {sites, books.site_count}, totals)) return kNoMemory;
     // No sample can be one of them: they are of sizes that have few.
     count_as_metadata(census.internal_bytes, &totals->live, totals->unattributed, totals);
     count_as_holes(census.thread_cached_bytes, totals);
@@ -126,24 +126,25 @@ struct Division {
       if (!by_pages && !backend.census) continue;
       if (by_pages && !exact->complete) break;
       std::fill(books.shares.begin(), books.shares.end(), ExactShare{});
-      ExactShares shares(arena, runs(), live, is_glibc ? glibc_block_size() : BlockSize{});
+      ExactDivision shares(arena, runs(), live, is_glibc ? glibc_block_size() : BlockSize{});
       shares.draw(map);
       if (!shares.begin(books.shares)) return kNoMemory;
       std::uint64_t internal_bytes = 0;
       if (by_pages) {
         const std::uint64_t began = os::monotonic_ns();
-        shares.take_pages(heap.mapped);
+        shares.divide_by_pages(heap.mapped);
         out->census_ns = os::monotonic_ns() - began;
         out->unit_name = "4 KiB page";
         out->thread_cached_bytes = out->reads = out->raced = 0;
         out->by_pages = true;
       } else {
-        const heaps::CensusResult census = ask(ExactShares::take, &shares, ExactShares::block_books());
+        const heaps::CensusResult census =
+            ask(ExactDivision::on_unit, &shares, ExactDivision::exact_blocks());
         why_not = census.why_not ? census.why_not : "the allocator could not be asked";
         if (!census.done) continue;
         internal_bytes = census.internal_bytes;
       }
-      if (!shares.finish(heap.resident_bytes, out->thread_cached_bytes + internal_bytes, totals))
+      if (!shares.sum_up(heap.resident_bytes, out->thread_cached_bytes + internal_bytes, totals))
         return kNoMemory;
       count_as_metadata(internal_bytes, &totals->holes, totals->holes.value, totals);
       if (by_pages) totals->rounding_known = is_glibc;
@@ -158,10 +159,11 @@ struct Division {
 
 }  // namespace
 
-const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
-                   HeapTotals* totals, ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
+const char* divide_heap(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
+                        HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
+                        Ledger* out) noexcept {
   if (allocator.bypassed || allocator.stepped_aside) return "mallard's allocator does not serve this process";
-  Division division{arena, memory, *allocator.backend, books, {}, {}, totals, out, nullptr};
+  HeapDivision division{arena, memory, *allocator.backend, books, {}, {}, totals, out, nullptr};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
       !sort_samples(arena, books, &division.samples))
     return kNoMemory;
@@ -170,7 +172,7 @@ const char* divide(Arena& arena, const Memory& memory, const Allocator& allocato
   out->heap_map = division.map = map;
   if (!allocator.backend->census && !exact->on) return "mallard does not know how to ask this allocator";
   const char* why_not = exact->on ? division.by_books(exact, before) : division.by_samples();
-  map->finish();
+  map->limit_to_resident();
   return why_not;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares of resident memory where every block is on the books: each is charged resident(unit) * its usable
-// bytes / live bytes of the unit. Nothing is estimated. Blocks are read from the books unit by unit and not
-// kept. Without a census, pages of 4 KiB are the units. Context: reporter.
+// SampledDivision of resident memory where every block is on the books: each is charged resident(unit) * its
+// usable bytes / live bytes of the unit. Nothing is estimated. Blocks are read from the books unit by unit
+// and not kept. Without a census, pages of 4 KiB are the units. Context: reporter.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 #include "heaps/census.hpp"
 #include "record/exact/exact.hpp"
-#include "report/divide/shares.hpp"
+#include "report/divide/sampled_division.hpp"
 #include "report/divide/unit_pages.hpp"
 #include "report/model/record_copy.hpp"
 
@@ -19,8 +19,8 @@ class HeapMap;
 
 /// Where live blocks are read from; a parameter, so that tests can bring their own.
 struct LiveBlocks {
-  using Take = void (*)(const record::ExactLive&, void* opaque);
-  void (*for_each)(std::uintptr_t begin, std::uintptr_t end, Take take, void* opaque);
+  using Visit = void (*)(const record::ExactLive&, void* opaque);
+  void (*for_each)(std::uintptr_t begin, std::uintptr_t end, Visit visit, void* opaque);
   bool complete;  ///< the books began with the process: what is not on them is free
 };
 
@@ -32,10 +32,10 @@ struct BlockSize {
 /// Of glibc: chunks of 16 bytes, 32 at least, of which 8 are the header.
 BlockSize glibc_block_size() noexcept;
 
-class ExactShares {
+class ExactDivision {
  public:
-  ExactShares(Arena& arena, std::span<const ResidentRun> runs, const LiveBlocks& live,
-              const BlockSize& size) noexcept
+  ExactDivision(Arena& arena, std::span<const ResidentRun> runs, const LiveBlocks& live,
+                const BlockSize& size) noexcept
       : arena_(arena), pages_(runs), live_(live), size_(size) {}
 
   /// \param sites  indexed by site \return false if memory is out
@@ -45,22 +45,22 @@ class ExactShares {
   void draw(HeapMap* map) noexcept { map_ = map; }
 
   /// The census's callbacks.
-  static void take(const heaps::Unit& unit, void* self) noexcept {
-    static_cast<ExactShares*>(self)->take(unit);
+  static void on_unit(const heaps::Unit& unit, void* self) noexcept {
+    static_cast<ExactDivision*>(self)->add(unit);
   }
-  static const heaps::BlockBooks* block_books() noexcept;
-  void take(const heaps::Unit& unit) noexcept;
+  static const heaps::ExactBlocks* exact_blocks() noexcept;
+  void add(const heaps::Unit& unit) noexcept;
   heaps::Booked look_up(std::uintptr_t block) noexcept;
-  void take_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept;
+  void add_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept;
 
   /// Instead of a census: what live blocks lie on which pages.
-  void take_pages(std::span<const AddressRange> heap) noexcept;
+  void divide_by_pages(std::span<const AddressRange> heap) noexcept;
 
   /// After the last unit.
   /// \param heap_resident        bytes of the allocator's mappings that are in memory
   /// \param thread_cached_bytes  free blocks that the census took for live
   /// \return false if memory is out
-  bool finish(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept;
+  bool sum_up(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept;
 
   const ExactShare& before() const noexcept { return before_; }  ///< blocks allocated before the books began
   std::uint64_t met_blocks() const noexcept { return met_; }     ///< of the books
@@ -80,9 +80,9 @@ class ExactShares {
   void add_held(const Held& held) noexcept;
   void gather(const heaps::Unit& unit) noexcept;
   void charge(const heaps::Unit& unit, std::span<const Held> blocks) noexcept;
-  void take_unit(const heaps::Unit& unit) noexcept;
+  void charge_unit(const heaps::Unit& unit) noexcept;
   void walk_pages(std::uintptr_t begin, std::uintptr_t end) noexcept;
-  void take_on_page(const record::ExactLive& block) noexcept;
+  void add_on_page(const record::ExactLive& block) noexcept;
   void go_to_page(std::uintptr_t next) noexcept;
   void charge_pages(std::uintptr_t begin, std::uintptr_t end) noexcept;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/divide/exact_shares.hpp"
+#include "report/divide/exact_division.hpp"
 
 #include <algorithm>
 
@@ -23,16 +23,16 @@ std::uint64_t glibc_usable(std::uint64_t asked) noexcept {
 
 BlockSize glibc_block_size() noexcept { return {glibc_usable, 8}; }
 
-const heaps::BlockBooks* ExactShares::block_books() noexcept {
-  static constexpr heaps::BlockBooks kBooks = {
-      [](std::uintptr_t block, void* self) { return static_cast<ExactShares*>(self)->look_up(block); },
+const heaps::ExactBlocks* ExactDivision::exact_blocks() noexcept {
+  static constexpr heaps::ExactBlocks kBooks = {
+      [](std::uintptr_t block, void* self) { return static_cast<ExactDivision*>(self)->look_up(block); },
       [](std::uintptr_t block, std::uint64_t usable_bytes, void* self) {
-        static_cast<ExactShares*>(self)->take_block(block, usable_bytes);
+        static_cast<ExactDivision*>(self)->add_block(block, usable_bytes);
       }};
   return &kBooks;
 }
 
-bool ExactShares::begin(std::span<ExactShare> sites) noexcept {
+bool ExactDivision::begin(std::span<ExactShare> sites) noexcept {
   sites_ = sites;
   held_room_ = 16 * kBlocksOnPage;
   held_ = arena_.array<Held>(held_room_);
@@ -41,7 +41,7 @@ bool ExactShares::begin(std::span<ExactShare> sites) noexcept {
   return held_ && looked_ && on_page_ && pages_.begin(arena_);
 }
 
-void ExactShares::add_held(const Held& held) noexcept {
+void ExactDivision::add_held(const Held& held) noexcept {
   if (held_count_ == held_room_) {
     Held* bigger = arena_.array<Held>(std::size_t{held_room_} * 2);
     if (!bigger) return void(out_of_memory_ = true);
@@ -53,9 +53,9 @@ void ExactShares::add_held(const Held& held) noexcept {
 }
 
 /// The books' blocks that begin in a unit whose blocks are all of one size.
-void ExactShares::gather(const Unit& unit) noexcept {
+void ExactDivision::gather(const Unit& unit) noexcept {
   const auto add = [](const record::ExactLive& b, void* self) {
-    auto* shares = static_cast<ExactShares*>(self);
+    auto* shares = static_cast<ExactDivision*>(self);
     shares->add_held({b.begin, b.asked_bytes, shares->usable_bytes_, static_cast<std::uint32_t>(b.site)});
   };
   held_count_ = 0;
@@ -66,7 +66,7 @@ void ExactShares::gather(const Unit& unit) noexcept {
 }
 
 /// Divides a unit among `blocks`, which may reach beyond it.
-void ExactShares::charge(const Unit& unit, std::span<const Held> blocks) noexcept {
+void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexcept {
   const auto resident = static_cast<double>(pages_.pin(unit.begin, unit.end));
   const bool all_in_memory = pages_.resident(unit.begin, unit.end) == unit.end - unit.begin;
   const auto part_of = [&](const Held& b) -> Part {
@@ -129,7 +129,7 @@ void ExactShares::charge(const Unit& unit, std::span<const Held> blocks) noexcep
   asked_ += old;
 }
 
-void ExactShares::take_unit(const Unit& unit) noexcept {
+void ExactDivision::charge_unit(const Unit& unit) noexcept {
   if (!by_block_) {
     gather(unit);
     return charge(unit, {held_, held_count_});
@@ -144,12 +144,12 @@ void ExactShares::take_unit(const Unit& unit) noexcept {
   held_count_ = static_cast<std::uint32_t>(std::copy(rest, last, held_) - held_);
 }
 
-void ExactShares::take(const Unit& unit) noexcept {
+void ExactDivision::add(const Unit& unit) noexcept {
   if (unit.end <= unit.begin || out_of_memory_) return;
   ++units_;
   switch (unit.kind) {
     case UnitKind::kBlocks:
-      return take_unit(unit);
+      return charge_unit(unit);
     case UnitKind::kMetadata:
       return pages_.note_metadata(unit.begin, unit.end);
     case UnitKind::kNotExamined:
@@ -163,7 +163,7 @@ void ExactShares::take(const Unit& unit) noexcept {
   }
 }
 
-Booked ExactShares::look_up(std::uintptr_t block) noexcept {
+Booked ExactDivision::look_up(std::uintptr_t block) noexcept {
   by_block_ = true;
   if (const std::uintptr_t page = page_of(block); page != looked_page_) {
     looked_page_ = page;
@@ -171,7 +171,7 @@ Booked ExactShares::look_up(std::uintptr_t block) noexcept {
     live_.for_each(
         page, page + kPageBytes,
         [](const record::ExactLive& b, void* self) {
-          auto* shares = static_cast<ExactShares*>(self);
+          auto* shares = static_cast<ExactDivision*>(self);
           if (shares->looked_count_ < kBlocksOnPage)
             shares->looked_[shares->looked_count_++] = {b.begin, b.asked_bytes, 0,
                                                         static_cast<std::uint32_t>(b.site)};
@@ -188,28 +188,29 @@ Booked ExactShares::look_up(std::uintptr_t block) noexcept {
   return live_.complete ? Booked::kFree : Booked::kUnknown;
 }
 
-void ExactShares::take_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept {
+void ExactDivision::add_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept {
   if (found_.begin != block) return;
   found_.usable_bytes = usable_bytes;
   if (found_.site == kBeforeSite) found_.asked_bytes = usable_bytes;
   add_held(found_);
 }
 
-void ExactShares::take_pages(std::span<const AddressRange> heap) noexcept {
+void ExactDivision::divide_by_pages(std::span<const AddressRange> heap) noexcept {
   for (const AddressRange& range : heap) walk_pages(range.begin, range.end);
 }
 
 /// Makes a unit of each page with blocks that begin in [begin, end), and one of the pages that a block has to
 /// itself.
-void ExactShares::walk_pages(std::uintptr_t begin, std::uintptr_t end) noexcept {
+void ExactDivision::walk_pages(std::uintptr_t begin, std::uintptr_t end) noexcept {
   on_page_count_ = 0;
   live_.for_each(
       begin, end,
-      [](const record::ExactLive& b, void* self) { static_cast<ExactShares*>(self)->take_on_page(b); }, this);
+      [](const record::ExactLive& b, void* self) { static_cast<ExactDivision*>(self)->add_on_page(b); },
+      this);
   go_to_page(UINTPTR_MAX);
 }
 
-void ExactShares::take_on_page(const record::ExactLive& b) noexcept {
+void ExactDivision::add_on_page(const record::ExactLive& b) noexcept {
   const std::uint64_t usable =
       size_.usable ? size_.usable(b.asked_bytes) : std::max(b.asked_bytes, std::uint64_t{1});
   go_to_page(page_of(b.begin));
@@ -218,7 +219,7 @@ void ExactShares::take_on_page(const record::ExactLive& b) noexcept {
 }
 
 /// Leaves the current page for a later one. Blocks do not overlap: only the last one may reach further.
-void ExactShares::go_to_page(std::uintptr_t next) noexcept {
+void ExactDivision::go_to_page(std::uintptr_t next) noexcept {
   if (on_page_count_ > 0 && next != page_) {
     const Held last = on_page_[on_page_count_ - 1];
     const std::uintptr_t end = last.begin + last.usable_bytes, tail = page_of(end);
@@ -232,7 +233,7 @@ void ExactShares::go_to_page(std::uintptr_t next) noexcept {
   page_ = next;
 }
 
-void ExactShares::charge_pages(std::uintptr_t begin, std::uintptr_t end) noexcept {
+void ExactDivision::charge_pages(std::uintptr_t begin, std::uintptr_t end) noexcept {
   const std::span<const Held> blocks(on_page_, on_page_count_);
   std::uint64_t headers = 0;
   for (const Held& b : blocks)
@@ -241,8 +242,8 @@ void ExactShares::charge_pages(std::uintptr_t begin, std::uintptr_t end) noexcep
   charge({begin, end, UnitKind::kBlocks, 0, 0, headers}, blocks);
 }
 
-bool ExactShares::finish(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes,
-                         HeapTotals* totals) noexcept {
+bool ExactDivision::sum_up(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes,
+                           HeapTotals* totals) noexcept {
   *totals = {};
   if (out_of_memory_) return false;
   // Of what is live beyond the books, free blocks in thread caches are no blocks from before.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shares of resident memory: each sampled block is charged resident(unit) * its usable bytes / live bytes of
-// the unit, for every unit of the census that it lies in. Units are met once and not kept. Context: reporter.
+// SampledDivision of resident memory: each sampled block is charged resident(unit) * its usable bytes / live
+// bytes of the unit, for every unit of the census that it lies in. Units are met once and not kept. Context:
+// reporter.
 #pragma once
 
 #include <cstdint>
@@ -28,25 +29,27 @@ struct HeapTotals {
   std::uint64_t uncovered_blocks;  ///< samples that no unit held: freed meanwhile, or unknown to the census
 };
 
-class Shares {
+class SampledDivision {
  public:
   /// \param older  blocks may be older than the samples (calibration.hpp)
-  Shares(Arena& arena, std::span<const ResidentRun> runs, bool older = false) noexcept
+  SampledDivision(Arena& arena, std::span<const ResidentRun> runs, bool older = false) noexcept
       : arena_(arena), older_(older), pages_(runs) {}
 
   /// `blocks` ascending by address; they must stay. \return false if memory is out
   bool begin(std::span<const SampledBlock> blocks) noexcept;
 
-  void take(const heaps::Unit& unit) noexcept;
-  static void take(const heaps::Unit& unit, void* self) noexcept { static_cast<Shares*>(self)->take(unit); }
+  void add(const heaps::Unit& unit) noexcept;
+  static void on_unit(const heaps::Unit& unit, void* self) noexcept {
+    static_cast<SampledDivision*>(self)->add(unit);
+  }
 
   /// After the last unit. `sites` is indexed by site.
   /// \param heap_resident  bytes of the allocator's mappings that are in memory
   /// \return false if memory is out
-  bool finish(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept;
+  bool sum_up(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept;
 
  private:
-  void take_blocks(const heaps::Unit& unit) noexcept;
+  void charge_blocks(const heaps::Unit& unit) noexcept;
   void add_piece(std::size_t block, std::uint16_t stratum, const Piece& part) noexcept;
   void leave_out(std::size_t block) noexcept;
   void add_uncovered() noexcept;

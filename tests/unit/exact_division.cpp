@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "report/divide/exact_shares.hpp"
+#include "report/divide/exact_division.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
@@ -26,10 +26,10 @@ bool about(double a, double b) { return std::abs(a - b) <= 1e-3 + 1e-9 * std::ab
 
 std::vector<record::ExactLive> g_books;  // ascending
 
-void for_each(std::uintptr_t begin, std::uintptr_t end, LiveBlocks::Take take, void* opaque) {
+void for_each(std::uintptr_t begin, std::uintptr_t end, LiveBlocks::Visit visit, void* opaque) {
   auto at = std::lower_bound(g_books.begin(), g_books.end(), begin,
                              [](const record::ExactLive& b, std::uintptr_t a) { return b.begin < a; });
-  for (; at != g_books.end() && at->begin < end; ++at) take(*at, opaque);
+  for (; at != g_books.end() && at->begin < end; ++at) visit(*at, opaque);
 }
 
 struct Heap {
@@ -69,10 +69,10 @@ struct Heap {
     Arena arena;
     Result result;
     result.sites.resize(4);
-    ExactShares shares(arena, runs, {for_each, complete}, size);
+    ExactDivision shares(arena, runs, {for_each, complete}, size);
     REQUIRE(shares.begin(result.sites));
     fill(shares);
-    REQUIRE(shares.finish(resident_bytes(), cached, &result.totals));
+    REQUIRE(shares.sum_up(resident_bytes(), cached, &result.totals));
     result.before = shares.before();
     result.met = shares.met_blocks();
     result.raced = shares.raced_units();
@@ -85,16 +85,16 @@ struct Heap {
   }
   Result shares(std::uint64_t cached = 0) {
     return shares_by(
-        [this](ExactShares& s) {
-          for (const Unit& u : units) s.take(u);
+        [this](ExactDivision& s) {
+          for (const Unit& u : units) s.add(u);
         },
         cached);
   }
   Result by_pages() {
-    return shares_by([this](ExactShares& s) {
+    return shares_by([this](ExactDivision& s) {
       std::vector<AddressRange> all;
       for (const ResidentRun& r : runs) all.push_back({r.begin, r.end});
-      s.take_pages(all);
+      s.divide_by_pages(all);
     });
   }
 };
@@ -166,15 +166,15 @@ TEST_CASE("exact shares: block by block, as glibc is asked") {
   Heap heap;
   heap.resident(kBase, 16 * kKiB);
   heap.block(kBase + 16, 2000, 1).block(kBase + 3000, 6000, 2);
-  const auto fill = [](ExactShares& s) {
+  const auto fill = [](ExactDivision& s) {
     REQUIRE(s.look_up(kBase + 16) == Booked::kLive);
-    s.take_block(kBase + 16, 2008);
+    s.add_block(kBase + 16, 2008);
     REQUIRE(s.look_up(kBase + 2500) == Booked::kFree);
     REQUIRE(s.look_up(kBase + 3000) == Booked::kLive);
-    s.take_block(kBase + 3000, 6008);
-    s.take({kBase, kBase + 4096, UnitKind::kBlocks, 0, 2008 + 1096, 16});
-    s.take({kBase + 4096, kBase + 8192, UnitKind::kBlocks, 0, 4096, 0});
-    s.take({kBase + 8192, kBase + 12288, UnitKind::kBlocks, 0, 816, 0});
+    s.add_block(kBase + 3000, 6008);
+    s.add({kBase, kBase + 4096, UnitKind::kBlocks, 0, 2008 + 1096, 16});
+    s.add({kBase + 4096, kBase + 8192, UnitKind::kBlocks, 0, 4096, 0});
+    s.add({kBase + 8192, kBase + 12288, UnitKind::kBlocks, 0, 816, 0});
   };
   const auto r = heap.shares_by(fill);
   REQUIRE(about(r.sites[1].resident, 4096.0 * 2008 / 3104));
@@ -190,12 +190,12 @@ TEST_CASE("exact shares: block by block, blocks from before have a share of thei
   Heap heap;
   heap.complete = false;
   heap.resident(kBase, 4 * kKiB).block(kBase + 16, 1000, 1);
-  const auto r = heap.shares_by([](ExactShares& s) {
+  const auto r = heap.shares_by([](ExactDivision& s) {
     REQUIRE(s.look_up(kBase + 16) == Booked::kLive);
-    s.take_block(kBase + 16, 1000);
+    s.add_block(kBase + 16, 1000);
     REQUIRE(s.look_up(kBase + 2016) == Booked::kUnknown);
-    s.take_block(kBase + 2016, 1000);
-    s.take({kBase, kBase + 4096, UnitKind::kBlocks, 0, 2000, 16});
+    s.add_block(kBase + 2016, 1000);
+    s.add({kBase, kBase + 4096, UnitKind::kBlocks, 0, 2000, 16});
   });
   REQUIRE(about(r.sites[1].resident, 2 * kKiB));
   REQUIRE(about(r.before.resident, 2 * kKiB));
@@ -276,9 +276,9 @@ TEST_CASE("exact shares: by pages, as brute force has it") {
       at = align_up(at + size, 16) + (random() % 4 == 0 ? random() % 64 * 256 : 0);
     }
     // The heap is all of it; 10 pages of every 50 are not in memory.
-    const auto r = heap.shares_by([](ExactShares& s) {
+    const auto r = heap.shares_by([](ExactDivision& s) {
       const AddressRange all[] = {{kBase, kBase + kPages * kPageBytes}};
-      s.take_pages(all);
+      s.divide_by_pages(all);
     });
     const Truth truth = brute_force(heap, [](std::uint64_t asked) { return asked; });
     REQUIRE(about(r.totals.pinned, truth.pinned));

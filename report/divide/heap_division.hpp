@@ -3,7 +3,7 @@
 // books. Context: reporter.
 #pragma once
 
-#include "report/divide/shares.hpp"
+#include "report/divide/sampled_division.hpp"
 #include "report/memory.hpp"
 
 namespace mallard::report {
@@ -12,8 +12,9 @@ inline constexpr const char* kNoMemory = "there was no memory for it";
 
 /// Writes the shares into the rows of `books` or, of exact books, into their shares.
 /// \return why the heap could not be divided; nullptr if it was
-const char* divide(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
-                   HeapTotals* totals, ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept;
+const char* divide_heap(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
+                        HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
+                        Ledger* out) noexcept;
 
 /// Few samples can claim more holes than there are: the line of the ledger, which is counted, is the bound.
 void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept;
