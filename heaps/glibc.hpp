@@ -41,7 +41,7 @@ class Reader {
   bool in_window(std::uintptr_t at, std::size_t bytes) const noexcept {
     return at >= begin_ && at + bytes <= end_;
   }
-  /// The same without moving the window, for looks aside. \return false if not all is in memory
+  /// Copies without moving the window, for looks aside. \return false if not all is in memory
   bool copy(std::uintptr_t at, void* to, std::size_t bytes) noexcept;
 
   /// The first page from `at` on that is in memory; `end` if there is none before it.
@@ -140,8 +140,8 @@ class FreeLists {
     // In a thread cache? That takes the key, which glibc erases when it hands the block out.
     if (key_ != 0 && chunk.second == key_) return (next & 15) == 0;
     if ((!random_key_ || key_ == 0) && has_unknown_key(chunk)) return true;
-    // The end of a fastbin (next = 0) looks the same as a live block that nobody has written to. Of the
-    // former there are at most ten in an arena.
+    // The end of a fastbin (next = 0) looks the same as a live block that nobody has written to. An
+    // arena has at most ten such ends.
     return chunk.size <= kLargestFast && next != 0 && plausible(next) && in_fastbin(chunk, next);
   }
 

@@ -65,24 +65,24 @@ void ExactDivision::gather(const Unit& unit) noexcept {
   if (!single || held_count_ == 0) live_.for_each(unit.begin, unit.end, add, this);
 }
 
+ExactDivision::Part ExactDivision::part_in(const Unit& unit, const Held& b, bool all_in_memory) noexcept {
+  const std::uintptr_t from = std::max(b.begin, unit.begin);
+  const std::uintptr_t to = std::min(b.begin + b.usable_bytes, unit.end);
+  if (to <= from) return {};
+  const std::uintptr_t asked_to = std::clamp(b.begin + b.asked_bytes, from, to);
+  if (all_in_memory) return {to - from, static_cast<double>(to - from), static_cast<double>(asked_to - from)};
+  return {to - from, static_cast<double>(pages_.resident(from, to)),
+          static_cast<double>(pages_.resident(from, asked_to))};
+}
+
 /// Divides a unit among `blocks`, which may reach beyond it.
 void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexcept {
   const auto resident = static_cast<double>(pages_.pin(unit.begin, unit.end));
   const bool all_in_memory = pages_.resident(unit.begin, unit.end) == unit.end - unit.begin;
-  const auto part_of = [&](const Held& b) -> Part {
-    const std::uintptr_t from = std::max(b.begin, unit.begin);
-    const std::uintptr_t to = std::min(b.begin + b.usable_bytes, unit.end);
-    if (to <= from) return {};
-    const std::uintptr_t asked_to = std::clamp(b.begin + b.asked_bytes, from, to);
-    if (all_in_memory)
-      return {to - from, static_cast<double>(to - from), static_cast<double>(asked_to - from)};
-    return {to - from, static_cast<double>(pages_.resident(from, to)),
-            static_cast<double>(pages_.resident(from, asked_to))};
-  };
   double usable = 0, asked = 0;
   std::uint64_t live = 0, begun = 0;
   for (const Held& b : blocks) {
-    const Part part = part_of(b);
+    const Part part = part_in(unit, b, all_in_memory);
     live += part.bytes;
     usable += part.usable;
     asked += part.asked;
@@ -110,7 +110,7 @@ void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexc
   if (live + beyond == 0) return void(unattributed_ += resident);
   const double each = 1 / static_cast<double>(live + beyond);
   for (const Held& b : blocks) {
-    const Part part = part_of(b);
+    const Part part = part_in(unit, b, all_in_memory);
     if (part.bytes == 0 || (b.site != kBeforeSite && b.site >= sites_.size())) continue;
     ExactShare& to = b.site == kBeforeSite ? before_ : sites_[b.site];
     const double share = static_cast<double>(part.bytes) * each;
@@ -246,7 +246,7 @@ bool ExactDivision::sum_up(std::uint64_t heap_resident, std::uint64_t thread_cac
                            HeapTotals* totals) noexcept {
   *totals = {};
   if (out_of_memory_) return false;
-  // Of what is live beyond the books, free blocks in thread caches are no blocks from before.
+  // Free blocks in thread caches, which the census took for live, are no blocks from before.
   const double cached = std::min(before_.live, static_cast<double>(thread_cached_bytes));
   if (cached > 0) {
     const double left = 1 - cached / before_.live;

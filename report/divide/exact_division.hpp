@@ -29,7 +29,7 @@ struct BlockSize {
   std::uint64_t (*usable)(std::uint64_t asked);  ///< nullptr: as asked
   std::uint64_t header_bytes;
 };
-/// Of glibc: chunks of 16 bytes, 32 at least, of which 8 are the header.
+/// The sizes of glibc's blocks: chunks are multiples of 16 bytes, 32 at least, of which 8 are the header.
 BlockSize glibc_block_size() noexcept;
 
 class ExactDivision {
@@ -79,6 +79,8 @@ class ExactDivision {
 
   void add_held(const Held& held) noexcept;
   void gather(const heaps::Unit& unit) noexcept;
+  /// The part of a block that lies within the unit.
+  Part part_in(const heaps::Unit& unit, const Held& block, bool all_in_memory) noexcept;
   void charge(const heaps::Unit& unit, std::span<const Held> blocks) noexcept;
   void charge_unit(const heaps::Unit& unit) noexcept;
   void walk_pages(std::uintptr_t begin, std::uintptr_t end) noexcept;

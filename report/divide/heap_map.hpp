@@ -45,7 +45,7 @@ class HeapMap {
   bool begin(Arena& arena, std::span<const AddressRange> resident,
              std::span<const SampledBlock> blocks) noexcept;
 
-  /// Whom the census is for.
+  /// Passes units on to `to`, whom the census is for.
   void pass_on(void (*to)(const heaps::Unit& unit, void* opaque), void* opaque) noexcept {
     next_ = to;
     next_opaque_ = opaque;

@@ -117,7 +117,8 @@ void SampledDivision::charge_blocks(const Unit& unit) noexcept {
   }
 }
 
-/// Of a block that reaches into memory that was not examined, what was met elsewhere does not count either.
+/// A block that reaches into memory that was not examined is left out: what was met of it elsewhere does not
+/// count either.
 void SampledDivision::leave_out(std::size_t block) noexcept {
   for (std::uint32_t p = pieces_of_[block]; p != 0 && p != kLeftOut; p = pieces_[p].next)
     pieces_[p].weight = 0;

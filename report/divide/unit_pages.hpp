@@ -30,7 +30,8 @@ class UnitPages {
   void note_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept;
 
   double metadata() const noexcept { return metadata_; }  ///< noted and in memory
-  /// Of it: on pages with blocks, which are pinned as a whole.
+  /// Resident bytes of the metadata that lie on pages with at least one block: such pages are pinned as a
+  /// whole.
   double pinned_metadata() const noexcept;
 
  private:

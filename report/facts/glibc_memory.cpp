@@ -83,7 +83,7 @@ bool GlibcMemory::is_thread_of(std::uintptr_t thread, std::uintptr_t block_end, 
   if (!in_memory(thread & ~std::uintptr_t{kPageBytes - 1}) || !process_.get(thread, &head) ||
       head.tcb != thread || head.self != thread)
     return false;
-  // struct pthread keeps where its block begins and how large it is, next to each other.
+  // A descriptor (struct pthread) keeps where its block begins and how large it is, next to each other.
   std::uintptr_t words[kMaxThreadBytes / sizeof(std::uintptr_t)];
   const std::size_t count = thread_bytes_ / sizeof *words;
   if (!process_.copy(words, thread, count * sizeof *words)) return false;

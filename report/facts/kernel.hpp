@@ -8,7 +8,7 @@
 
 namespace mallard::report {
 
-/// Of the own process.
+/// What the kernel says of the own process as a whole.
 ProcessFacts read_process_facts(Arena& arena) noexcept;
 /// The kernel's figures of this moment. Rss::walked says whether LazyFree and huge pages are among them.
 Rss read_rss(const ProcessMemory& process) noexcept;

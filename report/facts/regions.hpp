@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose memory is it: every mapping of the process with its owner. Context: reporter.
+// Every mapping of the process with its owner. Context: reporter.
 #pragma once
 
 #include <cstdint>
