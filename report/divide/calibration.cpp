@@ -54,7 +54,7 @@ void add_pool(StratumPool& to, const StratumPool& c) noexcept {
   to.asked_nominal += c.asked_nominal;
 }
 
-/// Strata with too few samples become one cell with others of their group and, if these are too few together,
+/// Strata with too few samples become one pool with others of their group and, if these are too few together,
 /// with the next groups. What is left is the rest, whose factor only lowers: raising it would put the memory
 /// of many on the site of one sample.
 class StratumPools {
@@ -76,7 +76,7 @@ class StratumPools {
   std::size_t rest() const noexcept { return count_ - 1; }
 
   StratumPool* pools_ = nullptr;
-  std::uint16_t* into_ = nullptr;  ///< the cell that took it; itself if none did
+  std::uint16_t* into_ = nullptr;  ///< the pool that took it; itself if none did
   std::size_t groups_ = 0, count_ = 0;
 };
 
@@ -132,7 +132,7 @@ struct ColumnSums {
   }
 };
 
-/// Adds what a site has in a cell to an estimate. Calibrated, the error is that of residuals from the cell's
+/// Adds what a site has in a pool to an estimate. Calibrated, the error is that of residuals from the pool's
 /// total, x - share * resident; one more piece, of another site, is supposed unseen, so that a site which
 /// owns all that was sampled is not called exact.
 void add_column(Estimate& to, const ColumnSums& x, const StratumPool& c) noexcept {
@@ -188,14 +188,14 @@ struct Effective {
   double value, squared;
 };
 
-/// How many pieces a site might have had in a cell, by its part of the pieces of the same size class.
+/// How many pieces a site might have had in a pool, by its part of the pieces of the same size class.
 struct Expected {
   std::uint16_t pool;
   std::uint32_t site;
   double pieces;
 };
 
-/// Sorts the pieces by size class and site, and lists what each site might have had in every cell of the
+/// Sorts the pieces by size class and site, and lists what each site might have had in every pool of the
 /// class.
 bool expect_pieces(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata,
                    const StratumPools& pools, Growing<Expected>& out) noexcept {
@@ -235,7 +235,7 @@ bool expect_pieces(Arena& arena, std::span<Piece> pieces, std::span<const Stratu
 constexpr double kUnseenPieces = 0.2;
 
 /// A site with many blocks in full units and a few in nearly empty ones, which weigh most, may have no sample
-/// of the few. Where it has no piece in a cell it might have had one: that is part of its error.
+/// of the few. Where it has no piece in a pool it might have had one: that is part of its error.
 void add_unseen(std::span<const Expected> expected, std::size_t* at, const Piece* met,
                 std::span<StratumPool> pools, std::span<SiteShare> sites) noexcept {
   const auto is_before = [met](const Expected& e) {
