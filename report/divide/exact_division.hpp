@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SampledDivision of resident memory where every block is on the books: each is charged resident(unit) * its
+// Shares of resident memory where every block is on the books: each is charged resident(unit) * its
 // usable bytes / live bytes of the unit. Nothing is estimated. Blocks are read from the books unit by unit
 // and not kept. Without a census, pages of 4 KiB are the units. Context: reporter.
 #pragma once

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SampledDivision of resident memory: each sampled block is charged resident(unit) * its usable bytes / live
+// Shares of resident memory: each sampled block is charged resident(unit) * its usable bytes / live
 // bytes of the unit, for every unit of the census that it lies in. Units are met once and not kept. Context:
 // reporter.
 #pragma once

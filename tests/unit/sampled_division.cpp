@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SampledDivision of resident memory on hand-made units: charges, totals, calibration, intervals, cost.
+// Shares of resident memory on hand-made units: charges, totals, calibration, intervals, cost.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
