@@ -28,6 +28,8 @@
 
 #include "record/exact/counts.hpp"
 #include "record/exact/incremental.hpp"
+#include "record/exact/path_counts.hpp"
+#include "record/exact/shadow.hpp"
 #include "record/exact/size_ranges.hpp"
 #include "record/exact/thread_record.hpp"
 #include "tests/unit/catch.hpp"
@@ -348,6 +350,18 @@ TEST_CASE("exact: new books know nothing of the old ones; ended ones stay as the
   REQUIRE(all.allocated_bytes == 0);
   REQUIRE(all.peak_bytes == 0);
   REQUIRE(exact_trouble().unknown_frees == 1);
+}
+
+TEST_CASE("exact: its own memory is that of all its tables") {
+  begin();
+  exact_alloc(pointer(0x51'0000'0000), 100, at(1));
+  CHECK(shadow_own_bytes() > 0);
+  CHECK(cells_own_bytes() > 0);
+  CHECK(path_cells_own_bytes() > 0);
+  CHECK(thread_records_own_bytes() > 0);
+  CHECK(exact_own_bytes() ==
+        shadow_own_bytes() + cells_own_bytes() + path_cells_own_bytes() + thread_records_own_bytes());
+  exact_release(pointer(0x51'0000'0000));
 }
 
 TEST_CASE("exact: threads that come and go leave their counts, and few records") {

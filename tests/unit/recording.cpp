@@ -3,17 +3,20 @@
 #include "record/record.hpp"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "base/lock.hpp"
 #include "base/os.hpp"
 #include "record/mappings.hpp"
+#include "record/published.hpp"
 #include "record/thread_state.hpp"
 #include "tests/unit/catch.hpp"
 
@@ -175,6 +178,64 @@ TEST_CASE("recording: after a pause it begins with nothing live and nothing coun
   CHECK(sums.allocated_bytes_variance.load() == 0);
   CHECK(sums.allocated_count.load() == 0);
   CHECK(sums.allocated_count_variance.load() == 0);
+}
+
+namespace {
+
+/// What a reader outside of the process finds at an address, by what is published alone.
+template <typename T>
+T read_at(std::uint64_t address) {
+  T value;
+  memcpy(&value, reinterpret_cast<const void*>(address), sizeof value);
+  return value;
+}
+std::uint64_t row_at(const Published::Rows& rows, std::uint32_t i) {
+  return (i < rows.first_count ? rows.first : rows.rest) + std::uint64_t{i} * rows.stride;
+}
+
+}  // namespace
+
+TEST_CASE("recording: what is published leads to a live sample, its site, its sums and its stack") {
+  begin();
+  for (std::uintptr_t n = 100; n < 200; ++n) allocate(block(n), 10, 16);  // beyond the rows of small programs
+  allocate(block(1), 1000, 1016);
+  const Published& p = mallard_published;
+  CHECK(std::string(p.mark) == kPublishedMark);
+  CHECK(p.bytes == sizeof(Published));
+  CHECK(p.sample_bytes == 4096);
+  CHECK(p.bias_bytes == kBiasBytes);
+  std::uint64_t found = 0;
+  int live_rows = 0;
+  for (std::uint32_t i = 1; i < read_at<std::uint32_t>(p.live.used_at); ++i) {
+    const std::uint64_t row = row_at(p.live.rows, i), address = read_at<std::uint64_t>(row + p.live.at_address);
+    live_rows += address != 0;
+    if (address == address_of(block(1))) found = row;
+  }
+  CHECK(live_rows == 101);
+  REQUIRE(found != 0);
+  CHECK(read_at<std::uint64_t>(found + p.live.at_asked) == 1000);
+  CHECK(read_at<double>(found + p.live.at_weight) == weight_of(1000));
+  CHECK(read_at<std::uint64_t>(found + p.live.at_born) >= started_ns());
+  const auto id = read_at<std::uint32_t>(found + p.live.at_site);
+  REQUIRE(id < read_at<std::uint32_t>(p.sites.count_at));
+  const std::uint64_t site_row = row_at(p.sites.rows, id);
+  const auto sums_index = read_at<std::uint32_t>(site_row + p.sums.at_row);
+  REQUIRE(sums_index != 0);
+  REQUIRE(sums_index < read_at<std::uint32_t>(p.sums.count_at));
+  const std::uint64_t sums = row_at(p.sums.rows, sums_index);
+  const double weight = weight_of(1000);
+  CHECK(read_at<double>(sums + p.sums.at_count) == weight);
+  CHECK(read_at<double>(sums + p.sums.at_bytes) == weight * 1000);
+  CHECK(read_at<double>(sums + p.sums.at_bytes_variance) == weight * (weight - 1) * 1000 * 1000);
+  std::uint32_t depth = 0;
+  for (auto node = read_at<std::uint32_t>(site_row + p.sites.at_node); node != 0 && depth < 1000; ++depth) {
+    const std::uint32_t level = node >> p.tree.slot_bits, slot = node & ((1u << p.tree.slot_bits) - 1);
+    const auto word = read_at<std::uint64_t>(p.tree.level_at[level] + std::uint64_t{slot} * sizeof(std::uint64_t));
+    CHECK((word >> p.tree.code_shift & ((1u << p.tree.code_bits) - 1)) != 0);
+    node = static_cast<std::uint32_t>(word >> p.tree.parent_shift) & ((1u << p.tree.parent_bits) - 1);
+  }
+  CHECK(depth == site(SiteId{id}).depth.load());
+  for (std::uintptr_t n = 100; n < 200; ++n) on_free(block(n));
 }
 
 TEST_CASE("recording: its own memory is that of all its tables") {
