@@ -4,36 +4,28 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-#include <ctime>
 #include <string>
+
+#include "base/numbers.hpp"
 
 namespace mallard::cli {
 
 /// "1.50 MiB"
 inline std::string bytes_text(double bytes) {
-  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  int unit = 0;
-  double shown = std::abs(bytes);
-  for (; shown >= 1023.95 && unit < 4; ++unit) shown /= 1024;
-  return fmt::format("{}{:.{}f} {}", bytes < 0 ? "-" : "", shown,
-                     unit == 0    ? 0
-                     : shown < 10 ? 2
-                                  : 1,
-                     kUnits[unit]);
+  FixedText<48> text;
+  add_bytes(text, bytes);
+  return std::string(text.view());
 }
 
-/// The same with its sign, as a change.
+/// A change of bytes, with its sign: "+1.50 MiB".
 inline std::string change_text(double bytes) {
   return fmt::format("{}{}", bytes < 0 ? "" : "+", bytes_text(bytes));
 }
 
 inline std::string utc_text(std::uint64_t ns) {
-  const auto seconds = static_cast<std::time_t>(ns / 1'000'000'000);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[32];
-  return std::strftime(text, sizeof text, "%F %T UTC", &parts) ? text : "";
+  FixedText<48> text;
+  add_utc(text, ns);
+  return std::string(text.view());
 }
 
 inline std::string duration_text(double seconds) {

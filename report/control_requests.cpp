@@ -16,7 +16,7 @@
 #include "base/os.hpp"
 #include "base/signal_mask.hpp"
 #include "record/thread_state.hpp"
-#include "report/write/json_writer.hpp"
+#include "report/write/sections.hpp"
 #include "report/probe.hpp"
 
 namespace mallard::report {
@@ -114,10 +114,7 @@ void answer_purge(const Served& served, Json& json) noexcept {
   json.key("done").flag(p.done);
   if (!p.done) json.key("why_not").text(view_of(p.why_not));
   json.key("allocator").text(view_of(served.backend->name));
-  if (!p.done) return;
-  json.key("call").text(view_of(p.call)).key("leaves").text(view_of(p.leaves));
-  json.key("holds").text(view_of(p.holds));
-  write_purge_figures(p, json);
+  if (p.done) write_purge_json(p, json);
 }
 
 void serve_one(int fd, const Served& served, Lock& writing) noexcept {

@@ -82,7 +82,7 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
   out->scan_ns = os::monotonic_ns() - began;
 }
 
-void account(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
+void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
              ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
   out->known = memory.known;
   out->why_not = memory.why_not;
@@ -92,7 +92,7 @@ void account(Arena& arena, const Memory& memory, const Allocator& allocator, con
   out->unlogged_mappings = memory.regions.unlogged_mappings;
   if (!memory.known) return;
   HeapTotals totals;
-  const char* why_not = divide_heap(arena, memory, allocator, books, &totals, exact, before, out);
+  const char* why_not = divide_heap(arena, memory, served, books, &totals, exact, before, out);
   const LedgerSources sources{memory.regions.all, memory.residency.runs(),     memory.before,
                               memory.after,       why_not ? nullptr : &totals, why_not};
   if (!build_ledger(arena, sources, out)) {

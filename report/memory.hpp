@@ -30,7 +30,7 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
 
 /// Asks the allocator which memory is in use, charges it to the sites of `books`, and writes the ledger.
 /// Of exact books fills in the shares, in `exact` how much of the books was met, and what is older than they.
-void account(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
+void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
              ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept;
 
 }  // namespace mallard::report

@@ -2,35 +2,15 @@
 #include "report/probe.hpp"
 
 #include "base/os.hpp"
-#include "report/write/columns.hpp"
 #include "report/facts/kernel.hpp"
 #include "report/reporter.hpp"
 
 namespace mallard::report {
 namespace {
 
-constexpr double kNothing = 0.1;  // of what the ledger calls retained; below, the purge did not reach it
-constexpr double kAll = 0.8;      // above, it did: the host allocates meanwhile
-constexpr double kSmallBytes = 4 << 20;
-
 std::uint64_t minus(std::uint64_t a, std::uint64_t b) noexcept { return a > b ? a - b : 0; }
 
 std::uint64_t heap_of(const Rss& rss) noexcept { return minus(rss.anonymous, rss.lazily_freed); }
-
-double retained(const Snapshot& s) noexcept {
-  if (!s.ledger.known || !s.ledger.divided) return 0;
-  return s.ledger.lines[static_cast<int>(Cause::kRetained)].bytes.value;
-}
-
-void change_line(Sink& to, std::string_view name, std::uint64_t before, std::uint64_t after) noexcept {
-  Cell cell;
-  add_bytes(cell, static_cast<double>(before));
-  cell.add(" before, ");
-  add_bytes(cell, static_cast<double>(after));
-  cell.add(" after");
-  label(to, name);
-  to.add(cell.view()).add('\n');
-}
 
 }  // namespace
 
@@ -65,93 +45,6 @@ Probe purge(const Served& served, bool own_thread) noexcept {
 
 void run_probe(const ProbeRequest& request, const Served& served, Snapshot* s) noexcept {
   s->probe = request.wanted ? purge(served, request.own_thread) : Probe{};
-}
-
-void add_probe_conclusion(const Snapshot& s, TextBuffer& to) noexcept {
-  const Probe& p = s.probe;
-  if (!p.done) {
-    to.add("Nothing was tried: ").add(view_of(p.why_not)).add('.');
-    return;
-  }
-  const auto given = static_cast<double>(p.given_back);
-  const double kept = retained(s);
-  const bool has_ledger = s.ledger.known && s.ledger.divided;
-  if (!has_ledger && given < kSmallBytes) {
-    to.add("Next to nothing went back, but no ledger tells how much there was to give back: ");
-    to.add(view_of(p.leaves)).add('.');
-  } else if (kept < kSmallBytes && given < kSmallBytes) {
-    to.add("There was next to nothing to give back: retention is not the cause.");
-  } else if (kept < kSmallBytes) {
-    add_bytes(to, given);
-    to.add(" went back to the kernel: free pages that the allocator had kept.");
-  } else {
-    add_bytes(to, given);
-    to.add(given < kNothing * kept ? " of the " : given < kAll * kept ? ", less than the " : " of about ");
-    add_bytes(to, kept);
-    to.add(" that the ledger calls retained went back to the kernel: ");
-    if (given < kNothing * kept)
-      to.add("this proves nothing about the rest, which the call did not reach (")
-          .add(view_of(p.leaves))
-          .add(')');
-    else if (given < kAll * kept)
-      to.add("as much is proved retained; the call did not reach the rest (").add(view_of(p.leaves)).add(')');
-    else to.add("it was retained indeed");
-    to.add('.');
-  }
-  to.add(" What stays resident, ");
-  add_bytes(to, static_cast<double>(p.heap_after));
-  to.add(" of anonymous memory, is live, pinned by live blocks, or out of this call's reach.");
-}
-
-void write_probe_text(const Snapshot& s, Sink& to) noexcept {
-  const Probe& p = s.probe;
-  if (!p.asked) return;
-  heading(to, "Purge probe (asked for; made after everything else in this report was measured)");
-  FixedText<1024> says;
-  add_probe_conclusion(s, says);
-  if (p.done) {
-    Cell cell;
-    add_duration(cell, p.duration_ns);
-    label(to, "called");
-    to.add(view_of(p.call)).add(", which took ").add(cell.view()).add('\n');
-    label(to, "  leaves");
-    to.add(view_of(p.leaves)).add('\n');
-    label(to, "  holds up");
-    to.add(view_of(p.holds)).add('\n');
-    change_line(to, "resident (RSS)", p.rss_before, p.rss_after);
-    change_line(to, "  of it anonymous", p.heap_before, p.heap_after);
-  }
-  label(to, "it says");
-  add_wrapped(to, says.view(), kLabelColumns);
-}
-
-void write_purge_figures(const Probe& p, Json& json) noexcept {
-  json.key("rss_before_bytes").number(p.rss_before).key("rss_after_bytes").number(p.rss_after);
-  json.key("heap_before_bytes").number(p.heap_before).key("heap_after_bytes").number(p.heap_after);
-  json.key("given_back_bytes").number(p.given_back).key("duration_ns").number(p.duration_ns);
-}
-
-void write_probe_json(const Snapshot& s, Json& json) noexcept {
-  const Probe& p = s.probe;
-  json.key("probe");
-  if (!p.asked) {
-    json.null().line();
-    return;
-  }
-  FixedText<1024> says;
-  add_probe_conclusion(s, says);
-  const auto text_or_null = [&](std::string_view name, const char* value) {
-    json.key(name);
-    if (value) json.text(view_of(value));
-    else json.null();
-  };
-  json.open('{').key("kind").text("purge").key("done").flag(p.done);
-  text_or_null("call", p.call);
-  text_or_null("leaves", p.leaves);
-  text_or_null("holds", p.holds);
-  text_or_null("why_not", p.why_not);
-  write_purge_figures(p, json);
-  json.key("conclusion").text(says.view()).close('}').line();
 }
 
 }  // namespace mallard::report

@@ -4,7 +4,6 @@
 // live blocks or kept in thread caches. Never part of a report that nobody asked it for.
 #pragma once
 
-#include "report/write/json_writer.hpp"
 #include "report/model/model.hpp"
 
 namespace mallard::report {
@@ -24,15 +23,5 @@ struct ProbeRequest {
 /// Fills snapshot->probe, with a purge if one is wanted.
 /// \context reporter, after take_snapshot
 void run_probe(const ProbeRequest& request, const Served& served, Snapshot* snapshot) noexcept;
-
-/// What the figures of a probe mean, in one or two sentences.
-void add_probe_conclusion(const Snapshot& snapshot, TextBuffer& to) noexcept;
-
-/// The section of the text report; nothing where no probe was asked for.
-void write_probe_text(const Snapshot& snapshot, Sink& to) noexcept;
-/// The members that a report's probe and the answer to `mallard purge` have in common.
-void write_purge_figures(const Probe& probe, Json& json) noexcept;
-/// The member "probe": null where none was asked for.
-void write_probe_json(const Snapshot& snapshot, Json& json) noexcept;
 
 }  // namespace mallard::report

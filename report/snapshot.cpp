@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "report/facts/frames.hpp"
@@ -17,7 +18,10 @@ namespace {
 
 Allocator read_allocator(const Served& served) noexcept {
   Allocator a{};
-  a.backend = served.backend;
+  a.name = view_of(served.backend->name);
+  a.path = view_of(served.backend->path);
+  a.requested = view_of(options().backend);
+  a.takeover = read_takeover();
   a.bypassed = served.bypassed;
   a.stepped_aside = served.stepped_aside;
   a.bypass_owner = served.bypass_owner;
@@ -57,10 +61,27 @@ void relate(Snapshot* out, const Arena& arena) noexcept {
   }
 }
 
+/// What is shown is what the JSON report holds, whole numbers: so text written from it is the same.
+void round_figures(SiteRow* rows, Snapshot* s) noexcept {
+  for (std::uint32_t i = 0; i < s->site_count; ++i)
+    for (const FigureFacts& figure : kFigures) round_outward(figure.of(rows[i]));
+  for (Estimate* e : {&s->live_bytes, &s->live_count, &s->allocated_bytes, &s->allocated_count,
+                      &s->inherited_live_bytes})
+    round_outward(*e);
+  for (LedgerLine& line : s->ledger.lines) round_outward(line.bytes);
+  for (const FigureFacts& figure : kFigures) figure.of(s->others) = rounded(figure.of(s->others), 1);
+  for (double* figure : {&s->before.live_bytes, &s->before.resident_bytes, &s->before.hole_bytes})
+    *figure = rounded(*figure, 1);
+  Estimate& ratio = s->fragmentation_ratio;
+  for (double* figure : {&ratio.value, &ratio.low, &ratio.high, &s->ledger.examined})
+    *figure = rounded(*figure, 1e4);
+}
+
 }  // namespace
 
 bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* out) noexcept {
   const std::uint64_t began = os::monotonic_ns();
+  out->mallard_version = view_of(kVersion);
   out->reason = reason;
   Memory memory;
   read_memory(arena, own_process(), served,
@@ -80,7 +101,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     const bool read = exact ? copy_exact_record(arena, &books, out) : copy_record(arena, &books, out);
     if (!read) return out_of_memory(*out);
   }
-  account(arena, memory, out->allocator, books, &out->recording.exact, &out->before, &out->ledger);
+  account(arena, memory, served, books, &out->recording.exact, &out->before, &out->ledger);
   find_other_allocators(arena, served, memory, &out->other_allocators);
   if (out->ledger.known) {
     // mincore, which the books ask, holds pages to be there that were only read, too.
@@ -91,10 +112,11 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   SiteRow* rows = nullptr;
   if (out->recording.on) {
     compare_sites(books, out);
-    if (!(rows = order_sites(arena, books, out))) return out_of_memory(*out);
+    rows = order_sites(books, out);
   }
   if (!add_frames(arena, rows, out)) return out_of_memory(*out);
   relate(out, arena);
+  round_figures(rows, out);
   out->duration_ns = os::monotonic_ns() - began;
   return true;
 }

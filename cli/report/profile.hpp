@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "cli/report/places.hpp"
+#include "report/write/text.hpp"
 
 namespace mallard::cli {
 
 /// A figure of call sites, by which they are ranked.
 struct Measure {
-  const char* name;   ///< of --by
+  const char* name;  ///< of --by
+  report::Table table;
   const char* words;  ///< for headings
   bool is_bytes;
   Figure ReportSite::*figure;
@@ -21,16 +23,19 @@ struct Measure {
   bool exact_only = false;                 ///< only reports of exact mode know it
 };
 inline constexpr Measure kMeasures[] = {
-    {"resident", "resident memory, holes included", true, &ReportSite::resident_bytes,
+    {"resident", report::Table::kResident, "resident memory, holes included", true, &ReportSite::resident_bytes,
      &ReportFile::OtherSites::resident_bytes},
-    {"holes", "pinned holes", true, &ReportSite::hole_bytes, &ReportFile::OtherSites::hole_bytes},
-    {"live", "live bytes", true, &ReportSite::live_bytes, &ReportFile::OtherSites::live_bytes},
-    {"allocated", "allocated bytes", true, &ReportSite::allocated_bytes,
+    {"holes", report::Table::kHoles, "pinned holes", true, &ReportSite::hole_bytes,
+     &ReportFile::OtherSites::hole_bytes},
+    {"live", report::Table::kLive, "live bytes", true, &ReportSite::live_bytes,
+     &ReportFile::OtherSites::live_bytes},
+    {"allocated", report::Table::kAllocated, "allocated bytes", true, &ReportSite::allocated_bytes,
      &ReportFile::OtherSites::allocated_bytes},
-    {"count", "live blocks", false, &ReportSite::live_count, &ReportFile::OtherSites::live_count},
-    {"temporary", "temporary allocations", false, &ReportSite::temporary_count,
+    {"count", report::Table::kLiveCount, "live blocks", false, &ReportSite::live_count,
+     &ReportFile::OtherSites::live_count},
+    {"temporary", report::Table::kTemporary, "temporary allocations", false, &ReportSite::temporary_count,
      &ReportFile::OtherSites::temporary_count, true},
-    {"peak", "peak bytes", true, &ReportSite::peak_bytes, nullptr, true}};
+    {"peak", report::Table::kPeak, "peak bytes", true, &ReportSite::peak_bytes, nullptr, true}};
 
 struct Profile {
   const ReportFile* report;
@@ -46,7 +51,9 @@ std::int64_t whole(double value);
 /// Function, or module+address where it has no name.
 std::string label_of(const Profile& profile, const Place& place, const SourceLine& line);
 
-std::string as_text(const Profile& profile);
+/// \param document  the report as it was read
+std::string as_text(const Profile& profile, const nlohmann::ordered_json& document,
+                    const report::TextLayout& layout);
 /// \param document  the report as it was read
 std::string as_json(const Profile& profile, nlohmann::ordered_json document);
 std::string as_folded(const Profile& profile);
@@ -58,6 +65,7 @@ std::string as_pprof(const Profile& profile);
 void require_html();
 /// \param document  the report as it was read
 /// \param series    reports of the same process, oldest first; the profile's own may be among them
-std::string as_html(const Profile& profile, nlohmann::ordered_json document, const std::vector<ReportFile>& series);
+std::string as_html(const Profile& profile, nlohmann::ordered_json document,
+                    const std::vector<ReportFile>& series);
 
 }  // namespace mallard::cli

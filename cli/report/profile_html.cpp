@@ -7,6 +7,7 @@
 //   causes       of the ledger, in its order: name, words, meaning
 //   figures      of call sites: name, field, column, words, meaning, whether bytes, whether exact mode's alone
 //   verdicts     name, words
+//   functions    totals by function, module_totals by module: as in --format json
 //   series       of other reports of the process: when, RSS, live bytes, bytes by cause
 #include <fmt/format.h>
 
@@ -19,6 +20,7 @@
 #include "cli/error.hpp"
 #include "cli/report/html_page.hpp"
 #include "cli/report/profile.hpp"
+#include "cli/report/totals.hpp"
 #include "report/model/causes.hpp"
 #include "report/model/figures.hpp"
 #include "report/model/verdict_model.hpp"
@@ -149,6 +151,8 @@ std::string as_html(const Profile& profile, Json document, const std::vector<Rep
   name_details(&document);
   document.erase("sites");
   document.erase("modules");
+  page["functions"] = totals_json(totals_by_function(profile));
+  page["module_totals"] = totals_json(totals_by_module(profile));
   page["report"] = std::move(document);
   const std::string_view frame = html_page();
   const std::size_t mark = frame.find(kReportMark);

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "cli/report/profile.hpp"
+#include "cli/report/totals.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -66,6 +67,8 @@ std::string as_json(const Profile& profile, Json document) {
         if (Json& frame = detail["frame"]; frame.is_number_unsigned())
           frame = frames.indices_of(frame.get<std::size_t>(), {SourceLine{}}).back();
   document["frames"] = frames.take();
+  document["functions"] = totals_json(totals_by_function(profile));
+  document["module_totals"] = totals_json(totals_by_module(profile));
   return dumped(document, 1);
 }
 

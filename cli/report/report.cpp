@@ -13,6 +13,7 @@
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
+#include "cli/report/merge_sites.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
 #include "cli/report/series.hpp"
@@ -26,8 +27,6 @@ struct Options {
   std::string format = "text", by, focus, fail_on, output = "-";
   std::size_t depth = 0, limit = 0;  ///< 0 = not given
 };
-
-constexpr std::size_t kSitesInText = 20;
 
 std::string check_count(const std::string& text) {
   const bool good = !text.empty() && text.size() < 10 && text[0] != '0' &&
@@ -56,6 +55,12 @@ class Pattern {
   regex_t regex_;
 };
 
+PlacedSite placed(const ReportSite& site, const Symbolizer& symbolizer) {
+  PlacedSite out{&site, {}};
+  for (const ReportFrame& frame : site.stack) out.stack.push_back(symbolizer.place_of(frame));
+  return out;
+}
+
 bool matches(const Pattern& pattern, const PlacedSite& placed) {
   return std::any_of(placed.stack.begin(), placed.stack.end(), [&](const Place* place) {
     return pattern.is_in(place->frame->module) ||
@@ -81,25 +86,39 @@ const Measure* measure_for(const std::string& by, const ReportFile& report) {
   return &kMeasures[divided ? 0 : 2];
 }
 
-Profile select(const ReportFile& report, const Symbolizer& symbolizer, const Options& o) {
-  Profile p{&report, measure_for(o.by, report), {}};
+/// A report with the sites that --focus asks for, those merged that --depth makes equal; its document too.
+struct Narrowed {
+  ReportFile report;
+  nlohmann::ordered_json document;
+  std::size_t unfocused = 0;  ///< sites that --focus left out
+};
+
+Narrowed narrow(const ReportFile& report, const Symbolizer& symbolizer, const Options& o,
+                nlohmann::ordered_json document) {
+  Narrowed out{report, std::move(document)};
+  if (o.focus.empty() && o.depth == 0) return out;
+  const auto focus = o.focus.empty() ? nullptr : std::make_unique<Pattern>(o.focus);
+  nlohmann::ordered_json& sites = out.document["sites"];
+  auto kept = nlohmann::ordered_json::array();
+  for (const ReportSite& site : report.sites)
+    if (!focus || matches(*focus, placed(site, symbolizer))) kept.push_back(std::move(sites[site.index]));
+  out.unfocused = report.sites.size() - kept.size();
+  sites = std::move(kept);
+  if (o.depth > 0) merge_sites(&out.document, o.depth);
+  out.report.sites = read_sites(out.document, out.report);
+  return out;
+}
+
+Profile select(const Narrowed& narrowed, const Symbolizer& symbolizer, const Options& o) {
+  Profile p{&narrowed.report, measure_for(o.by, narrowed.report), {}};
   p.depth_given = o.depth > 0;
-  std::unique_ptr<Pattern> focus;
-  if (!o.focus.empty()) focus = std::make_unique<Pattern>(o.focus);
-  for (const ReportSite& site : report.sites) {
-    PlacedSite placed{&site, {}};
-    for (const ReportFrame& frame : site.stack) placed.stack.push_back(symbolizer.place_of(frame));
-    if (focus && !matches(*focus, placed)) {
-      ++p.sites_unfocused;
-      continue;
-    }
-    if (o.depth > 0 && placed.stack.size() > o.depth) placed.stack.resize(o.depth);
-    p.sites.push_back(std::move(placed));
-  }
+  p.sites_unfocused = narrowed.unfocused;
+  for (const ReportSite& site : narrowed.report.sites) p.sites.push_back(placed(site, symbolizer));
   std::stable_sort(p.sites.begin(), p.sites.end(), [&](const PlacedSite& a, const PlacedSite& b) {
     return (a.site->*p.by->figure).value > (b.site->*p.by->figure).value;
   });
-  const std::size_t limit = o.limit > 0 ? o.limit : o.format == "text" ? kSitesInText : p.sites.size();
+  // The text limits each of its tables.
+  const std::size_t limit = o.limit > 0 && o.format != "text" ? o.limit : p.sites.size();
   if (p.sites.size() > limit) {
     p.sites_left_out = p.sites.size() - limit;
     p.sites.resize(limit);
@@ -107,15 +126,25 @@ Profile select(const ReportFile& report, const Symbolizer& symbolizer, const Opt
   return p;
 }
 
-std::string formatted(const Profile& p, const std::string& format, nlohmann::ordered_json document,
+report::TextLayout layout_of(const Profile& p, const Options& o) {
+  report::TextLayout layout;
+  layout.only_one = !o.by.empty();
+  layout.table = p.by->table;
+  layout.sites = static_cast<int>(o.limit);
+  if (o.depth > 0) layout.frames = static_cast<int>(o.depth);
+  return layout;
+}
+
+std::string formatted(const Profile& p, const Options& o, nlohmann::ordered_json document,
                       const std::vector<ReportFile>& series) {
+  const std::string& format = o.format;
   if (format == "html") return as_html(p, std::move(document), series);
   if (format == "json") return as_json(p, std::move(document));
   if (format == "folded") return as_folded(p);
   if (format == "csv") return as_csv(p);
   if (format == "speedscope") return as_speedscope(p);
   if (format == "pprof") return as_pprof(p);
-  return as_text(p);
+  return as_text(p, document, layout_of(p, o));
 }
 
 void write_to(const std::string& path, const std::string& content) {
@@ -152,12 +181,13 @@ ExitStatus report(const Options& o) {
   nlohmann::ordered_json document;
   Series series;
   if (o.format == "html") series = read_series(o.files, &document);
-  else series.latest = read_report(o.files[0], o.format == "json" ? &document : nullptr);
+  else series.latest = read_report(o.files[0], &document);
   const Symbolizer symbolizer(series.latest);
   for (const std::vector<std::string>* notes : {&std::as_const(series).notes, &symbolizer.notes()})
     for (const std::string& note : *notes) fmt::print(stderr, "mallard: warning: {}\n", note);
-  write_to(o.output,
-           formatted(select(series.latest, symbolizer, o), o.format, std::move(document), series.points));
+  Narrowed shown = narrow(series.latest, symbolizer, o, std::move(document));
+  const Profile profile = select(shown, symbolizer, o);
+  write_to(o.output, formatted(profile, o, std::move(shown.document), series.points));
   return fail_on(conditions, series.latest);
 }
 
@@ -187,7 +217,9 @@ void add_report(CLI::App& app, Run* run) {
                    "temporary and peak: of reports of exact mode")
       ->check(CLI::IsMember(figure_names()));
   command
-      ->add_option("--depth", options->depth, "Return addresses to keep of a stack, nearest to malloc first")
+      ->add_option("--depth", options->depth,
+                   "Return addresses to keep of a stack, nearest to malloc first;\n"
+                   "sites that are equal then become one")
       ->type_name("N")
       ->check(check_count);
   command

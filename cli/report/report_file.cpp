@@ -42,7 +42,8 @@ std::string text_or_empty(const Json& object, const char* field) {
 /// An index into a table of `count` entries.
 std::size_t index_of(const Json& j, std::size_t count) {
   if (!j.is_number_unsigned() || j.get<std::uint64_t>() >= count)
-    throw Error(kUnreadable, fmt::format("the report refers to entry {} of a table with {}", j.dump(), count));
+    throw Error(kUnreadable,
+                fmt::format("the report refers to entry {} of a table with {}", j.dump(), count));
   return j.get<std::size_t>();
 }
 
@@ -138,15 +139,21 @@ ReportFile interpret(Json& j, const std::string& path) {
                  text_or_empty(*verdict, "next_step")};
   read_rest(j, &r);
   for (const Json& module : j.at("modules")) r.modules.push_back(read_module(module));
-  const std::vector<ReportFrame> frames = read_frames(j, r);
-  for (const Json& site : j.at("sites")) {
-    r.sites.push_back(read_site(site, frames));
-    r.sites.back().index = r.sites.size() - 1;
-  }
+  r.sites = read_sites(j, r);
   return r;
 }
 
 }  // namespace
+
+std::vector<ReportSite> read_sites(const nlohmann::ordered_json& document, const ReportFile& report) {
+  const std::vector<ReportFrame> frames = read_frames(document, report);
+  std::vector<ReportSite> sites;
+  for (const Json& site : document.at("sites")) {
+    sites.push_back(read_site(site, frames));
+    sites.back().index = sites.size() - 1;
+  }
+  return sites;
+}
 
 ReportFile read_report(const std::string& path, nlohmann::ordered_json* document) {
   return parse_report(read_input(path), path == "-" ? "standard input" : path, document);

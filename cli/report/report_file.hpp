@@ -66,9 +66,12 @@ struct ReportFile {
 /// \param document  if not null, all of the file as well
 /// \throws Error (kUnreadable) that says what is wrong with the file
 ReportFile read_report(const std::string& path, nlohmann::ordered_json* document = nullptr);
-/// Likewise of its text. \param shown  the path that messages name
+/// Reads a report from its text. \param shown  the path that messages name
 ReportFile parse_report(const std::string& text, const std::string& shown,
                         nlohmann::ordered_json* document = nullptr);
+
+/// The sites of a report's document, after a change. \param report  with its modules
+std::vector<ReportSite> read_sites(const nlohmann::ordered_json& document, const ReportFile& report);
 
 /// How text names a module: its file's name; the executable goes by the name under which it was started.
 std::string module_name(const ReportFile& report, const std::string& module);

@@ -29,7 +29,7 @@ struct Sum {
 struct SiteBooks {
   Sum live_bytes, allocated_bytes;
   double live_count = 0, allocated_count = 0;
-  /// Of live_bytes: of blocks that were allocated before the time that read() was given.
+  /// Part of live_bytes: blocks that were allocated before the time that read() was given.
   Sum old_bytes;
 };
 

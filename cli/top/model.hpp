@@ -24,7 +24,7 @@ struct TopRow {
 
 enum class TopSort { kLive, kGrowth, kAllocated, kCount, kResident };
 
-/// Of all sites together, and of the process.
+/// Sums over all sites, and figures of the process.
 struct TopTotals {
   Sum live, growth, allocated_rate;
   double live_count = 0, count_rate = 0, rss_rate = 0, cpu_share = 0, minor_fault_rate = 0,

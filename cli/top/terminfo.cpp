@@ -10,7 +10,7 @@
 namespace mallard::cli {
 namespace {
 
-/// nullptr: the terminal has no such thing.
+/// \return nullptr if the terminal has no such thing
 const char* capability(const char* name) {
   const char* text = tigetstr(name);
   return text == reinterpret_cast<char*>(-1) ? nullptr : text;

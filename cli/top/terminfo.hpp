@@ -16,7 +16,7 @@ enum class TerminalKind {
 TerminalKind kind_of_terminal(const char* type);
 
 /// What the terminal has to be sent to leave a screen of ncurses, without pauses: as endwin() does, but as a
-/// text that a signal handler can write. Of the terminal that ncurses has taken over.
+/// text that a signal handler can write. ncurses must have taken the terminal over.
 /// \param last_line  from 0, for terminals without a screen to go back to
 std::string text_to_leave(int last_line);
 

@@ -21,7 +21,7 @@ std::string is_interval(const std::string& word) {
   return expected ? fmt::format("'{}' cannot be used: expected is {}", word, expected) : std::string();
 }
 
-/// Of a word that is_interval() has let pass.
+/// Parses the number part of an interval; call is_interval() first.
 double seconds_of(const std::string& word) {
   const double number = std::strtod(word.c_str(), nullptr);
   if (word.ends_with("ms")) return number / 1000;

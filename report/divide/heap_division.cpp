@@ -159,20 +159,22 @@ struct HeapDivision {
 
 }  // namespace
 
-const char* divide_heap(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
+const char* divide_heap(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
                         HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
                         Ledger* out) noexcept {
-  if (allocator.bypassed || allocator.stepped_aside) return "mallard's allocator does not serve this process";
-  HeapDivision division{arena, memory, *allocator.backend, books, {}, {}, totals, out, nullptr};
+  if (served.bypassed || served.stepped_aside) return "mallard's allocator does not serve this process";
+  HeapDivision division{arena, memory, *served.backend, books, {}, {}, totals, out, nullptr};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
       !sort_samples(arena, books, &division.samples))
     return kNoMemory;
   HeapMap* map = begin_heap_map(arena, division.heap.resident, division.samples.blocks);
   if (!map) return kNoMemory;
-  out->heap_map = division.map = map;
-  if (!allocator.backend->census && !exact->on) return "mallard does not know how to ask this allocator";
+  division.map = map;
+  out->heap_map = map->plain();
+  if (!served.backend->census && !exact->on) return "mallard does not know how to ask this allocator";
   const char* why_not = exact->on ? division.by_books(exact, before) : division.by_samples();
   map->limit_to_resident();
+  out->heap_map = map->plain();
   return why_not;
 }
 

@@ -12,7 +12,7 @@ inline constexpr const char* kNoMemory = "there was no memory for it";
 
 /// Writes the shares into the rows of `books` or, of exact books, into their shares.
 /// \return why the heap could not be divided; nullptr if it was
-const char* divide_heap(Arena& arena, const Memory& memory, const Allocator& allocator, const RecordCopy& books,
+const char* divide_heap(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
                         HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
                         Ledger* out) noexcept;
 

@@ -62,11 +62,6 @@ std::uint64_t overlap(std::uintptr_t cell_begin, std::uint64_t cell_bytes, std::
 
 }  // namespace
 
-HeapCell::Claim HeapCell::pinned_by() const noexcept {
-  return *std::max_element(claims, claims + kCandidates,
-                           [](const Claim& a, const Claim& b) { return a.bytes < b.bytes; });
-}
-
 bool HeapMap::begin(Arena& arena, std::span<const AddressRange> resident,
                     std::span<const SampledBlock> blocks) noexcept {
   blocks_ = blocks;

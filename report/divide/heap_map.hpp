@@ -10,30 +10,9 @@
 #include "base/arena.hpp"
 #include "heaps/census.hpp"
 #include "report/divide/sampled_blocks.hpp"
+#include "report/model/heap_cells.hpp"
 
 namespace mallard::report {
-
-/// Bytes of one cell. What is neither live nor a hole is retained, a header or metadata.
-struct HeapCell {
-  static constexpr int kCandidates = 4;
-  std::uint64_t resident;
-  double live, holes;   ///< usable bytes of live blocks; free bytes beside them in their units
-  double not_examined;  ///< whose blocks were not looked at
-  struct Claim {
-    std::uint32_t site;
-    float bytes;  ///< 0 = none
-  } claims[kCandidates];
-
-  bool known() const noexcept { return not_examined * 2 <= static_cast<double>(resident); }
-  /// The largest claim; bytes 0 = no sampled block lies here.
-  Claim pinned_by() const noexcept;
-};
-
-/// Cells without a gap between them.
-struct HeapStretch {
-  std::uintptr_t begin;
-  std::uint32_t first, count;  ///< indices of cells
-};
 
 class HeapMap {
  public:
@@ -73,6 +52,7 @@ class HeapMap {
   std::span<const HeapCell> cells() const noexcept { return cells_; }
   /// Units were met: live and holes mean something.
   bool divided() const noexcept { return divided_; }
+  HeapCells plain() const noexcept { return {cell_bytes(), stretches_, cells_, divided_}; }
 
  private:
   template <class Visit>

@@ -244,4 +244,9 @@ void find_other_allocators(Arena& arena, const Served& served, const Memory& mem
   Finder(arena, served, memory).run(out);
 }
 
+Takeover read_takeover() noexcept {
+  const inside::TakeoverOutcome& t = inside::takeover_outcome();
+  return {static_cast<Takeover::State>(t.state), view_of(t.what), t.entry_points, view_of(t.why)};
+}
+
 }  // namespace mallard::report

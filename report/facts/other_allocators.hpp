@@ -4,7 +4,6 @@
 // reporter.
 #pragma once
 
-#include "report/write/json_writer.hpp"
 #include "report/memory.hpp"
 #include "elf/modules.hpp"
 
@@ -20,9 +19,7 @@ std::span<BoundElsewhere> find_bound_elsewhere(Arena& arena, const Served& serve
 /// True if `module` is mallard's, the serving allocator's, libc or the loader: not to be looked at.
 bool is_known_module(const Served& served, const elf::Module& module) noexcept;
 
-/// The section of the text report; nothing if there is none.
-void write_other_allocators(const Snapshot& snapshot, Sink& to) noexcept;
-/// The members "embedded_allocators", "bound_elsewhere" and "nobody_saw_bytes".
-void write_other_allocators_json(const Snapshot& snapshot, Json& json) noexcept;
+/// What became of ALLOC_EMBEDDED=redirect, as the report tells it.
+Takeover read_takeover() noexcept;
 
 }  // namespace mallard::report

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/arena.hpp"
+#include "report/model/model.hpp"
 #include "base/process_memory.hpp"
 #include "report/model/residency_method.hpp"
 

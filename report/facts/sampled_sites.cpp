@@ -31,18 +31,6 @@ void read_site(std::uint32_t id, SiteRow& row) noexcept {
   row.largest_bytes = get(sums.largest_bytes);
 }
 
-/// Indices into the rows, by a figure of theirs, largest first.
-template <typename Figure>
-std::uint32_t* order_by(Arena& arena, const SiteRow* rows, std::uint32_t count, Figure figure) noexcept {
-  auto* order = arena.array<std::uint32_t>(count + 1);
-  if (!order) return nullptr;
-  for (std::uint32_t i = 0; i < count; ++i) order[i] = i;
-  std::sort(order, order + count, [rows, figure](std::uint32_t a, std::uint32_t b) {
-    const double left = figure(rows[a]), right = figure(rows[b]);
-    return left != right ? left > right : a < b;
-  });
-  return order;
-}
 
 }  // namespace
 
@@ -140,7 +128,7 @@ bool copy_record(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
   return true;
 }
 
-SiteRow* order_sites(Arena& arena, const RecordCopy& copy, Snapshot* out) noexcept {
+SiteRow* order_sites(const RecordCopy& copy, Snapshot* out) noexcept {
   // Row 0, the overflow site, is shown only if something is booked on it.
   const std::uint32_t first = !copy.exact && copy.rows[0].samples == 0 ? 1 : 0;
   SiteRow* const rows = copy.rows + first;
@@ -154,14 +142,7 @@ SiteRow* order_sites(Arena& arena, const RecordCopy& copy, Snapshot* out) noexce
   out->sites = rows;
   out->site_count = count;
   if (!copy.exact) out->recording.sites = count;
-  const auto order = [&](auto figure) { return order_by(arena, rows, count, figure); };
-  out->by_allocated = order([](const SiteRow& r) { return r.allocated_bytes.value; });
-  out->by_resident = order([](const SiteRow& r) { return r.resident_bytes.value; });
-  if (!out->by_allocated || !out->by_resident) return nullptr;
-  if (!copy.exact) return rows;
-  out->by_temporary = order([](const SiteRow& r) { return r.temporary_count.value; });
-  out->by_peak = order([](const SiteRow& r) { return r.peak_bytes.value; });
-  return out->by_temporary && out->by_peak ? rows : nullptr;
+  return rows;
 }
 
 }  // namespace mallard::report

@@ -20,7 +20,7 @@ bool choose_rows(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept;
 
 /// Leaves out row 0 if it is empty, sorts the rows and makes the snapshot's other orders of them.
 /// \return the first row that is shown, or nullptr if memory is out
-SiteRow* order_sites(Arena& arena, const RecordCopy& copy, Snapshot* out) noexcept;
+SiteRow* order_sites(const RecordCopy& copy, Snapshot* out) noexcept;
 
 /// Copies the live samples, shard by shard, and the counters of the recording.
 /// \return no data if memory is out

@@ -23,20 +23,4 @@ Past keep_point(const Snapshot& s, std::uint64_t taken_ns) noexcept {
 
 void forget_points() noexcept { g_count = 0; }
 
-void write_past_json(const Past& past, Json& json) noexcept {
-  json.key("past").open('[');
-  for (const PastPoint& p : past.points) {
-    json.line().open('{').key("ago_ns").number(past.now_ns - p.taken_ns).key("rss_bytes").number(p.rss_bytes);
-    json.key("live_bytes");
-    if (p.live_known) json.number(static_cast<std::uint64_t>(p.live_bytes + 0.5));
-    else json.null();
-    json.key("ledger").open('{');
-    for (int i = 0; p.ledger_known && i < kCauseCount; ++i)
-      json.key(facts_of(static_cast<Cause>(i)).name).number(static_cast<std::uint64_t>(p.causes[i] + 0.5));
-    if (p.ledger_known) json.key("unexplained").signed_number(p.unexplained_bytes);
-    json.close('}').close('}');
-  }
-  json.close(']');
-}
-
 }  // namespace mallard::report

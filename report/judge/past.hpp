@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "report/model/model.hpp"
-#include "report/write/json_writer.hpp"
 
 namespace mallard::report {
 
@@ -19,8 +18,5 @@ Past keep_point(const Snapshot& snapshot, std::uint64_t taken_ns) noexcept;
 
 /// They were another process's. \context child of a fork
 void forget_points() noexcept;
-
-/// The member "past".
-void write_past_json(const Past& past, Json& json) noexcept;
 
 }  // namespace mallard::report

@@ -122,7 +122,17 @@ void judge(Arena& arena, Snapshot* s) noexcept {
   const Facts facts = gather_facts(*s);
   s->verdict = {};
   s->verdict.cause = decide(facts);
+  s->verdict.title = verdict_title(*s, facts);
   explain(arena, *s, facts, &s->verdict);
+}
+
+std::string_view verdict_title(const Snapshot& s, const Facts& facts) noexcept {
+  if (!s.ledger.known) return "not told: the resident memory cannot be looked at";
+  const double free = words::free_in_undivided_heap(s);
+  return s.verdict.cause == VerdictCause::kNone && free >= kLeastCauseBytes &&
+                 free >= kLeastCauseShare * facts.memory
+             ? "not told: much free memory, in a heap that cannot be divided"
+             : facts_of(s.verdict.cause).words;
 }
 
 }  // namespace mallard::report

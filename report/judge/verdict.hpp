@@ -6,7 +6,6 @@
 #include "base/arena.hpp"
 #include "report/model/largest.hpp"
 #include "report/model/model.hpp"
-#include "report/write/json_writer.hpp"
 
 namespace mallard::report {
 
@@ -66,12 +65,7 @@ void judge(Arena& arena, Snapshot* snapshot) noexcept;
 /// The sentences; verdict_words.cpp.
 void explain(Arena& arena, const Snapshot& snapshot, const Facts& facts, Verdict* verdict) noexcept;
 
-/// The section of the text report; text_verdict.cpp.
-void write_verdict(const Snapshot& snapshot, Sink& to) noexcept;
-/// The member "verdict".
-void write_verdict_json(const Snapshot& snapshot, Json& json) noexcept;
-/// The member "history", and of a site its "growth".
-void write_history_json(const Snapshot& snapshot, Json& json) noexcept;
-void write_site_history_json(const SiteHistory& history, Json& json) noexcept;
+/// The cause for people, or why none is told.
+std::string_view verdict_title(const Snapshot& snapshot, const Facts& facts) noexcept;
 
 }  // namespace mallard::report

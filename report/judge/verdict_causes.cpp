@@ -7,9 +7,9 @@ namespace {
 
 constexpr double kProved = 0.8;  ///< of what the ledger calls retained went back in the purge probe
 
-bool is_jemalloc(const Snapshot& s) noexcept { return view_of(s.allocator.backend->name) == "jemalloc"; }
-bool is_mimalloc(const Snapshot& s) noexcept { return view_of(s.allocator.backend->name) == "mimalloc"; }
-bool is_glibc(const Snapshot& s) noexcept { return view_of(s.allocator.backend->name) == "system"; }
+bool is_jemalloc(const Snapshot& s) noexcept { return s.allocator.name == "jemalloc"; }
+bool is_mimalloc(const Snapshot& s) noexcept { return s.allocator.name == "mimalloc"; }
+bool is_glibc(const Snapshot& s) noexcept { return s.allocator.name == "system"; }
 
 void say_changed(Judged& j, Cause cause) noexcept {
   const Change& c = j.s.history.since_first;
@@ -74,7 +74,7 @@ void explain_retention(Judged& j) noexcept {
   j.text
       .say(j.s.ledger.by_pages ? "are pages without a live block, free or metadata, that "
                                : "are free pages that ")
-      .say(is_glibc(j.s) ? "glibc" : view_of(j.s.allocator.backend->name));
+      .say(is_glibc(j.s) ? "glibc" : j.s.allocator.name);
   j.text.say(" keeps for later; no live block pins them, so this is neither a leak nor fragmentation.");
   j.evidence("retained_bytes", j.f.retained);
   j.evidence("live_bytes", j.f.live);

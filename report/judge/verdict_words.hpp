@@ -2,6 +2,7 @@
 // What the sentences of a verdict are made with; shared by verdict_words.cpp and verdict_causes.cpp.
 #pragma once
 
+#include "base/numbers.hpp"
 #include "report/judge/verdict.hpp"
 
 namespace mallard::report::words {

@@ -2,6 +2,8 @@
 // An estimate from samples, with its error.
 #pragma once
 
+#include <cstdint>
+
 #include "base/math.hpp"
 
 namespace mallard::report {
@@ -48,6 +50,21 @@ inline void set_interval(Estimate& e) noexcept {
   e.has_interval = true;
   e.low = e.value / k * gamma_quantile(k, -kZ);
   e.high = e.value / k * gamma_quantile(k + 1, kZ);
+}
+
+/// To the nearest multiple of 1 / scale.
+inline double rounded(double value, double scale) noexcept {
+  return value < 9e18 / scale ? static_cast<double>(static_cast<std::int64_t>(value * scale + 0.5)) / scale
+                              : value;
+}
+
+/// Makes whole numbers of an estimate; its interval stays one.
+inline void round_outward(Estimate& e) noexcept {
+  const bool exact = e.low == e.high;
+  e.value = rounded(e.value, 1);
+  if (!e.has_interval) return;
+  e.low = exact ? e.value : rounded(e.low - 0.5, 1);
+  e.high = exact ? e.value : rounded(e.high + 0.5, 1);
 }
 
 }  // namespace mallard::report

@@ -14,6 +14,7 @@
 #include "report/model/causes.hpp"
 #include "report/model/estimate.hpp"
 #include "report/model/figures.hpp"
+#include "report/model/heap_cells.hpp"
 #include "report/model/history.hpp"
 #include "report/model/verdict_model.hpp"
 
@@ -21,8 +22,6 @@ namespace mallard::report {
 
 inline constexpr int kSchemaVersion = 2;
 inline constexpr const char* kVersion = MALLARD_VERSION;
-
-class HeapMap;
 
 enum class Reason : std::uint8_t { kSignal, kExit };
 
@@ -35,6 +34,16 @@ struct ProcessFacts {
   std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
 };
 
+/// How residency was read; later ones are worse.
+enum class ResidencyMethod : std::uint8_t {
+  kPagemapScan,  ///< PAGEMAP_SCAN, Linux 6.7: zero pages told apart
+  kPagemap,      ///< /proc/self/pagemap: zero pages count as present
+  kMincore,      ///< also counts the page cache under file mappings
+  kNone,
+};
+/// As in JSON, indexed by ResidencyMethod.
+inline constexpr std::string_view kResidencyMethods[] = {"pagemap_scan", "pagemap", "mincore", "none"};
+
 /// The kernel's view. `known` is false where /proc is not readable.
 struct Rss {
   bool known;
@@ -44,11 +53,28 @@ struct Rss {
   std::uint64_t total, anonymous, file, shared_memory, lazily_freed, huge_pages, swapped, locked;
 };
 
+/// What became of ALLOC_EMBEDDED=redirect.
+struct Takeover {
+  enum class State : std::uint8_t { kNotAsked, kNothingInside, kTakenOver, kRefused };
+  State state;
+  std::string_view allocator;  ///< "mimalloc and its own malloc"; empty if the file could not be read
+  std::uint64_t entry_points;  ///< taken over
+  std::string_view why;        ///< a clause, if refused
+};
+/// As in JSON, indexed by Takeover::State.
+inline constexpr std::string_view kTakeoverStates[] = {"not asked", "nothing inside", "taken over",
+                                                       "refused"};
+
+/// Who owns malloc where mallard stepped aside.
+inline constexpr std::string_view kSanitizer = "a sanitizer";
+
 struct Allocator {
-  const backends::Backend* backend;
+  std::string_view name, version;
+  std::string_view path;       ///< of the object that holds it; empty = inside libmallard.so
+  std::string_view requested;  ///< ALLOC_BACKEND
   bool bypassed, stepped_aside;
   std::string_view bypass_owner;
-  std::string_view version;
+  Takeover takeover;
   backends::Statistic statistics[backends::kMaxStatistics];
   int statistic_count;
 };
@@ -77,6 +103,14 @@ struct Recording {
   std::uint64_t skipped_live;  ///< live samples that came while the snapshot was taken
 };
 
+/// A line of source that an address belongs to; of inlined calls each has one.
+struct SourceLine {
+  std::string_view function;  ///< demangled; empty if unknown
+  std::string_view file;      ///< as the compiler was given it; empty if unknown
+  int line;                   ///< 0 = unknown
+  bool inlined;               ///< into the function of the next line
+};
+
 /// A return address, symbolized as far as the process itself can. One per address, shared by the stacks.
 struct Frame {
   std::uintptr_t pc;
@@ -85,6 +119,7 @@ struct Frame {
   std::uint64_t module_address;  ///< address in the ELF file's terms
   std::string_view function;     ///< demangled; empty = unknown
   std::uint64_t function_offset;
+  std::span<const SourceLine> lines;  ///< innermost first; the command's, from debug information; else empty
 };
 
 /// A call site. In exact mode the estimates are counts, with no variance; else the figures that only exact
@@ -151,7 +186,7 @@ struct Ledger {
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
   std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
-  const HeapMap* heap_map;           ///< nullptr = none
+  HeapCells heap_map;                ///< without cells: none
   bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
   double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
 };
@@ -161,6 +196,8 @@ enum class OtherStatus : std::uint8_t {
   kRedirected,  ///< ALLOC_EMBEDDED=redirect has taken it over
   kRefused,     ///< asked for, and not possible
 };
+/// As in JSON, indexed by OtherStatus.
+inline constexpr std::string_view kOtherStatuses[] = {"reported", "redirected", "refused"};
 
 /// An allocator in the process that is not the one which mallard serves from.
 struct OtherAllocator {
@@ -213,6 +250,7 @@ struct ModuleRow {
 };
 
 struct Snapshot {
+  std::string_view mallard_version;
   int number;
   Reason reason;
   ProcessFacts process;
@@ -222,10 +260,6 @@ struct Snapshot {
   Recording recording;
   const SiteRow* sites;  ///< by live bytes, largest first
   std::uint32_t site_count;
-  const std::uint32_t* by_allocated;  ///< indices into sites, by allocated bytes
-  const std::uint32_t* by_resident;   ///< indices into sites, by resident bytes
-  const std::uint32_t* by_temporary;  ///< the same by temporary_count; exact mode only, else nullptr
-  const std::uint32_t* by_peak;       ///< the same by peak_bytes; exact mode only, else nullptr
   OtherSites others;
   BeforeRecording before;
   std::span<const ModuleRow> modules;

@@ -50,6 +50,7 @@ inline constexpr int kMaxVerdictSites = 3;
 
 struct Verdict {
   VerdictCause cause = VerdictCause::kNone;
+  std::string_view title;      ///< the cause for people, or why none is told
   std::string_view text;       ///< sentences
   std::string_view next_step;  ///< sentences; empty = none
   Evidence evidence[kMaxEvidence];

@@ -2,7 +2,8 @@
 // Lines and columns of the text report.
 #pragma once
 
-#include "report/write/format.hpp"
+#include "base/numbers.hpp"
+#include "report/model/estimate.hpp"
 #include "report/write/sink.hpp"
 #include "report/write/utf8.hpp"
 
@@ -71,6 +72,11 @@ inline void byte_line(Sink& to, std::string_view name, std::uint64_t bytes,
   if (!meaning.empty()) to.add("   ").add(meaning);
   to.add('\n');
 }
+
+/// The error of an estimate relative to it: "±8 %", "exact", or "±?" where there are too few samples.
+void add_relative_error(TextBuffer& to, const Estimate& e) noexcept;
+/// "12.3 MiB (95 %: 11.0 to 13.6 MiB)", or why there is no interval.
+void add_bytes_with_interval(TextBuffer& to, const Estimate& e) noexcept;
 
 inline void heading(Sink& to, std::string_view text) noexcept { to.add('\n').add(text).add('\n'); }
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/write/heap_map_json.hpp"
-
-#include "report/divide/heap_map.hpp"
+#include "report/write/sections.hpp"
 
 namespace mallard::report {
 namespace {
@@ -18,13 +16,13 @@ void write_cells(Json& json, std::string_view name, std::span<const HeapCell> ce
 }  // namespace
 
 void write_heap_map_json(const Ledger& ledger, Json& json) noexcept {
-  const HeapMap* map = ledger.heap_map;
+  const HeapCells& map = ledger.heap_map;
   json.key("heap_map");
-  if (!map || map->cells().empty()) return void(json.null().line());
-  json.open('{').key("cell_bytes").number(map->cell_bytes()).key("ranges").open('[').line();
-  for (const HeapStretch& s : map->stretches()) {
-    const std::span<const HeapCell> cells = map->cells().subspan(s.first, s.count);
-    const auto known = [&](const HeapCell& c) { return ledger.divided && map->divided() && c.known(); };
+  if (map.cells.empty()) return void(json.null().line());
+  json.open('{').key("cell_bytes").number(map.cell_bytes).key("ranges").open('[').line();
+  for (const HeapStretch& s : map.stretches) {
+    const std::span<const HeapCell> cells = map.cells.subspan(s.first, s.count);
+    const auto known = [&](const HeapCell& c) { return ledger.divided && map.divided && c.known(); };
     json.open('{').key("begin").hex(s.begin);
     write_cells(json, "resident_bytes", cells, [&](const HeapCell& c) { json.number(c.resident); });
     write_cells(json, "live_bytes", cells,

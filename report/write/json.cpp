@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/write/json.hpp"
 
-#include "base/options.hpp"
-#include "inside/outcome.hpp"
-#include "report/facts/other_allocators.hpp"
 #include "report/judge/verdict.hpp"
-#include "report/probe.hpp"
-#include "report/write/heap_map_json.hpp"
-#include "report/write/json_ledger.hpp"
-#include "report/write/json_writer.hpp"
+#include "report/write/sections.hpp"
 
 namespace mallard::report {
 namespace {
@@ -24,20 +18,19 @@ void write_process(Json& json, const Snapshot& s) noexcept {
 
 void write_backend(Json& json, const Allocator& a) noexcept {
   json.key("backend").open('{');
-  json.key("name").text(view_of(a.backend->name)).key("version").text(a.version);
-  json.key("path").text(view_of(a.backend->path));
-  json.key("requested").text(view_of(options().backend));
+  json.key("name").text(a.name).key("version").text(a.version);
+  json.key("path").text(a.path);
+  json.key("requested").text(a.requested);
   json.key("served").flag(!a.bypassed && !a.stepped_aside);
   json.key("bypassed_by");
   if (a.bypassed) json.text(a.bypass_owner);
-  else if (a.stepped_aside) json.text("a sanitizer");
+  else if (a.stepped_aside) json.text(kSanitizer);
   else json.null();
   json.key("takeover").open('{');
-  const inside::TakeoverOutcome& t = inside::takeover_outcome();
-  constexpr std::string_view kStates[] = {"not asked", "nothing inside", "taken over", "refused"};
-  json.key("state").text(kStates[static_cast<std::size_t>(t.state)]);
-  json.key("allocator").text(view_of(t.what)).key("entry_points").number(t.entry_points);
-  json.key("why").text(view_of(t.why)).close('}');
+  const Takeover& t = a.takeover;
+  json.key("state").text(kTakeoverStates[static_cast<int>(t.state)]);
+  json.key("allocator").text(t.allocator).key("entry_points").number(t.entry_points);
+  json.key("why").text(t.why).close('}');
   json.key("statistics").open('{');
   for (int i = 0; i < a.statistic_count; ++i)
     json.key(view_of(a.statistics[i].name)).number(a.statistics[i].bytes);
@@ -207,7 +200,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   Json json(to);
   json.open('{').line();
   json.key("schema_version").signed_number(kSchemaVersion);
-  json.key("mallard_version").text(view_of(kVersion)).key("report_number").signed_number(s.number);
+  json.key("mallard_version").text(s.mallard_version).key("report_number").signed_number(s.number);
   json.key("reason").text(s.reason == Reason::kExit ? "exit" : "signal");
   json.key("taken_at_ns").number(s.process.taken_at_ns).key("duration_ns").number(s.duration_ns).line();
   write_process(json, s);

@@ -1,27 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/write/json_ledger.hpp"
+#include "report/write/sections.hpp"
 
 namespace mallard::report {
 namespace {
-
-std::string_view method_word(ResidencyMethod method) noexcept {
-  switch (method) {
-    case ResidencyMethod::kPagemapScan:
-      return "pagemap_scan";
-    case ResidencyMethod::kPagemap:
-      return "pagemap";
-    case ResidencyMethod::kMincore:
-      return "mincore";
-    case ResidencyMethod::kNone:
-      break;
-  }
-  return "none";
-}
-
-void text_or_null(Json& json, const char* text) noexcept {
-  if (text) json.text(view_of(text));
-  else json.null();
-}
 
 void write_line(Json& json, const Snapshot& s, Cause cause) noexcept {
   const Ledger& ledger = s.ledger;
@@ -50,14 +31,15 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.close(']').key("unexplained_bytes");
   if (l.known) json.signed_number(l.unexplained_bytes);
   else json.null();
-  json.line().key("ledger_about").open('{').key("known").flag(l.known).key("why_not");
-  text_or_null(json, l.why_not);
-  json.key("divided").flag(l.divided).key("not_divided_why");
-  text_or_null(json, l.not_divided_why);
+  json.line().key("ledger_about").open('{').key("known").flag(l.known);
+  text_or_null(json, "why_not", l.why_not);
+  json.key("divided").flag(l.divided);
+  text_or_null(json, "not_divided_why", l.not_divided_why);
   json.key("by_pages").flag(l.by_pages);
-  json.key("rounding_known").flag(l.rounding_known).key("unit");
-  text_or_null(json, l.unit_name);
-  json.key("residency").text(method_word(l.method)).key("rss_bytes").number(l.rss_bytes);
+  json.key("rounding_known").flag(l.rounding_known);
+  text_or_null(json, "unit", l.unit_name);
+  json.key("residency").text(kResidencyMethods[static_cast<int>(l.method)]);
+  json.key("rss_bytes").number(l.rss_bytes);
   json.key("rss_before_bytes").number(l.rss_before_bytes).key("rss_after_bytes").number(l.rss_after_bytes);
   json.key("looks").number(static_cast<std::uint64_t>(l.looks));
   json.key("pinned_bytes").number(l.pinned_bytes).key("unattributed_bytes").number(l.unattributed_bytes);

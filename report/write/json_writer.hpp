@@ -2,8 +2,8 @@
 // What the parts of the JSON report are written with.
 #pragma once
 
+#include "base/numbers.hpp"
 #include "report/model/estimate.hpp"
-#include "report/write/format.hpp"
 #include "report/write/sink.hpp"
 #include "report/write/utf8.hpp"
 
@@ -75,7 +75,7 @@ class Json {
   bool after_key_ = false;
 };
 
-/// name, name_error (the larger distance to a bound), name_low, name_high: whole numbers; null where there is
+/// An estimate has four members: name, name_error (the larger distance to a bound), name_low, name_high: whole numbers; null where there is
 /// no interval.
 inline void write_estimate(Json& json, std::string_view name, const Estimate& e) noexcept {
   const auto rounded = [](double value) { return static_cast<std::uint64_t>(value + 0.5); };
@@ -100,8 +100,8 @@ inline void write_estimate(Json& json, std::string_view name, const Estimate& e)
   }
   const double up = e.high - e.value, down = e.value - e.low;
   suffixed("_error").number(rounded(up > down ? up : down));
-  suffixed("_low").number(static_cast<std::uint64_t>(e.low));  // rounded outwards: the interval stays one
-  suffixed("_high").number(static_cast<std::uint64_t>(e.high + 1));
+  suffixed("_low").number(static_cast<std::uint64_t>(e.low));
+  suffixed("_high").number(static_cast<std::uint64_t>(e.high));
 }
 
 }  // namespace mallard::report

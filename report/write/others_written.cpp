@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The other allocators of the process, as text and as JSON.
 #include "report/write/columns.hpp"
-#include "report/facts/other_allocators.hpp"
+#include "report/write/sections.hpp"
 
 namespace mallard::report {
 namespace {
@@ -12,15 +12,7 @@ constexpr std::string_view kNotCounted =
     "its calls do not come to mallard, and counting them would mean to change its code";
 
 std::string_view status_word(OtherStatus status) noexcept {
-  switch (status) {
-    case OtherStatus::kRedirected:
-      return "redirected";
-    case OtherStatus::kRefused:
-      return "refused";
-    case OtherStatus::kReported:
-      break;
-  }
-  return "reported";
+  return kOtherStatuses[static_cast<int>(status)];
 }
 
 void indented(Sink& to, std::string_view text) noexcept {
@@ -78,12 +70,6 @@ void write_bound(const BoundElsewhere& b, Sink& to) noexcept {
   }
   to.add("  ");
   add_wrapped(to, line.view(), 2);
-}
-
-void text_or_null(Json& json, std::string_view name, std::string_view text) noexcept {
-  json.key(name);
-  if (text.empty()) json.null();
-  else json.text(text);
 }
 
 }  // namespace

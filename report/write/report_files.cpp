@@ -72,7 +72,7 @@ long fill(const Snapshot& snapshot, const Pair& files) noexcept {
   long error;
   {
     Sink sink(files.text);
-    write_text(snapshot, sink);
+    write_text(snapshot, {}, sink);
     error = sink.flush();
   }
   if (error == 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A buffered writer to a descriptor that remembers its first error.
+// A buffered writer that remembers its first error: to a descriptor, or to whatever takes bytes.
 #pragma once
 
 #include <string.h>
@@ -13,7 +13,11 @@ namespace mallard::report {
 
 class Sink {
  public:
+  /// Takes bytes. \return 0 or a negated errno
+  using Take = long (*)(void* to, const char* bytes, std::size_t size);
+
   explicit Sink(int fd) noexcept : fd_(fd) {}
+  Sink(Take take, void* to) noexcept : take_(take), to_(to) {}
   Sink(const Sink&) = delete;
   Sink& operator=(const Sink&) = delete;
 
@@ -36,13 +40,16 @@ class Sink {
 
   /// \return 0, or the first negated errno
   long flush() noexcept {
-    if (error_ == 0 && size_ > 0) error_ = os::write_all(fd_, buffer_, size_);
+    if (error_ == 0 && size_ > 0)
+      error_ = take_ ? take_(to_, buffer_, size_) : os::write_all(fd_, buffer_, size_);
     size_ = 0;
     return error_;
   }
 
  private:
-  int fd_;
+  int fd_ = -1;
+  Take take_ = nullptr;
+  void* to_ = nullptr;
   long error_ = 0;
   std::size_t size_ = 0;
   char buffer_[8192];

@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/write/text.hpp"
 
-#include "base/options.hpp"
-#include "inside/outcome.hpp"
-#include "report/facts/other_allocators.hpp"
-#include "report/judge/verdict.hpp"
-#include "report/probe.hpp"
 #include "report/write/columns.hpp"
-#include "report/write/text_ledger.hpp"
-#include "report/write/text_sites.hpp"
+#include "report/write/sections.hpp"
 
 namespace mallard::report {
 namespace {
 
 void write_header(const Snapshot& s, Sink& to) noexcept {
   Cell cell;
-  cell.add("mallard ").add(view_of(kVersion)).add(" report ").add_signed(s.number).add(", ");
+  cell.add("mallard ").add(s.mallard_version).add(" report ").add_signed(s.number).add(", ");
   add_utc(cell, s.process.taken_at_ns);
   to.add(cell.view()).add('\n');
   heading(to, "Process");
@@ -40,10 +34,12 @@ void write_header(const Snapshot& s, Sink& to) noexcept {
 void write_allocator(const Allocator& a, Sink& to) noexcept {
   heading(to, "Allocator");
   label(to, "serves malloc");
-  to.add(view_of(a.backend->name)).add(' ').add(a.version);
-  if (a.backend->path[0]) {
+  add_printable(to, a.name);
+  to.add(' ');
+  add_printable(to, a.version);
+  if (!a.path.empty()) {
     to.add(", ");
-    add_printable(to, view_of(a.backend->path));
+    add_printable(to, a.path);
   } else if (!a.bypassed) {
     to.add(", inside libmallard.so");
   }
@@ -60,24 +56,25 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     to.add("a sanitizer owns malloc in this process; nothing is recorded.\n");
     label(to, "next step");
     to.add("use a build without -fsanitize.\n");
-  } else if (view_of(options().backend) != view_of(a.backend->name) && view_of(options().backend) != "next" &&
-             part_of(view_of(options().backend), 0, 8) != "mimalloc" &&
-             view_of(options().backend).find('/') == std::string_view::npos) {
+  } else if (a.requested != a.name && a.requested != "next" && !a.requested.empty() &&
+             part_of(a.requested, 0, 8) != "mimalloc" &&
+             a.requested.find('/') == std::string_view::npos) {
     label(to, "asked for");
-    add_printable(to, view_of(options().backend));
+    add_printable(to, a.requested);
     to.add(", which could not be used; the reason was printed on stderr at start\n");
   }
-  if (const inside::TakeoverOutcome& t = inside::takeover_outcome();
-      t.state == inside::TakeoverState::kTakenOver) {
+  const Takeover& t = a.takeover;
+  if (t.state == Takeover::State::kTakenOver) {
     label(to, "taken over");
     Cell entries;
     entries.add_unsigned(t.entry_points);
-    to.add(view_of(t.what)).add(" inside the executable, ").add(entries.view()).add(" entry points\n");
-  } else if (t.state == inside::TakeoverState::kRefused) {
+    add_printable(to, t.allocator);
+    to.add(" inside the executable, ").add(entries.view()).add(" entry points\n");
+  } else if (t.state == Takeover::State::kRefused) {
     label(to, "not taken over");
-    add_printable(to, view_of(*t.what ? t.what : "the executable"));
+    add_printable(to, t.allocator.empty() ? "the executable" : t.allocator);
     to.add(": ");
-    add_printable(to, view_of(t.why));
+    add_printable(to, t.why);
     to.add('\n');
   }
   for (int i = 0; i < a.statistic_count; ++i)
@@ -268,15 +265,15 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
 
 }  // namespace
 
-void write_text(const Snapshot& s, Sink& to) noexcept {
+void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
   write_header(s, to);
   write_allocator(s.allocator, to);
   write_verdict(s, to);
-  write_ledger_text(s, to);
+  write_ledger(s, to);
   write_other_allocators(s, to);
   write_heap(s, to);
-  if (s.recording.on) write_site_tables(s, to);
-  write_probe_text(s, to);
+  if (s.recording.on) write_site_tables(s, layout, to);
+  write_probe(s, to);
   write_recording(s, to);
   write_footer(s, to);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The report for people.
+// The report for people: written by the library, and by the command from the JSON report.
 #pragma once
 
 #include "report/model/model.hpp"
@@ -7,6 +7,17 @@
 
 namespace mallard::report {
 
-void write_text(const Snapshot& snapshot, Sink& to) noexcept;
+/// A table of call sites is ordered by one figure.
+using Table = SiteFigure;
+
+/// What of the call sites is shown. The library's report is what stands here.
+struct TextLayout {
+  bool only_one = false;        ///< one table instead of all
+  Table table = Table::kLive;   ///< which
+  int sites = 0;                ///< of each table; 0 = 20, and 10 of what only exact mode counts
+  int frames = 16;              ///< of each stack
+};
+
+void write_text(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;
 
 }  // namespace mallard::report

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/write/text_ledger.hpp"
-
 #include "report/write/columns.hpp"
+#include "report/write/sections.hpp"
 #include "symbols/demangle.hpp"
 
 namespace mallard::report {
@@ -207,7 +206,7 @@ void write_unknown(const Snapshot& s, Sink& to) noexcept {
 
 }  // namespace
 
-void write_ledger_text(const Snapshot& s, Sink& to) noexcept {
+void write_ledger(const Snapshot& s, Sink& to) noexcept {
   const Ledger& ledger = s.ledger;
   heading(to, "Where the resident memory is");
   if (!ledger.known) {

@@ -16,24 +16,8 @@ void add_column(Sink& to, std::uint64_t ns, std::size_t width) noexcept {
   add_right(to, cell.view(), width);
 }
 
-std::string_view column_name(Table table) noexcept {
-  switch (table) {
-    case Table::kResident:
-      return "resident";
-    case Table::kLive:
-      return "live";
-    case Table::kAllocated:
-      return "allocated";
-    case Table::kTemporary:
-      return "temporary";
-    case Table::kPeak:
-      break;
-  }
-  return "peak";
-}
-
 /// Ages are known in the tables of what lives.
-bool has_age(Table table) noexcept { return table == Table::kResident || table == Table::kLive; }
+bool has_age(Table table) noexcept { return table < Table::kAllocated; }
 
 void add_count_column(Sink& to, double count, std::size_t width) noexcept {
   Cell cell;
@@ -42,38 +26,6 @@ void add_count_column(Sink& to, double count, std::size_t width) noexcept {
 }
 
 }  // namespace
-
-std::string_view word_for(Table table) noexcept {
-  switch (table) {
-    case Table::kResident:
-      return "resident memory";
-    case Table::kLive:
-      return "live bytes";
-    case Table::kAllocated:
-      return "allocated bytes";
-    case Table::kTemporary:
-      return "temporary allocations";
-    case Table::kPeak:
-      break;
-  }
-  return "peak";
-}
-
-Estimate figure_of(const SiteRow& row, Table table) noexcept {
-  switch (table) {
-    case Table::kResident:
-      return row.resident_bytes;
-    case Table::kLive:
-      return row.live_bytes;
-    case Table::kAllocated:
-      return row.allocated_bytes;
-    case Table::kTemporary:
-      return row.temporary_count;
-    case Table::kPeak:
-      break;
-  }
-  return row.peak_bytes;
-}
 
 void add_percent(Sink& to, double part, double whole, std::size_t width) noexcept {
   Cell cell;
@@ -84,7 +36,7 @@ void add_percent(Sink& to, double part, double whole, std::size_t width) noexcep
 
 void write_columns(Table table, Sink& to) noexcept {
   add_right(to, "rank", 5);
-  add_right(to, column_name(table), 12);
+  add_right(to, facts_of(table).column, 12);
   if (table == Table::kPeak) {
     add_right(to, "live now", 12);
   } else {
@@ -95,11 +47,13 @@ void write_columns(Table table, Sink& to) noexcept {
     add_right(to, "of it live", 13);
     add_right(to, "of it holes", 13);
   }
+  if (table == Table::kHoles) add_right(to, "resident", 12);
+  if (table == Table::kHoles || table == Table::kLiveCount) add_right(to, "live", 12);
   if (table == Table::kTemporary) {
     add_right(to, "of its own", 12);
     add_right(to, "allocated", 12);
   }
-  add_right(to, "blocks", 12);
+  if (table != Table::kLiveCount) add_right(to, "blocks", 12);
   if (table != Table::kResident) add_right(to, "largest", 12);
   if (has_age(table)) add_right(to, "mean age", 14);
   if (table == Table::kLive) add_right(to, "oldest", 14);
@@ -108,11 +62,11 @@ void write_columns(Table table, Sink& to) noexcept {
 }
 
 void write_site_line(const SiteRow& row, Table table, double total, int rank, Sink& to) noexcept {
-  const Estimate figure = figure_of(row, table);
+  const Estimate figure = facts_of(table).of(row);
   Cell cell;
   cell.add('#').add_signed(rank);
   add_right(to, cell.view(), 5);
-  if (table == Table::kTemporary) add_count_column(to, figure.value, 12);
+  if (!facts_of(table).is_bytes()) add_count_column(to, figure.value, 12);
   else add_column(to, figure, 12);
   if (table == Table::kPeak) {
     add_column(to, row.live_bytes, 12);
@@ -126,12 +80,15 @@ void write_site_line(const SiteRow& row, Table table, double total, int rank, Si
     add_column(to, row.resident_live_bytes, 13);
     add_column(to, row.hole_bytes, 13);
   }
+  if (table == Table::kHoles) add_column(to, row.resident_bytes, 12);
+  if (table == Table::kHoles || table == Table::kLiveCount) add_column(to, row.live_bytes, 12);
   if (table == Table::kTemporary) {
     add_percent(to, figure.value, row.allocated_count.value, 12);
     add_column(to, row.allocated_bytes, 12);
   }
   const bool by_allocation = table == Table::kAllocated || table == Table::kTemporary;
-  add_count_column(to, (by_allocation ? row.allocated_count : row.live_count).value, 12);
+  if (table != Table::kLiveCount)
+    add_count_column(to, (by_allocation ? row.allocated_count : row.live_count).value, 12);
   if (table != Table::kResident) add_column(to, counted(static_cast<double>(row.largest_bytes)), 12);
   if (has_age(table)) {
     if (row.live_samples > 0) add_column(to, row.mean_age_ns, 14);

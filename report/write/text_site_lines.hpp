@@ -3,14 +3,9 @@
 #pragma once
 
 #include "report/write/columns.hpp"
-#include "report/model/model.hpp"
+#include "report/write/text.hpp"
 
 namespace mallard::report {
-
-enum class Table : std::uint8_t { kResident, kLive, kAllocated, kTemporary, kPeak };
-
-std::string_view word_for(Table table) noexcept;  ///< what the table is ordered by
-Estimate figure_of(const SiteRow& row, Table table) noexcept;
 
 void write_columns(Table table, Sink& to) noexcept;
 /// \param total  what the share is of

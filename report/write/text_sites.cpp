@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/write/text_sites.hpp"
+#include <algorithm>
 
 #include "report/write/columns.hpp"
+#include "report/write/sections.hpp"
+#include "symbols/demangle.hpp"
 #include "report/write/text_site_lines.hpp"
 #include "symbols/demangle.hpp"
 
@@ -17,26 +19,43 @@ void add_module(const Frame& f, const ProcessFacts& process, Sink& to) noexcept 
   add_printable(to, f.module == process.executable ? process.name : file_name_of(f.module));
 }
 
-void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept {
+void write_function(std::string_view function, Sink& to) noexcept {
+  char shortened[kFunctionColumns * 4];
+  add_printable(to, symbols::shorten_name(function, shortened, sizeof shortened, kFunctionColumns));
+}
+
+void write_place(const Frame& f, std::string_view function, const SourceLine* line,
+                 const ProcessFacts& process, Sink& to) noexcept {
+  Cell cell;
   to.add("        ");
-  FixedText<kFunctionColumns * 4 + 1> function;
-  if (!f.function.empty()) {
-    char shortened[kFunctionColumns * 4];
-    add_printable(to, symbols::shorten_name(f.function, shortened, sizeof shortened, kFunctionColumns));
+  if (!function.empty()) {
+    write_function(function, to);
   } else if (!f.module.empty()) {
-    function.add('+').add_hex(f.module_address);
+    cell.add('+').add_hex(f.module_address);
     add_module(f, process, to);
-    to.add(function.view());
+    to.add(cell.view());
   } else {
-    function.add_hex(f.pc).add(" (code outside any loaded file)");
-    to.add(function.view());
+    cell.add_hex(f.pc).add(" (code outside any loaded file)");
+    to.add(cell.view());
   }
-  if (!f.function.empty() && !f.module.empty()) {
+  if (line && !line->file.empty()) {
+    to.add("  ");
+    add_printable(to, line->file);
+    cell.clear();
+    cell.add(':').add_signed(line->line);
+    to.add(cell.view());
+  }
+  if (!function.empty() && !f.module.empty()) {
     to.add("  [");
     add_module(f, process, to);
     to.add(']');
   }
-  to.add('\n');
+  to.add(line && line->inlined ? "  inlined\n" : "\n");
+}
+
+void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept {
+  if (f.lines.empty()) write_place(f, f.function, nullptr, process, to);
+  for (const SourceLine& line : f.lines) write_place(f, line.function, &line, process, to);
 }
 
 /// Where a stack stands already, so that a later table need not repeat it.
@@ -49,7 +68,7 @@ class StacksShown {
       if (row.depth > 0) write_frame(*row.frames[0], process, to);
       Cell cell;
       cell.add("        ... the stack is that of #").add_signed(shown_[i].rank).add(" by ");
-      cell.add(word_for(shown_[i].table)).add(", above\n");
+      cell.add(facts_of(shown_[i].table).words).add(", above\n");
       to.add(cell.view());
       return true;
     }
@@ -58,7 +77,7 @@ class StacksShown {
   }
 
  private:
-  static constexpr int kMost = 5 * kTopSites;
+  static constexpr int kMost = 5 * kTopSites;  // where a reader asks for more, later stacks stand again
   struct Place {
     const SiteRow* row;
     Table table;
@@ -74,7 +93,7 @@ void write_rest(const Snapshot& s, Table table, double total, Sink& to) noexcept
   Cell cell;
   const auto line = [&](double value, std::string_view what) {
     cell.clear();
-    if (table == Table::kTemporary) add_count(cell, value);
+    if (!facts_of(table).is_bytes()) add_count(cell, value);
     else add_bytes(cell, value);
     to.add("     ");
     add_right(to, cell.view(), 12);
@@ -91,89 +110,153 @@ void write_rest(const Snapshot& s, Table table, double total, Sink& to) noexcept
   what.add("in ");
   add_grouped(what, o.sites);
   what.add(" more sites, which lead by none of the figures");
-  line(table == Table::kResident    ? o.resident_bytes
-       : table == Table::kLive      ? o.live_bytes
-       : table == Table::kAllocated ? o.allocated_bytes
-                                    : o.temporary_count,
-       what.view());
+  line(facts_of(table).of(o), what.view());
 }
 
-void write_sites(const Snapshot& s, Table table, const std::uint32_t* order, double total,
-                 StacksShown& stacks, Sink& to) noexcept {
-  if (total <= 0 && s.recording.exact.on) {
-    to.add("  None.\n");
-    return;
+/// The row that comes after `last` in the order of a table, which ends with nullptr. Few rows are shown of
+/// many: to look for each costs less than to sort them all, and no memory.
+const SiteRow* next_row(const Snapshot& s, Table table, const SiteRow* last) noexcept {
+  const SiteRow* next = nullptr;
+  double most = 0;
+  const double bound = last ? facts_of(table).of(*last).value : 0;
+  for (const SiteRow* row = s.sites; row != s.sites + s.site_count; ++row) {
+    const double value = facts_of(table).of(*row).value;
+    if (value <= most || (last && (value > bound || (value == bound && row <= last)))) continue;
+    next = row;
+    most = value;
   }
-  if (total <= 0) {
-    to.add(
-        "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES lower than ");
+  return next;
+}
+
+void write_stack(const SiteRow& row, const TextLayout& layout, const ProcessFacts& process,
+                 Sink& to) noexcept {
+  for (int f = 0; f < row.depth && f < layout.frames; ++f) write_frame(*row.frames[f], process, to);
+  if (row.depth > layout.frames) {
     Cell cell;
-    add_bytes(cell, static_cast<double>(s.recording.sample_bytes));
-    to.add(cell.view()).add(".\n");
-    return;
+    cell.add("        ... ").add_signed(row.depth - layout.frames).add(" more frames in the JSON report\n");
+    to.add(cell.view());
   }
-  write_columns(table, to);
-  // In exact mode a table more is a matter of a glance.
-  const int most = table == Table::kTemporary || table == Table::kPeak ? kTopSites / 2 : kTopSites;
-  int shown = 0;
-  for (std::uint32_t i = 0; i < s.site_count && shown < most; ++i) {
-    const SiteRow& row = s.sites[order ? order[i] : i];
-    if (figure_of(row, table).value <= 0) break;
-    write_site_line(row, table, total, ++shown, to);
-    if (stacks.refer(row, table, shown, s.process, to)) continue;
-    write_sizes(row, table == Table::kAllocated || table == Table::kTemporary, to);
-    for (int f = 0; f < row.depth && f < kFramesShown; ++f) write_frame(*row.frames[f], s.process, to);
-    if (row.depth > kFramesShown) {
-      Cell cell;
-      cell.add("        ... ").add_signed(row.depth - kFramesShown).add(" more frames in the JSON report\n");
-      to.add(cell.view());
-    }
-    if (row.depth == 0) to.add("        (stacks that found the site table full)\n");
-  }
-  write_rest(s, table, total, to);
+  if (row.depth == 0) to.add("        (stacks that found the site table full)\n");
 }
 
-void write_by_resident(const Snapshot& s, StacksShown& stacks, Sink& to) noexcept {
-  heading(to, "Call sites by resident memory (their share of the pages under their blocks, holes included)");
-  const double pinned = static_cast<double>(s.ledger.pinned_bytes);
-  write_sites(s, Table::kResident, s.by_resident, s.live_count.value > 0 ? pinned : 0, stacks, to);
+/// Call sites in the order of one figure.
+class SiteTables {
+ public:
+  SiteTables(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept
+      : s_(s), layout_(layout), to_(to) {}
+
+  /// \param total  what the shares are of
+  void write(Table table, double total) noexcept {
+    if (total <= 0) return write_none();
+    write_columns(table, to_);
+    // In exact mode a table more is a matter of a glance.
+    const int usual = table == Table::kTemporary || table == Table::kPeak ? kTopSites / 2 : kTopSites;
+    const int most = layout_.sites > 0 ? layout_.sites : usual;
+    const SiteRow* row = nullptr;
+    for (int rank = 1; rank <= most && (row = next_row(s_, table, row)); ++rank) {
+      write_site_line(*row, table, total, rank, to_);
+      if (stacks_.refer(*row, table, rank, s_.process, to_)) continue;
+      write_sizes(*row, table == Table::kAllocated || table == Table::kTemporary, to_);
+      write_stack(*row, layout_, s_.process, to_);
+    }
+    if (layout_.sites > 0) write_left_out(table, most);
+    write_rest(s_, table, total, to_);
+  }
+
+ private:
+  void write_left_out(Table table, int most) noexcept {
+    const auto rows = std::count_if(s_.sites, s_.sites + s_.site_count, [table](const SiteRow& row) {
+      return facts_of(table).of(row).value > 0;
+    });
+    if (rows <= most) return;
+    Cell cell;
+    cell.add("  ").add_signed(rows - most).add(" more with --limit ").add_signed(rows).add('\n');
+    to_.add(cell.view());
+  }
+
+  void write_none() noexcept {
+    if (s_.recording.exact.on) return void(to_.add("  None.\n"));
+    Cell cell;
+    add_bytes(cell, static_cast<double>(s_.recording.sample_bytes));
+    to_.add("  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES ");
+    to_.add("lower than ");
+    to_.add(cell.view()).add(".\n");
+  }
+
+  const Snapshot& s_;
+  const TextLayout& layout_;
+  Sink& to_;
+  StacksShown stacks_;
+};
+
+/// Where pages under live blocks are not the sites'.
+void write_unattributed(const Snapshot& s, Sink& to) noexcept {
   if (s.ledger.unattributed_bytes == 0 || s.live_count.value <= 0) return;
   Cell cell;
   cell.add("  Of the pinned pages, ");
   add_bytes(cell, static_cast<double>(s.ledger.unattributed_bytes));
-  if (s.recording.exact.on) {
-    cell.add(" hold no booked block: free ones in thread caches, or the allocator's own.\n");
-    to.add(cell.view());
-    return;
-  }
-  if (!s.recording.since_start) {
-    cell.add(" hold more than the samples account for: blocks allocated before\n");
-    cell.add("  recording began, mostly.\n");
-    to.add(cell.view());
-    return;
-  }
-  cell.add(" hold blocks of sizes that too few samples were taken of to say whose\n");
-  cell.add("  they are; ALLOC_SAMPLE_BYTES lower than now would tell.\n");
+  cell.add(s.recording.exact.on
+               ? " hold no booked block: free ones in thread caches, or the allocator's own.\n"
+           : !s.recording.since_start
+               ? " hold more than the samples account for: blocks allocated before\n"
+                 "  recording began, mostly.\n"
+               : " hold blocks of sizes that too few samples were taken of to say whose\n"
+                 "  they are; ALLOC_SAMPLE_BYTES lower than now would tell.\n");
   to.add(cell.view());
+}
+
+struct TableSection {
+  Table table;
+  std::string_view heading;
+};
+
+constexpr TableSection kSections[] = {
+    {Table::kResident,
+     "Call sites by resident memory (their share of the pages under their blocks, holes included)"},
+    {Table::kHoles, "Call sites by holes (free memory that their blocks pin)"},
+    {Table::kLive, "Call sites by live bytes (requested by the program and not freed)"},
+    {Table::kLiveCount, "Call sites by live blocks (not freed by the program)"},
+    {Table::kAllocated, "Call sites by allocated bytes (since the start, freed or not)"},
+    {Table::kTemporary, "Call sites by temporary allocations (freed before their thread's next allocation)"},
+    {Table::kPeak, "Call sites by peak (the most that each held at one time; peaks are not of one moment)"}};
+
+std::string_view heading_of(const TableSection& section, const Recording& r) noexcept {
+  if (section.table != Table::kAllocated || r.since_start) return section.heading;
+  return r.exact.on ? "Call sites by allocated bytes (since exact recording began, freed or not)"
+                    : "Call sites by allocated bytes (since recording began anew, freed or not)";
+}
+
+/// What the shares of a table are of.
+double total_of(const Snapshot& s, Table table) noexcept {
+  const bool any = s.live_count.value > 0;
+  const double totals[] = {any ? static_cast<double>(s.ledger.pinned_bytes) : 0,
+                           any ? s.ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value : 0,
+                           s.live_bytes.value + s.before.live_bytes,
+                           s.live_count.value,
+                           s.allocated_bytes.value,
+                           s.allocated_count.value,
+                           static_cast<double>(s.temporary_count),
+                           static_cast<double>(s.peak_bytes)};
+  return totals[static_cast<int>(table)];
+}
+
+bool is_shown(const Snapshot& s, const TextLayout& layout, Table table) noexcept {
+  if (layout.only_one) return table == layout.table;
+  if (table == Table::kHoles || table == Table::kLiveCount) return false;
+  if (table == Table::kResident) return s.ledger.divided;
+  return table < Table::kTemporary || s.recording.exact.on;
 }
 
 }  // namespace
 
-void write_site_tables(const Snapshot& s, Sink& to) noexcept {
-  StacksShown stacks;
-  if (s.ledger.divided) write_by_resident(s, stacks, to);
-  heading(to, "Call sites by live bytes (requested by the program and not freed)");
-  write_sites(s, Table::kLive, nullptr, s.live_bytes.value + s.before.live_bytes, stacks, to);
-  heading(to, s.recording.since_start ? "Call sites by allocated bytes (since the start, freed or not)"
-              : s.recording.exact.on
-                  ? "Call sites by allocated bytes (since exact recording began, freed or not)"
-                  : "Call sites by allocated bytes (since recording began anew, freed or not)");
-  write_sites(s, Table::kAllocated, s.by_allocated, s.allocated_bytes.value, stacks, to);
-  if (!s.recording.exact.on) return;
-  heading(to, "Call sites by temporary allocations (freed before their thread's next allocation)");
-  write_sites(s, Table::kTemporary, s.by_temporary, static_cast<double>(s.temporary_count), stacks, to);
-  heading(to, "Call sites by peak (the most that each held at one time; peaks are not of one moment)");
-  write_sites(s, Table::kPeak, s.by_peak, static_cast<double>(s.peak_bytes), stacks, to);
+void write_site_tables(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
+  SiteTables tables(s, layout, to);
+  for (const TableSection& section : kSections) {
+    if (!is_shown(s, layout, section.table)) continue;
+    heading(to, heading_of(section, s.recording));
+    tables.write(section.table, total_of(s, section.table));
+    if (section.table == Table::kResident) write_unattributed(s, to);
+  }
 }
 
 }  // namespace mallard::report

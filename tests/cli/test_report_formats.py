@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import csv
+import difflib
 import gzip
 import io
 import json
@@ -13,6 +14,8 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from support.framework import REPOSITORY
 from support.report_schema import expanded, faults_of
@@ -89,7 +92,7 @@ def test_report_as_text(t: Test) -> None:
         expect(part in text, (part, text))
     expect(text.index("store::fill") < text.index("fill_less(int)"), text)
     one = good(t, report, "--limit", "1", "--by", "live", "--depth", "1")
-    expect("fill_less" not in one and "main" not in one and "store::fill" in one and "more with --limit" in one, one)
+    expect("fill_less" not in one and "main  [" not in one and "store::fill" in one and "more with --limit" in one, one)
     focused = good(t, report, "--focus", "^fill_.*ss", "--by", "count")
     expect("fill_less" in focused and "store::fill" not in focused and "more without --focus" in focused, focused)
     by_file = good(t, report, "--focus", "inlining[.]c$")
@@ -350,3 +353,54 @@ def test_report_survives_hostile_files(t: Test) -> None:
                 expect(done.stderr.startswith("mallard: error: ") and not done.stdout, done.stderr)
             if form in ("text", "folded", "csv"):
                 expect("\x1b" not in done.stdout, "control characters reach the terminal")
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact", "off"])
+@pytest.mark.parametrize("backend", ["system", "jemalloc", "mimalloc"])
+def test_report_text_is_that_of_the_library(t: Test, backend: str, mode: str) -> None:
+    """Byte for byte, where there are no files to name frames from: these modules are of another build."""
+    done = t.run("run", "--mode", mode, "--backend", backend, "--at-exit", "--sample-bytes", "16K",
+                 "--report", "same.%n", "--", compile_cxx(t))
+    reports = sorted(t.dir.glob("same.*.json"))
+    expect(done.status == 0 and reports, done)
+    for path in reports:
+        report = json.loads(path.read_text())
+        for module in report["modules"]:
+            module["build_id"] = "00" * 20
+        (t.dir / "other.json").write_text(json.dumps(report))
+        text, written = t.run("report", t.dir / "other.json").stdout, path.with_suffix(".txt").read_text()
+        text = text.partition("\nFunctions by ")[0]  # what the command adds, at the end
+        expect(text == written, "".join(difflib.unified_diff(written.splitlines(True), text.splitlines(True))))
+
+
+def test_report_depth_merges_sites(t: Test) -> None:
+    """Two sites that differ in their third frame: figures add up, errors as those of independent figures."""
+    facts = json.loads(report_of(t, compile_cxx(t)).read_text())
+    site = facts["sites"][0]
+    first, second, third, fourth = (len(facts["frames"]) + i for i in range(4))
+    facts["frames"] += [{"pc": hex(i + 1), "module": None, "address": "0x0", "function": name, "offset": 0}
+                        for i, name in enumerate(("leaf", "make", "one", "two"))]
+    figures = ("live_bytes", "live_count", "allocated_bytes", "allocated_count", "resident_bytes", "hole_bytes",
+               "resident_live_bytes", "born_in_last_half_bytes")
+    for i, (value, error) in enumerate(((1000, 30), (500, 40))):
+        copy = dict(site, id=i + 1, stack=[first, second, (third, fourth)[i]])
+        for name in figures:
+            copy |= {name: value, name + "_error": error, name + "_low": value - error, name + "_high": value + error}
+        facts["sites"][i:i + 1] = [copy]
+    del facts["sites"][2:]
+    facts["verdict"]["sites"] = [2]
+    (t.dir / "two.json").write_text(json.dumps(facts))
+    found = json.loads(good(t, t.dir / "two.json", "--format", "json", "--depth", "2"))
+    expect(not faults_of(found), faults_of(found))
+    merged = found["sites"]
+    expect(len(merged) == 1 and merged[0]["merged_sites"] == 2 and found["verdict"]["sites"] == [1], merged)
+    for name in figures:
+        expect([merged[0][name + end] for end in ("", "_low", "_high", "_error")] == [1500, 1450, 1550, 50], name)
+    expect(merged[0]["samples"] == 2 * site["samples"], merged)
+    totals = {f["name"]: (f["sites"], f["live"], f["self_live"]) for f in found["functions"]}
+    expect(totals == {"leaf": (1, 1500, 1500), "make": (1, 1500, 0)}, totals)
+    apart = json.loads(good(t, t.dir / "two.json", "--format", "json"))
+    totals = {f["name"]: (f["sites"], f["live"], f["self_live"]) for f in apart["functions"]}
+    expect(totals == {"leaf": (2, 1500, 1500), "make": (2, 1500, 0), "one": (1, 1000, 0), "two": (1, 500, 0)}, totals)
+    text = good(t, t.dir / "two.json", "--depth", "2")
+    expect("Functions by " in text and "Modules by " in text and text.count(" leaf") >= 2, text)

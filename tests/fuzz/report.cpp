@@ -21,7 +21,7 @@ void forget_files(ReportFile* report) {
 }
 
 void write(const Profile& profile, const nlohmann::ordered_json& document) {
-  std::size_t bytes = as_text(profile).size() + as_folded(profile).size() + as_csv(profile).size() +
+  std::size_t bytes = as_text(profile, document, {}).size() + as_folded(profile).size() + as_csv(profile).size() +
                       as_speedscope(profile).size() + as_pprof(profile).size();
   bytes += as_json(profile, document).size();
   if (bytes == 0) std::abort();

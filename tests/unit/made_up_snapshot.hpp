@@ -18,7 +18,6 @@ inline constexpr double kMega = 1 << 20;
 /// A process of 100 MB beside code and mallard's own, all of it live unless lines say otherwise.
 struct Process {
   Arena arena;
-  backends::Backend backend;
   Snapshot s{};
   std::vector<SiteRow> rows;
   std::vector<LedgerDetail> details;
@@ -26,8 +25,9 @@ struct Process {
   const Frame* frames[1] = {&frame};
 
   explicit Process(double megabytes = 100) {
-    backends::set_text(backend.name, sizeof backend.name, "jemalloc");
-    s.allocator.backend = &backend;
+    s.mallard_version = kVersion;
+    s.allocator.name = "jemalloc";
+    s.allocator.requested = "system";
     s.process.executable = "/bin/program";
     s.process.pid = 4711;
     s.recording.on = true;

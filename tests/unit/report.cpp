@@ -7,7 +7,7 @@
 #include "base/math.hpp"
 #include "report/model/estimate.hpp"
 #include "report/write/report_files.hpp"
-#include "report/write/format.hpp"
+#include "report/write/columns.hpp"
 #include "report/write/utf8.hpp"
 #include "tests/unit/catch.hpp"
 

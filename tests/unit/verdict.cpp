@@ -187,7 +187,7 @@ TEST_CASE("verdict: a probe proves retention, or does not") {
 
 TEST_CASE("verdict: the words are those of this report") {
   Process glibc;
-  backends::set_text(glibc.backend.name, sizeof glibc.backend.name, "system");
+  glibc.s.allocator.name = "system";
   glibc.move(Cause::kRetained, 60);
   REQUIRE(glibc.judge_it() == "retention");
   REQUIRE(has(glibc.text(), "free pages that glibc keeps"));

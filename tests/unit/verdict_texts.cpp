@@ -21,7 +21,7 @@ void tell(const char* title, const std::function<void(Process&)>& prepare, doubl
   prepare(p);
   p.judge_it();
   const Verdict& v = p.s.verdict;
-  g_written << "== " << title << "\n" << facts_of(v.cause).name << ": " << facts_of(v.cause).words << "\n"
+  g_written << "== " << title << "\n" << facts_of(v.cause).name << ": " << v.title << "\n"
             << v.text << "\nNEXT " << v.next_step << "\n";
   for (int i = 0; i < v.evidence_count; ++i)
     g_written << v.evidence[i].name << " " << static_cast<long long>(v.evidence[i].value) << "\n";
@@ -30,7 +30,7 @@ void tell(const char* title, const std::function<void(Process&)>& prepare, doubl
   g_written << "\n\n";
 }
 
-void set_backend(Process& p, const char* name) { backends::set_text(p.backend.name, sizeof p.backend.name, name); }
+void set_backend(Process& p, const char* name) { p.s.allocator.name = name; }
 
 /// Gives a row frames with these functions, the leaf first. They live as long as the program.
 void set_functions(SiteRow& row, const std::vector<const char*>& functions) {

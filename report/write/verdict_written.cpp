@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The verdict and the growth, as text and as JSON.
-#include "report/judge/past.hpp"
 #include "report/judge/verdict.hpp"
-#include "report/judge/verdict_words.hpp"
 #include "report/write/columns.hpp"
+#include "report/write/sections.hpp"
 
 namespace mallard::report {
 namespace {
@@ -42,18 +41,29 @@ void write_change(Json& json, std::string_view name, const Change& c) noexcept {
   json.close('}').close('}');
 }
 
+void write_past_json(const Past& past, Json& json) noexcept {
+  json.key("past").open('[');
+  for (const PastPoint& p : past.points) {
+    json.line().open('{').key("ago_ns").number(past.now_ns - p.taken_ns).key("rss_bytes").number(p.rss_bytes);
+    json.key("live_bytes");
+    if (p.live_known) json.number(static_cast<std::uint64_t>(p.live_bytes + 0.5));
+    else json.null();
+    json.key("ledger").open('{');
+    for (int i = 0; p.ledger_known && i < kCauseCount; ++i)
+      json.key(facts_of(static_cast<Cause>(i)).name).number(static_cast<std::uint64_t>(p.causes[i] + 0.5));
+    if (p.ledger_known) json.key("unexplained").signed_number(p.unexplained_bytes);
+    json.close('}').close('}');
+  }
+  json.close(']');
+}
+
 }  // namespace
 
 void write_verdict(const Snapshot& s, Sink& to) noexcept {
   const Verdict& v = s.verdict;
   heading(to, "Verdict");
   label(to, "cause");
-  const double free = words::free_in_undivided_heap(s);
-  if (!s.ledger.known) to.add("not told: the resident memory cannot be looked at\n");
-  else if (v.cause == VerdictCause::kNone && free >= kLeastCauseBytes &&
-           free >= kLeastCauseShare * gather_facts(s).memory)
-    to.add("not told: much free memory, in a heap that cannot be divided\n");
-  else to.add(facts_of(v.cause).words).add('\n');
+  to.add(v.title).add('\n');
   label(to, "because");
   add_wrapped(to, v.text, kLabelColumns);
   if (v.next_step.empty()) return;
@@ -63,7 +73,8 @@ void write_verdict(const Snapshot& s, Sink& to) noexcept {
 
 void write_verdict_json(const Snapshot& s, Json& json) noexcept {
   const Verdict& v = s.verdict;
-  json.key("verdict").open('{').key("cause").text(facts_of(v.cause).name).key("text").text(v.text);
+  json.key("verdict").open('{').key("cause").text(facts_of(v.cause).name).key("title").text(v.title);
+  json.key("text").text(v.text);
   json.key("evidence").open('{');
   for (int i = 0; i < v.evidence_count; ++i)
     json.key(v.evidence[i].name).signed_number(rounded(v.evidence[i].value));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/write/format.hpp"
+#include "base/numbers.hpp"
 
-namespace mallard::report {
+namespace mallard {
 
 void add_decimal(TextBuffer& to, double value, int decimals) noexcept {
   if (value < 0) {
@@ -27,7 +27,10 @@ void add_grouped(TextBuffer& to, std::uint64_t value) noexcept {
 
 void add_bytes(TextBuffer& to, double bytes) noexcept {
   static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  if (bytes < 0) bytes = 0;
+  if (bytes < 0) {
+    to.add('-');
+    bytes = -bytes;
+  }
   int unit = 0;
   while (bytes >= 1023.95 && unit < 4) {
     bytes /= 1024;
@@ -60,38 +63,6 @@ void add_duration(TextBuffer& to, std::uint64_t ns) noexcept {
   }
 }
 
-void add_relative_error(TextBuffer& to, const Estimate& e) noexcept {
-  if (e.value <= 0) {
-    to.add("-");
-  } else if (!e.has_interval) {
-    to.add("±?");
-  } else {
-    const double up = e.high - e.value, down = e.value - e.low;
-    const double percent = 100 * (up > down ? up : down) / e.value;
-    if (percent < 0.05) to.add("exact");
-    else {
-      to.add("±");
-      add_decimal(to, percent, percent < 9.95 ? 1 : 0);
-      to.add(" %");
-    }
-  }
-}
-
-void add_bytes_with_interval(TextBuffer& to, const Estimate& e) noexcept {
-  add_bytes(to, e.value);
-  if (e.value <= 0) return;
-  if (!e.has_interval) {
-    to.add(" (too few samples to give an error)");
-    return;
-  }
-  if (e.high - e.low < e.value * 1e-3) return;
-  to.add(" (95 %: ");
-  add_bytes(to, e.low);
-  to.add(" to ");
-  add_bytes(to, e.high);
-  to.add(')');
-}
-
 void add_utc(TextBuffer& to, std::uint64_t realtime_ns) noexcept {
   const std::uint64_t seconds = realtime_ns / 1'000'000'000;
   // Days to a civil date, counting from 1 March of the year 0, so that leap days end a year.
@@ -108,4 +79,4 @@ void add_utc(TextBuffer& to, std::uint64_t realtime_ns) noexcept {
   to.add_unsigned(seconds % 60, 10, 2).add(" UTC");
 }
 
-}  // namespace mallard::report
+}  // namespace mallard

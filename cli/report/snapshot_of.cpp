@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/report/snapshot_of.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace mallard::cli {
+namespace {
+
+/// A member, or an empty object where there is none: a report may be cut down, or lie.
+const Json& member(const Json& object, const char* name) {
+  static const Json kNone = Json::object();
+  if (!object.is_object()) return kNone;
+  const auto found = object.find(name);
+  return found == object.end() ? kNone : *found;
+}
+
+double decimal(const Json& object, const char* name) {
+  const Json& j = member(object, name);
+  return j.is_number() ? j.get<double>() : 0;
+}
+
+std::uint64_t number(const Json& object, const char* name) {
+  const Json& j = member(object, name);
+  if (j.is_number_unsigned()) return j.get<std::uint64_t>();
+  const double value = decimal(object, name);
+  return value > 0 && value < 1.8e19 ? static_cast<std::uint64_t>(value) : 0;
+}
+
+int small_number(const Json& object, const char* name) {
+  return static_cast<int>(std::min<std::uint64_t>(number(object, name), 1u << 30));
+}
+
+bool flag(const Json& object, const char* name) {
+  const Json& j = member(object, name);
+  return j.is_boolean() && j.get<bool>();
+}
+
+/// Empty where there is no text.
+const std::string& text(const Json& object, const char* name) {
+  static const std::string kNone;
+  const Json& j = member(object, name);
+  return j.is_string() ? j.get_ref<const std::string&>() : kNone;
+}
+
+const char* text_or_null(const Json& object, const char* name) {
+  return member(object, name).is_string() ? text(object, name).c_str() : nullptr;
+}
+
+report::Estimate estimate(const Json& object, const std::string& name) {
+  const std::string low = name + "_low", high = name + "_high";
+  report::Estimate e{decimal(object, name.c_str()), 0, false, 0, 0};
+  e.has_interval = member(object, low.c_str()).is_number() && member(object, high.c_str()).is_number();
+  e.low = decimal(object, low.c_str());
+  e.high = decimal(object, high.c_str());
+  return e;
+}
+
+/// Index of a word in a table of words; `otherwise` where it is of a later version.
+template <std::size_t n>
+int index_in(const std::string_view (&words)[n], std::string_view word, int otherwise) {
+  const auto found = std::find(std::begin(words), std::end(words), word);
+  return found == std::end(words) ? otherwise : static_cast<int>(found - std::begin(words));
+}
+
+/// Entries of an array; none where there is no array.
+const Json& entries(const Json& object, const char* name) {
+  static const Json kNone = Json::array();
+  const Json& j = member(object, name);
+  return j.is_array() ? j : kNone;
+}
+
+}  // namespace
+
+void SnapshotOf::read_process(const Json& j) {
+  const Json &process = member(j, "process"), &rss = member(j, "rss");
+  s_.mallard_version = text(j, "mallard_version");
+  s_.number = small_number(j, "report_number");
+  s_.reason = text(j, "reason") == "exit" ? report::Reason::kExit : report::Reason::kSignal;
+  s_.duration_ns = number(j, "duration_ns");
+  s_.inherited = flag(process, "forked_from_recorded_process");
+  s_.process = {small_number(process, "pid"),
+                small_number(process, "parent_pid"),
+                small_number(process, "threads"),
+                text(process, "executable"),
+                text(process, "name"),
+                text(process, "command_line"),
+                number(process, "uptime_ns"),
+                number(j, "taken_at_ns")};
+  s_.rss = {flag(rss, "known"),
+            text(rss, "source") == "smaps_rollup",
+            number(rss, "total_bytes"),
+            number(rss, "anonymous_bytes"),
+            number(rss, "file_bytes"),
+            number(rss, "shared_memory_bytes"),
+            number(rss, "lazily_freed_bytes"),
+            number(rss, "huge_page_bytes"),
+            number(rss, "swapped_bytes"),
+            number(rss, "locked_bytes")};
+}
+
+void SnapshotOf::read_allocator(const Json& j) {
+  const Json &backend = member(j, "backend"), &takeover = member(backend, "takeover");
+  report::Allocator& a = s_.allocator;
+  a.name = text(backend, "name");
+  a.version = text(backend, "version");
+  a.path = text(backend, "path");
+  a.requested = text(backend, "requested");
+  a.bypass_owner = text(backend, "bypassed_by");
+  a.stepped_aside = a.bypass_owner == report::kSanitizer;
+  a.bypassed = !a.stepped_aside && member(backend, "bypassed_by").is_string();
+  a.takeover = {static_cast<report::Takeover::State>(
+                    index_in(report::kTakeoverStates, text(takeover, "state"), 0)),
+                text(takeover, "allocator"), number(takeover, "entry_points"), text(takeover, "why")};
+  for (const auto& [name, bytes] : member(backend, "statistics").items())
+    if (a.statistic_count < backends::kMaxStatistics)
+      a.statistics[a.statistic_count++] = {name.c_str(), number(member(backend, "statistics"), name.c_str())};
+}
+
+void SnapshotOf::read_recording(const Json& j) {
+  const Json &recording = member(j, "recording"), &stacks = member(recording, "stacks"),
+             &exact = member(recording, "exact"), &totals = member(j, "totals");
+  const std::string& mode = text(recording, "mode");
+  report::Recording& r = s_.recording;
+  r.on = mode != "off";
+  r.why_off = text_or_null(recording, "why_off");
+  r.since_start = flag(recording, "since_start");
+  r.sample_bytes = number(recording, "sample_bytes");
+  r.since_ns = number(recording, "since_ns");
+  r.exact = {mode == "exact",
+             flag(exact, "since_start"),
+             {number(exact, "unknown_frees"), number(exact, "missed_frees"), number(exact, "unbooked"),
+              number(exact, "unsure_peak_bytes")},
+             number(exact, "live_blocks"),
+             number(exact, "met_blocks"),
+             number(exact, "raced_units"),
+             number(exact, "own_bytes")};
+  r.counters.sampled = number(recording, "samples");
+  r.counters.dropped_full = number(recording, "dropped_table_full");
+  r.counters.overflow_sites = number(recording, "overflow_sites");
+  r.counters.missed_frees = number(recording, "missed_frees");
+  r.counters.reentrant = number(recording, "reentrant_frees");
+  r.stacks.captured = number(stacks, "captured");
+  r.stacks.truncated = number(stacks, "truncated");
+  r.stacks.by_libunwind = number(stacks, "by_libunwind");
+  r.live_samples = static_cast<std::uint32_t>(number(recording, "samples_live"));
+  r.sites = static_cast<std::uint32_t>(number(recording, "sites"));
+  r.skipped_live = number(recording, "skipped_in_snapshot");
+  s_.own_bytes = number(recording, "own_bytes");
+  s_.live_bytes = estimate(totals, "live_bytes");
+  s_.live_count = estimate(totals, "live_count");
+  s_.allocated_bytes = estimate(totals, "allocated_bytes");
+  s_.allocated_count = estimate(totals, "allocated_count");
+  s_.inherited_live_bytes = estimate(totals, "inherited_live_bytes");
+  s_.peak_bytes = number(totals, "peak_bytes");
+  s_.temporary_count = number(totals, "temporary_count");
+  s_.heap_resident_bytes = number(totals, "heap_resident_bytes");
+  s_.heap_is_bound = flag(totals, "heap_is_bound");
+  s_.fragmentation_ratio = estimate(j, "fragmentation_ratio");
+}
+
+void SnapshotOf::read_ledger(const Json& j) {
+  const Json& about = member(j, "ledger_about");
+  report::Ledger& l = s_.ledger;
+  for (const Json& line : entries(j, "ledger")) {
+    const report::CauseFacts* facts = report::find_cause(text(line, "cause"));
+    if (!facts) continue;
+    const auto cause = static_cast<report::Cause>(facts - report::kCauses);
+    l.lines[static_cast<int>(cause)] = {estimate(line, "bytes"), number(line, "mappings")};
+    for (const Json& d : entries(line, "details")) {
+      const Json& frame = member(d, "frame");
+      report::Frame* shown = nullptr;
+      if (frame.is_number_unsigned()) {
+        shown = &frames_.emplace_back();
+        shown->function = text(j.at("frames").at(frame.get<std::size_t>()), "function");
+      }
+      details_.push_back({cause, text(d, "name"), text(d, "allocator"), number(d, "bytes"),
+                          number(d, "mappings"), 0, shown});
+    }
+  }
+  l.details = details_.data();
+  l.detail_count = static_cast<std::uint32_t>(details_.size());
+  l.known = flag(about, "known");
+  l.why_not = text(about, "why_not").c_str();
+  l.divided = flag(about, "divided");
+  l.not_divided_why = text(about, "not_divided_why").c_str();
+  l.by_pages = flag(about, "by_pages");
+  l.rounding_known = flag(about, "rounding_known");
+  l.unit_name = text(about, "unit").c_str();
+  l.method = static_cast<report::ResidencyMethod>(
+      index_in(report::kResidencyMethods, text(about, "residency"), 0));
+  l.rss_bytes = number(about, "rss_bytes");
+  l.rss_before_bytes = number(about, "rss_before_bytes");
+  l.rss_after_bytes = number(about, "rss_after_bytes");
+  l.pinned_bytes = number(about, "pinned_bytes");
+  l.unattributed_bytes = number(about, "unattributed_bytes");
+  l.huge_bytes = number(about, "heap_huge_page_bytes");
+  l.thread_cached_bytes = number(about, "thread_cached_bytes");
+  l.examined = decimal(about, "examined");
+  l.reads = number(about, "reads");
+  l.raced = number(about, "raced");
+  l.unlogged_mappings = number(about, "unlogged_mappings");
+  l.unexplained_bytes = std::llround(std::clamp(decimal(j, "unexplained_bytes"), -9e18, 9e18));
+}
+
+void SnapshotOf::read_others(const Json& j) {
+  for (const Json& a : entries(j, "embedded_allocators"))
+    others_.push_back({text(a, "object"), text(a, "name"), text(a, "version"), text(a, "recognised_by"),
+                       flag(a, "managed_heap"), flag(a, "exports_malloc"), false, number(a, "resident_bytes"),
+                       number(a, "mapped_bytes"), number(a, "brk_bytes"),
+                       static_cast<report::OtherStatus>(
+                           index_in(report::kOtherStatuses, text(a, "status"), 0)),
+                       text(a, "why"), text(a, "next_step")});
+  for (const Json& b : entries(j, "bound_elsewhere"))
+    bound_.push_back({text(b, "object"), text(b, "bound_to"),
+                      static_cast<std::uint32_t>(number(b, "references"))});
+  s_.other_allocators = {others_, bound_, number(j, "nobody_saw_bytes")};
+  const Json &others = member(j, "other_sites"), &before = member(j, "before_recording");
+  s_.others.sites = static_cast<std::uint32_t>(number(others, "sites"));
+  for (const report::FigureFacts& figure : report::kFigures)
+    figure.of(s_.others) = decimal(others, std::string(figure.field).c_str());
+  s_.before = {decimal(before, "live_bytes"), decimal(before, "resident_bytes"),
+               decimal(before, "hole_bytes")};
+}
+
+void SnapshotOf::read_probe(const Json& j) {
+  const Json &probe = member(j, "probe"), &verdict = member(j, "verdict");
+  s_.probe = {probe.is_object() && !probe.empty(),
+              flag(probe, "done"),
+              text(probe, "call").c_str(),
+              text(probe, "leaves").c_str(),
+              text(probe, "holds").c_str(),
+              text(probe, "why_not").c_str(),
+              number(probe, "rss_before_bytes"),
+              number(probe, "rss_after_bytes"),
+              number(probe, "heap_before_bytes"),
+              number(probe, "heap_after_bytes"),
+              number(probe, "given_back_bytes"),
+              number(probe, "duration_ns")};
+  // Reports of schema 1 have the cause only.
+  s_.verdict.title = text(verdict, member(verdict, "title").is_string() ? "title" : "cause");
+  s_.verdict.text = text(verdict, "text");
+  s_.verdict.next_step = text(verdict, "next_step");
+}
+
+const report::Frame* SnapshotOf::frame_of(const Place& place) {
+  const auto [at, is_new] = frame_of_place_.try_emplace(&place, nullptr);
+  if (!is_new) return at->second;
+  report::Frame& f = frames_.emplace_back();
+  f.pc = place.frame->pc;
+  f.module_index = place.module;
+  f.module = place.frame->module;
+  f.module_address = place.frame->address;
+  f.function = place.lines.back().function;
+  f.function_offset = place.frame->offset;
+  if (place.symbolized) {
+    std::vector<report::SourceLine>& lines = lines_.emplace_back();
+    for (const SourceLine& line : place.lines)
+      lines.push_back({line.function, line.file, line.line, line.inlined});
+    f.lines = lines;
+  }
+  return at->second = &f;
+}
+
+report::SiteRow SnapshotOf::read_site(const Json& j, const PlacedSite& placed) {
+  report::SiteRow row{};
+  row.id = static_cast<std::uint32_t>(number(j, "id"));
+  std::vector<const report::Frame*>& stack = stacks_.emplace_back();
+  for (const Place* place : placed.stack) stack.push_back(frame_of(*place));
+  row.frames = stack.data();
+  row.depth = static_cast<int>(stack.size());
+  for (const report::FigureFacts& figure : report::kFigures)
+    figure.of(row) = figure.is_exact_only() ? report::counted(decimal(j, std::string(figure.field).c_str()))
+                                            : estimate(j, std::string(figure.field));
+  row.live_samples = number(j, "live_samples");
+  row.largest_bytes = number(j, "largest_bytes");
+  row.oldest_ns = number(j, "oldest_ns");
+  row.mean_age_ns = number(j, "mean_age_ns");
+  std::vector<record::ExactSizes>& sizes = sizes_.emplace_back();
+  for (const Json& range : entries(j, "sizes"))
+    sizes.push_back({number(range, "from"), number(range, "to"), number(range, "allocated_count"),
+                     number(range, "live_count")});
+  row.sizes = sizes;
+  return row;
+}
+
+SnapshotOf::SnapshotOf(const Json& document, const Profile& profile) {
+  read_process(document);
+  read_allocator(document);
+  read_recording(document);
+  read_ledger(document);
+  read_others(document);
+  read_probe(document);
+  // In the report's own order, which tells equal figures apart.
+  std::vector<const PlacedSite*> placed;
+  for (const PlacedSite& site : profile.sites) placed.push_back(&site);
+  std::sort(placed.begin(), placed.end(), [](const PlacedSite* a, const PlacedSite* b) {
+    return a->site->index < b->site->index;
+  });
+  for (const PlacedSite* site : placed)
+    sites_.push_back(read_site(document.at("sites").at(site->site->index), *site));
+  s_.sites = sites_.data();
+  s_.site_count = static_cast<std::uint32_t>(sites_.size());
+}
+
+}  // namespace mallard::cli

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/report/totals.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "cli/demangled.hpp"
+#include "cli/units.hpp"
+
+namespace mallard::cli {
+namespace {
+
+using Name = std::pair<std::string, std::string>;  // function, module
+
+constexpr std::size_t kFunctionsShown = 20, kModulesShown = 10, kColumns = 60;
+
+std::string module_of(const Profile& profile, const Place& place) {
+  const std::string& path = place.frame->module;
+  return path.empty() ? "outside any file" : printable(module_name(*profile.report, path));
+}
+
+/// Peaks of several sites do not add up.
+bool adds_up(const Measure& measure) { return measure.others != nullptr; }
+
+std::size_t index_of(const Profile& profile) {
+  const Measure& by = adds_up(*profile.by) ? *profile.by : kMeasures[2];
+  return static_cast<std::size_t>(&by - kMeasures);
+}
+
+/// \param names_of  the names that a place of a stack counts for, innermost first
+template <class NamesOf>
+std::vector<Total> totals(const Profile& profile, NamesOf names_of) {
+  std::map<Name, Total> all;
+  for (const PlacedSite& placed : profile.sites) {
+    std::set<Name> seen;
+    for (const Place* place : placed.stack)
+      for (Name& name : names_of(*place)) {
+        const bool is_leaf = seen.empty();
+        if (!seen.insert(name).second) continue;
+        Total& total = all[name];
+        ++total.sites;
+        for (std::size_t i = 0; i < std::size(kMeasures); ++i) {
+          if (!adds_up(kMeasures[i])) continue;
+          const double value = (placed.site->*kMeasures[i].figure).value;
+          total.inclusive[i] += value;
+          if (is_leaf) total.self[i] += value;
+        }
+      }
+  }
+  std::vector<Total> sorted;
+  for (auto& [name, total] : all) {
+    total.name = name.first;
+    total.module = name.second;
+    sorted.push_back(std::move(total));
+  }
+  const std::size_t by = index_of(profile);
+  std::stable_sort(sorted.begin(), sorted.end(), [by](const Total& a, const Total& b) {
+    return a.inclusive[by] != b.inclusive[by] ? a.inclusive[by] > b.inclusive[by] : a.self[by] > b.self[by];
+  });
+  return sorted;
+}
+
+void add_table(const Profile& profile, const char* what, const std::vector<Total>& rows, std::size_t most,
+               std::string* out) {
+  const std::size_t by = index_of(profile);
+  const Measure& measure = kMeasures[by];
+  const auto amount = [&](double value) {
+    return measure.is_bytes ? bytes_text(value) : fmt::format("{:.0f}", value);
+  };
+  *out += fmt::format("\n{} by {} (a site counts once for each that its stack passes)\n", what,
+                      measure.words);
+  *out += fmt::format("{:>6}{:>14}{:>12}{:>8}\n", "rank", "with callees", "itself", "sites");
+  for (std::size_t i = 0; i < std::min(rows.size(), most) && rows[i].inclusive[by] > 0; ++i)
+    *out += fmt::format("{:>6}{:>14}{:>12}{:>8}   {}{}\n", fmt::format("#{}", i + 1),
+                        amount(rows[i].inclusive[by]), amount(rows[i].self[by]), rows[i].sites,
+                        shortened(rows[i].name, kColumns),
+                        rows[i].module.empty() ? "" : fmt::format("  [{}]", rows[i].module));
+}
+
+}  // namespace
+
+std::vector<Total> totals_by_function(const Profile& profile) {
+  return totals(profile, [&](const Place& place) {
+    std::vector<Name> names;
+    for (const SourceLine& line : place.lines)
+      names.emplace_back(label_of(profile, place, line), module_of(profile, place));
+    return names;
+  });
+}
+
+std::vector<Total> totals_by_module(const Profile& profile) {
+  return totals(profile,
+                [&](const Place& place) { return std::vector<Name>{{module_of(profile, place), ""}}; });
+}
+
+std::string totals_text(const Profile& profile, std::size_t most) {
+  std::string out;
+  if (profile.sites.empty()) return out;
+  add_table(profile, "Functions", totals_by_function(profile), most > 0 ? most : kFunctionsShown, &out);
+  add_table(profile, "Modules", totals_by_module(profile), most > 0 ? most : kModulesShown, &out);
+  return out;
+}
+
+nlohmann::ordered_json totals_json(const std::vector<Total>& totals) {
+  auto out = nlohmann::ordered_json::array();
+  for (const Total& total : totals) {
+    nlohmann::ordered_json& row = out.emplace_back(nlohmann::ordered_json{{"name", total.name}});
+    if (!total.module.empty()) row["module"] = total.module;
+    row["sites"] = total.sites;
+    for (std::size_t i = 0; i < std::size(kMeasures); ++i) {
+      if (!adds_up(kMeasures[i])) continue;
+      row[kMeasures[i].name] = whole(total.inclusive[i]);
+      row[fmt::format("self_{}", kMeasures[i].name)] = whole(total.self[i]);
+    }
+  }
+  return out;
+}
+
+}  // namespace mallard::cli

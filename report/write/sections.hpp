@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sections that the text report and the JSON report are made of; text.cpp and json.cpp have the order.
+#pragma once
+
+#include "report/model/model.hpp"
+#include "report/write/json_writer.hpp"
+#include "report/write/text.hpp"
+
+namespace mallard::report {
+
+void write_verdict(const Snapshot& snapshot, Sink& to) noexcept;
+void write_ledger(const Snapshot& snapshot, Sink& to) noexcept;
+void write_other_allocators(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing if there is none
+void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;
+void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
+
+void write_verdict_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_history_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_site_history_json(const SiteHistory& history, Json& json) noexcept;  ///< members of a site
+void write_ledger_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_heap_map_json(const Ledger& ledger, Json& json) noexcept;
+void write_other_allocators_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_probe_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_purge_json(const Probe& probe, Json& json) noexcept;  ///< members of a probe, and of an answer
+
+inline void text_or_null(Json& json, std::string_view name, std::string_view text) noexcept {
+  json.key(name);
+  if (text.empty()) json.null();
+  else json.text(text);
+}
+inline void text_or_null(Json& json, std::string_view name, const char* text) noexcept {
+  text_or_null(json, name, text ? view_of(text) : std::string_view());
+}
+
+}  // namespace mallard::report
