@@ -10,12 +10,12 @@
 #include "backends/backend.hpp"
 #include "record/exact/exact.hpp"
 #include "record/record.hpp"
-#include "report/model/residency_method.hpp"
 #include "report/model/causes.hpp"
 #include "report/model/estimate.hpp"
 #include "report/model/figures.hpp"
 #include "report/model/heap_cells.hpp"
 #include "report/model/history.hpp"
+#include "report/model/residency_method.hpp"
 #include "report/model/verdict_model.hpp"
 
 namespace mallard::report {
@@ -32,14 +32,6 @@ struct ProcessFacts {
   std::string_view command_line;  ///< arguments joined by spaces, cut at 512 bytes
   std::uint64_t uptime_ns;        ///< since the process was made; 0 = unknown
   std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
-};
-
-/// How residency was read; later ones are worse.
-enum class ResidencyMethod : std::uint8_t {
-  kPagemapScan,  ///< PAGEMAP_SCAN, Linux 6.7: zero pages told apart
-  kPagemap,      ///< /proc/self/pagemap: zero pages count as present
-  kMincore,      ///< also counts the page cache under file mappings
-  kNone,
 };
 /// As in JSON, indexed by ResidencyMethod.
 inline constexpr std::string_view kResidencyMethods[] = {"pagemap_scan", "pagemap", "mincore", "none"};
