@@ -39,7 +39,7 @@ std::string as_text(const Profile& p, const nlohmann::ordered_json& document,
   sink.flush();
   out = printable_lines(out);
   out += totals_text(p, static_cast<std::size_t>(layout.sites));
-  if (p.sites_unfocused > 0) out += fmt::format("  {} more sites without --focus.\n", p.sites_unfocused);
+  if (p.sites_unfocused > 0) out += fmt::format("  {} more without --focus\n", p.sites_unfocused);
   return out;
 }
 

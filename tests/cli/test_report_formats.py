@@ -99,13 +99,24 @@ def test_report_as_text(t: Test) -> None:
     expect("store::fill" in by_file, by_file)
 
 
+def live_of(report: dict, function: str) -> int:
+    """Live bytes of the sites that have `function` in their stacks."""
+    frames = report["frames"]
+    return sum(site["live_bytes"] for site in report["sites"]
+               if any((frames[i]["function"] or "").startswith(function) for i in site["stack"]))
+
+
 def test_report_as_json(t: Test) -> None:
     report = report_of(t, compile_cxx(t))
     before, after = json.loads(report.read_text()), json.loads(good(t, report, "--format", "json", "--by", "live"))
-    changed = {"sites", "frames", "ledger"}
+    changed, added = {"sites", "frames", "ledger"}, {"functions", "module_totals"}
     expect({k: v for k, v in before.items() if k not in changed} ==
-           {k: v for k, v in after.items() if k not in changed}, "all else stays")
-    expect(list(before) == list(after), "in the same order")
+           {k: v for k, v in after.items() if k not in changed | added}, "all else stays")
+    expect(list(before) == [key for key in after if key not in added] and added <= set(after), "in the same order")
+    fill = next(f for f in after["functions"] if f["name"] == "store::fill(store::Cache&, int)")
+    expect(fill["sites"] == 1 and fill["live"] == live_of(after, "store::fill"), fill)
+    [program] = [m for m in after["module_totals"] if m["name"] == "inlining"]
+    expect(program["sites"] == len(after["sites"]), program)
     expect(len(before["sites"]) == len(after["sites"]), "every site stays")
     live = [site["live_bytes"] for site in after["sites"]]
     expect(live == sorted(live, reverse=True), live)
