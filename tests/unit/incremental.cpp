@@ -62,6 +62,12 @@ void init() {
   (void)done;
 }
 
+/// A return address as a site keeps it: those in one mapping of generated code are one.
+std::uintptr_t as_kept(std::uintptr_t pc) {
+  const PcIndex index = pc_index(pc);
+  return index == kNoPc ? pc : pc_at(index);
+}
+
 NOINLINE void take(Memory* m) {
   const Caller caller = MALLARD_CALLER();
   m->depth = copy_site_pcs(site(capture_site(caller, m->none ? nullptr : m->get())), m->pcs, kMaxDepth);
@@ -74,6 +80,7 @@ NOINLINE void take(Memory* m) {
   } else {
     n = capture_stack(caller, expected, kMaxDepth);
   }
+  std::transform(expected, expected + n, expected, as_kept);
   ++m->captures;
   m->wrong += n != m->depth || !std::equal(expected, expected + n, m->pcs);
   after_call();
