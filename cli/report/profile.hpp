@@ -12,34 +12,9 @@
 
 namespace mallard::cli {
 
-/// A figure of call sites, by which they are ranked.
-struct Measure {
-  const char* name;  ///< of --by
-  report::Table table;
-  const char* words;  ///< for headings
-  bool is_bytes;
-  Figure ReportSite::*figure;
-  double ReportFile::OtherSites::*others;  ///< nullptr: peaks of several sites do not add up
-  bool exact_only = false;                 ///< only reports of exact mode know it
-};
-inline constexpr Measure kMeasures[] = {
-    {"resident", report::Table::kResident, "resident memory, holes included", true, &ReportSite::resident_bytes,
-     &ReportFile::OtherSites::resident_bytes},
-    {"holes", report::Table::kHoles, "pinned holes", true, &ReportSite::hole_bytes,
-     &ReportFile::OtherSites::hole_bytes},
-    {"live", report::Table::kLive, "live bytes", true, &ReportSite::live_bytes,
-     &ReportFile::OtherSites::live_bytes},
-    {"allocated", report::Table::kAllocated, "allocated bytes", true, &ReportSite::allocated_bytes,
-     &ReportFile::OtherSites::allocated_bytes},
-    {"count", report::Table::kLiveCount, "live blocks", false, &ReportSite::live_count,
-     &ReportFile::OtherSites::live_count},
-    {"temporary", report::Table::kTemporary, "temporary allocations", false, &ReportSite::temporary_count,
-     &ReportFile::OtherSites::temporary_count, true},
-    {"peak", report::Table::kPeak, "peak bytes", true, &ReportSite::peak_bytes, nullptr, true}};
-
 struct Profile {
   const ReportFile* report;
-  const Measure* by;
+  const report::FigureFacts* by;    ///< sites are ranked by it
   std::vector<PlacedSite> sites;    ///< largest first
   std::size_t sites_left_out = 0;   ///< by --limit
   std::size_t sites_unfocused = 0;  ///< by --focus

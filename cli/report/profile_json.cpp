@@ -95,20 +95,20 @@ std::string as_speedscope(const Profile& profile) {
   }
   Json profiles = Json::array();
   int active = 0;
-  for (const Measure& measure : kMeasures) {
-    if (measure.exact_only && !profile.report->is_exact()) continue;
-    if (&measure == profile.by) active = static_cast<int>(profiles.size());
+  for (const report::FigureFacts& figure : report::kFigures) {
+    if (figure.name.empty() || (figure.is_exact_only() && !profile.report->is_exact())) continue;
+    if (&figure == profile.by) active = static_cast<int>(profiles.size());
     Json samples = Json::array(), weights = Json::array();
     std::int64_t total = 0;
     for (std::size_t i = 0; i < profile.sites.size(); ++i) {
-      const std::int64_t value = whole((profile.sites[i].site->*measure.figure).value);
+      const std::int64_t value = whole(figure.of(*profile.sites[i].site).value);
       if (value <= 0 || stacks[i].empty() || __builtin_add_overflow(total, value, &total)) continue;
       samples.push_back(stacks[i]);
       weights.push_back(value);
     }
     profiles.push_back({{"type", "sampled"},
-                        {"name", measure.words},
-                        {"unit", measure.is_bytes ? "bytes" : "none"},
+                        {"name", figure.words},
+                        {"unit", figure.is_bytes() ? "bytes" : "none"},
                         {"startValue", 0},
                         {"endValue", total},
                         {"samples", std::move(samples)},

@@ -15,32 +15,17 @@
 namespace mallard::cli {
 namespace {
 
-struct SampleType {
-  const char *type, *unit, *by;
-  Figure ReportSite::*figure;
-  bool exact_only = false;
-};
-constexpr SampleType kSampleTypes[] = {
-    {"alloc_objects", "count", "", &ReportSite::allocated_count},
-    {"alloc_space", "bytes", "allocated", &ReportSite::allocated_bytes},
-    {"inuse_objects", "count", "count", &ReportSite::live_count},
-    {"inuse_space", "bytes", "live", &ReportSite::live_bytes},
-    {"inuse_resident", "bytes", "resident", &ReportSite::resident_bytes},
-    {"inuse_holes", "bytes", "holes", &ReportSite::hole_bytes},
-    {"temporary_objects", "count", "temporary", &ReportSite::temporary_count, true},
-    {"peak_space", "bytes", "peak", &ReportSite::peak_bytes, true}};
-
 class Encoder {
  public:
   explicit Encoder(const Profile& profile) : profile_(profile), report_(*profile.report) { text(""); }
 
   pprof::Profile encode() {
-    for (const SampleType& t : kSampleTypes) {
-      if (t.exact_only && !report_.is_exact()) continue;
+    for (const report::FigureFacts& f : report::kFigures) {
+      if (!is_in_profile(f)) continue;
       pprof::ValueType* type = out_.add_sample_type();
-      type->set_type(text(t.type));
-      type->set_unit(text(t.unit));
-      if (profile_.by->name == std::string_view(t.by)) out_.set_default_sample_type(text(t.type));
+      type->set_type(text(std::string(f.pprof_type)));
+      type->set_unit(text(f.is_bytes() ? "bytes" : "count"));
+      if (&f == profile_.by) out_.set_default_sample_type(type->type());
     }
     add_mappings();
     for (const PlacedSite& site : profile_.sites) add_sample(site);
@@ -61,6 +46,10 @@ class Encoder {
   }
 
  private:
+  bool is_in_profile(const report::FigureFacts& f) const {
+    return !f.pprof_type.empty() && (!f.is_exact_only() || report_.is_exact());
+  }
+
   std::int64_t text(const std::string& s) {
     const auto [at, is_new] = texts_.try_emplace(printable(s), static_cast<std::int64_t>(texts_.size()));
     if (is_new) out_.add_string_table(at->first);
@@ -89,8 +78,8 @@ class Encoder {
   void add_sample(const PlacedSite& placed) {
     pprof::Sample* sample = out_.add_sample();
     for (const Place* place : placed.stack) sample->add_location_id(location(*place));
-    for (const SampleType& t : kSampleTypes)
-      if (!t.exact_only || report_.is_exact()) sample->add_value(whole((placed.site->*t.figure).value));
+    for (const report::FigureFacts& f : report::kFigures)
+      if (is_in_profile(f)) sample->add_value(whole(f.of(*placed.site).value));
     pprof::Label* label = sample->add_label();
     label->set_key(text("site"));
     label->set_num(placed.site->id);

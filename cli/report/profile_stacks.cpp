@@ -34,11 +34,11 @@ std::string as_folded(const Profile& profile) {
         if (!stack.empty()) stack += ';';
         stack += label;
       }
-    stacks[stack.empty() ? "no stack" : stack] += (placed.site->*profile.by->figure).value;
+    stacks[stack.empty() ? "no stack" : stack] += profile.by->of(*placed.site).value;
   }
   const ReportFile& r = *profile.report;
-  if (profile.by->others && r.others.sites > 0)
-    stacks[fmt::format("{} more sites", r.others.sites)] += r.others.*profile.by->others;
+  if (profile.by->adds_up() && r.others.sites > 0)
+    stacks[fmt::format("{} more sites", r.others.sites)] += profile.by->of(r.others);
   std::string out;
   for (const auto& [stack, value] : stacks)
     if (whole(value) > 0) out += fmt::format("{} {}\n", stack, whole(value));
@@ -74,23 +74,19 @@ std::string csv_stack(const Profile& profile, const PlacedSite& placed) {
   return stack;
 }
 
-constexpr std::pair<const char*, Figure ReportSite::*> kColumns[] = {
-    {"resident_bytes", &ReportSite::resident_bytes},   {"hole_bytes", &ReportSite::hole_bytes},
-    {"live_bytes", &ReportSite::live_bytes},           {"live_count", &ReportSite::live_count},
-    {"allocated_bytes", &ReportSite::allocated_bytes}, {"allocated_count", &ReportSite::allocated_count},
-    {"temporary_count", &ReportSite::temporary_count}, {"peak_bytes", &ReportSite::peak_bytes}};
-
 }  // namespace
 
 std::string as_csv(const Profile& profile) {
   std::string out = "rank,site";
-  for (const auto& [name, figure] : kColumns) out += fmt::format(",{0},{0}_low,{0}_high", name);
+  for (const report::FigureFacts& f : report::kFigures)
+    if (!f.pprof_type.empty()) out += fmt::format(",{0},{0}_low,{0}_high", f.field);
   out += ",stack\n";
   int rank = 0;
   for (const PlacedSite& placed : profile.sites) {
     out += fmt::format("{},{}", ++rank, placed.site->id);
-    for (const auto& [name, member] : kColumns) {
-      const Figure& f = placed.site->*member;
+    for (const report::FigureFacts& facts : report::kFigures) {
+      if (facts.pprof_type.empty()) continue;
+      const Figure& f = facts.of(*placed.site);
       out += fmt::format(",{},{},{}", whole(f.value), f.low ? fmt::format("{}", whole(*f.low)) : "",
                          f.high ? fmt::format("{}", whole(*f.high)) : "");
     }

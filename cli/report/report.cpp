@@ -70,20 +70,19 @@ bool matches(const Pattern& pattern, const PlacedSite& placed) {
   });
 }
 
-/// Resident memory, unless the allocator could not be asked for it.
-const Measure* measure_for(const std::string& by, const ReportFile& report) {
-  for (const Measure& m : kMeasures)
-    if (by == m.name) {
-      if (m.exact_only && !report.is_exact())
-        throw Error(kUsage,
-                    fmt::format("'{}' is a report of {} mode; only exact mode counts {}", report.path,
-                                report.mode, m.words),
-                    "run the program with ALLOC_MODE=exact");
-      return &m;
-    }
+/// The figure of --by; without: resident memory, unless the allocator could not be asked for it.
+const report::FigureFacts* figure_for(const std::string& by, const ReportFile& report) {
+  if (const report::FigureFacts* asked = report::find_figure(by)) {
+    if (asked->is_exact_only() && !report.is_exact())
+      throw Error(kUsage,
+                  fmt::format("'{}' is a report of {} mode; only exact mode counts {}", report.path,
+                              report.mode, asked->words),
+                  "run the program with ALLOC_MODE=exact");
+    return asked;
+  }
   const bool divided = std::any_of(report.sites.begin(), report.sites.end(),
                                    [](const ReportSite& s) { return s.resident_bytes.value > 0; });
-  return &kMeasures[divided ? 0 : 2];
+  return &report::facts_of(divided ? report::SiteFigure::kResident : report::SiteFigure::kLive);
 }
 
 /// A report with the sites that --focus asks for, those merged that --depth makes equal; its document too.
@@ -110,12 +109,12 @@ Narrowed narrow(const ReportFile& report, const Symbolizer& symbolizer, const Op
 }
 
 Profile select(const Narrowed& narrowed, const Symbolizer& symbolizer, const Options& o) {
-  Profile p{&narrowed.report, measure_for(o.by, narrowed.report), {}};
+  Profile p{&narrowed.report, figure_for(o.by, narrowed.report), {}};
   p.depth_given = o.depth > 0;
   p.sites_unfocused = narrowed.unfocused;
   for (const ReportSite& site : narrowed.report.sites) p.sites.push_back(placed(site, symbolizer));
   std::stable_sort(p.sites.begin(), p.sites.end(), [&](const PlacedSite& a, const PlacedSite& b) {
-    return (a.site->*p.by->figure).value > (b.site->*p.by->figure).value;
+    return p.by->of(*a.site).value > p.by->of(*b.site).value;
   });
   // The text limits each of its tables.
   const std::size_t limit = o.limit > 0 && o.format != "text" ? o.limit : p.sites.size();
@@ -129,7 +128,7 @@ Profile select(const Narrowed& narrowed, const Symbolizer& symbolizer, const Opt
 report::TextLayout layout_of(const Profile& p, const Options& o) {
   report::TextLayout layout;
   layout.only_one = !o.by.empty();
-  layout.table = p.by->table;
+  layout.table = p.by->figure;
   layout.sites = static_cast<int>(o.limit);
   if (o.depth > 0) layout.frames = static_cast<int>(o.depth);
   return layout;

@@ -23,12 +23,9 @@ std::string module_of(const Profile& profile, const Place& place) {
   return path.empty() ? "outside any file" : printable(module_name(*profile.report, path));
 }
 
-/// Peaks of several sites do not add up.
-bool adds_up(const Measure& measure) { return measure.others != nullptr; }
-
-std::size_t index_of(const Profile& profile) {
-  const Measure& by = adds_up(*profile.by) ? *profile.by : kMeasures[2];
-  return static_cast<std::size_t>(&by - kMeasures);
+/// Peaks of several sites do not add up: live bytes rank in their place.
+const report::FigureFacts& figure_of(const Profile& profile) {
+  return profile.by->adds_up() ? *profile.by : report::facts_of(report::SiteFigure::kLive);
 }
 
 /// \param names_of  the names that a place of a stack counts for, innermost first
@@ -43,11 +40,10 @@ std::vector<Total> totals(const Profile& profile, NamesOf names_of) {
         if (!seen.insert(name).second) continue;
         Total& total = all[name];
         ++total.sites;
-        for (std::size_t i = 0; i < std::size(kMeasures); ++i) {
-          if (!adds_up(kMeasures[i])) continue;
-          const double value = (placed.site->*kMeasures[i].figure).value;
-          total.inclusive[i] += value;
-          if (is_leaf) total.self[i] += value;
+        for (const report::FigureFacts& f : report::kFigures) {
+          if (!f.adds_up()) continue;
+          f.of(total.inclusive) += f.of(*placed.site).value;
+          if (is_leaf) f.of(total.self) += f.of(*placed.site).value;
         }
       }
   }
@@ -57,26 +53,24 @@ std::vector<Total> totals(const Profile& profile, NamesOf names_of) {
     total.module = name.second;
     sorted.push_back(std::move(total));
   }
-  const std::size_t by = index_of(profile);
-  std::stable_sort(sorted.begin(), sorted.end(), [by](const Total& a, const Total& b) {
-    return a.inclusive[by] != b.inclusive[by] ? a.inclusive[by] > b.inclusive[by] : a.self[by] > b.self[by];
+  const report::FigureFacts& by = figure_of(profile);
+  std::stable_sort(sorted.begin(), sorted.end(), [&by](const Total& a, const Total& b) {
+    return std::pair(by.of(a.inclusive), by.of(a.self)) > std::pair(by.of(b.inclusive), by.of(b.self));
   });
   return sorted;
 }
 
 void add_table(const Profile& profile, const char* what, const std::vector<Total>& rows, std::size_t most,
                std::string* out) {
-  const std::size_t by = index_of(profile);
-  const Measure& measure = kMeasures[by];
+  const report::FigureFacts& by = figure_of(profile);
   const auto amount = [&](double value) {
-    return measure.is_bytes ? bytes_text(value) : fmt::format("{:.0f}", value);
+    return by.is_bytes() ? bytes_text(value) : fmt::format("{:.0f}", value);
   };
-  *out += fmt::format("\n{} by {} (a site counts once for each that its stack passes)\n", what,
-                      measure.words);
+  *out += fmt::format("\n{} by {} (a site counts once for each that its stack passes)\n", what, by.words);
   *out += fmt::format("{:>6}{:>14}{:>12}{:>8}\n", "rank", "with callees", "itself", "sites");
-  for (std::size_t i = 0; i < std::min(rows.size(), most) && rows[i].inclusive[by] > 0; ++i)
+  for (std::size_t i = 0; i < std::min(rows.size(), most) && by.of(rows[i].inclusive) > 0; ++i)
     *out += fmt::format("{:>6}{:>14}{:>12}{:>8}   {}{}\n", fmt::format("#{}", i + 1),
-                        amount(rows[i].inclusive[by]), amount(rows[i].self[by]), rows[i].sites,
+                        amount(by.of(rows[i].inclusive)), amount(by.of(rows[i].self)), rows[i].sites,
                         shortened(rows[i].name, kColumns),
                         rows[i].module.empty() ? "" : fmt::format("  [{}]", rows[i].module));
 }
@@ -111,10 +105,10 @@ nlohmann::ordered_json totals_json(const std::vector<Total>& totals) {
     nlohmann::ordered_json& row = out.emplace_back(nlohmann::ordered_json{{"name", total.name}});
     if (!total.module.empty()) row["module"] = total.module;
     row["sites"] = total.sites;
-    for (std::size_t i = 0; i < std::size(kMeasures); ++i) {
-      if (!adds_up(kMeasures[i])) continue;
-      row[kMeasures[i].name] = whole(total.inclusive[i]);
-      row[fmt::format("self_{}", kMeasures[i].name)] = whole(total.self[i]);
+    for (const report::FigureFacts& f : report::kFigures) {
+      if (f.name.empty() || !f.adds_up()) continue;
+      row[std::string(f.name)] = whole(f.of(total.inclusive));
+      row[fmt::format("self_{}", f.name)] = whole(f.of(total.self));
     }
   }
   return out;

@@ -2,7 +2,6 @@
 // What functions and modules hold together, over all call sites.
 #pragma once
 
-#include <array>
 #include <string>
 #include <vector>
 
@@ -12,11 +11,10 @@ namespace mallard::cli {
 
 /// A site counts once for each function and module of its stack, however often that stands in it.
 struct Total {
-  using Figures = std::array<double, std::size(kMeasures)>;  ///< in the order of kMeasures
-  std::string name, module;                                  ///< module is empty for a module's own total
+  std::string name, module;  ///< module is empty for a module's own total
   std::size_t sites = 0;
-  Figures inclusive{};  ///< of sites with it anywhere in their stacks
-  Figures self{};       ///< of sites that it called malloc for itself: the innermost of their stacks
+  report::SiteFigures<double> inclusive;  ///< of sites with it anywhere in their stacks
+  report::SiteFigures<double> self;  ///< of sites that it called malloc for itself: innermost of their stacks
 };
 
 /// Most of the profile's measure first. Peaks of several sites do not add up: they are left at 0.

@@ -51,7 +51,7 @@ int main() {
 }
 """
 PROTO = REPOSITORY / "cli" / "report" / "profile.proto"
-FIGURES = ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space", "inuse_resident", "inuse_holes"]
+FIGURES = ["inuse_resident", "inuse_holes", "inuse_space", "inuse_objects", "alloc_space", "alloc_objects"]
 
 
 def expect(condition: bool, what: object) -> None:
@@ -253,7 +253,7 @@ def test_report_as_pprof(t: Test) -> None:
     texts = profile["string_table"]
     expect(texts[0] == "", texts[0])
     expect([texts[s["type"][0]] for s in profile["sample_type"]] == FIGURES, profile["sample_type"])
-    expect([texts[s["unit"][0]] for s in profile["sample_type"]] == ["count", "bytes"] * 2 + ["bytes"] * 2, "units")
+    expect([texts[s["unit"][0]] for s in profile["sample_type"]] == ["bytes"] * 3 + ["count", "bytes", "count"], "units")
     expect(texts[profile["default_sample_type"][0]] == "inuse_resident", profile["default_sample_type"])
     expect(profile["period"] == [16384] and profile["time_nanos"] == [facts["taken_at_ns"]], "period, time")
     mappings = profile["mapping"]
@@ -270,8 +270,8 @@ def test_report_as_pprof(t: Test) -> None:
     expect(lines == [("store::Cache::make(unsigned long)", line_of("make")),
                      ("store::Cache::insert(unsigned long)", line_of("insert")),
                      ("store::fill(store::Cache&, int)", line_of("fill"))], lines)
-    for i, field in enumerate(("allocated_count", "allocated_bytes", "live_count", "live_bytes", "resident_bytes",
-                               "hole_bytes")):
+    for i, field in enumerate(("resident_bytes", "hole_bytes", "live_bytes", "live_count", "allocated_bytes",
+                               "allocated_count")):
         expect(sum(s["value"][i] for s in profile["sample"]) == sum(s[field] for s in facts["sites"]), field)
 
 
