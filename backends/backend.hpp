@@ -37,7 +37,7 @@ struct Extras {
 
 /// One figure that an allocator reports about itself.
 struct Statistic {
-  const char* name;  ///< the field's word: allocated, active, metadata, resident, mapped, retained, committed
+  const char* name;  ///< the field's word: allocated, active, metadata, resident, mapped, unmapped, ...
   std::uint64_t bytes;
 };
 inline constexpr int kMaxStatistics = 8;

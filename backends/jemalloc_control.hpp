@@ -9,7 +9,7 @@ namespace mallard::backends {
 
 using heaps::Mallctl;
 
-/// \context reporter
+/// Writes jemalloc's own statistics to `to`. \return how many \context reporter
 inline int jemalloc_statistics(Mallctl* mallctl, Statistic* to) noexcept {
   std::uint64_t epoch = 1;
   std::size_t size = sizeof epoch;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A futex mutex for the slow paths of recording. Critical sections are a few dozen instructions, now
-// and then an mprotect; a waiter sleeps, so that a real-time thread cannot spin a preempted holder out.
-// Never held while a backend, libc's loader or the host's code is called.
+// A futex mutex: a waiter sleeps, so that a real-time thread cannot spin a preempted holder out. Locks of
+// recording are held for a few dozen instructions, now and then an mprotect, and never while a backend, the
+// loader or the host's code runs; those of reports and modes may be held for long.
 //
 // The child of a fork waits for no lock of its parent's threads: each lock remembers the process that took
 // it, as a number that fork moves on, and one that was taken before the fork counts as free. So there is no

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers for people, in reports and in what the command prints: every one with its unit, few enough digits
-// to compare at a glance.
+// Numbers for people, in reports and in what the command prints: sizes and times with their unit, few
+// enough digits to compare at a glance.
 #pragma once
 
 #include "base/text.hpp"

@@ -20,8 +20,8 @@ enum class SymbolRole : std::uint8_t {
 struct SymbolMeaning {
   SymbolRole role = SymbolRole::kOther;
   EmbeddedKind kind = EmbeddedKind::kProgram;
-  /// The function that answers an entry: an export of libmallard.so, or of the functions in
-  /// interpose/own_interfaces.cpp, that answers it.
+  /// The function that answers an entry: an export of libmallard.so, or one of those in
+  /// interpose/own_interfaces.cpp.
   std::string_view target = {};
   bool drops_first = false;  ///< the first argument, a heap, is taken away
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the first call to the last: choose the backend, begin recording, follow fork, end.
-// This is the composition root: the only host file, with signals.cpp, that knows every room.
+// This is the composition root: the only host file, with signals.cpp, that knows report.
 #include "interpose/lifecycle.hpp"
 
 #include <pthread.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the hot exports do in each mode. Their first instruction is at least 5 bytes long, so that one jump
-// can stand in its place: off jumps straight to the backend, exact to functions that book every call, sample
+// can stand in its place: off jumps past recording, exact to functions that book every call, sample
 // has the instruction itself. A mode is put in force by moving a patched copy over the exports' pages in one
 // step (patch.hpp): no thread ever sees half an instruction. The exports that are not hot ask the flags
 // below.

@@ -12,7 +12,7 @@ using namespace mallard;
 using namespace mallard::interpose;
 
 extern "C" {
-// embedded_hot.S
+// entry_answers.S of the architecture
 void mallard_embedded_zalloc();
 void mallard_embedded_malloc_aligned();
 void mallard_embedded_zalloc_aligned();

@@ -131,7 +131,7 @@ void take_request(const siginfo_t* info) noexcept {
 
 // --- coming back later, when the reporter thread could not be created at once ---
 
-// Some 15 s of the process's own time. A program that does little but allocate, and is sampled often, is at a
+// Some 15 s: one attempt every 1 to 2 ms. A program that does little but allocate, and is sampled often, is at a
 // safe point at one attempt of several hundred.
 constexpr std::uint32_t kMaxRetries = 10'000;
 MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_retries{0};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How free tells a sampled block from the other 99.9 %: one byte per granule of address space, folded,
 // that counts the samples starting there. No lock, no false negatives; a false positive costs a look into
-// the live table. A granule holds several blocks on purpose: neighbours share a cache line of the filter.
+// the live table. A granule is larger than most blocks on purpose: the filter stays small, and frees of
+// neighbours read the same cache line of it.
 #pragma once
 
 #include <atomic>

@@ -29,7 +29,7 @@ void configure(const Served& served) noexcept;
 /// \param purge  the report is to try out a purge (probe.hpp)
 /// \context signal handler
 void request(bool purge) noexcept;
-/// A command waits to control the process (control.hpp). Ignored unless ALLOC_CONTROL=1.
+/// A command waits to control the process (control_requests.hpp). Ignored unless ALLOC_CONTROL=1.
 /// \context signal handler
 void request_control(std::uint32_t number, int sender) noexcept;
 /// True if a request waits and no thread is there to serve it. \context signal handler

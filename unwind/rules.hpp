@@ -27,7 +27,8 @@ struct Rule {
   RuleKind kind = RuleKind::kUnset;
   bool saves_frame = false;       ///< whether the function saved its caller's frame pointer
   std::int32_t cfa_offset = 0;    ///< bytes
-  std::int32_t frame_offset = 0;  ///< where, from the CFA; for kFromFrameSlot from the frame pointer
+  std::int32_t frame_offset = 0;  ///< bytes from the CFA to where it is saved; for
+                                  ///< kFromFrameSlot from the frame pointer
 };
 
 /// One machine word: kind 4 | saves_frame 1 | cfa words 23 | frame words 20 | generation 16.
@@ -122,8 +123,8 @@ class RuleTable {
 
   // Lines of four entries in four levels, each larger than the one before: an address stands in its line of
   // the first, or, where that is full, of the next, or at last in one of the lines behind that of the fourth.
-  // A shell touches one page, which its forks copy, a program of 600 addresses 68 KiB, not a page for nearly
-  // each.
+  // A shell touches one page, which its forks copy, a program of 600 addresses 68 KiB; in one
+  // large table nearly each address would take a page of its own.
   static constexpr std::size_t kInLine = 4, kLevels = 4, kLinesTried = 11;
   static constexpr std::size_t kLevelBegin[kLevels + 1] = {0, 1 << 8, (1 << 8) + (1 << 12),
                                                            (1 << 8) + (1 << 12) + (1 << 14), kEntries};
@@ -142,7 +143,7 @@ class RuleTable {
         if (look(static_cast<std::uint32_t>(first + i))) return;
   }
 
-  std::atomic<std::uint16_t> generation_{0};  // in front, as the first entries are what most use
+  std::atomic<std::uint16_t> generation_{0};  // on the page of the first level
   alignas(64) Entry entries_[kEntries];       // 2 MiB, of which the kernel commits what is used
 };
 

@@ -16,7 +16,7 @@ namespace mallard::unwind {
 /// \return false if libunwind cannot be set up; then everything below fails \context init
 bool unwinder_init() noexcept;
 
-/// What unwinding means at `code`: by cfi.hpp, without a lock; of what it does not know, by libunwind.
+/// Finds the rule at `code`: by cfi.hpp, without a lock; by libunwind where cfi.hpp cannot tell.
 /// \return false if libunwind is needed and this thread is inside of it already \context hot (slow path)
 bool compile_rule(std::uintptr_t code, const Module& module, Rule* out) noexcept;
 

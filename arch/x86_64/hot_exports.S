@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The exports that programs call millions of times a second: count, test the filter, jump to the backend.
-   They stand in pages of their own (layout.ld), which init rewrites once: every `jmp *table` becomes a direct jump.
+   They stand in pages of their own (layout.ld), in which start-up turns every `jmp *table` into a direct jump.
    The first instruction of each is at least 5 bytes long, so that a jump can stand in its place where another
    mode is in force (mode.hpp): all bytes behind it stay as they are, for threads that are past it.
    Whatever is not the plain case leaves for C++ (slow_paths.cpp) with the caller's frame untouched. */

@@ -12,8 +12,8 @@ namespace mallard::cli {
 
 class TerminalSignals {
  public:
-  /// Takes over after ncurses has: of the signals that would end or stop the command, those that are not
-  /// ignored.
+  /// Handles the signals that would end or stop the command, except ignored ones. To be made after ncurses
+  /// has set its handlers.
   /// \param before  the terminal's settings before ncurses changed them
   /// \param leave   what it has to be sent to leave the screen
   TerminalSignals(const termios& before, const std::string& leave);
@@ -28,7 +28,7 @@ class TerminalSignals {
   static void end_with(int signal);  ///< as if it had come
   /// Whether SIGTSTP has come since the last call.
   static bool asks_to_stop();
-  /// Stops the command, as SIGTSTP does; the caller has put the terminal back. \return when it goes on
+  /// Stops the command, as SIGTSTP does, and comes back when it goes on. The caller has put the terminal back.
   static void stop();
   /// Whether the command was stopped and goes on, since the last call.
   static bool goes_on();

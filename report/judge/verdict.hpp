@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Why the process is as large as it is, in one word and a few sentences. docs/verdicts.md gives the reason
-// for every threshold; the rules themselves are the table in verdict.cpp. Pure functions of a snapshot.
+// for every threshold; the rules themselves are the table in verdict_causes.cpp. Pure functions of a snapshot.
 #pragma once
 
 #include "base/arena.hpp"

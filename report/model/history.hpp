@@ -29,7 +29,7 @@ struct SiteHistory {
   Growth since_first, since_previous;  ///< live bytes
   Estimate
       born[kBirthPeriods];  ///< live bytes by when they were born: quarters of the recording, oldest first
-  std::uint64_t largest_in_first;  ///< largest sampled request that the first report knew; 0 = it knew none
+  std::uint64_t largest_in_first;  ///< largest request that the first report knew, of samples or of all; 0 = it knew none
 
   /// Live bytes of blocks born in the last half of the recording.
   Estimate born_in_last_half() const noexcept {

@@ -7,7 +7,7 @@
 
 namespace mallard::report {
 
-/// A table of call sites is ordered by one figure.
+/// Tables of call sites go by the figure that orders them.
 using Table = SiteFigure;
 
 /// What of the call sites is shown. The library's report is what stands here.

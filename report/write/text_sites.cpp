@@ -5,7 +5,6 @@
 #include "report/write/sections.hpp"
 #include "symbols/demangle.hpp"
 #include "report/write/text_site_lines.hpp"
-#include "symbols/demangle.hpp"
 
 namespace mallard::report {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Refers to every function of the family, so that LD_DEBUG shows whose they are (tests_symbols.py).
+// Refers to every function of the family, so that LD_DEBUG shows whose they are (test_symbols.py).
 #include <dlfcn.h>
 #include <malloc.h>
 #include <stdio.h>

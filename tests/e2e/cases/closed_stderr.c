@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Closes descriptor 2 and opens the data file of its argument in that place (tests_report_files.py).
+// Closes descriptor 2 and opens the data file of its argument in that place (test_report_files.py).
 #include <fcntl.h>
 #include <unistd.h>
 #include "check.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Allocates at random in every way there is, from several threads that free and move each other's blocks, and
 // keeps books of its own, by the function that allocated. Forks in the middle; parent and child each print the
-// truth at their end and leave a report at exit (tests_exact.py compares):
+// truth at their end and leave a report at exit (test_exact.py compares):
 //     process <pid>
 //     site <function> live_bytes live_count allocated_bytes allocated_count
 // usage: exact_truth SEED [OPERATIONS [THREADS]]

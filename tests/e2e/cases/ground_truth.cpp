@@ -2,7 +2,7 @@
 // Knows what it allocates: every site is a function of its own, sizes and lifetimes come from the seed in
 // the first argument. Prints the truth, one site a line, asks for a report, waits until told to end.
 //     site <function> live_bytes live_count allocated_bytes allocated_count
-// (tests_ground_truth.py compares.)
+// (test_ground_truth.py compares.)
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>

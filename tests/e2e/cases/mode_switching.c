@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads allocate, move and free each other's blocks while the mode is switched hundreds of times, as
 // `mallard mode` does. The last switches come when all is quiet: after them the books must hold what is
-// allocated in the function known(), no more and no less (tests_exact.py compares).
+// allocated in the function known(), no more and no less (test_exact.py compares).
 // usage: mode_switching LIBRARY OFFSET_OF_SWITCH_MODE SWITCHES LAST_MODE
 // LAST_MODE: 0 sample (from off), 2 exact (from off), 12 exact (from sample)
 #include <dlfcn.h>

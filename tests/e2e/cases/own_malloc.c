@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An executable that brings its own malloc family (tests_children.py has the expectation).
+// An executable that brings its own malloc family (test_children.py has the expectation).
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>

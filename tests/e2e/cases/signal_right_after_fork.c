@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Forks children one by one and signals each at once; a child waits for its own report
-// (tests_children.py has the expectation).
+// (test_children.py has the expectation).
 #include <signal.h>
 #include <sys/wait.h>
 #include "reports.h"

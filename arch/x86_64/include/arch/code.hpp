@@ -89,8 +89,9 @@ inline std::uintptr_t behind_jump(const unsigned char* code, std::uintptr_t addr
   return address + kJumpBytes + static_cast<std::uint64_t>(bytes::distance_at(code + 1));
 }
 
-/// What a landing pad takes that a function may begin with, behind which a jump can stand. \return 0 = none
 inline constexpr std::size_t kLongestLandingPad = sizeof bytes::kEndbr64;
+/// How many bytes the landing pad takes at the beginning of a function; a jump can be written behind it.
+/// \return 0 where there is none
 inline std::size_t landing_pad_bytes(const void* code, std::size_t length) noexcept {
   const bool is_there =
       length >= kLongestLandingPad && std::memcmp(code, bytes::kEndbr64, kLongestLandingPad) == 0;
@@ -103,7 +104,8 @@ inline bool begins_filler(unsigned char byte) noexcept {
   return std::memchr("\x90\xcc\x66\x0f\x2e", byte, 6) != nullptr;
 }
 
-/// A call or a jump without a condition. \param code  at least kJumpBytes of it
+/// Recognises a direct call or an unconditional jump. \param code  at least kJumpBytes of it
+/// \return false if it is neither
 inline bool branch_at(const unsigned char* code, std::uint64_t address, std::uint64_t* target) noexcept {
   if ((code[0] & 0xfe) != bytes::kCall) return false;
   *target = address + kJumpBytes + static_cast<std::uint64_t>(bytes::distance_at(code + 1));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// libunwind for this architecture, which puts the name into every name. A port includes its header, says which
-// registers a walk begins with, and stores them.
+// libunwind writes the architecture's name into its headers, types and symbols. A port includes its own header, says
+// which registers a walk begins with, and stores them.
 #pragma once
 
 #include <libunwind-x86_64.h>
