@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles tests/e2e/cases/* (or a source given by its full path) into build/e2e/bin, once per change."""
+"""Compiles tests/e2e/cases/* (or a source given by its full path) into build/e2e/bin/FOLDER, once per change."""
 from __future__ import annotations
 
 import os
@@ -20,7 +20,7 @@ def build_case(t: Test, source: str, *flags: str, output: str = "", shared: bool
     compiler = "g++" if path.suffix == ".cpp" else "gcc"
     if not shutil.which(compiler):
         t.skip(f"{compiler} is not installed")
-    folder = t.build / "e2e" / "bin"
+    folder = t.build / "e2e" / "bin" / path.parent.name  # sources of two folders may have one name
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / (output or path.stem + (".so" if shared else ""))
     with locked(folder / f".{target.name}.lock"):
