@@ -47,10 +47,12 @@ constexpr std::size_t kStackBytes = 512 * 1024;
 void write_one(Reason reason, ProbeRequest probe) noexcept {
   record::InsideGuard inside;  // what libc or the backend allocates for us is not the host's
   Arena arena;
+  Served served = g_served;
+  served.reporter_stack = g_stack.load();
   Snapshot snapshot{};
-  if (!take_snapshot(arena, g_served, reason, &snapshot)) return;
+  if (!take_snapshot(arena, served, reason, &snapshot)) return;
   compare_and_remember(&snapshot);
-  run_probe(probe, g_served, &snapshot);
+  run_probe(probe, served, &snapshot);
   judge(arena, &snapshot);
   write_files(snapshot, &g_number);
 }
@@ -184,8 +186,6 @@ MALLARD_FORK_TEXT void at_exit(bool report_wanted) noexcept {
   if (report_wanted || is_asked() || g_thread.load() != Thread::kNone || g_writing.is_held())
     finish_reports(report_wanted);
 }
-
-std::uintptr_t reporter_stack() noexcept { return g_stack.load(); }
 
 MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   g_stack.store(0);

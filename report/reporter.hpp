@@ -3,24 +3,11 @@
 // when there is none left, so that a process which is never asked stays single-threaded if it was.
 #pragma once
 
-#include <string_view>
+#include <cstdint>
 
-#include "backends/backend.hpp"
-#include "base/options.hpp"
+#include "report/model/served.hpp"
 
 namespace mallard::report {
-
-/// Who answers the program's calls, as lifecycle found out.
-struct Served {
-  const backends::Backend* backend = nullptr;
-  bool bypassed = false;       ///< malloc belongs to an object in front of us
-  bool stepped_aside = false;  ///< to a sanitizer
-  std::string_view bypass_owner;
-  Mode (*mode)() = nullptr;            ///< in force
-  const char* (*why_off)() = nullptr;  ///< one clause, where that is off; may be nullptr
-  /// \param why_not  one clause, if it fails and returns false \context reporter
-  bool (*switch_mode)(Mode to, const char** why_not) = nullptr;
-};
 
 /// \context init
 void configure(const Served& served) noexcept;
@@ -43,9 +30,6 @@ void forget_requests() noexcept;
 /// Waits for a report that is being written, writes one that was asked for and not begun, and one more if it
 /// is wanted, from the calling thread. \context exit
 void at_exit(bool report_wanted) noexcept;
-
-/// An address in the reporter thread's stack; 0 = there is no such thread. \context reporter
-std::uintptr_t reporter_stack() noexcept;
 
 void after_fork_in_child() noexcept;
 

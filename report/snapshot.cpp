@@ -6,12 +6,12 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "report/divide/heap_division.hpp"
 #include "report/facts/frames.hpp"
 #include "report/facts/kernel.hpp"
 #include "report/facts/other_allocators.hpp"
 #include "report/facts/sampled_sites.hpp"
 #include "report/judge/remember.hpp"
-#include "report/memory.hpp"
 
 namespace mallard::report {
 namespace {

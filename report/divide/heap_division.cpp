@@ -11,6 +11,8 @@
 namespace mallard::report {
 namespace {
 
+constexpr const char* kNoMemory = "there was no memory for it";
+
 /// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below
 /// 1 s.
 constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29;
@@ -157,8 +159,8 @@ struct HeapDivision {
   }
 };
 
-}  // namespace
-
+/// Writes the shares into the rows of `books` or, where the books are exact, into their shares.
+/// \return why the heap could not be divided; nullptr if it was
 const char* divide_heap(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
                         HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
                         Ledger* out) noexcept {
@@ -178,6 +180,7 @@ const char* divide_heap(Arena& arena, const Memory& memory, const Served& served
   return why_not;
 }
 
+/// Few samples can claim more holes than there are: the line of the ledger, which is counted, is the bound.
 void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept {
   const double holes = ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value;
   double claimed = 0;
@@ -191,6 +194,29 @@ void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept {
     e.high *= factor;
     e.variance *= factor * factor;
   }
+}
+
+}  // namespace
+
+void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
+             ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
+  out->known = memory.known;
+  out->why_not = memory.why_not;
+  out->method = memory.residency.method();
+  out->scan_ns = memory.scan_ns;
+  out->looks = memory.looks;
+  out->unlogged_mappings = memory.regions.unlogged_mappings;
+  if (!memory.known) return;
+  HeapTotals totals;
+  const char* why_not = divide_heap(arena, memory, served, books, &totals, exact, before, out);
+  const LedgerSources sources{memory.regions.all, memory.residency.runs(),     memory.before,
+                              memory.after,       why_not ? nullptr : &totals, why_not};
+  if (!build_ledger(arena, sources, out)) {
+    *out = {};
+    out->why_not = kNoMemory;
+    return;
+  }
+  if (!exact->on) bound_holes(books, *out);
 }
 
 }  // namespace mallard::report

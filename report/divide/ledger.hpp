@@ -22,15 +22,6 @@ struct LedgerSources {
   const char* not_divided_why;
 };
 
-/// Bytes of [begin, end) in the runs; also those on huge pages.
-struct InMemory {
-  std::uint64_t bytes, huge;
-};
-
-/// In memory of each region, in the order of `regions`. \return nullptr if memory is out
-const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
-                                std::span<const ResidentRun> runs) noexcept;
-
 /// The mappings of the allocator that serves, and what of them is in memory, neighbours joined.
 struct HeapRanges {
   std::span<const AddressRange> mapped, resident;

@@ -13,7 +13,6 @@
 #include "inside/outcome.hpp"
 #include "inside/plan.hpp"
 #include "inside/recognise.hpp"
-#include "report/divide/ledger.hpp"
 
 namespace mallard::report {
 namespace {

@@ -4,8 +4,8 @@
 // reporter.
 #pragma once
 
-#include "report/memory.hpp"
 #include "elf/modules.hpp"
+#include "report/facts/memory.hpp"
 
 namespace mallard::report {
 

@@ -12,7 +12,7 @@
 #include "report/facts/glibc_memory.hpp"
 #include "elf/maps.hpp"
 #include "elf/modules.hpp"
-#include "report/reporter.hpp"
+#include "report/model/served.hpp"
 
 namespace mallard::report {
 namespace {
@@ -87,7 +87,12 @@ std::uintptr_t begin_behind(std::span<Range> ranges, std::uintptr_t address) noe
 class Classifier {
  public:
   Classifier(Arena& arena, const ProcessMemory& process, const Served& served) noexcept
-      : arena_(arena), process_(process), regions_(arena), mappings_(arena), glibc_(process) {
+      : arena_(arena),
+        process_(process),
+        regions_(arena),
+        mappings_(arena),
+        glibc_(process),
+        reporter_stack_(served.reporter_stack) {
     serves_ = !served.bypassed && !served.stepped_aside;
     built_in_ = serves_ && !served.backend->object;
     glibc_serves_ = serves_ && served.backend->object && served.backend->object == elf::libc_object();
@@ -230,8 +235,8 @@ class Classifier {
       }
       r->end = std::min(r->end, piece.end);
       if (piece.kind == GlibcKind::kStack) {
-        const std::uintptr_t reporter = reporter_stack();
-        r->owner = reporter >= piece.begin && reporter < piece.end ? Owner::kOwn : Owner::kStack;
+        const bool is_own = reporter_stack_ >= piece.begin && reporter_stack_ < piece.end;
+        r->owner = is_own ? Owner::kOwn : Owner::kStack;
       } else if (piece.kind != GlibcKind::kUnknown) {
         if (glibc_serves_) r->owner = Owner::kHeap;
         else r->allocator = kGlibcMalloc;
@@ -274,6 +279,7 @@ class Classifier {
   std::span<record::MappedInterval> log_;
   std::span<os::OwnRange> own_;
   GlibcMemory glibc_;
+  const std::uintptr_t reporter_stack_;
   TextRange own_text_, backend_text_;
   std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk or arena heap of glibc that was met last
   bool serves_, built_in_, glibc_serves_, brk_is_heap_;
@@ -285,6 +291,23 @@ bool read_regions(Arena& arena, const ProcessMemory& process, const Served& serv
   auto* memory = arena.allocate(sizeof(Classifier), alignof(Classifier));  // too large for a small stack
   if (!memory) return false;
   return (new (memory) Classifier(arena, process, served))->run(out);
+}
+
+const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
+                                std::span<const ResidentRun> runs) noexcept {
+  auto* in_memory = arena.array<InMemory>(regions.size() + 1);
+  if (!in_memory) return nullptr;
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < regions.size(); ++i) {
+    while (first < runs.size() && runs[first].end <= regions[i].begin) ++first;
+    for (std::size_t r = first; r < runs.size() && runs[r].begin < regions[i].end; ++r) {
+      const std::uint64_t bytes =
+          std::min(regions[i].end, runs[r].end) - std::max(regions[i].begin, runs[r].begin);
+      in_memory[i].bytes += bytes;
+      if (runs[r].huge) in_memory[i].huge += bytes;
+    }
+  }
+  return in_memory;
 }
 
 }  // namespace mallard::report

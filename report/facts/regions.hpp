@@ -8,10 +8,9 @@
 
 #include "base/arena.hpp"
 #include "report/facts/residency.hpp"
+#include "report/model/served.hpp"
 
 namespace mallard::report {
-
-struct Served;
 
 enum class Owner : std::uint8_t {
   kHeap,          ///< mapped by the backend that serves the process
@@ -39,6 +38,11 @@ struct Region {
   std::uint64_t lazily_freed_bytes;  ///< see find_lazily_freed()
 };
 
+/// Bytes of a region that are in memory, and how many of them are on huge pages.
+struct InMemory {
+  std::uint64_t bytes, huge;
+};
+
 struct Regions {
   std::span<Region> all;            ///< ascending
   std::uint64_t unlogged_mappings;  ///< mappings that could not be noted: the log was busy or full
@@ -57,5 +61,9 @@ void recognise_allocators(Arena& arena, Regions* regions) noexcept;
 /// that there are any. \return false if smaps is not readable
 bool find_lazily_freed(Arena& arena, const ProcessMemory& process, const Residency& residency,
                        Regions* regions) noexcept;
+
+/// Measures what is in memory of each region, in the order of `regions`. \return nullptr if memory is out
+const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
+                                std::span<const ResidentRun> runs) noexcept;
 
 }  // namespace mallard::report

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the process's memory is, read from the kernel and the allocator, and made into a ledger. Context:
-// reporter.
+// Where the process's memory is, as the kernel tells. Context: reporter.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +7,8 @@
 #include "base/arena.hpp"
 #include "report/facts/regions.hpp"
 #include "report/facts/residency.hpp"
-#include "report/facts/sampled_sites.hpp"
 #include "report/model/model.hpp"
-#include "report/reporter.hpp"
+#include "report/model/served.hpp"
 
 namespace mallard::report {
 
@@ -26,11 +24,7 @@ struct Memory {
   std::uint64_t scan_ns = 0;
 };
 
+/// Reads it, a few times if it moves meanwhile; `Memory::why_not` says what failed. \context reporter
 void read_memory(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept;
-
-/// Asks the allocator which memory is in use, charges it to the sites of `books`, and writes the ledger.
-/// Of exact books fills in the shares, in `exact` how much of the books was met, and what is older than they.
-void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
-             ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept;
 
 }  // namespace mallard::report

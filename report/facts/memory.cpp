@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/memory.hpp"
+#include "report/facts/memory.hpp"
 
 #include <algorithm>
 
 #include "base/arena.hpp"
 #include "base/os.hpp"
-#include "report/divide/heap_division.hpp"
-#include "report/divide/ledger.hpp"
 #include "report/facts/kernel.hpp"
 
 namespace mallard::report {
@@ -80,27 +78,6 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
   recognise_allocators(arena, &out->regions);
   if (out->after.lazily_freed > 0) find_lazily_freed(arena, process, out->residency, &out->regions);
   out->scan_ns = os::monotonic_ns() - began;
-}
-
-void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
-             ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
-  out->known = memory.known;
-  out->why_not = memory.why_not;
-  out->method = memory.residency.method();
-  out->scan_ns = memory.scan_ns;
-  out->looks = memory.looks;
-  out->unlogged_mappings = memory.regions.unlogged_mappings;
-  if (!memory.known) return;
-  HeapTotals totals;
-  const char* why_not = divide_heap(arena, memory, served, books, &totals, exact, before, out);
-  const LedgerSources sources{memory.regions.all, memory.residency.runs(),     memory.before,
-                              memory.after,       why_not ? nullptr : &totals, why_not};
-  if (!build_ledger(arena, sources, out)) {
-    *out = {};
-    out->why_not = kNoMemory;
-    return;
-  }
-  if (!exact->on) bound_holes(books, *out);
 }
 
 }  // namespace mallard::report
