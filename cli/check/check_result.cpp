@@ -2,6 +2,7 @@
 #include "cli/check/check_result.hpp"
 
 #include "base/options.hpp"
+#include "cli/demangled.hpp"
 #include "cli/file.hpp"
 #include "cli/process/process.hpp"
 
@@ -16,19 +17,17 @@
 namespace mallard::cli {
 namespace {
 
+using nlohmann::ordered_json;
+
 constexpr int kSchemaVersion = 1;
 
-std::string_view word(Severity s) {
-  switch (s) {
-    case Severity::kNote:
-      return "note";
-    case Severity::kPart:
-      return "not seen";
-    case Severity::kAll:
-      return "nothing seen";
-  }
-  return "";
-}
+/// Words for a severity, indexed by it: what the text calls it, and what JSON says that mallard sees.
+struct SeverityWords {
+  const char *text, *sees;
+};
+constexpr SeverityWords kWords[] = {{"note", "all"}, {"not seen", "part"}, {"nothing seen", "nothing"}};
+
+const SeverityWords& words_of(Severity s) { return kWords[static_cast<int>(s)]; }
 
 /// First finding of the severity, with its object.
 const Finding* first_of(const CheckResult& r, Severity severity, const ObjectReport** object) {
@@ -39,6 +38,41 @@ const Finding* first_of(const CheckResult& r, Severity severity, const ObjectRep
         return &f;
       }
   return nullptr;
+}
+
+std::string how_to_ask(int pid) {
+  const ReportSignal signal = read_report_signal(pid);
+  FixedText<32> name;
+  add_signal_name(name, signal.number);
+  if (signal.number == 0)
+    return "no signal asks this process for a report: start it without ALLOC_SIGNAL=none";
+  if (!signal.caught)
+    return fmt::format(
+        "no handler is installed for {}: start the process with another one, ALLOC_SIGNAL=SIGRTMIN+5",
+        name.view());
+  if (signal.blocked)
+    return fmt::format(
+        "every thread blocks {}, so that it never arrives: start the process with another one, "
+        "ALLOC_SIGNAL=SIGRTMIN+5",
+        name.view());
+  return fmt::format("kill -{} {} writes a report",
+                     signal.number == 12 ? "USR2" : std::to_string(signal.number), pid);
+}
+
+ordered_json or_null(const std::string& text) { return text.empty() ? ordered_json() : ordered_json(text); }
+
+/// "malloc of 12 objects leads to libmallard.so"; in a process, where the loader has bound it.
+std::string where_malloc_leads(const CheckResult& r) {
+  std::map<std::string, std::vector<std::string>> by_target;
+  for (const ObjectReport& o : r.objects)
+    for (const BoundTo& b : o.bindings) by_target[b.object].push_back(o.path);
+  std::string out;
+  for (const auto& [target, objects] : by_target)
+    out += objects.size() == 1
+               ? fmt::format("malloc of {} leads to {}\n", printable(base_name(objects.front())),
+                             printable(target))
+               : fmt::format("malloc of {} objects leads to {}\n", objects.size(), printable(target));
+  return out.empty() ? out : "\n" + out;
 }
 
 }  // namespace
@@ -56,17 +90,6 @@ std::string library_path() {
     if (fs::exists(path, none)) return fs::weakly_canonical(path, none).string();
   return "libmallard.so";
 }
-
-namespace {
-
-/// Bytes of a path that reach a terminal.
-std::string printable(std::string_view text) {
-  std::string out;
-  for (char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out;
-}
-
-}  // namespace
 
 Severity CheckResult::worst() const {
   Severity worst = Severity::kNote;
@@ -90,29 +113,6 @@ std::string CheckResult::verdict() const {
                      severity == Severity::kAll ? "any" : "every", who, subject, f->text);
 }
 
-namespace {
-
-std::string how_to_ask(int pid) {
-  const ReportSignal signal = read_report_signal(pid);
-  FixedText<32> name;
-  add_signal_name(name, signal.number);
-  if (signal.number == 0)
-    return "no signal asks this process for a report: start it without ALLOC_SIGNAL=none";
-  if (!signal.caught)
-    return fmt::format(
-        "no handler is installed for {}: start the process with another one, ALLOC_SIGNAL=SIGRTMIN+5",
-        name.view());
-  if (signal.blocked)
-    return fmt::format(
-        "every thread blocks {}, so that it never arrives: start the process with another one, "
-        "ALLOC_SIGNAL=SIGRTMIN+5",
-        name.view());
-  return fmt::format("kill -{} {} writes a report",
-                     signal.number == 12 ? "USR2" : std::to_string(signal.number), pid);
-}
-
-}  // namespace
-
 std::string CheckResult::next_step() const {
   const ObjectReport* object = nullptr;
   for (Severity severity : {Severity::kAll, Severity::kPart})
@@ -129,28 +129,6 @@ std::string CheckResult::next_step() const {
                      process ? program : target, process ? "  (start it anew)" : "");
 }
 
-namespace {
-
-using nlohmann::ordered_json;
-
-ordered_json or_null(const std::string& text) { return text.empty() ? ordered_json() : ordered_json(text); }
-
-/// "malloc of 12 objects leads to libmallard.so"; in a process, where the loader has bound it.
-std::string where_malloc_leads(const CheckResult& r) {
-  std::map<std::string, std::vector<std::string>> by_target;
-  for (const ObjectReport& o : r.objects)
-    for (const BoundTo& b : o.bindings) by_target[b.object].push_back(o.path);
-  std::string out;
-  for (const auto& [target, objects] : by_target)
-    out += objects.size() == 1
-               ? fmt::format("malloc of {} leads to {}\n", printable(base_name(objects.front())),
-                             printable(target))
-               : fmt::format("malloc of {} objects leads to {}\n", objects.size(), printable(target));
-  return out.empty() ? out : "\n" + out;
-}
-
-}  // namespace
-
 std::string as_text(const CheckResult& r) {
   std::string out = printable(r.verdict()) + "\n";
   for (const std::string& line : r.scripts) out += fmt::format("\n{}", printable(line));
@@ -164,7 +142,7 @@ std::string as_text(const CheckResult& r) {
     out += fmt::format("\n{}\n", printable(o.path));
     if (o.findings.empty()) out += "  nothing in the way\n";
     for (const Finding& f : o.findings) {
-      out += fmt::format("  {}: {}\n", word(f.severity), printable(f.text));
+      out += fmt::format("  {}: {}\n", words_of(f.severity).text, printable(f.text));
       if (!f.next.empty()) out += fmt::format("    hint: {}\n", printable(f.next));
     }
   }
@@ -181,15 +159,10 @@ std::string as_text(const CheckResult& r) {
 }
 
 std::string as_json(const CheckResult& r) {
-  const Severity worst = r.worst();
   ordered_json j = {{"schema_version", kSchemaVersion},
                     {"target", r.target},
                     {"program", r.program},
-                    {"verdict",
-                     {{"sees", worst == Severity::kNote   ? "all"
-                               : worst == Severity::kPart ? "part"
-                                                          : "nothing"},
-                      {"text", r.verdict()}}}};
+                    {"verdict", {{"sees", words_of(r.worst()).sees}, {"text", r.verdict()}}}};
   if (r.process) {
     j["process"] = {{"pid", r.process->pid}, {"mallard_loaded", !r.process->mallard_path.empty()}};
     if (!r.process->mallard_path.empty()) j["process"]["mallard_path"] = r.process->mallard_path;
@@ -198,17 +171,13 @@ std::string as_json(const CheckResult& r) {
   j["objects"] = ordered_json::array();
   for (const ObjectReport& o : r.objects) {
     ordered_json findings = ordered_json::array();
-    for (const Finding& f : o.findings)
-      findings.push_back({{"id", f.id},
-                          {"sees", f.severity == Severity::kNote   ? "all"
-                                   : f.severity == Severity::kPart ? "part"
-                                                                   : "nothing"},
-                          {"text", f.text},
-                          {"hint", f.next}});
-    for (std::size_t i = 0; i < o.findings.size(); ++i)
-      if (const Finding& f = o.findings[i]; !f.allocator.empty())
-        findings[i]["allocator"] = {
+    for (const Finding& f : o.findings) {
+      ordered_json& finding = findings.emplace_back(ordered_json{
+          {"id", f.id}, {"sees", words_of(f.severity).sees}, {"text", f.text}, {"hint", f.next}});
+      if (!f.allocator.empty())
+        finding["allocator"] = {
             {"name", f.allocator}, {"version", or_null(f.version)}, {"recognised_by", f.recognised_by}};
+    }
     ordered_json bindings = ordered_json::array();
     for (const BoundTo& b : o.bindings)
       bindings.push_back({{"object", b.object}, {"references", b.references}});

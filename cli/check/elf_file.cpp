@@ -15,39 +15,16 @@
 namespace mallard::cli {
 namespace {
 
-std::string machine_name(unsigned machine, bool is_64_bit) {
-  switch (machine) {
-    case EM_X86_64:
-      return is_64_bit ? "x86-64" : "x32";
-    case EM_386:
-      return "i386";
-    case EM_AARCH64:
-      return "AArch64";
-    case EM_ARM:
-      return "ARM";
-    case EM_RISCV:
-      return "RISC-V";
-    case EM_PPC64:
-      return "PowerPC 64";
-    case EM_S390:
-      return "s390";
-    case EM_MIPS:
-      return "MIPS";
-    case EM_LOONGARCH:
-      return "LoongArch";
-    default:
-      return fmt::format("machine {:#x}", machine);
-  }
-}
+constexpr std::pair<unsigned, const char*> kMachines[] = {
+    {EM_X86_64, "x86-64"}, {EM_386, "i386"},         {EM_AARCH64, "AArch64"},
+    {EM_ARM, "ARM"},       {EM_RISCV, "RISC-V"},     {EM_PPC64, "PowerPC 64"},
+    {EM_S390, "s390"},     {EM_MIPS, "MIPS"},        {EM_LOONGARCH, "LoongArch"}};
 
-std::vector<std::string> split_path(std::string_view list) {
-  std::vector<std::string> parts;
-  while (!list.empty()) {
-    const std::size_t end = std::min(list.find(':'), list.size());
-    if (end > 0) parts.emplace_back(list.substr(0, end));
-    list.remove_prefix(std::min(end + 1, list.size()));
-  }
-  return parts;
+std::string machine_name(unsigned machine, bool is_64_bit) {
+  if (machine == EM_X86_64 && !is_64_bit) return "x32";
+  for (const auto& [number, name] : kMachines)
+    if (number == machine) return name;
+  return fmt::format("machine {:#x}", machine);
 }
 
 class Reader {
@@ -158,6 +135,16 @@ class Reader {
 };
 
 }  // namespace
+
+std::vector<std::string> split_path(std::string_view list, const char* separators) {
+  std::vector<std::string> parts;
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find_first_of(separators), list.size());
+    if (end > 0) parts.emplace_back(list.substr(0, end));
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return parts;
+}
 
 FileKind kind_of_file(const std::string& path, const std::string& shown) {
   const std::string start = File(path, shown).read(0, 4);

@@ -72,14 +72,7 @@ std::string expand(std::string text, const fs::path& origin) {
 class Search {
  public:
   explicit Search(const ElfFile& program) : cache_(read_cache()) {
-    if (const char* list = std::getenv("LD_LIBRARY_PATH")) {
-      std::string_view rest(list);
-      while (!rest.empty()) {
-        const std::size_t end = std::min(rest.find_first_of(":;"), rest.size());
-        environment_.emplace_back(rest.substr(0, end));
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-      }
-    }
+    if (const char* list = std::getenv("LD_LIBRARY_PATH")) environment_ = split_path(list, ":;");
     objects_.push_back({&program, 0});
   }
 
