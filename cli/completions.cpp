@@ -12,6 +12,7 @@
 #include "base/options.hpp"
 #include "cli/commands.hpp"
 #include "cli/help.hpp"
+#include "cli/top/model.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -23,7 +24,6 @@ struct Known {
   std::string_view kind;   ///< json, file, pid, command; or empty
 };
 constexpr Known kKnown[] = {{"--signal", "SIGUSR1 SIGUSR2 SIGRTMIN+5 none", ""},
-                            {"--sort", "live growth allocated count resident", ""},
                             {"--report", "", "file"},
                             {"--output", "", "file"},
                             {"--html", "", "file"},
@@ -52,6 +52,7 @@ Value value_of(const CLI::Option& option, const std::string& name) {
   if (name == "--backend") return {fmt::format("{}", fmt::join(kBackendNames, " ")), "file"};
   if (name == "--mode" || name == "MODE") return {fmt::format("{}", fmt::join(kModeNames, " ")), ""};
   if (name == "--probe") return {fmt::format("{}", fmt::join(kProbeNames, " ")), ""};
+  if (name == "--sort") return {fmt::format("{}", fmt::join(kTopSortNames, " ")), ""};
   if (name == "--embedded") return {fmt::format("{}", fmt::join(kEmbeddedNames, " ")), ""};
   for (const Known& known : kKnown)
     if (known.name == name) return {std::string(known.words), std::string(known.kind)};

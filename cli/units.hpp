@@ -10,30 +10,29 @@
 
 namespace mallard::cli {
 
-/// "1.50 MiB"
-inline std::string bytes_text(double bytes) {
+/// What one of base/numbers.hpp writes.
+template <typename T>
+std::string text_of(void (*add)(TextBuffer&, T) noexcept, T value) {
   FixedText<48> text;
-  add_bytes(text, bytes);
+  add(text, value);
   return std::string(text.view());
 }
+
+/// "1.50 MiB"
+inline std::string bytes_text(double bytes) { return text_of(add_bytes, bytes); }
+/// "1,234", "12.3 M"
+inline std::string count_text(double count) { return text_of(add_count, count); }
+inline std::string utc_text(std::uint64_t ns) { return text_of(add_utc, ns); }
 
 /// A change of bytes, with its sign: "+1.50 MiB".
 inline std::string change_text(double bytes) {
   return fmt::format("{}{}", bytes < 0 ? "" : "+", bytes_text(bytes));
 }
 
-inline std::string utc_text(std::uint64_t ns) {
-  FixedText<48> text;
-  add_utc(text, ns);
-  return std::string(text.view());
-}
-
+/// "0.3 s", "5 min 12 s": shorter times are not told apart where people wait.
 inline std::string duration_text(double seconds) {
-  if (seconds < 60) return fmt::format("{:.1f} s", seconds);
-  const auto whole = static_cast<std::uint64_t>(seconds);
-  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
-  if (whole < 86400) return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
-  return fmt::format("{} d {} h", whole / 86400, whole / 3600 % 24);
+  return seconds < 1 ? fmt::format("{:.1f} s", seconds)
+                     : text_of(add_duration, static_cast<std::uint64_t>(seconds * 1e9));
 }
 
 }  // namespace mallard::cli

@@ -23,6 +23,8 @@ struct TopRow {
 };
 
 enum class TopSort { kLive, kGrowth, kAllocated, kCount, kResident };
+/// Names of --sort, indexed by TopSort. The key of each is its first letter as a capital.
+inline constexpr const char* kTopSortNames[] = {"live", "growth", "allocated", "count", "resident"};
 
 /// Sums over all sites, and figures of the process.
 struct TopTotals {

@@ -7,6 +7,7 @@
 
 #include "cli/demangled.hpp"
 #include "cli/units.hpp"
+#include "report/write/columns.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -14,12 +15,6 @@ namespace {
 constexpr std::size_t kErrorWidth = 100;  ///< from this width on, rates have their errors
 constexpr std::size_t kFunctionColumns = 60;
 constexpr std::size_t kRoomForModules = 45;
-
-std::size_t columns_of(const std::string& text) {
-  std::size_t columns = 0;
-  for (char c : text) columns += (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  return columns;
-}
 
 /// Cut after so many columns.
 std::string cut(std::string text, std::size_t columns) {
@@ -33,13 +28,13 @@ std::string cut(std::string text, std::size_t columns) {
 }
 
 std::string right(const std::string& text, std::size_t columns) {
-  const std::size_t width = columns_of(text);
+  const std::size_t width = report::columns(text);
   return std::string(columns > width ? columns - width : 1, ' ') + text;
 }
 
 /// "left ... right" over the whole width, if both fit.
 std::string spread(const std::string& left, const std::string& end, std::size_t width) {
-  const std::size_t used = columns_of(left) + columns_of(end);
+  const std::size_t used = report::columns(left) + report::columns(end);
   return used >= width ? cut(left, width) : left + std::string(width - used, ' ') + end;
 }
 
@@ -49,14 +44,6 @@ std::string with_error(const std::string& text, const Sum& sum) {
 }
 
 std::string rate_text(double bytes) { return fmt::format("{}/s", bytes_text(bytes)); }
-
-std::string count_text(double count) {
-  const auto n = static_cast<std::uint64_t>(count + 0.5);
-  if (n >= 10'000'000) return fmt::format("{:.3g}M", static_cast<double>(n) / 1e6);
-  if (n < 1000) return fmt::format("{}", n);
-  if (n < 1'000'000) return fmt::format("{},{:03}", n / 1000, n % 1000);
-  return fmt::format("{},{:03},{:03}", n / 1'000'000, n / 1000 % 1000, n % 1000);
-}
 
 std::string mode_text(const TopModel& model) {
   const Books& b = model.books();
@@ -105,7 +92,7 @@ std::string site_text(const TopView& view, std::uint32_t site, std::size_t width
     if (const auto module = function.rfind("  ["); width < kRoomForModules && module != function.npos)
       function.resize(module);
     text += fmt::format("{}{}", text.empty() ? "" : " < ", shortened(function, kFunctionColumns));
-    if (columns_of(text) >= width) break;
+    if (report::columns(text) >= width) break;
   }
   return text.empty() ? fmt::format("site {}", site) : text;
 }
@@ -113,9 +100,7 @@ std::string site_text(const TopView& view, std::uint32_t site, std::size_t width
 LineStyle style_of(const TopRow& row) {
   // Coloured only if it is more than the error.
   if (row.growth.value * row.growth.value <= 4 * row.growth.variance) return LineStyle::kPlain;
-  return row.growth.value > 0   ? LineStyle::kGrowing
-         : row.growth.value < 0 ? LineStyle::kShrinking
-                                : LineStyle::kPlain;
+  return row.growth.value > 0 ? LineStyle::kGrowing : LineStyle::kShrinking;
 }
 
 }  // namespace
@@ -170,7 +155,7 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
   const std::size_t room = height == 0 ? rows.size() : height > lines.size() ? height - lines.size() : 0;
   for (std::size_t i = view.first; i < rows.size() && i < view.first + room; ++i) {
     const std::string figures = head_of(rows[i], model, width);
-    const std::size_t left = width > columns_of(figures) ? width - columns_of(figures) : 0;
+    const std::size_t left = width > report::columns(figures) ? width - report::columns(figures) : 0;
     const std::string text = cut(figures + site_text(view, rows[i].site, left), width);
     const bool selected = view.selects && i == view.selected;
     lines.push_back(

@@ -182,8 +182,17 @@ void TopSession::ask_delay(Terminal& terminal) {
   next_reading_ = 0;
 }
 
+void TopSession::sort_by(TopSort sort) {
+  if (sort != TopSort::kResident || model_.has_resident()) view_.sort = sort;
+  else view_.message = "Resident memory by site is known after a report only: press l";
+}
+
 void TopSession::press_character(Terminal& terminal, char c) {
   view_.message = books_ ? "" : why_reports_;
+  const auto sort = std::find_if(std::begin(kTopSortNames), std::end(kTopSortNames),
+                                 [c](const char* name) { return name[0] - 'a' + 'A' == c; });
+  if (sort != std::end(kTopSortNames))
+    return sort_by(static_cast<TopSort>(sort - std::begin(kTopSortNames)));
   switch (c) {
     case ' ':
       next_reading_ = 0;
@@ -191,22 +200,6 @@ void TopSession::press_character(Terminal& terminal, char c) {
     case 's':
     case 'd':
       ask_delay(terminal);
-      break;
-    case 'L':
-      view_.sort = TopSort::kLive;
-      break;
-    case 'G':
-      view_.sort = TopSort::kGrowth;
-      break;
-    case 'A':
-      view_.sort = TopSort::kAllocated;
-      break;
-    case 'C':
-      view_.sort = TopSort::kCount;
-      break;
-    case 'R':
-      if (model_.has_resident()) view_.sort = TopSort::kResident;
-      else view_.message = "Resident memory by site is known after a report only: press l";
       break;
     case 'l':
       ask_ledger();
@@ -233,43 +226,22 @@ bool TopSession::press(Terminal& terminal, const KeyPress& p) {
     view_.first = 0;
     return true;
   }
-  const auto everything = static_cast<long>(1) << 30;
-  switch (p.key) {
-    case Key::kUp:
-      scroll(-1);
-      break;
-    case Key::kDown:
-      scroll(1);
-      break;
-    case Key::kPageUp:
-      scroll(-page);
-      break;
-    case Key::kPageDown:
-      scroll(page);
-      break;
-    case Key::kHome:
-      scroll(-everything);
-      break;
-    case Key::kEnd:
-      scroll(everything);
-      break;
-    case Key::kEnter:
-      if (const auto& rows = model_.sort(view_.sort); view_.selected < rows.size()) {
-        shown_site_ = rows[view_.selected].site;
-        page_ = Page::kStack;
-        view_.first = 0;
-      }
-      break;
-    case Key::kCharacter:
-      if (p.character == 'q') return false;
-      if (p.character == 'h' || p.character == '?') page_ = Page::kHelp;
-      else press_character(terminal, p.character);
-      break;
-    case Key::kEscape:
-    case Key::kResize:
-    case Key::kNone:
-      break;
+  constexpr long kEverything = 1L << 30;
+  const std::pair<Key, long> steps[] = {{Key::kUp, -1},             {Key::kDown, 1},
+                                        {Key::kPageUp, -page},      {Key::kPageDown, page},
+                                        {Key::kHome, -kEverything}, {Key::kEnd, kEverything}};
+  for (const auto& [key, rows] : steps)
+    if (p.key == key) scroll(rows);
+  const auto& rows = model_.sort(view_.sort);
+  if (p.key == Key::kEnter && view_.selected < rows.size()) {
+    shown_site_ = rows[view_.selected].site;
+    page_ = Page::kStack;
+    view_.first = 0;
   }
+  if (p.key != Key::kCharacter) return true;
+  if (p.character == 'q') return false;
+  if (p.character == 'h' || p.character == '?') page_ = Page::kHelp;
+  else press_character(terminal, p.character);
   return true;
 }
 

@@ -41,6 +41,7 @@ class TopSession {
   void show(Terminal& terminal);
   bool press(Terminal& terminal, const KeyPress& press);  ///< \return false to quit
   void press_character(Terminal& terminal, char c);
+  void sort_by(TopSort sort);
   void ask_delay(Terminal& terminal);
   void scroll(long by);
 

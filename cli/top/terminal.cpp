@@ -23,6 +23,11 @@ namespace {
 
 constexpr int kEscape = 27;
 constexpr short kGrowingColour = 1, kShrinkingColour = 2;
+/// What ncurses calls the keys.
+constexpr std::pair<int, Key> kKeys[] = {
+    {KEY_UP, Key::kUp},     {KEY_DOWN, Key::kDown}, {KEY_PPAGE, Key::kPageUp},  {KEY_NPAGE, Key::kPageDown},
+    {KEY_HOME, Key::kHome}, {KEY_END, Key::kEnd},   {KEY_ENTER, Key::kEnter},   {'\r', Key::kEnter},
+    {'\n', Key::kEnter},    {kEscape, Key::kEscape}, {KEY_RESIZE, Key::kResize}};
 
 /// Whoever reads a terminal that is gone gets nothing, at once, for ever.
 bool is_hung_up() {
@@ -114,33 +119,13 @@ KeyPress Terminal::key(int milliseconds) {
     endwin();
     paint_anew();
   }
-  switch (c) {
-    case ERR:
-      if (is_hung_up()) TerminalSignals::end_with(SIGHUP);  // only a session's leader is told
-      return {};
-    case KEY_UP:
-      return {Key::kUp, 0};
-    case KEY_DOWN:
-      return {Key::kDown, 0};
-    case KEY_PPAGE:
-      return {Key::kPageUp, 0};
-    case KEY_NPAGE:
-      return {Key::kPageDown, 0};
-    case KEY_HOME:
-      return {Key::kHome, 0};
-    case KEY_END:
-      return {Key::kEnd, 0};
-    case KEY_ENTER:
-    case '\r':
-    case '\n':
-      return {Key::kEnter, 0};
-    case kEscape:
-      return {Key::kEscape, 0};
-    case KEY_RESIZE:
-      return {Key::kResize, 0};
-    default:
-      return c > 0 && c < 128 ? KeyPress{Key::kCharacter, static_cast<char>(c)} : KeyPress{};
+  if (c == ERR) {
+    if (is_hung_up()) TerminalSignals::end_with(SIGHUP);  // only a session's leader is told
+    return {};
   }
+  for (const auto& [code, key] : kKeys)
+    if (code == c) return {key, 0};
+  return c > 0 && c < 128 ? KeyPress{Key::kCharacter, static_cast<char>(c)} : KeyPress{};
 }
 
 std::string Terminal::ask(std::size_t row, const std::string& question) {

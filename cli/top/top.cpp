@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "base/options.hpp"
@@ -52,7 +53,7 @@ void add_top(CLI::App& app, Run* run) {
       ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();
   command->add_option("--sort", words->sort, "live, growth, allocated, count or resident")
-      ->check(CLI::IsMember({"live", "growth", "allocated", "count", "resident"}), "")
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(kTopSortNames), std::end(kTopSortNames))), "")
       ->capture_default_str();
   command
       ->add_option("--ledger", words->ledger,
@@ -73,11 +74,8 @@ void add_top(CLI::App& app, Run* run) {
     *run = [words] {
       TopRequest asked = words->request;
       asked.ledger_seconds = seconds_of(words->ledger);
-      asked.sort = words->sort == "growth"      ? TopSort::kGrowth
-                   : words->sort == "allocated" ? TopSort::kAllocated
-                   : words->sort == "count"     ? TopSort::kCount
-                   : words->sort == "resident"  ? TopSort::kResident
-                                                : TopSort::kLive;
+      const auto sort = std::find(std::begin(kTopSortNames), std::end(kTopSortNames), words->sort);
+      asked.sort = static_cast<TopSort>(sort - std::begin(kTopSortNames));
       return TopSession(asked).run();
     };
   });
