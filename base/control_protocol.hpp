@@ -25,7 +25,7 @@ inline constexpr int kPurgeRequest = 0x70757267;
 inline constexpr int kControlRequest = 0x6374726c;
 
 inline constexpr std::size_t kMaxControlRequest = 64;   ///< bytes of the request, its newline included
-inline constexpr std::size_t kMaxControlAnswer = 4096;  ///< bytes of the answer, likewise
+inline constexpr std::size_t kMaxControlAnswer = 4096;  ///< bytes of the answer, its newline included
 /// The host waits so long for the request.
 inline constexpr std::uint64_t kControlPatienceNs = 2'000'000'000;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// For whoever asks the kernel about the address space in a loop. A call holds its lock for reading, and a
-// reader that comes back at once overtakes a writer (a host that maps memory) for up to two ticks.
+// Pauses between questions about the address space that are asked in a loop. A call holds its lock for
+// reading, and a reader that comes back at once overtakes a writer (a host that maps memory) for up to two
+// ticks.
 #pragma once
 
 #include <cstdint>

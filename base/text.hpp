@@ -77,7 +77,7 @@ inline std::string_view view_of(const char* s) noexcept {
   return s ? std::string_view(s) : std::string_view();
 }
 
-/// substr without its throwing check, which would need libstdc++.
+/// A part of `s`, as substr gives it, but without the throwing check, which would need libstdc++.
 constexpr std::string_view part_of(std::string_view s, std::size_t from,
                                    std::size_t length = std::string_view::npos) noexcept {
   if (from > s.size()) from = s.size();

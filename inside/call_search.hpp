@@ -9,7 +9,7 @@ namespace mallard::inside {
 
 /// Looks through all code for direct calls and jumps, from outside of the allocator, to functions of it that
 /// are not taken over: inlined copies of the entry points (link-time optimisation), heaps of the program's
-/// own. Also for jumps into the bytes that will be overwritten.
+/// own. Jumps into the bytes that will be overwritten are looked for, too.
 /// \return false, with the reason in `plan.why`, if there are any
 bool entries_are_the_only_way_in(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept;
 

@@ -8,7 +8,8 @@
 
 namespace mallard::inside {
 
-/// Whose entry point a symbol is. Where names share an address, the earlier kind decides what they do.
+/// The allocator whose entry point a symbol is. Where names share an address, the earlier kind decides what
+/// they do.
 enum class EmbeddedKind : std::uint8_t { kMimalloc, kJemalloc, kProgram };
 
 enum class SymbolRole : std::uint8_t {

@@ -19,7 +19,7 @@ const ForeignOwner& foreign_owner() noexcept;
 void choose_backend() noexcept;
 /// Loads the file of the backend, if one is to be loaded, and installs it. \context constructor
 void load_backend() noexcept;
-/// True between the two. \context init
+/// True after choosing and before the file of the backend is loaded. \context init
 bool backend_is_to_be_loaded() noexcept;
 
 }  // namespace mallard::interpose

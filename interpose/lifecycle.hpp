@@ -12,11 +12,11 @@ void ensure_started() noexcept;
 /// Ends the process, which ALLOC_STRICT=1 asks for. \context init
 [[noreturn]] void refuse_to_start() noexcept;
 
-/// mapping_exports.cpp: finds out who else wants to see mappings. Its exports work from the first instruction
-/// of the process on. \context init
+/// Finds out who else wants to see mappings. The exports of mapping_exports.cpp work from the first
+/// instruction of the process on. \context init
 void mappings_start() noexcept;
 
-/// signals.cpp: installs the handler for options().signal, which is shared with the host: the host's own
+/// Installs the handler for options().signal, which is shared with the host: the host's own
 /// handler for it, installed before or after ours, still runs and is what sigaction shows. \context init
 void signals_start() noexcept;
 void signals_after_fork_in_child() noexcept;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dlclose: code addresses may mean something else afterwards, which the stack walker has to know.
+// The export of dlclose: code addresses may mean something else afterwards, which the stack walker has to
+// know.
 #include <dlfcn.h>
 
 #include "base/attributes.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// mmap and its kin: done as libc does them, and noted in the mapping log, so that a report can say who mapped
-// what. libc and the loader call their own, which are not seen here; report/facts/glibc_memory.cpp knows what
-// they leave behind.
+// The exports of mmap and its kin: done as libc does them, and noted in the mapping log, so that a report can
+// say who mapped what. libc and the loader call their own, which are not seen here;
+// report/facts/glibc_memory.cpp knows what they leave behind.
 #include "interpose/lifecycle.hpp"
 
 #include <errno.h>

@@ -79,8 +79,9 @@ bool switch_locked(Mode to, const char** why_not) noexcept {
 
 /// What the fork in progress did about g_lock.
 enum class ToFork : std::uint8_t {
-  kInterrupted,  ///< not taken: the thread interrupted recording, and whoever holds g_lock may wait for a
-                 ///< lock of the books that the thread has
+  /// The lock is not taken: the thread interrupted recording, and whoever holds g_lock may wait for a lock of
+  /// the books that the thread has.
+  kInterrupted,
   kAlone,  ///< not taken: there is no other thread
   kHeld,
 };

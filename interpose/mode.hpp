@@ -40,7 +40,7 @@ bool switch_mode(Mode to, const char** why_not) noexcept;
 /// \context init
 bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept;
 
-/// Around fork, outside of the books' own handlers.
+/// Hold the mode around a fork. They are called outside of the books' own handlers.
 void mode_before_fork() noexcept;
 void mode_after_fork_in_parent() noexcept;
 void mode_after_fork_in_child() noexcept;

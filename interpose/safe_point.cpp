@@ -34,9 +34,9 @@ void add_object(const link_map* object) noexcept {
   if (object && elf::text_range(object, &range.begin, &range.end)) add_range(range);
 }
 
-/// Calls that block for long and are made with no lock that pthread_create needs. Of the futex operations,
-/// FUTEX_WAIT_BITSET serves condition variables, joins and semaphores; malloc's and the loader's locks use
-/// FUTEX_WAIT.
+/// Calls that block for long and are made with no lock that pthread_create needs. Among the futex
+/// operations FUTEX_WAIT_BITSET serves condition variables, joins and semaphores; malloc's and the loader's
+/// locks use FUTEX_WAIT.
 bool is_patient_call(long number, long second_argument) noexcept {
   switch (number) {
     case SYS_read:

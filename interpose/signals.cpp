@@ -131,8 +131,8 @@ void take_request(const siginfo_t* info) noexcept {
 
 // --- coming back later, when the reporter thread could not be created at once ---
 
-// Some 15 s: one attempt every 1 to 2 ms. A program that does little but allocate, and is sampled often, is at a
-// safe point at one attempt of several hundred.
+// Some 15 s: one attempt every 1 to 2 ms. A program that does little but allocate, and is sampled often, is
+// at a safe point at one attempt of several hundred.
 constexpr std::uint32_t kMaxRetries = 10'000;
 MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_retries{0};
 MALLARD_FORK_DATA constinit std::atomic<int> g_timer{kNoTimer};
@@ -306,7 +306,7 @@ MALLARD_EXPORT int sigignore(int number) noexcept {
                          : forward<int(int)>("sigignore", number);
 }
 
-/// sigset also changes the signal's mask; SIG_HOLD only blocks.
+/// The function sigset also changes the signal's mask; SIG_HOLD only blocks.
 MALLARD_EXPORT Handler sigset(int number, Handler handler) noexcept {
   if (!is_ours(number)) return forward<Handler(int, Handler)>("sigset", number, handler);
   sigset_t set, old_mask;

@@ -18,7 +18,7 @@ void* allocate(std::size_t bytes, const Caller& caller) noexcept;
 void* allocate_counted(std::size_t bytes, bool sampled, const Caller& caller) noexcept;
 /// \param alignment any value; rounded up to a power of two as glibc does
 void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept;
-/// calloc's: the backend knows which memory is zero already.
+/// The slow path of calloc: the backend knows which memory is zero already.
 void* allocate_zeroed(std::size_t count, std::size_t size, const Caller& caller) noexcept;
 void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept;
 void release(void* p) noexcept;

@@ -84,12 +84,11 @@ inline NodeId context_child(NodeId parent, unwind::PcIndex pc) noexcept {
 NodeId context_parent(NodeId node) noexcept;
 unwind::PcIndex context_pc(NodeId node) noexcept;
 
-/// A number below 2^kNodeSiteBits kept with the node: the call site of the stack that ends here; 0 = none
-/// yet.
+/// The call site of the stack that ends at the node, a number below 2^kNodeSiteBits; 0 = none yet.
 inline std::uint32_t context_site(NodeId node) noexcept {
   return static_cast<std::uint32_t>(tree::word_of(node).load(std::memory_order_acquire) & tree::kSiteMask);
 }
-/// Sets it unless another thread was faster. \return the number that is set now
+/// Sets the node's call site unless another thread was faster. \return the number that is set now
 std::uint32_t context_set_site(NodeId node, std::uint32_t site) noexcept;
 
 std::uint64_t context_tree_dropped() noexcept;    ///< nodes that found no room

@@ -46,7 +46,7 @@ std::uint64_t lazy_free_bytes() noexcept;  ///< of all such calls so far \contex
 std::uint64_t unlogged_mappings() noexcept;
 std::uint64_t mappings_own_bytes() noexcept;  ///< what is in memory of the log \context reporter
 
-/// Around fork, whoever calls it: a handler that interrupted the log leaves its lock alone.
+/// Hold the log around a fork, whoever calls it: a handler that interrupted the log leaves its lock alone.
 void mappings_before_fork() noexcept;
 void mappings_after_fork_in_parent() noexcept;
 void mappings_after_fork_in_child() noexcept;

@@ -62,9 +62,9 @@ struct Published {
   struct Cells {
     std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
     std::uint32_t stride;
-    std::uint32_t at_site;    ///< std::uint32_t
-    std::uint32_t at_counts;  ///< kCounts of them, std::uint64_t: allocated bytes, allocated blocks, freed
-                              ///< bytes, freed blocks
+    std::uint32_t at_site;  ///< std::uint32_t
+    /// kCounts of std::uint64_t: allocated bytes, allocated blocks, freed bytes, freed blocks.
+    std::uint32_t at_counts;
   } cells;
   static constexpr int kCounts = 4;
 

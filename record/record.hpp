@@ -30,8 +30,8 @@ struct Counters {
 /// \return false if there was no memory: nothing is recorded, the host goes on \context init
 bool start(std::uint64_t mean_bytes, Expected expected) noexcept;
 bool is_recording() noexcept;
-/// The hot exports no longer come here (mode off): samples are not unbooked any more, and figures mean
-/// nothing until resume(). \context reporter
+/// Ends recording: the hot exports no longer come here (mode off), samples are not unbooked any more, and
+/// figures mean nothing until resume(). \context reporter
 void pause() noexcept;
 /// Begins again, or for the first time, with empty books: what lives now was allocated before. Threads that
 /// are on their way here since before the pause may add a sample to either.

@@ -39,7 +39,7 @@ void restart_countdown() noexcept;
 /// How many allocations of `size` bytes one sample of that size stands for: 1 / p, at least 1.
 double weight_of(std::uint64_t size) noexcept;
 
-/// The calling thread was forked: give it a random sequence of its own.
+/// Gives the calling thread, which was forked, a random sequence of its own.
 void reseed_after_fork() noexcept;
 
 }  // namespace mallard::record

@@ -21,7 +21,7 @@ struct ThreadState {
   /// gets and the parent keeps a copy of this page anyway.
   std::uint64_t fork_began_ns;
   bool log_held_to_fork;    ///< the fork in progress holds the mapping log
-  bool books_held_to_fork;  ///< and the locks of the books
+  bool books_held_to_fork;  ///< the fork in progress holds the locks of the books
 };
 
 }  // namespace mallard::record

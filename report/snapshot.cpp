@@ -104,7 +104,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   account(arena, memory, served, books, &out->recording.exact, &out->before, &out->ledger);
   find_other_allocators(arena, served, memory, &out->other_allocators);
   if (out->ledger.known) {
-    // mincore, which the books ask, holds pages to be there that were only read, too.
+    // The books ask mincore, which holds pages to be there that were only read, too.
     const auto own = static_cast<std::uint64_t>(out->ledger.lines[static_cast<int>(Cause::kOwn)].bytes.value);
     out->recording.exact.own_bytes = std::min(out->recording.exact.own_bytes, own);
   }

@@ -39,7 +39,7 @@ struct ElfFile {
 /// \throws Error if the file cannot be opened or read
 FileKind kind_of_file(const std::string& path, const std::string& shown);
 
-/// Reads an ELF file. Of one for another machine only the first fields are filled.
+/// Reads an ELF file. Where it is for another machine, only the first fields are filled.
 /// \param shown  the path that messages name
 /// \throws Error if it cannot be read or is damaged
 ElfFile read_elf(const std::string& path, const std::string& shown);

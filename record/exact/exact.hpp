@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The books of exact mode: every block is booked, none is estimated. Which block belongs to which call site
 // stands in a shadow of the address space (shadow.hpp); counts are kept per call site and size range
-// (cells.hpp), by each thread for itself (thread_record.hpp), and added up when they are read. No header on
-// blocks. Sampling goes on underneath, so that its books are whole when exact mode is switched off.
+// (counts.hpp), by each thread for itself (thread_record.hpp), and added up when they are read. Blocks get
+// no header. Sampling goes on underneath, so that its books are whole when exact mode is switched off.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +49,7 @@ void exact_restore(const void* block, const ExactBlock& saved) noexcept;
 
 // ---- reading. Other threads go on: a sum is that of a moment for each of its parts. Context: reporter.
 
-/// All since exact_begin(), in bytes as requested.
+/// What was counted since exact_begin(), in bytes as requested.
 struct ExactCounts {
   std::uint64_t allocated_bytes, allocated_count;
   std::uint64_t freed_bytes, freed_count;  ///< of those; live = allocated - freed
@@ -92,8 +92,8 @@ void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
 
 std::uint64_t exact_own_bytes() noexcept;  ///< resident memory of these books \context reporter
 
-/// Around fork, while record::books_are_held_to_fork(): neither is called where a handler forks that
-/// interrupted recording. The child calls the second, too.
+/// Hold the exact books around a fork, while record::books_are_held_to_fork(): neither is called where a
+/// handler forks that interrupted recording. The child calls the second, too.
 void exact_before_fork() noexcept;
 void exact_after_fork_in_parent() noexcept;
 /// \param is_recorded  what record::after_fork_in_child() returned

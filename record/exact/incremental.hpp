@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stacks for exact mode: of two captures in a row in one thread, most of the root end is the same. Each
+// Stacks for exact mode: two captures in a row in one thread share most of the root end. Each
 // capture keeps the address and value of every memory word that unwinding read; the next one unwinds only
 // down to a frame that it meets again, and checks that all words behind it still hold the same values. Equal
 // inputs make an equal stack: exact, not a heuristic.
@@ -27,7 +27,8 @@ using PathHash = std::uint64_t;
 PathHash capture_path(const arch::Caller& caller, StackMemory& memory) noexcept;
 /// The call site of the memory's newest stack, made if it is new. \context hot (slow path)
 SiteId site_of_path(StackMemory& memory) noexcept;
-/// Without a memory. \context hot (slow path): any thread, signal handlers; keeps errno
+/// The call site of the calling thread's stack, which is walked in full, without a memory. \context hot (slow
+/// path): any thread, signal handlers; keeps errno
 SiteId capture_in_full(const arch::Caller& caller) noexcept;
 
 /// The call site of a stack, made if it is new.
@@ -35,10 +36,11 @@ SiteId capture_in_full(const arch::Caller& caller) noexcept;
 /// \context hot: any thread, signal handlers; keeps errno
 SiteId capture_site(const arch::Caller& caller, StackMemory* memory) noexcept;
 
-/// Counted by each thread for itself and added up now and then: some hundreds per thread may be missing.
+/// Figures that each thread counts for itself and adds up now and then: some hundreds per thread may be
+/// missing.
 struct IncrementalStats {
   std::uint64_t captured;  ///< stacks
-  std::uint64_t joined;    ///< of them met the previous one of their thread
+  std::uint64_t joined;    ///< captures that met the previous one of their thread
   std::uint64_t walked;    ///< frames that were unwound, where no full walk was needed
   std::uint64_t in_full;   ///< stacks that needed a full walk: foreign stacks, frames that no rule fits
 };

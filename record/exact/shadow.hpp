@@ -86,7 +86,8 @@ bool put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) noexcept;
 
 }  // namespace shadow
 
-/// Fetches what booking the block will need, while its stack is captured. \return it, for shadow_put_at()
+/// Fetches what booking the block will need, while its stack is captured. \return the word, for
+/// shadow_put_at()
 /// \context hot
 inline shadow::AtomicWord* shadow_expect(std::uintptr_t block) noexcept {
   shadow::AtomicWord* word = shadow::first_word(block);
@@ -94,8 +95,8 @@ inline shadow::AtomicWord* shadow_expect(std::uintptr_t block) noexcept {
   return word;
 }
 
-/// The plain case of shadow_put(), of a remainder of kLowBits at most: nothing was done if it is false.
-/// \context hot
+/// Does what shadow_put() does in the plain case, where the remainder has kLowBits at most.
+/// \return false if nothing was done \context hot
 inline bool shadow_put_at(shadow::AtomicWord* word, std::uintptr_t block, std::uint32_t cell,
                           std::uint64_t remainder) noexcept {
   using namespace shadow;
@@ -104,7 +105,7 @@ inline bool shadow_put_at(shadow::AtomicWord* word, std::uintptr_t block, std::u
          take_word(*word, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell);
 }
 
-/// \param remainder  of its size, shorter than `bits`
+/// Puts the block down with its size. \param remainder  of its size, shorter than `bits`
 /// \context hot: lock-free; rarely maps memory
 inline Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder, unsigned bits,
                       ShadowBlock* replaced) noexcept {
@@ -114,7 +115,7 @@ inline Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t re
   return put_further(block, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell, replaced);
 }
 
-/// \return false if there is no block at that address \context hot
+/// Takes the block off. \return false if there is no block at that address \context hot
 inline bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
   using namespace shadow;
   AtomicWord* word = first_word(block);
@@ -127,7 +128,7 @@ inline bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
   return true;
 }
 
-/// The bits of the remainder above the word's, which has `bits` in all, more than kLowBits; takes them out.
+/// Takes out the bits of the remainder that the word has no room for. \param bits  of the remainder in all
 /// \context hot
 std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept;
 

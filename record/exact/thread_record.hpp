@@ -29,7 +29,8 @@ inline constexpr std::int64_t kMostUnseenBytes = 64 * 1024;
 
 using OwnCount = std::atomic<std::uint64_t>;  ///< one writer
 
-/// Adds to a count that the calling thread alone writes: nothing is lost to a signal handler that counts, too.
+/// Adds to a count that the calling thread alone writes: nothing is lost to a signal handler that counts,
+/// too.
 template <typename T>
 inline void add_own(std::atomic<T>& own, T value) noexcept {
   arch::add_unlocked(own, value);
@@ -62,8 +63,8 @@ struct FoundCell {
 struct alignas(64) ThreadRecord {
   std::atomic<std::uint32_t> epoch;        ///< of the counts
   Lock lock;                               ///< held while entries move
-  std::atomic<std::uintptr_t> last_block;  ///< newest of this thread, 0 = it is freed already
-  std::atomic<std::int64_t> delta, most;   ///< as in SiteEntry, of the process
+  std::atomic<std::uintptr_t> last_block;  ///< newest block of this thread; 0 = it is freed already
+  std::atomic<std::int64_t> delta, most;   ///< of the process, counted as in SiteEntry
   OwnCount unknown_frees;
   FoundCell finder[1 << kFinderBits];
   SiteEntry sites[kSiteEntries];
@@ -81,7 +82,7 @@ void thread_records_release() noexcept;
 /// The calling thread's record, with counts of this epoch. \return nullptr if there is no room for one more
 /// \context hot (slow path)
 ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept;
-/// Lies behind the record.
+/// The stack memory of the record's thread, which lies behind the record.
 inline StackMemory* stack_memory_of(ThreadRecord* record) noexcept {
   return reinterpret_cast<StackMemory*>(record + 1);
 }
@@ -102,13 +103,13 @@ inline SiteEntry& site_entry(ThreadRecord& record, std::uint32_t site) noexcept 
 
 std::uint32_t thread_records_end() noexcept;
 ThreadRecord& thread_record_at(std::uint32_t index) noexcept;
-std::uint64_t threads_without_record() noexcept;  ///< that found no room
+std::uint64_t threads_without_record() noexcept;  ///< threads that found no room
 std::uint64_t thread_records_own_bytes() noexcept;
 
 /// Holds every record's lock, so that no entry is on the move. \return how many, for the parent's end of it
 std::uint32_t thread_records_before_fork() noexcept;
 void thread_records_after_fork_in_parent(std::uint32_t locked) noexcept;
-/// Adds up what the threads counted that are no more.
+/// Adds up what was counted by threads that are no more.
 void thread_records_after_fork_in_child() noexcept;
 
 }  // namespace mallard::record

@@ -44,7 +44,7 @@ struct SiteShare {
   Estimate resident, live, holes;
 };
 
-/// Over all sites and strata.
+/// Sums over all sites and strata.
 struct CalibratedTotals {
   Estimate live;            ///< requested and resident
   double usable = 0;        ///< usable and resident

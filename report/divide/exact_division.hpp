@@ -41,10 +41,10 @@ class ExactDivision {
   /// \param sites  indexed by site \return false if memory is out
   bool begin(std::span<ExactShare> sites) noexcept;
 
-  /// Units and blocks are drawn into it, too.
+  /// Has units and blocks drawn into a map, too.
   void draw(HeapMap* map) noexcept { map_ = map; }
 
-  /// The census's callbacks.
+  /// What the census calls.
   static void on_unit(const heaps::Unit& unit, void* self) noexcept {
     static_cast<ExactDivision*>(self)->add(unit);
   }
@@ -53,17 +53,17 @@ class ExactDivision {
   heaps::Booked look_up(std::uintptr_t block) noexcept;
   void add_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept;
 
-  /// Instead of a census: what live blocks lie on which pages.
+  /// Divides without a census, by which live blocks lie on which pages.
   void divide_by_pages(std::span<const AddressRange> heap) noexcept;
 
-  /// After the last unit.
+  /// Sums up after the last unit.
   /// \param heap_resident        bytes of the allocator's mappings that are in memory
   /// \param thread_cached_bytes  free blocks that the census took for live
   /// \return false if memory is out
   bool sum_up(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept;
 
   const ExactShare& before() const noexcept { return before_; }  ///< blocks allocated before the books began
-  std::uint64_t met_blocks() const noexcept { return met_; }     ///< of the books
+  std::uint64_t met_blocks() const noexcept { return met_; }     ///< blocks met in memory
   std::uint64_t raced_units() const noexcept { return raced_; }  ///< held fewer blocks than the books said
 
  private:

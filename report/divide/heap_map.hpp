@@ -36,21 +36,21 @@ class HeapMap {
   }
 
   void add(const heaps::Unit& unit) noexcept;
-  /// Its blocks were not looked at.
+  /// Notes a unit whose blocks were not looked at.
   void leave_out(std::uintptr_t begin, std::uintptr_t end) noexcept;
-  /// Live bytes and holes of a unit. What of it is in memory is taken to lie evenly in what of its cells is.
+  /// Adds live bytes and holes of a unit, evenly over the memory of its cells that is resident.
   void count(std::uintptr_t begin, std::uintptr_t end, double live, double holes) noexcept;
-  /// The block [begin, end) pins `bytes` for its site.
+  /// Notes that the block [begin, end) pins `bytes` for its site.
   void claim(std::uintptr_t begin, std::uintptr_t end, std::uint32_t site, double bytes) noexcept;
   /// Begins anew: a census that broke off does not count.
   void clear() noexcept;
-  /// After the last unit: nothing claims more than is in memory.
+  /// Ends the map after the last unit: nothing claims more than is in memory.
   void limit_to_resident() noexcept;
 
   std::uint64_t cell_bytes() const noexcept { return std::uint64_t{1} << shift_; }
   std::span<const HeapStretch> stretches() const noexcept { return stretches_; }
   std::span<const HeapCell> cells() const noexcept { return cells_; }
-  /// Units were met: live and holes mean something.
+  /// True if units were met, so that live bytes and holes mean something.
   bool divided() const noexcept { return divided_; }
   HeapCells plain() const noexcept { return {cell_bytes(), stretches_, cells_, divided_}; }
 

@@ -14,7 +14,7 @@
 
 namespace mallard::report {
 
-/// The heap as a whole. Bytes that are in memory, unless it says otherwise.
+/// What the heap as a whole consists of, in bytes that are in memory unless a field says otherwise.
 struct HeapTotals {
   double pinned;                   ///< pages under live blocks
   double headers;                  ///< of pinned: headers between blocks, and metadata on the same pages
@@ -43,7 +43,7 @@ class SampledDivision {
     static_cast<SampledDivision*>(self)->add(unit);
   }
 
-  /// After the last unit. `sites` is indexed by site.
+  /// Sums up after the last unit. `sites` is indexed by site.
   /// \param heap_resident  bytes of the allocator's mappings that are in memory
   /// \return false if memory is out
   bool sum_up(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept;

@@ -26,7 +26,7 @@ class UnitPages {
   std::uint64_t resident(std::uintptr_t begin, std::uintptr_t end) noexcept;
   /// Resident bytes of the pages that a unit touches and no unit before it.
   std::uint64_t pin(std::uintptr_t begin, std::uintptr_t end) noexcept;
-  /// Metadata counts by bytes. Where it lies on a page with blocks, that is found out at the end.
+  /// Notes metadata, which counts by bytes. Whether it lies on a page with blocks is found out at the end.
   void note_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept;
 
   double metadata() const noexcept { return metadata_; }  ///< noted and in memory

@@ -27,8 +27,9 @@ class GlibcMemory {
   explicit GlibcMemory(const ProcessMemory& process) noexcept;
 
   /// The first piece of [begin, end), which is anonymous, private and writable. Pages that are not in memory
-  /// are not read. `reach` >= end: so far goes memory of the same sort; a chunk may end there,
-  /// and so may an arena's heap: what it grows by after a fork stays a mapping of its own in the child.
+  /// are not read. `reach` >= end says how far memory of the same sort goes; a chunk may end there,
+  /// and so may an arena's heap, because what it grows by after a fork stays a mapping of its own in the
+  /// child.
   GlibcPiece next(std::uintptr_t begin, std::uintptr_t end, std::uintptr_t reach) noexcept;
 
   /// True if the brk heap that begins at `begin` looks like glibc's malloc.

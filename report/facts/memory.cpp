@@ -47,11 +47,12 @@ double moved_part(const Memory& memory) noexcept {
   return most > 0 ? static_cast<double>(off + (most - least) / 2) / static_cast<double>(most) : 0;
 }
 
-/// The host's memory moves while we look. Of a few quick looks the one that saw least of it is taken.
+/// The host's memory moves while we look: a few quick looks are made, and the one that saw least of it is
+/// kept.
 void look_well(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   constexpr int kMostLooks = 4;
   constexpr double kStill = 0.003;
-  // Of work: where others have the processors, a look takes longer, and sees more of what moves.
+  // This is time of work: where others have the processors, a look takes longer, and sees more of what moves.
   constexpr std::uint64_t kQuickNs = 100'000'000;
   const std::uint64_t began = os::thread_work_ns();
   look(arena, process, served, out);

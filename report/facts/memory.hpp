@@ -24,7 +24,8 @@ struct Memory {
   std::uint64_t scan_ns = 0;
 };
 
-/// Reads it, a few times if it moves meanwhile; `Memory::why_not` says what failed. \context reporter
+/// Reads the kernel's view, a few times if it moves meanwhile; `Memory::why_not` says what failed. \context
+/// reporter
 void read_memory(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept;
 
 }  // namespace mallard::report

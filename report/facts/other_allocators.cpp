@@ -169,7 +169,7 @@ class Finder {
     }
   }
 
-  /// Of what an object mapped: where it has several allocators, the one that is named.
+  /// The allocator of what an object mapped: where the object has several, the one that is named.
   OtherAllocator* by_object(std::string_view object, std::string_view name) noexcept {
     OtherAllocator* only = nullptr;
     std::size_t count = 0;
@@ -192,7 +192,8 @@ class Finder {
     return only;
   }
 
-  /// Of memory whose name tells the allocator: the one object that carries it, or an entry without an object.
+  /// The entry of memory whose name tells the allocator: that of the one object which carries it, or an entry
+  /// without an object.
   OtherAllocator* by_name(std::string_view name) noexcept {
     OtherAllocator* only = nullptr;
     for (OtherAllocator& a : found_.all()) {

@@ -38,10 +38,8 @@ class Residency {
 
   std::span<const ResidentRun> runs() const noexcept { return runs_; }
   ResidencyMethod method() const noexcept { return method_; }
-  std::uint64_t vanished_bytes() const noexcept {
-    return vanished_;
-  }  ///< unmapped between listing and scan;
-     ///< PAGEMAP_SCAN does not tell, others do
+  /// Bytes that were unmapped between the listing and the scan. PAGEMAP_SCAN does not tell, other methods do.
+  std::uint64_t vanished_bytes() const noexcept { return vanished_; }
 
  private:
   std::span<const ResidentRun> runs_;
