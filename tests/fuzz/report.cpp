@@ -9,6 +9,7 @@
 #include "tests/fuzz/input.hpp"
 
 using namespace mallard::cli;
+using mallard::report::kFigures;
 
 namespace {
 
@@ -43,7 +44,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     forget_files(&report);
     judge_all(report);
     const Symbolizer symbolizer(report);
-    Profile profile{&report, &report::kFigures[size % std::size(report::kFigures)], {}};
+    Profile profile{&report, &kFigures[size % std::size(kFigures)], {}};
     for (const ReportSite& site : report.sites) {
       PlacedSite& placed = profile.sites.emplace_back(PlacedSite{&site, {}});
       for (const ReportFrame& frame : site.stack) placed.stack.push_back(symbolizer.place_of(frame));
