@@ -179,9 +179,7 @@ void add_diff(CLI::App& app, Run* run) {
       ->capture_default_str();
   command->add_option("--limit", options->limit, "How many call sites to print")->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON instead of text");
-  command->add_option("--fail-on", options->fail_on, "End with status 1 if any of CONDITIONS is met")
-      ->check(is_given, "")
-      ->type_name("CONDITIONS");
+  add_fail_on(command, &options->fail_on, "any of CONDITIONS is met");
   command->footer(
       std::string("Sites are matched by their stacks, so that the reports may also come from two runs of the "
                   "same binary.\n\n") +

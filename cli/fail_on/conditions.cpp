@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 
@@ -117,8 +118,14 @@ std::string conditions_help() {
       fmt::join(verdict_names(), ", "), fmt::join(figure_names(), ", "));
 }
 
-std::string is_given(const std::string& conditions) {
-  return conditions.empty() ? "no condition is given, such as leak or holes>100M" : std::string();
+void add_fail_on(CLI::App* command, std::string* conditions, const std::string& when) {
+  // An empty word is most often a variable that a script forgot to set, and would check nothing.
+  const auto is_given = [](const std::string& word) {
+    return word.empty() ? "no condition is given, such as leak or holes>100M" : std::string();
+  };
+  command->add_option("--fail-on", *conditions, "End with status 1 if " + when)
+      ->check(is_given, "")
+      ->type_name("CONDITIONS");
 }
 
 }  // namespace mallard::cli

@@ -17,6 +17,10 @@
 #include "cli/error.hpp"
 #include "cli/report/report_file.hpp"
 
+namespace CLI {
+class App;
+}
+
 namespace mallard::cli {
 
 struct Condition {
@@ -41,8 +45,8 @@ struct Judgement {
 /// \throws Error (kUsage) that names the condition and what is expected
 std::vector<Condition> parse_conditions(const std::string& text, bool of_two);
 
-/// For CLI11: an empty word is most often a variable that a script forgot to set, and would check nothing.
-std::string is_given(const std::string& conditions);
+/// Adds --fail-on to a subcommand. \param when  behind "End with status 1 if"
+void add_fail_on(CLI::App* command, std::string* conditions, const std::string& when);
 
 /// A figure that is an estimate counts with the low end of its 95 % interval.
 Judgement judge(const Condition& condition, const ReportFile& report);

@@ -10,7 +10,6 @@
 #include "cli/fail_on/conditions.hpp"
 #include "cli/file.hpp"
 #include "cli/process/ask_report.hpp"
-#include "cli/process/wait_option.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
 
@@ -52,22 +51,15 @@ ExitStatus dump(const Request& request) {
 void add_dump(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("dump", "Ask a running process for a report and print it");
-  command->add_option("PID", request->pid, "A process with libmallard.so loaded")
-      ->required()
-      ->check(is_process_id, "POSITIVE");
+  add_pid(command, &request->pid, "A process with libmallard.so loaded");
   command->add_flag(
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");
   command->add_flag("--json", request->json, "Print JSON instead of text");
   command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
       ->type_name("FILE");
-  command->add_option("--timeout", request->timeout_seconds, "How long to wait for the report, in seconds")
-      ->check(is_wait, "POSITIVE")
-      ->capture_default_str();
-  command
-      ->add_option("--fail-on", request->fail_on, "End with status 1 if the report shows any of CONDITIONS")
-      ->check(is_given, "")
-      ->type_name("CONDITIONS");
+  add_timeout(command, &request->timeout_seconds, "report");
+  add_fail_on(command, &request->fail_on, "the report shows any of CONDITIONS");
   command->footer(
       std::string(
           "The report's path goes to standard error. --purge may hold the program up: glibc's malloc_trim "

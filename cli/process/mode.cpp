@@ -7,7 +7,6 @@
 #include "base/options.hpp"
 #include "cli/commands.hpp"
 #include "cli/process/control_channel.hpp"
-#include "cli/process/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -49,15 +48,11 @@ ExitStatus mode(const Request& request) {
 void add_mode(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("mode", "Show or switch what a running process records");
-  command->add_option("PID", request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1")
-      ->required()
-      ->check(is_process_id, "POSITIVE");
+  add_pid(command, &request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1");
   command->add_option("MODE", request->mode, "sample, exact (every allocation) or off; without: only show it")
       ->check(is_mode, "");
   command->add_flag("--json", request->json, "Print the answer as JSON");
-  command->add_option("--timeout", request->timeout_seconds, "How long to wait for the answer, in seconds")
-      ->check(is_wait, "POSITIVE")
-      ->capture_default_str();
+  add_timeout(command, &request->timeout_seconds, "answer");
   command->footer(
       "Blocks that were allocated before a mode began are not in its books.\n\n"
       "Examples:\n"

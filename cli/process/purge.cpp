@@ -7,7 +7,6 @@
 #include "cli/commands.hpp"
 #include "cli/process/control_channel.hpp"
 #include "cli/units.hpp"
-#include "cli/process/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -51,13 +50,9 @@ ExitStatus purge(const Request& request) {
 void add_purge(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("purge", "Have a running process's allocator give back free pages");
-  command->add_option("PID", request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1")
-      ->required()
-      ->check(is_process_id, "POSITIVE");
+  add_pid(command, &request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1");
   command->add_flag("--json", request->json, "Print the answer as JSON");
-  command->add_option("--timeout", request->timeout_seconds, "How long to wait for the answer, in seconds")
-      ->check(is_wait, "POSITIVE")
-      ->capture_default_str();
+  add_timeout(command, &request->timeout_seconds, "answer");
   command->footer(
       "It may hold the program up: glibc's malloc_trim keeps the arenas locked, up to seconds on large "
       "heaps. "

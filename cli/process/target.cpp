@@ -7,8 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
@@ -22,6 +24,14 @@ std::string signal_name(int number) {
   FixedText<32> name;
   add_signal_name(name, number);
   return std::string(name.view());
+}
+
+/// The number that all of the word is, else 0.
+template <typename T>
+T number_of(const std::string& word) {
+  T number{};
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+  return error == std::errc() && end == word.data() + word.size() ? number : T{};
 }
 
 }  // namespace
@@ -101,11 +111,23 @@ double now_seconds() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
 }
 
-std::string is_process_id(const std::string& word) {
-  int id = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-  if (error == std::errc() && end == word.data() + word.size() && id > 0) return {};
-  return fmt::format("'{}' is no process id", word);
+std::string is_wait(const std::string& word) {
+  const double seconds = number_of<double>(word);
+  return seconds > 0 && std::isfinite(seconds) ? ""
+                                               : fmt::format("'{}' is no number of seconds above 0", word);
+}
+
+void add_pid(CLI::App* command, int* pid, const std::string& which) {
+  const auto is_process_id = [](const std::string& word) {
+    return number_of<int>(word) > 0 ? "" : fmt::format("'{}' is no process id", word);
+  };
+  command->add_option("PID", *pid, which)->required()->check(is_process_id, "POSITIVE");
+}
+
+void add_timeout(CLI::App* command, double* seconds, const std::string& for_what) {
+  command->add_option("--timeout", *seconds, fmt::format("How long to wait for the {}, in seconds", for_what))
+      ->check(is_wait, "POSITIVE")
+      ->capture_default_str();
 }
 
 }  // namespace mallard::cli

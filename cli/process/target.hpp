@@ -9,6 +9,10 @@
 
 #include "cli/process/process.hpp"
 
+namespace CLI {
+class App;
+}
+
 namespace mallard::cli {
 
 /// A directory of the process, usable even after it has ended.
@@ -55,7 +59,11 @@ bool is_gone(int pid);
 
 double now_seconds();  ///< CLOCK_MONOTONIC
 
-/// The complaint for CLI11 about a word that is no process id; empty if it is one.
-std::string is_process_id(const std::string& word);
+/// Adds what a subcommand takes that asks a process: PID, --timeout.
+void add_pid(CLI::App* command, int* pid, const std::string& which);
+void add_timeout(CLI::App* command, double* seconds, const std::string& for_what);
+/// The complaint for CLI11 about a word that is no finite number of seconds above 0; empty if it is one. The
+/// checks of CLI11 let "nan" pass.
+std::string is_wait(const std::string& word);
 
 }  // namespace mallard::cli

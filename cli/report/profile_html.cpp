@@ -18,15 +18,33 @@
 
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
-#include "cli/report/html_page.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/totals.hpp"
 #include "report/model/causes.hpp"
 #include "report/model/figures.hpp"
 #include "report/model/verdict_model.hpp"
 
+#ifdef MALLARD_HTML
+extern "C" {
+// The names that the linker gives to the ends of page.html.
+extern const char _binary_page_html_start[];
+extern const char _binary_page_html_end[];
+}
+#endif
+
 namespace mallard::cli {
 namespace {
+
+constexpr std::string_view kReportMark = "@MALLARD_REPORT@";
+
+/// The page that cli/html/ makes at build time, with a mark where the report goes; empty without it.
+std::string_view html_page() {
+#ifdef MALLARD_HTML
+  return {_binary_page_html_start, _binary_page_html_end};
+#else
+  return {};
+#endif
+}
 
 using Json = nlohmann::ordered_json;
 

@@ -231,10 +231,7 @@ void add_report(CLI::App& app, Run* run) {
   command->add_option("-o,--output", options->output, "Where to write; - is standard output")
       ->type_name("FILE")
       ->capture_default_str();
-  command
-      ->add_option("--fail-on", options->fail_on, "End with status 1 if the report shows any of CONDITIONS")
-      ->check(is_given, "")
-      ->type_name("CONDITIONS");
+  add_fail_on(command, &options->fail_on, "the report shows any of CONDITIONS");
   command->footer(
       std::string(
           "Functions, lines and inlined calls come from the files that the process ran, or from separate "

@@ -12,7 +12,6 @@
 #include "cli/commands.hpp"
 #include "cli/process/target.hpp"
 #include "cli/top/session.hpp"
-#include "cli/process/wait_option.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -39,9 +38,7 @@ void add_top(CLI::App& app, Run* run) {
   auto words = std::make_shared<Words>();
   TopRequest& request = words->request;
   CLI::App* command = app.add_subcommand("top", "Watch the memory of a running process");
-  command->add_option("PID", request.pid, "A process with libmallard.so loaded")
-      ->required()
-      ->check(is_process_id, "POSITIVE");
+  add_pid(command, &request.pid, "A process with libmallard.so loaded");
   command->add_flag("-b,--batch", request.batch, "Print text, for scripts, instead of using the terminal");
   command->add_option("-n,--iterations", request.iterations, "End after so many readings; 0: never")
       ->check(CLI::Range(0, 1'000'000'000));
