@@ -7,7 +7,7 @@ namespace mallard {
 namespace {
 
 /// Takes `word` off the front. \return false if something else stands there
-bool take(std::string_view& from, std::string_view word) noexcept {
+bool skip_word(std::string_view& from, std::string_view word) noexcept {
   if (part_of(from, 0, word.size()) != word) return false;
   from = part_of(from, word.size());
   return true;
@@ -31,16 +31,16 @@ std::string_view mode_name(Mode mode) noexcept {
 
 bool parse_control(std::string_view line, ControlRequest* out, const char** why_not) noexcept {
   *why_not = "the request is not one of this version of mallard";
-  if (!take(line, "mallard 1 ")) return false;
+  if (!skip_word(line, "mallard 1 ")) return false;
   *why_not = "the request is not mode, mode sample, mode exact, mode off or purge";
   ControlRequest request{};
-  if (take(line, "purge")) {
+  if (skip_word(line, "purge")) {
     request.verb = ControlVerb::kPurge;
-  } else if (take(line, "mode")) {
+  } else if (skip_word(line, "mode")) {
     request.verb = ControlVerb::kMode;
-    if (take(line, " ")) {
+    if (skip_word(line, " ")) {
       for (Mode mode : kModes)
-        if (!request.switches && take(line, mode_name(mode))) {
+        if (!request.switches && skip_word(line, mode_name(mode))) {
           request.switches = true;
           request.mode = mode;
         }

@@ -74,7 +74,7 @@ class Reader {
       for (std::size_t i = 0; i < n; ++i) {
         const auto type = ELF64_R_TYPE(relocations[i].r_info);
         if (arch::is_address_relocation(static_cast<std::uint32_t>(type)))
-          take(relocations[i]);
+          add_relocation(relocations[i]);
       }
       at += n * sizeof(Elf64_Rela);
     }
@@ -95,7 +95,7 @@ class Reader {
     return window + (index - first_symbol_);
   }
 
-  void take(const Elf64_Rela& r) noexcept {
+  void add_relocation(const Elf64_Rela& r) noexcept {
     const Elf64_Sym* s = symbol(ELF64_R_SYM(r.r_info));
     if (!s || !is_place(s->st_name)) return;
     std::uintptr_t target = 0;

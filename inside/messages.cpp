@@ -26,7 +26,7 @@ std::size_t index_of(const KnownAllocator& a) noexcept {
 
 }  // namespace
 
-void MessageSearch::look(std::string_view text) noexcept {
+void MessageSearch::search_text(std::string_view text) noexcept {
   for (const KnownAllocator& a : known_allocators()) {
     std::uint32_t& met = met_[index_of(a)];
     for (std::size_t m = 0; m < a.messages.size(); ++m)
@@ -42,7 +42,7 @@ void MessageSearch::run(const elf::Image& image, Arena& arena) noexcept {
   const auto search = [&](std::uint64_t begin, std::uint64_t bytes) noexcept {
     for (std::uint64_t at = 0; at < bytes && budget > 0;) {
       const std::size_t got = image.read_some(begin + at, buffer, std::min<std::uint64_t>(bytes - at, kBytesAtOnce));
-      look({buffer, got});
+      search_text({buffer, got});
       budget -= std::min<std::uint64_t>(got, budget);
       if (got <= kLongestMessage || got == bytes - at) break;
       at += got - kLongestMessage;  // a message may lie across two pieces

@@ -24,7 +24,7 @@ class MessageSearch {
   std::string_view version_of(const KnownAllocator& allocator) const noexcept;
 
  private:
-  void look(std::string_view text) noexcept;
+  void search_text(std::string_view text) noexcept;
 
   std::uint32_t met_[kMaxKnownAllocators] = {};  ///< a bit for each message of an allocator
   FixedText<kMaxVersionBytes> versions_[kMaxKnownAllocators];

@@ -21,7 +21,7 @@ class Planner {
 
   void run() noexcept {
     file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
-      return take(name, s, is_dynamic);
+      return add_symbol(name, s, is_dynamic);
     });
     if (refused()) return;
     drop_what_is_no_allocator();
@@ -45,7 +45,7 @@ class Planner {
     return plan_.why;
   }
 
-  bool take(std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
+  bool add_symbol(std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
     const SymbolMeaning m = meaning_of(name);
     if (m.role == SymbolRole::kInternal) {
       internals_ += m.kind == EmbeddedKind::kMimalloc;

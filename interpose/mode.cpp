@@ -125,7 +125,7 @@ bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
 }
 
 MALLARD_FORK_TEXT void mode_before_fork() noexcept {
-  if (mallard_thread.inside != 0) return;
+  if (mallard_thread.in_recording != 0) return;
   t_to_fork = single_threaded() ? ToFork::kAlone : ToFork::kHeld;
   if (t_to_fork == ToFork::kHeld) g_lock.lock();
 }

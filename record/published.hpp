@@ -59,16 +59,16 @@ struct Published {
   } tree;
 
   /// Counts of exact mode by call site and size range; see record/exact/counts.hpp. Row 0 is none.
-  struct Cells {
+  struct CountRows {
     std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
     std::uint32_t stride;
     std::uint32_t at_site;  ///< std::uint32_t
     /// kCounts of std::uint64_t: allocated bytes, allocated blocks, freed bytes, freed blocks.
     std::uint32_t at_counts;
-  } cells;
+  } count_rows;
   static constexpr int kCounts = 4;
 
-  /// What threads have not yet added to the cells: entries, of which each has one cell's counts. See
+  /// What threads have not yet added to the rows: entries, of which each has one row's counts. See
   /// record/exact/thread_record.hpp.
   struct Threads {
     std::uint64_t rows, count_at;  ///< count_at: of a std::uint32_t
@@ -76,9 +76,9 @@ struct Published {
     std::uint32_t stride;
     std::uint32_t at_epoch;  ///< std::uint32_t; rows of another epoch count nothing
     std::uint32_t at_entries, entries, entry_stride;
-    std::uint32_t at_version;  ///< in the entry: std::uint32_t, odd while its counts move to the cell
-    std::uint32_t at_cell;     ///< std::uint32_t; 0 = empty
-    std::uint32_t at_counts;   ///< as in the cell
+    std::uint32_t at_version;  ///< in the entry: std::uint32_t, odd while its counts move to the row
+    std::uint32_t at_row;     ///< std::uint32_t; 0 = empty
+    std::uint32_t at_counts;   ///< as in the row
   } threads;
 };
 inline constexpr char kPublishedMark[24] = "mallard's books: 1";

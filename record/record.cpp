@@ -53,12 +53,12 @@ void book(const LiveBlock& block) noexcept {
 
 bool unbook(const void* p, LiveBlock* removed) noexcept {
   if (MALLARD_UNLIKELY(!is_recording())) return false;
-  if (MALLARD_UNLIKELY(mallard_thread.inside != 0)) {
+  if (MALLARD_UNLIKELY(mallard_thread.in_recording != 0)) {
     // A signal handler that interrupted recording: the shard's lock may be ours already.
     bump(g_counters.reentrant);
     return false;
   }
-  InsideGuard inside;
+  InRecording in_recording;
   ErrnoGuard keep;
   const bool found = live_remove(p, removed);
   if (!found) bump(g_counters.filter_misses);
@@ -95,7 +95,7 @@ bool resume(std::uint64_t mean_bytes) noexcept {
   g_with_process.store(false);
   if (!g_has_tables.load()) return start(mean_bytes, Expected::kFewStacks);
   {
-    InsideGuard inside;
+    InRecording in_recording;
     live_clear();
     sites_clear_sums();
   }
@@ -111,8 +111,8 @@ bool resume(std::uint64_t mean_bytes) noexcept {
 
 void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_bytes,
               const arch::Caller& caller) noexcept {
-  if (mallard_thread.inside != 0) return;
-  InsideGuard inside;
+  if (mallard_thread.in_recording != 0) return;
+  InRecording in_recording;
   ErrnoGuard keep;
   std::uintptr_t pcs[unwind::kMaxDepth];
   const int depth = unwind::capture_stack(caller, pcs, unwind::kMaxDepth);
@@ -137,8 +137,8 @@ bool on_move(const void* block, LiveBlock* saved) noexcept {
 }
 
 void on_move_failed(const LiveBlock& saved) noexcept {
-  if (mallard_thread.inside != 0) return;
-  InsideGuard inside;
+  if (mallard_thread.in_recording != 0) return;
+  InRecording in_recording;
   ErrnoGuard keep;
   g_counters.sampled_frees.fetch_sub(1, std::memory_order_relaxed);
   book(saved);
@@ -167,7 +167,7 @@ std::uint64_t own_bytes() noexcept {
 
 MALLARD_FORK_TEXT bool before_fork() noexcept {
   ThreadState& t = mallard_thread;
-  if (t.inside++ != 0) return false;  // also: other fork handlers may free samples while we hold the locks
+  if (t.in_recording++ != 0) return false;  // also: other fork handlers may free samples while we hold the locks
   t.books_held_to_fork = !single_threaded();
   if (t.books_held_to_fork) {
     unwind::stacks_before_fork();
@@ -178,7 +178,7 @@ MALLARD_FORK_TEXT bool before_fork() noexcept {
 }
 
 MALLARD_FORK_TEXT bool books_are_held_to_fork() noexcept {
-  return mallard_thread.inside == 1 && mallard_thread.books_held_to_fork;
+  return mallard_thread.in_recording == 1 && mallard_thread.books_held_to_fork;
 }
 
 MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
@@ -187,11 +187,11 @@ MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
     live_after_fork();
     unwind::stacks_after_fork();
   }
-  --mallard_thread.inside;
+  --mallard_thread.in_recording;
 }
 
 MALLARD_FORK_TEXT bool after_fork_in_child() noexcept {
-  const bool interrupted_recording = mallard_thread.inside > 1;
+  const bool interrupted_recording = mallard_thread.in_recording > 1;
   after_fork_in_parent();
   g_forked_ns = interrupted_recording ? os::monotonic_ns() : mallard_thread.fork_began_ns;
   reseed_after_fork();

@@ -73,7 +73,7 @@ bool decide(std::uint64_t size) noexcept {
     if (!__builtin_sub_overflow(t.countdown, counted, &t.countdown)) return false;
   }
   t.countdown = next_gap(t);
-  return t.inside == 0;
+  return t.in_recording == 0;
 }
 
 void restart_countdown() noexcept {

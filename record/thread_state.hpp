@@ -14,7 +14,7 @@ struct ThreadState {
   /// so that the first call draws a gap instead of sampling.
   std::uint64_t countdown;
   std::uint64_t random;  ///< state of the generator; 0 = not seeded
-  std::uint32_t inside;  ///< > 0 while this thread is inside recording: its allocations are not booked
+  std::uint32_t in_recording;  ///< > 0 while this thread records: its allocations are not booked
   std::uint32_t in_mapping_log;  ///< > 0 while this thread notes a mapping: a signal handler must not
   void* exact_record;  ///< where this thread counts in exact mode (thread_record.hpp); nullptr at first
   /// When the fork in progress began, CLOCK_MONOTONIC. Here, and so are the flags, because a fork's child
@@ -35,12 +35,12 @@ extern __thread mallard::record::ThreadState mallard_thread
 namespace mallard::record {
 
 /// Marks the calling thread as inside recording for a scope.
-class [[nodiscard]] InsideGuard {
+class [[nodiscard]] InRecording {
  public:
-  InsideGuard() noexcept { ++mallard_thread.inside; }
-  ~InsideGuard() { --mallard_thread.inside; }
-  InsideGuard(const InsideGuard&) = delete;
-  InsideGuard& operator=(const InsideGuard&) = delete;
+  InRecording() noexcept { ++mallard_thread.in_recording; }
+  ~InRecording() { --mallard_thread.in_recording; }
+  InRecording(const InRecording&) = delete;
+  InRecording& operator=(const InRecording&) = delete;
 };
 
 }  // namespace mallard::record

@@ -130,7 +130,7 @@ void serve_one(int fd, const Served& served, Lock& writing) noexcept {
     json.key("done").flag(false).key("why_not").text(view_of(why_not));
   } else {
     LockGuard guard(writing);
-    record::InsideGuard inside;  // what libc or the backend allocates for us is not the host's
+    record::InRecording in_recording;  // what libc or the backend allocates for us is not the host's
     if (request.verb == ControlVerb::kPurge) answer_purge(served, json);
     else answer_mode(request, served, json);
   }

@@ -45,7 +45,7 @@ constexpr std::size_t kStackBytes = 512 * 1024;
 
 /// Callers hold g_writing.
 void write_one(Reason reason, ProbeRequest probe) noexcept {
-  record::InsideGuard inside;  // what libc or the backend allocates for us is not the host's
+  record::InRecording in_recording;  // what libc or the backend allocates for us is not the host's
   Arena arena;
   Served served = g_served;
   served.reporter_stack = g_stack.load();
@@ -153,7 +153,7 @@ bool needs_thread() noexcept { return g_thread.load() == Thread::kNone && is_ask
 bool start_thread() noexcept {
   Thread none = Thread::kNone;
   if (!g_thread.compare_exchange_strong(none, Thread::kStarting)) return true;
-  record::InsideGuard inside;
+  record::InRecording in_recording;
   // The thread inherits a full mask: the host's signals are for the host's threads.
   SignalsBlocked blocked;
   pthread_attr_t attributes;
@@ -182,7 +182,7 @@ MALLARD_FORK_TEXT void forget_requests() noexcept {
 }
 
 MALLARD_FORK_TEXT void at_exit(bool report_wanted) noexcept {
-  if (mallard_thread.inside != 0) return;  // exit() from a handler that interrupted recording: it holds locks
+  if (mallard_thread.in_recording != 0) return;  // exit() from a handler that interrupted recording: it holds locks
   if (report_wanted || is_asked() || g_thread.load() != Thread::kNone || g_writing.is_held())
     finish_reports(report_wanted);
 }

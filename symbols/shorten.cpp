@@ -137,13 +137,13 @@ std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes
     return {to, kept + 3};
   }
   const std::size_t room = columns - rest.size();
-  const auto finish = [&](std::size_t size) noexcept {
+  const auto end_at = [&](std::size_t size) noexcept {
     __builtin_memcpy(to + size, rest.data(), rest.size());
     return std::string_view(to, size + rest.size());
   };
   for (int keep : {kKeepAll, 3, 2, 1, 0}) {
     const std::size_t size = collapse(path, keep, to, room);
-    if (size <= room) return finish(size);
+    if (size <= room) return end_at(size);
   }
 
   const std::string_view tail = part_of(path, last_component(path));
@@ -152,7 +152,7 @@ std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes
     collapse(tail, 0, to, room - 3);
     std::size_t kept = whole_characters(to, tail_size < room - 3 ? tail_size : room - 3);
     __builtin_memcpy(to + kept, "...", 3);
-    return finish(kept + 3);
+    return end_at(kept + 3);
   }
   collapse(path, 0, to, room - 3 - tail_size);
   std::size_t head = whole_characters(to, room - 3 - tail_size);
@@ -160,7 +160,7 @@ std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes
     --head;  // no <......
   __builtin_memcpy(to + head, "...", 3);
   collapse(tail, 0, to + head + 3, tail_size);
-  return finish(head + 3 + tail_size);
+  return end_at(head + 3 + tail_size);
 }
 
 }  // namespace mallard::symbols

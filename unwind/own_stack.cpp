@@ -76,7 +76,7 @@ class MapsSearch {
     char text[1024];
     long n;
     while (!done_ && (n = os::read(static_cast<int>(fd), text, sizeof text)) > 0)
-      for (long i = 0; i < n && !done_; ++i) take(text[i]);
+      for (long i = 0; i < n && !done_; ++i) read_char(text[i]);
     os::close(static_cast<int>(fd));
     return found_;
   }
@@ -88,7 +88,7 @@ class MapsSearch {
  private:
   enum Part { kStart, kEnd, kRest };
 
-  void take(char c) noexcept {
+  void read_char(char c) noexcept {
     if (part_ == kRest) {
       // The name stands last in a line; only the first thread's stack is called [stack].
       if (previous_ == '[' && c == 's') stack_name_ = true;

@@ -135,12 +135,12 @@ class RuleTable {
     const std::uint64_t hash = (code * 0x9e3779b97f4a7c15u) >> 32;
     return begin + ((hash * lines >> 32) + (n - level)) % lines * kInLine;
   }
-  /// Calls `look` with the entries that an address may have, in order, until it returns true.
-  template <typename Look>
-  static void for_each_place(std::uintptr_t code, Look look) noexcept {
+  /// Calls `visit` with the entries that an address may have, in order, until it returns true.
+  template <typename Visit>
+  static void for_each_place(std::uintptr_t code, Visit visit) noexcept {
     for (std::size_t n = 0; n != kLinesTried; ++n)
       for (std::size_t i = 0, first = line(code, n); i != kInLine; ++i)
-        if (look(static_cast<std::uint32_t>(first + i))) return;
+        if (visit(static_cast<std::uint32_t>(first + i))) return;
   }
 
   std::atomic<std::uint16_t> generation_{0};  // on the page of the first level

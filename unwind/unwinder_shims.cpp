@@ -16,7 +16,7 @@ namespace {
 alignas(16) constinit unsigned char arena[96 << 10]{};
 constinit std::size_t arena_used = 0;
 
-void* take(std::size_t bytes) noexcept {
+void* allocate(std::size_t bytes) noexcept {
   bytes = mallard::align_up(bytes, 16);
   if (bytes > sizeof arena - arena_used) return nullptr;
   void* p = arena + arena_used;
@@ -41,7 +41,7 @@ void mallard_unwind_pool_init(Pool* pool, std::size_t record_bytes, std::size_t)
 }
 void* mallard_unwind_pool_alloc(Pool* pool) {
   void* record = pool->free;
-  if (!record) return take(pool->record_bytes);
+  if (!record) return allocate(pool->record_bytes);
   pool->free = *static_cast<void**>(record);
   return record;
 }
@@ -52,7 +52,7 @@ void mallard_unwind_pool_free(Pool* pool, void* record) {
 }
 
 /// Answers calloc, which asks for the address space, once. The arena is zero and nothing is given back to it.
-void* mallard_unwind_calloc(std::size_t n, std::size_t bytes) { return take(n * bytes); }
+void* mallard_unwind_calloc(std::size_t n, std::size_t bytes) { return allocate(n * bytes); }
 
 /// For calls that unwinding through our accessors never makes, or may safely lose: files, mappings, the
 /// loader's list, signal masks, mutexes, dynamic unwind info. -1 is also MAP_FAILED.

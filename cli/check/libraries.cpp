@@ -29,7 +29,7 @@ constexpr const char* kDefaultDirectories[] = {
 std::map<std::string, std::string> read_cache() {
   struct Header {
     char magic[20];
-    std::uint32_t count, strings_bytes, unused[5];
+    std::uint32_t count, strings_bytes, reserved[5];
   };
   struct Entry {
     std::int32_t flags;
@@ -80,7 +80,7 @@ class Search {
     // The queue grows while it is walked; reserve() keeps the pointers into it.
     found_.loaded.reserve(kMaxLibraries);
     for (std::size_t i = 0; i < objects_.size(); ++i)
-      for (const std::string& name : objects_[i].file->needed) take(name, i);
+      for (const std::string& name : objects_[i].file->needed) find_needed(name, i);
     return std::move(found_);
   }
 
@@ -90,7 +90,7 @@ class Search {
     std::size_t parent;
   };
 
-  void take(const std::string& name, std::size_t by) {
+  void find_needed(const std::string& name, std::size_t by) {
     if (found_.loaded.size() == kMaxLibraries || !names_.insert(name).second) return;
     const std::string path = find(name, by);
     const ElfFile& parent = *objects_[by].file;

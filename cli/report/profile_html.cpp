@@ -59,7 +59,7 @@ class Frames {
       for (const SourceLine& line : place->lines) out.push_back(index_of(*place, line));
     return out;
   }
-  Json take() { return std::move(all_); }
+  Json release() { return std::move(all_); }
 
  private:
   using Key = std::tuple<std::string, std::string, int, std::string, bool>;
@@ -101,7 +101,7 @@ void add_sites(const Profile& profile, Json& document, Json* page) {
   (*page)["sites"] = std::move(rows);
   (*page)["site_fields"] = fields;
   (*page)["site_fields"].push_back("stack");
-  (*page)["frames"] = frames.take();
+  (*page)["frames"] = frames.release();
 }
 
 /// The page shows of a detail's frame the function only.

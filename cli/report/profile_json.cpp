@@ -40,7 +40,7 @@ class SymbolizedFrames {
     }
     return indices;
   }
-  Json take() { return std::move(all_); }
+  Json release() { return std::move(all_); }
 
  private:
   Json of_report_, all_ = Json::array();
@@ -66,7 +66,7 @@ std::string as_json(const Profile& profile, Json document) {
       for (Json& detail : line.contains("details") ? line["details"] : Json::array())
         if (Json& frame = detail["frame"]; frame.is_number_unsigned())
           frame = frames.indices_of(frame.get<std::size_t>(), {SourceLine{}}).back();
-  document["frames"] = frames.take();
+  document["frames"] = frames.release();
   document["functions"] = totals_json(totals_by_function(profile));
   document["module_totals"] = totals_json(totals_by_module(profile));
   return dumped(document, 1);

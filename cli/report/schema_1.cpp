@@ -22,7 +22,7 @@ class FrameTable {
     if (is_new) frames_.push_back(std::move(frame));
     return at->second;
   }
-  Json take() { return std::move(frames_); }
+  Json release() { return std::move(frames_); }
 
  private:
   /// Files may be replaced and loaded again while a process runs: then several modules have one path.
@@ -70,7 +70,7 @@ void upgrade_from_schema_1(Json* report) {
                                                               {"offset", 0}});
       }
     }
-  (*report)["frames"] = frames.take();
+  (*report)["frames"] = frames.release();
   (*report)["sites"] = std::move(sites);
   (*report)["schema_version"] = 2;
 }

@@ -7,7 +7,7 @@
 namespace mallard::cli {
 namespace {
 
-constexpr std::uint32_t kMostCells = 1u << 22, kMostThreads = 1u << 16, kMostEntries = 1u << 16;
+constexpr std::uint32_t kMostRows = 1u << 22, kMostThreads = 1u << 16, kMostEntries = 1u << 16;
 constexpr std::uint32_t kLongestRow = 4096, kLongestRecord = 1u << 26, kMostSites = 1u << 22;
 constexpr int kTries = 4;
 
@@ -21,12 +21,12 @@ T at(const std::vector<char>& bytes, std::size_t offset) {
 bool fits(std::uint64_t offset, std::uint64_t bytes, std::uint64_t room) { return offset + bytes <= room; }
 
 bool is_sound(const Published& p) {
-  const Published::Cells& c = p.cells;
+  const Published::CountRows& c = p.count_rows;
   const Published::Threads& t = p.threads;
   return c.rows && t.rows && c.stride <= kLongestRow && t.entry_stride <= kLongestRow && t.entries > 0 &&
          t.entries <= kMostEntries && t.stride <= kLongestRecord && fits(c.at_site, 4, c.stride) &&
          fits(c.at_counts, sizeof(ExactCount), c.stride) && fits(t.at_version, 4, t.entry_stride) &&
-         fits(t.at_cell, 4, t.entry_stride) && fits(t.at_counts, sizeof(ExactCount), t.entry_stride) &&
+         fits(t.at_row, 4, t.entry_stride) && fits(t.at_counts, sizeof(ExactCount), t.entry_stride) &&
          fits(t.at_epoch, 4, t.stride) &&
          fits(t.at_entries, std::uint64_t{t.entries} * t.entry_stride, t.stride);
 }
@@ -38,16 +38,16 @@ void add(const ExactCount& from, ExactCount* to) {
   to->freed_count += from.freed_count;
 }
 
-/// One reading: cells, then the threads' entries, then the cells again. Where a cell is the same before and
+/// One reading: rows, then the threads' entries, then the rows again. Where a row is the same before and
 /// after, and no entry at its place was on the move, what was read is of one moment.
 class Reading {
  public:
   Reading(const ProcessMemory& memory, const Published& published)
-      : memory_(memory), c_(published.cells), t_(published.threads) {}
+      : memory_(memory), c_(published.count_rows), t_(published.threads) {}
 
   bool run(std::uint32_t epoch) {
     std::uint32_t count = 0;
-    if (!memory_.read(c_.count_at, &count) || count > kMostCells) return false;
+    if (!memory_.read(c_.count_at, &count) || count > kMostRows) return false;
     before_.resize(std::size_t{count} * c_.stride);
     after_.resize(before_.size());
     own_.assign(count, {});
@@ -57,21 +57,21 @@ class Reading {
   }
 
   std::uint32_t count() const { return static_cast<std::uint32_t>(own_.size()); }
-  std::uint32_t site_of(std::uint32_t cell) const {
-    return at<std::uint32_t>(after_, std::size_t{cell} * c_.stride + c_.at_site);
+  std::uint32_t site_of(std::uint32_t row) const {
+    return at<std::uint32_t>(after_, std::size_t{row} * c_.stride + c_.at_site);
   }
-  bool is_sure(std::uint32_t cell) const {
-    return !moves_[cell % t_.entries] && row(before_, cell) == row(after_, cell);
+  bool is_sure(std::uint32_t row) const {
+    return !moves_[row % t_.entries] && counts_in(before_, row) == counts_in(after_, row);
   }
-  ExactCount counts_of(std::uint32_t cell) const {
-    ExactCount sum = row(before_, cell);
-    add(own_[cell], &sum);
+  ExactCount counts_of(std::uint32_t row) const {
+    ExactCount sum = counts_in(before_, row);
+    add(own_[row], &sum);
     return sum;
   }
 
  private:
-  ExactCount row(const std::vector<char>& rows, std::uint32_t cell) const {
-    return at<ExactCount>(rows, std::size_t{cell} * c_.stride + c_.at_counts);
+  ExactCount counts_in(const std::vector<char>& rows, std::uint32_t row) const {
+    return at<ExactCount>(rows, std::size_t{row} * c_.stride + c_.at_counts);
   }
 
   bool read_threads(std::uint32_t epoch) {
@@ -86,20 +86,20 @@ class Reading {
       if (!memory_.read(record + t_.at_entries, entries.data(), entries.size())) return false;
       for (std::uint32_t place = 0; place < t_.entries; ++place) {
         const std::size_t entry = std::size_t{place} * t_.entry_stride;
-        const auto cell = at<std::uint32_t>(entries, entry + t_.at_cell);
+        const auto row = at<std::uint32_t>(entries, entry + t_.at_row);
         if (at<std::uint32_t>(entries, entry + t_.at_version) & 1) moves_[place] = true;
-        // A cell that was made since counts the next time.
-        if (cell != 0 && cell < own_.size()) add(at<ExactCount>(entries, entry + t_.at_counts), &own_[cell]);
+        // A row that was made since counts the next time.
+        if (row != 0 && row < own_.size()) add(at<ExactCount>(entries, entry + t_.at_counts), &own_[row]);
       }
     }
     return true;
   }
 
   const ProcessMemory& memory_;
-  const Published::Cells& c_;
+  const Published::CountRows& c_;
   const Published::Threads& t_;
   std::vector<char> before_, after_;
-  std::vector<ExactCount> own_;  ///< the threads', by cell
+  std::vector<ExactCount> own_;  ///< the threads', by row
   std::vector<bool> moves_;      ///< by place in the threads' entries
 };
 
@@ -109,29 +109,29 @@ bool read_exact_counts(const ProcessMemory& memory, const Published& published, 
   *out = {};
   if (!is_sound(published) || !memory.read(published.threads.epoch_at, &out->epoch)) return false;
   if (out->epoch % 2 == 0) return false;
-  std::vector<ExactCount> cells;
+  std::vector<ExactCount> rows;
   std::vector<bool> known;
   Reading reading(memory, published);
   for (int i = 0; i < kTries; ++i) {
     if (!reading.run(out->epoch)) return false;
     if (i == 0) {
-      cells.resize(reading.count());
+      rows.resize(reading.count());
       known.resize(reading.count());
     }
     out->unsure = 0;
-    for (std::uint32_t cell = 1; cell < cells.size() && cell < reading.count(); ++cell) {
-      if (known[cell]) continue;
-      cells[cell] = reading.counts_of(cell);
-      known[cell] = reading.is_sure(cell);
-      out->unsure += !known[cell];
+    for (std::uint32_t row = 1; row < rows.size() && row < reading.count(); ++row) {
+      if (known[row]) continue;
+      rows[row] = reading.counts_of(row);
+      known[row] = reading.is_sure(row);
+      out->unsure += !known[row];
     }
     if (out->unsure == 0) break;
   }
-  for (std::uint32_t cell = 1; cell < cells.size() && cell < reading.count(); ++cell) {
-    const std::uint32_t site = reading.site_of(cell);
+  for (std::uint32_t row = 1; row < rows.size() && row < reading.count(); ++row) {
+    const std::uint32_t site = reading.site_of(row);
     if (site >= kMostSites) return false;
     if (out->by_site.size() <= site) out->by_site.resize(site + 1);
-    add(cells[cell], &out->by_site[site]);
+    add(rows[row], &out->by_site[site]);
   }
   // Threads that count meanwhile may leave a little more freed than allocated.
   for (ExactCount& c : out->by_site) {

@@ -43,7 +43,7 @@ void LedgerWatch::ask() {
   });
 }
 
-std::optional<ReportFile> LedgerWatch::take(std::string* error) {
+std::optional<ReportFile> LedgerWatch::take_report(std::string* error) {
   const std::lock_guard guard(lock_);
   *error = std::exchange(error_, {});
   return std::exchange(report_, std::nullopt);

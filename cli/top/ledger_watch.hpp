@@ -25,7 +25,7 @@ class LedgerWatch {
   void ask();  ///< nothing, if it is busy
   /// The report that has come since the last call; none if none has, or if asking failed: then *error says
   /// why.
-  std::optional<ReportFile> take(std::string* error);
+  std::optional<ReportFile> take_report(std::string* error);
 
  private:
   const Target& target_;

@@ -85,7 +85,7 @@ void TopSession::ask_ledger() {
 
 void TopSession::take_ledger() {
   std::string error;
-  std::optional<ReportFile> report = ledger_.take(&error);
+  std::optional<ReportFile> report = ledger_.take_report(&error);
   if (!error.empty()) view_.message = fmt::format("No report: {}", error);
   if (report) {
     report_ = std::make_unique<ReportFile>(std::move(*report));

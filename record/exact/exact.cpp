@@ -28,41 +28,42 @@ void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, s
 /// The calling thread's record, if it is at hand: only where the books are on, and no handler interrupted
 /// them.
 inline ThreadRecord* record_at_hand(std::uint32_t epoch) noexcept {
-  if (MALLARD_UNLIKELY(mallard_thread.inside != 1)) return nullptr;
+  if (MALLARD_UNLIKELY(mallard_thread.in_recording != 1)) return nullptr;
   auto* record = static_cast<ThreadRecord*>(mallard_thread.exact_record);
   return MALLARD_LIKELY(record && record->epoch.load(std::memory_order_relaxed) == epoch) ? record : nullptr;
 }
 
 /// The calling thread's record; nullptr: count directly.
 MALLARD_NOINLINE ThreadRecord* my_record(std::uint32_t epoch) noexcept {
-  if (MALLARD_UNLIKELY(mallard_thread.inside != 1)) return nullptr;  // interrupted its own booking
+  if (MALLARD_UNLIKELY(mallard_thread.in_recording != 1)) return nullptr;  // interrupted its own booking
   return find_thread_record(epoch);
 }
 
-MALLARD_NOINLINE std::uint32_t look_up_cell(FoundCell& found, std::uint64_t key, StackMemory& newest,
+MALLARD_NOINLINE std::uint32_t look_up_row(FoundRow& found, std::uint64_t key, StackMemory& newest,
                                             RangeId range) noexcept {
-  std::uint32_t cell = path_cell(key);
-  if (!cell) {
+  std::uint32_t row = path_row(key);
+  if (!row) {
     const SiteId site = site_of_path(newest);
-    cell = find_cell(site, range);
+    row = find_count_row(site, range);
     // What stands on the overflow site instead must look again.
-    if (!cell || site == kOverflowSite || cell_at(cell).site != static_cast<std::uint32_t>(site)) return cell;
-    keep_path_cell(key, cell);
+    if (!row || site == kOverflowSite || count_row_at(row).site != static_cast<std::uint32_t>(site))
+      return row;
+    keep_path_row(key, row);
   }
   found.key = 0;  // a handler may leave by siglongjmp
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  found.cell = cell;
+  found.row = row;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   found.key = key;
-  return cell;
+  return row;
 }
 
-/// The cell of the newest stack.
-inline std::uint32_t cell_of(ThreadRecord& record, PathHash path, RangeId range) noexcept {
+/// The row of the newest stack.
+inline std::uint32_t count_row_of(ThreadRecord& record, PathHash path, RangeId range) noexcept {
   const std::uint64_t key = path ^ (range + 1) * 0x9e3779b97f4a7c15u;
-  FoundCell& found = record.finder[key >> (64 - kFinderBits)];
-  if (MALLARD_LIKELY(found.key == key)) return static_cast<std::uint32_t>(found.cell);
-  return look_up_cell(found, key, *stack_memory_of(&record), range);
+  FoundRow& found = record.finder[key >> (64 - kFinderBits)];
+  if (MALLARD_LIKELY(found.key == key)) return static_cast<std::uint32_t>(found.row);
+  return look_up_row(found, key, *stack_memory_of(&record), range);
 }
 
 template <typename Delta>
@@ -116,18 +117,18 @@ inline void count_free(ThreadRecord& record, CountEntry& entry, std::uint64_t by
 /// Without a record.
 void count_alloc(std::uint32_t index, std::uint64_t bytes) noexcept {
   const auto live = static_cast<std::int64_t>(bytes);
-  Cell& cell = cell_at(index);
-  add_to_cell(cell, {bytes, 1, 0, 0, 0});
-  raise_to(level_of(cell.site).largest_bytes, bytes);
-  add_to_level(level_of(cell.site), live, live);
+  CountRow& row = count_row_at(index);
+  add_to_count_row(row, {bytes, 1, 0, 0, 0});
+  raise_to(level_of(row.site).largest_bytes, bytes);
+  add_to_level(level_of(row.site), live, live);
   add_to_level(process_level(), live, live);
 }
 
 void count_free(std::uint32_t index, std::uint64_t bytes) noexcept {
   const auto live = static_cast<std::int64_t>(bytes);
-  Cell& cell = cell_at(index);
-  add_to_cell(cell, {0, 0, bytes, 1, 0});
-  add_to_level(level_of(cell.site), -live, 0);
+  CountRow& row = count_row_at(index);
+  add_to_count_row(row, {0, 0, bytes, 1, 0});
+  add_to_level(level_of(row.site), -live, 0);
   add_to_level(process_level(), -live, 0);
 }
 
@@ -145,26 +146,26 @@ void count_back(ThreadRecord* record, const ExactBlock& block) noexcept {
     if (raise_live(*record, live)) settle(*record, process_level());
     return;
   }
-  Cell& cell = cell_at(block.cell);
-  add_to_cell(cell, {0, 0, -bytes, ~std::uint64_t{0}, -temporary});
-  add_to_level(level_of(cell.site), live, live);
+  CountRow& row = count_row_at(block.cell);
+  add_to_count_row(row, {0, 0, -bytes, ~std::uint64_t{0}, -temporary});
+  add_to_level(level_of(row.site), live, live);
   add_to_level(process_level(), live, live);
 }
 
 /// A block whose free was not seen, and whose address has come again.
 void count_missed(ThreadRecord* record, const ShadowBlock& old) noexcept {
   bump(g_exact_odd.missed_frees);
-  const RangeId range = cell_at(old.cell).range;
+  const RangeId range = count_row_at(old.row).range;
   const std::uint64_t bytes = range_begin(range) + old.low;
-  if (record) count_free(*record, count_entry(*record, old.cell), bytes, false);
-  else count_free(old.cell, bytes);
+  if (record) count_free(*record, count_entry(*record, old.row), bytes, false);
+  else count_free(old.row, bytes);
 }
 
 /// Whatever is not the plain case.
-MALLARD_NOINLINE bool put(ThreadRecord* record, std::uintptr_t block, std::uint32_t cell,
+MALLARD_NOINLINE bool put(ThreadRecord* record, std::uintptr_t block, std::uint32_t row,
                           SizePlace size) noexcept {
   ShadowBlock old;
-  switch (shadow_put(block, cell, size.remainder, remainder_bits(size.range), &old)) {
+  switch (shadow_put(block, row, size.remainder, remainder_bits(size.range), &old)) {
     case Put::kNew:
       return true;
     case Put::kReplaced:
@@ -180,11 +181,11 @@ MALLARD_NOINLINE bool put(ThreadRecord* record, std::uintptr_t block, std::uint3
 }  // namespace
 
 bool exact_prepare() noexcept {
-  g_ready = g_ready || (shadow_init() && cells_init() && path_cells_init() && thread_records_init());
+  g_ready = g_ready || (shadow_init() && counts_init() && path_counts_init() && thread_records_init());
   if (!g_ready) {  // what little there is belongs to the host
     thread_records_release();
-    path_cells_release();
-    cells_release();
+    path_counts_release();
+    counts_release();
     shadow_release();
   }
   return g_ready;
@@ -193,7 +194,7 @@ bool exact_prepare() noexcept {
 void exact_begin(bool with_the_process) noexcept {
   exact_end();
   if (g_since_ns.load(std::memory_order_relaxed) != 0) shadow_clear();  // of earlier books
-  cells_clear();
+  counts_clear();
   g_exact_odd.clear();
   g_since_start.store(with_the_process, std::memory_order_relaxed);
   g_since_ns.store(os::monotonic_ns(), std::memory_order_relaxed);
@@ -215,9 +216,9 @@ MALLARD_NOINLINE void alloc_without_record(const void* p, std::size_t asked_byte
                                            const arch::Caller& caller) noexcept {
   const SiteId site = capture_site(caller, nullptr);
   const SizePlace size = place_of_size(asked_bytes);
-  const std::uint32_t cell = find_cell(site, size.range);
-  if (!cell) return bump(g_exact_odd.unbooked);
-  if (put(nullptr, address_of(p), cell, size)) count_alloc(cell, asked_bytes);
+  const std::uint32_t row = find_count_row(site, size.range);
+  if (!row) return bump(g_exact_odd.unbooked);
+  if (put(nullptr, address_of(p), row, size)) count_alloc(row, asked_bytes);
 }
 
 /// What the shadow's word does not hold of the size of a block of this range.
@@ -230,7 +231,7 @@ inline std::uint64_t take_high(std::uintptr_t block, RangeId range) noexcept {
 /// \return what was taken off the books, if somebody wants to know
 [[gnu::always_inline]] inline ExactBlock take_off(std::uintptr_t p) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
-  InsideGuard inside;
+  InRecording in_recording;
   ThreadRecord* record = record_at_hand(epoch);
   if (MALLARD_UNLIKELY(!record)) {
     if (p == 0 || !(epoch & 1)) return {};
@@ -244,16 +245,16 @@ inline std::uint64_t take_high(std::uintptr_t block, RangeId range) noexcept {
     return {};
   }
   if (MALLARD_UNLIKELY(!record)) {
-    const Cell& cell = cell_at(block.cell);
-    const std::uint64_t bytes = range_begin(cell.range) + block.low + take_high(p, cell.range);
-    count_free(block.cell, bytes);
-    return {SiteId{cell.site}, block.cell, bytes, false};
+    const CountRow& row = count_row_at(block.row);
+    const std::uint64_t bytes = range_begin(row.range) + block.low + take_high(p, row.range);
+    count_free(block.row, bytes);
+    return {SiteId{row.site}, block.row, bytes, false};
   }
-  CountEntry& entry = count_entry(*record, block.cell);
+  CountEntry& entry = count_entry(*record, block.row);
   const std::uint64_t bytes = entry.range_begins + block.low + take_high(p, entry.range);
   const bool temporary = record->last_block.load(std::memory_order_relaxed) == p;
   if (temporary) record->last_block.store(0, std::memory_order_relaxed);
-  const ExactBlock taken{SiteId{entry.site}, block.cell, bytes, temporary};
+  const ExactBlock taken{SiteId{entry.site}, block.row, bytes, temporary};
   count_free(*record, entry, bytes, temporary);  // nothing of the record is read behind it: see raise_live()
   return taken;
 }
@@ -263,7 +264,7 @@ inline std::uint64_t take_high(std::uintptr_t block, RangeId range) noexcept {
 void exact_alloc(const void* p, std::size_t asked_bytes, const arch::Caller& caller) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
   if (MALLARD_UNLIKELY(!p || !(epoch & 1))) return;
-  InsideGuard inside;
+  InRecording in_recording;
   ThreadRecord* record = record_at_hand(epoch);
   if (MALLARD_UNLIKELY(!record) && !(record = my_record(epoch)))
     return alloc_without_record(p, asked_bytes, caller);
@@ -271,14 +272,14 @@ void exact_alloc(const void* p, std::size_t asked_bytes, const arch::Caller& cal
   shadow::AtomicWord* word = shadow_expect(block);
   const PathHash path = capture_path(caller, *stack_memory_of(record));
   const SizePlace size = place_of_size(asked_bytes);
-  const std::uint32_t cell = MALLARD_LIKELY(path != 0) ? cell_of(*record, path, size.range)
-                                                       : find_cell(capture_in_full(caller), size.range);
-  if (MALLARD_UNLIKELY(!cell)) return bump(g_exact_odd.unbooked);
+  const std::uint32_t row = MALLARD_LIKELY(path != 0) ? count_row_of(*record, path, size.range)
+                                                       : find_count_row(capture_in_full(caller), size.range);
+  if (MALLARD_UNLIKELY(!row)) return bump(g_exact_odd.unbooked);
   if (MALLARD_UNLIKELY(has_remainder_above(size.range, kLowBits) ||
-                       !shadow_put_at(word, block, cell, size.remainder)) &&
-      !put(record, block, cell, size))
+                       !shadow_put_at(word, block, row, size.remainder)) &&
+      !put(record, block, row, size))
     return;
-  count_alloc(*record, cell, asked_bytes);
+  count_alloc(*record, row, asked_bytes);
   record->last_block.store(block, std::memory_order_relaxed);
 }
 
@@ -288,7 +289,7 @@ void exact_release(const void* p) noexcept { take_off(address_of(p)); }
 void exact_restore(const void* p, const ExactBlock& saved) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
   if (saved.cell == 0 || !(epoch & 1)) return;
-  InsideGuard inside;
+  InRecording in_recording;
   ThreadRecord* record = record_at_hand(epoch);
   if (!record) record = my_record(epoch);
   if (!put(record, address_of(p), saved.cell, place_of_size(saved.asked_bytes))) return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading the exact books while threads go on booking. A cell's counts are its own and what the threads have
-// in their entries; an entry that moves meanwhile shows in its version, and the cell is read again.
+// Reading the exact books while threads go on booking. A row's counts are its own and what the threads have
+// in their entries; an entry that moves meanwhile shows in its version, and the row is read again.
 #include "base/os.hpp"
 #include "record/exact/counts.hpp"
 #include "record/exact/exact.hpp"
@@ -32,31 +32,31 @@ class Entries {
       ThreadRecord& record = thread_record_at(i);
       if (record.epoch.load(std::memory_order_acquire) != epoch) continue;
       CountEntry& entry = record.counts[place];
-      if (entry.cell.load(std::memory_order_relaxed) || entry.version.load(std::memory_order_relaxed) & 1)
+      if (entry.row.load(std::memory_order_relaxed) || entry.version.load(std::memory_order_relaxed) & 1)
         indices_[count_++] = static_cast<std::uint16_t>(i);
     }
     place_ = place;
   }
 
-  /// Counts of one cell at this place of the cache, in the order against that of counting: a block that comes
+  /// Counts of one row at this place of the cache, in the order against that of counting: a block that comes
   /// and goes meanwhile is never freed before it was allocated, nor temporary before it was freed.
-  Counts read(Cell& cell, std::uint32_t index) const noexcept {
+  Counts read(CountRow& row, std::uint32_t index) const noexcept {
     constexpr int kTries = 16;
     Counts sum{};
     for (int i = 0; i < kTries; ++i) {
       const std::uint64_t before = versions();
       std::atomic_thread_fence(std::memory_order_acquire);
       sum = {};
-      sum.temporary_count = get(cell.temporary_count);
-      sum.freed_bytes = get(cell.freed_bytes);
-      sum.freed_count = get(cell.freed_count);
+      sum.temporary_count = get(row.temporary_count);
+      sum.freed_bytes = get(row.freed_bytes);
+      sum.freed_count = get(row.freed_count);
       each(index, [&](const CountEntry& e) {
         sum.temporary_count += get(e.temporary_count);
         sum.freed_bytes += get(e.freed_bytes);
         sum.freed_count += get(e.freed_count);
       });
-      sum.allocated_bytes = get(cell.allocated_bytes);
-      sum.allocated_count = get(cell.allocated_count);
+      sum.allocated_bytes = get(row.allocated_bytes);
+      sum.allocated_count = get(row.allocated_count);
       each(index, [&](const CountEntry& e) {
         sum.allocated_bytes += get(e.allocated_bytes);
         sum.allocated_count += get(e.allocated_count);
@@ -75,9 +75,9 @@ class Entries {
   }
 
   template <typename Do>
-  void each(std::uint32_t cell, Do act) const noexcept {
+  void each(std::uint32_t row, Do act) const noexcept {
     for (std::uint32_t i = 0; i < count_; ++i)
-      if (entry(i).cell.load(std::memory_order_relaxed) == cell) act(entry(i));
+      if (entry(i).row.load(std::memory_order_relaxed) == row) act(entry(i));
   }
 
   std::uint64_t versions() const noexcept {
@@ -127,11 +127,11 @@ void read_peaks(std::span<ExactCounts> by_site, ExactCounts& all) noexcept {
     return value.load(std::memory_order_relaxed);
   };
   ExactCounts left_out{};
-  const auto row = [&](std::uint32_t site) -> ExactCounts& {
+  const auto site_counts = [&](std::uint32_t site) -> ExactCounts& {
     return site < by_site.size() ? by_site[site] : left_out;
   };
-  for (std::uint32_t i = 0; i < sites_with_cells_end(); ++i) {
-    ExactCounts& site = row(i);
+  for (std::uint32_t i = 0; i < counted_sites_end(); ++i) {
+    ExactCounts& site = site_counts(i);
     raise_peak(site, now(level_of(i).peak_bytes));
     raise_peak(site, static_cast<std::int64_t>(site.allocated_bytes - site.freed_bytes));
     raise_largest(site, all, get(level_of(i).largest_bytes));
@@ -147,8 +147,8 @@ void read_peaks(std::span<ExactCounts> by_site, ExactCounts& all) noexcept {
     for (const SiteEntry& entry : record.sites) {
       const std::uint32_t site = entry.site.load(std::memory_order_relaxed);
       if (site == 0) continue;
-      raise_peak(row(site - 1), now(level_of(site - 1).live_bytes) + now(entry.most));
-      raise_largest(row(site - 1), all, get(entry.largest_bytes));
+      raise_peak(site_counts(site - 1), now(level_of(site - 1).live_bytes) + now(entry.most));
+      raise_largest(site_counts(site - 1), all, get(entry.largest_bytes));
     }
   }
 }
@@ -158,15 +158,15 @@ void read_peaks(std::span<ExactCounts> by_site, ExactCounts& all) noexcept {
 ExactCounts exact_read(std::span<ExactCounts> by_site) noexcept {
   ExactCounts all{};
   for (ExactCounts& site : by_site) site = {};
-  const std::uint32_t end = cells_end();
+  const std::uint32_t end = count_rows_end();
   Entries entries;
   for (std::uint32_t place = 0; place < kCountEntries; ++place) {
     entries.collect(place);
     for (std::uint32_t i = place ? place : kCountEntries; i < end; i += kCountEntries) {
-      Cell& cell = cell_at(i);
-      const Counts counts = entries.read(cell, i);
+      CountRow& row = count_row_at(i);
+      const Counts counts = entries.read(row, i);
       add(all, counts);
-      if (cell.site < by_site.size()) add(by_site[cell.site], counts);
+      if (row.site < by_site.size()) add(by_site[row.site], counts);
     }
   }
   for (ExactCounts& site : by_site) straighten(site);
@@ -190,14 +190,15 @@ ExactTrouble exact_trouble() noexcept {
 }
 
 std::size_t exact_sizes(SiteId site, std::span<ExactSizes> sizes) noexcept {
-  std::uint32_t cells[kRanges] = {};
-  for (std::uint32_t i = first_cell_of(site); i; i = cell_at(i).next) cells[cell_at(i).range] = i;
+  std::uint32_t rows[kRanges] = {};
+  for (std::uint32_t i = first_count_row_of(site); i; i = count_row_at(i).next)
+    rows[count_row_at(i).range] = i;
   std::size_t count = 0;
   Entries entries;
   for (RangeId range = 0; range < kRanges; ++range) {
-    if (!cells[range]) continue;
-    entries.collect(cells[range] % kCountEntries);
-    Counts counts = entries.read(cell_at(cells[range]), cells[range]);
+    if (!rows[range]) continue;
+    entries.collect(rows[range] % kCountEntries);
+    Counts counts = entries.read(count_row_at(rows[range]), rows[range]);
     straighten(counts);
     if (counts.allocated_count == 0) continue;
     if (count < sizes.size())
@@ -209,26 +210,26 @@ std::size_t exact_sizes(SiteId site, std::span<ExactSizes> sizes) noexcept {
 }
 
 void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
-                         void (*take)(const ExactLive&, void* opaque), void* opaque) noexcept {
+                         void (*visit)(const ExactLive&, void* opaque), void* opaque) noexcept {
   struct To {
-    void (*take)(const ExactLive&, void*);
+    void (*visit)(const ExactLive&, void*);
     void* opaque;
-    std::uint32_t cells;
-  } to{take, opaque, cells_end()};
+    std::uint32_t rows;
+  } to{visit, opaque, count_rows_end()};
   shadow_for_each(
       begin, end,
-      [](std::uint32_t cell) { return cell < cells_end() ? remainder_bits(cell_at(cell).range) : 0; },
+      [](std::uint32_t row) { return row < count_rows_end() ? remainder_bits(count_row_at(row).range) : 0; },
       [](std::uintptr_t block, std::uint32_t index, std::uint64_t remainder, void* p) {
         const To& out = *static_cast<const To*>(p);
-        if (index >= out.cells) return;  // made since
-        const Cell& cell = cell_at(index);
-        out.take({block, range_begin(cell.range) + remainder, SiteId{cell.site}}, out.opaque);
+        if (index >= out.rows) return;  // made since
+        const CountRow& row = count_row_at(index);
+        out.visit({block, range_begin(row.range) + remainder, SiteId{row.site}}, out.opaque);
       },
       &to);
 }
 
 std::uint64_t exact_own_bytes() noexcept {
-  return shadow_own_bytes() + cells_own_bytes() + path_cells_own_bytes() + thread_records_own_bytes();
+  return shadow_own_bytes() + counts_own_bytes() + path_counts_own_bytes() + thread_records_own_bytes();
 }
 
 }  // namespace mallard::record

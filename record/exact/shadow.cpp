@@ -16,7 +16,7 @@ namespace {
 using namespace shadow;
 
 constexpr std::size_t kWindowBytes = kWindowWords * sizeof(Word);
-constexpr unsigned kHighBits = 32 - kCellBits;  // of a size, in a word with cell 0
+constexpr unsigned kHighBits = 32 - kRowBits;  // of a size, in a word with row 0
 
 Window* window_of(std::uintptr_t block) noexcept {
   const std::size_t index = block >> kWindowShift;
@@ -54,16 +54,16 @@ AtomicWord* inner_word(std::uintptr_t block, unsigned n, bool make) noexcept {
   return table ? &table[granule_of(inner)] : nullptr;
 }
 
-std::uint64_t read_high(std::uintptr_t block, unsigned bits, bool take) noexcept {
+std::uint64_t read_high(std::uintptr_t block, unsigned bits, bool clear) noexcept {
   std::uint64_t high = 0;
   unsigned at = 0;
   for (unsigned n = 1; at < bits; ++n, at += kHighBits) {
     AtomicWord* word = inner_word(block, n, false);
     if (!word) return high;
     const Word value = word->load(std::memory_order_relaxed);
-    if (value & kCellMask) continue;  // another block began there: this one's free was not seen
-    high |= std::uint64_t{value >> kCellBits} << at;
-    if (take && value) word->store(0, std::memory_order_relaxed);
+    if (value & kRowMask) continue;  // another block began there: this one's free was not seen
+    high |= std::uint64_t{value >> kRowBits} << at;
+    if (clear && value) word->store(0, std::memory_order_relaxed);
   }
   return high;
 }
@@ -84,7 +84,7 @@ bool shadow::put_high(std::uintptr_t block, std::uint64_t high, unsigned bits) n
   for (unsigned n = 1; bits > 0; ++n) {
     AtomicWord* word = inner_word(block, n, true);
     if (!word) return false;
-    word->store(static_cast<Word>(high) << kCellBits, std::memory_order_relaxed);
+    word->store(static_cast<Word>(high) << kRowBits, std::memory_order_relaxed);
     high >>= kHighBits;
     bits -= bits < kHighBits ? bits : kHighBits;
   }
@@ -100,12 +100,12 @@ Put shadow::put_further(std::uintptr_t block, Word mine, ShadowBlock* replaced) 
     if (MALLARD_UNLIKELY(!table) && !(table = make_level(level))) return Put::kNoMemory;
     AtomicWord& word = table[granule];
     Word old = word.load(std::memory_order_relaxed);
-    while (!(old & kCellMask))
+    while (!(old & kRowMask))
       if (MALLARD_LIKELY(
               word.compare_exchange_weak(old, mine, std::memory_order_release, std::memory_order_relaxed)))
         return Put::kNew;
     if (MALLARD_LIKELY((old ^ mine) & kOffsetMask)) continue;  // a neighbour's
-    *replaced = {old & kCellMask, old >> kLowShift};
+    *replaced = {old & kRowMask, old >> kLowShift};
     word.store(mine, std::memory_order_release);
     return Put::kReplaced;
   }
@@ -120,9 +120,9 @@ bool shadow::take_further(std::uintptr_t block, ShadowBlock* taken) noexcept {
     if (!table) return false;
     AtomicWord& word = table[granule];
     const Word there = word.load(std::memory_order_relaxed);
-    if (!(there & kCellMask) || (there & kOffsetMask) != offset_of(block)) continue;
+    if (!(there & kRowMask) || (there & kOffsetMask) != offset_of(block)) continue;
     word.store(0, std::memory_order_relaxed);
-    *taken = {there & kCellMask, there >> kLowShift};
+    *taken = {there & kRowMask, there >> kLowShift};
     return true;
   }
   return false;
@@ -168,16 +168,16 @@ struct Walk {
   std::uintptr_t begin, end;
   bool read_all;  ///< also pages of which mincore() knows nothing
   unsigned (*bits_of)(std::uint32_t);
-  void (*take)(std::uintptr_t, std::uint32_t, std::uint64_t, void*);
+  void (*visit)(std::uintptr_t, std::uint32_t, std::uint64_t, void*);
   void* opaque;
 };
 
 void visit(const Walk& walk, std::uintptr_t granule, Word word) noexcept {
-  const std::uintptr_t block = granule + ((word & kOffsetMask) >> kCellBits) * 8;
+  const std::uintptr_t block = granule + ((word & kOffsetMask) >> kRowBits) * 8;
   if (block < walk.begin || block >= walk.end) return;
-  const unsigned bits = walk.bits_of(word & kCellMask);
+  const unsigned bits = walk.bits_of(word & kRowMask);
   const std::uint64_t high = bits <= kLowBits ? 0 : read_high(block, bits - kLowBits, false) << kLowBits;
-  walk.take(block, word & kCellMask, high | (word >> kLowShift), walk.opaque);
+  walk.visit(block, word & kRowMask, high | (word >> kLowShift), walk.opaque);
 }
 
 /// Words `first` to `last` of all levels, each granule's by offset.
@@ -188,7 +188,7 @@ void visit_words(const Walk& walk, std::size_t window, AtomicWord* const* tables
     unsigned count = 0;
     for (unsigned level = 0; level < levels; ++level) {
       const Word word = tables[level][i].load(std::memory_order_acquire);
-      if (!(word & kCellMask)) continue;
+      if (!(word & kRowMask)) continue;
       unsigned at = count++;
       for (; at > 0 && (here[at - 1] & kOffsetMask) > (word & kOffsetMask); --at) here[at] = here[at - 1];
       here[at] = word;
@@ -232,14 +232,14 @@ void visit_window(const Walk& walk, std::size_t window) noexcept {
 
 }  // namespace
 
-void shadow_for_each(std::uintptr_t begin, std::uintptr_t end, unsigned (*bits_of)(std::uint32_t cell),
-                     void (*take)(std::uintptr_t, std::uint32_t, std::uint64_t, void*),
+void shadow_for_each(std::uintptr_t begin, std::uintptr_t end, unsigned (*bits_of)(std::uint32_t row),
+                     void (*visit)(std::uintptr_t, std::uint32_t, std::uint64_t, void*),
                      void* opaque) noexcept {
   if (begin >= end) return;
   // A report asks for one slab after the other: reading costs less than asking what can be left out.
   constexpr std::uintptr_t kFew = 4 << 20;
   const bool read_all = end - begin <= kFew || may_be_swapped();
-  const Walk walk{begin, end, read_all, bits_of, take, opaque};
+  const Walk walk{begin, end, read_all, bits_of, visit, opaque};
   for_each_window(begin, end, walk.read_all, [&](std::size_t window) { visit_window(walk, window); });
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which block belongs to which cell (cells.hpp): a shadow of the address space. Each granule of 64 bytes has
+// Which block belongs to which row (counts.hpp): a shadow of the address space. Each granule of 64 bytes has
 // one word on level 0; a block takes the first level whose word is free, so that memory follows the number of
 // blocks: 4 bytes for each 64 of heap where blocks are large, up to 4 for each 8 where they are that small. A
 // word is written by the thread that has the block alone; only taking a free one needs a compare-and-swap. No
 // lock.
 //
-// A word is [low bits of the size in its range: 7][8-byte offset in the granule: 3][cell: 22]. Sizes above
-// 1024 have more bits: they stand in the level 0 words of the block's next granules, with cell 0.
+// A word is [low bits of the size in its range: 7][8-byte offset in the granule: 3][row: 22]. Sizes above
+// 1024 have more bits: they stand in the level 0 words of the block's next granules, with row 0.
 #pragma once
 
 #include <atomic>
@@ -20,10 +20,10 @@
 
 namespace mallard::record {
 
-inline constexpr unsigned kCellBits = 22;
+inline constexpr unsigned kRowBits = 22;
 
 struct ShadowBlock {
-  std::uint32_t cell;
+  std::uint32_t row;
   std::uint32_t low;  ///< the remainder's low bits
 };
 inline constexpr unsigned kLowBits = 7;
@@ -50,9 +50,9 @@ inline constexpr unsigned kGranuleShift = 6, kWindowShift = 28, kAddressBits = 4
 inline constexpr std::size_t kWindows = std::size_t{1} << (kAddressBits - kWindowShift);
 inline constexpr std::size_t kWindowWords = std::size_t{1} << (kWindowShift - kGranuleShift);
 inline constexpr unsigned kLevels = 8;  // a granule has 8 places where a block can begin
-inline constexpr Word kCellMask = (Word{1} << kCellBits) - 1;
-inline constexpr Word kOffsetMask = Word{7} << kCellBits;
-inline constexpr unsigned kLowShift = kCellBits + 3;
+inline constexpr Word kRowMask = (Word{1} << kRowBits) - 1;
+inline constexpr Word kOffsetMask = Word{7} << kRowBits;
+inline constexpr unsigned kLowShift = kRowBits + 3;
 
 struct Window {
   std::atomic<AtomicWord*> levels[kLevels];  // made in order
@@ -63,7 +63,7 @@ constexpr std::size_t granule_of(std::uintptr_t block) noexcept {
   return (block >> kGranuleShift) & (kWindowWords - 1);
 }
 constexpr Word offset_of(std::uintptr_t block) noexcept {
-  return static_cast<Word>((block >> 3) & 7) << kCellBits;
+  return static_cast<Word>((block >> 3) & 7) << kRowBits;
 }
 /// The block's word on level 0; nullptr: there is no such level.
 inline AtomicWord* first_word(std::uintptr_t block) noexcept {
@@ -97,22 +97,22 @@ inline shadow::AtomicWord* shadow_expect(std::uintptr_t block) noexcept {
 
 /// Does what shadow_put() does in the plain case, where the remainder has kLowBits at most.
 /// \return false if nothing was done \context hot
-inline bool shadow_put_at(shadow::AtomicWord* word, std::uintptr_t block, std::uint32_t cell,
+inline bool shadow_put_at(shadow::AtomicWord* word, std::uintptr_t block, std::uint32_t row,
                           std::uint64_t remainder) noexcept {
   using namespace shadow;
   if (MALLARD_UNLIKELY(!word || block & 7)) return false;
   return MALLARD_LIKELY(word->load(std::memory_order_relaxed) == 0) &&
-         take_word(*word, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell);
+         take_word(*word, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | row);
 }
 
 /// Puts the block down with its size. \param remainder  of its size, shorter than `bits`
 /// \context hot: lock-free; rarely maps memory
-inline Put shadow_put(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder, unsigned bits,
+inline Put shadow_put(std::uintptr_t block, std::uint32_t row, std::uint64_t remainder, unsigned bits,
                       ShadowBlock* replaced) noexcept {
   using namespace shadow;
   if (MALLARD_UNLIKELY(bits > kLowBits) && !put_high(block, remainder >> kLowBits, bits - kLowBits))
     return Put::kNoMemory;
-  return put_further(block, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | cell, replaced);
+  return put_further(block, (static_cast<Word>(remainder) << kLowShift) | offset_of(block) | row, replaced);
 }
 
 /// Takes the block off. \return false if there is no block at that address \context hot
@@ -121,10 +121,10 @@ inline bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
   AtomicWord* word = first_word(block);
   if (MALLARD_UNLIKELY(!word)) return false;
   const Word there = word->load(std::memory_order_relaxed);
-  if (!(there & kCellMask) || (there & kOffsetMask) != offset_of(block)) return take_further(block, taken);
+  if (!(there & kRowMask) || (there & kOffsetMask) != offset_of(block)) return take_further(block, taken);
   // Nobody else writes a word that a block has taken: a plain store.
   word->store(0, std::memory_order_relaxed);
-  *taken = {there & kCellMask, there >> kLowShift};
+  *taken = {there & kRowMask, there >> kLowShift};
   return true;
 }
 
@@ -132,10 +132,10 @@ inline bool shadow_take(std::uintptr_t block, ShadowBlock* taken) noexcept {
 /// \context hot
 std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept;
 
-/// Calls `take` for each block that begins in [begin, end), ascending; `remainder` as far as `bits_of(cell)`
+/// Calls `visit` for each block that begins in [begin, end), ascending; `remainder` as far as `bits_of(row)`
 /// says it goes. Does not commit memory. \context reporter
-void shadow_for_each(std::uintptr_t begin, std::uintptr_t end, unsigned (*bits_of)(std::uint32_t cell),
-                     void (*take)(std::uintptr_t block, std::uint32_t cell, std::uint64_t remainder,
+void shadow_for_each(std::uintptr_t begin, std::uintptr_t end, unsigned (*bits_of)(std::uint32_t row),
+                     void (*visit)(std::uintptr_t block, std::uint32_t row, std::uint64_t remainder,
                                   void* opaque),
                      void* opaque) noexcept;
 

@@ -43,7 +43,7 @@ bool is_current(const ThreadRecord& record) noexcept {
 }
 
 template <typename T>
-T take(std::atomic<T>& from) noexcept {
+T read_and_clear(std::atomic<T>& from) noexcept {
   const T value = from.load(std::memory_order_relaxed);
   from.store(0, std::memory_order_relaxed);
   return value;
@@ -54,16 +54,18 @@ void move_out(CountEntry& entry, bool keep) noexcept {
   const std::uint32_t version = entry.version.load(std::memory_order_relaxed);
   entry.version.store(version | 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  const Counts counts{take(entry.allocated_bytes), take(entry.allocated_count), take(entry.freed_bytes),
-                      take(entry.freed_count), take(entry.temporary_count)};
-  if (const std::uint32_t cell = take(entry.cell); cell && keep) add_to_cell(cell_at(cell), counts);
+  const Counts counts{read_and_clear(entry.allocated_bytes), read_and_clear(entry.allocated_count),
+                      read_and_clear(entry.freed_bytes), read_and_clear(entry.freed_count),
+                      read_and_clear(entry.temporary_count)};
+  if (const std::uint32_t row = read_and_clear(entry.row); row && keep)
+    add_to_count_row(count_row_at(row), counts);
   entry.version.store((version | 1) + 1, std::memory_order_release);
 }
 
 void move_out(SiteEntry& entry, bool keep) noexcept {
-  const std::int64_t delta = take(entry.delta), most = take(entry.most);
-  const std::uint64_t largest = take(entry.largest_bytes);
-  const std::uint32_t site = take(entry.site);
+  const std::int64_t delta = read_and_clear(entry.delta), most = read_and_clear(entry.most);
+  const std::uint64_t largest = read_and_clear(entry.largest_bytes);
+  const std::uint32_t site = read_and_clear(entry.site);
   if (!site || !keep) return;
   add_to_level(level_of(site - 1), delta, most);
   raise_to(level_of(site - 1).largest_bytes, largest);
@@ -73,10 +75,10 @@ void move_out(SiteEntry& entry, bool keep) noexcept {
 void move_all_out(ThreadRecord& record) noexcept {
   const bool keep = is_current(record);
   for (CountEntry& entry : record.counts)
-    if (entry.cell.load(std::memory_order_relaxed)) move_out(entry, keep);
+    if (entry.row.load(std::memory_order_relaxed)) move_out(entry, keep);
   for (SiteEntry& entry : record.sites)
     if (entry.site.load(std::memory_order_relaxed)) move_out(entry, keep);
-  const std::int64_t delta = take(record.delta), most = take(record.most);
+  const std::int64_t delta = read_and_clear(record.delta), most = read_and_clear(record.most);
   if (keep) add_to_level(process_level(), delta, most);
   if (!keep) record.unknown_frees.store(0, std::memory_order_relaxed);
   record.last_block.store(0, std::memory_order_relaxed);
@@ -102,7 +104,7 @@ void publish() noexcept {
                                kCountEntries,
                                sizeof(CountEntry),
                                offsetof(CountEntry, version),
-                               offsetof(CountEntry, cell),
+                               offsetof(CountEntry, row),
                                offsetof(CountEntry, allocated_bytes)};
 }
 
@@ -205,14 +207,14 @@ ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
   return record;
 }
 
-MALLARD_NOINLINE CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t cell) noexcept {
-  CountEntry& entry = record.counts[cell % kCountEntries];
+MALLARD_NOINLINE CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t row) noexcept {
+  CountEntry& entry = record.counts[row % kCountEntries];
   LockGuard guard(record.lock);
   move_out(entry, is_current(record));
-  entry.site = cell_at(cell).site;
-  entry.range = cell_at(cell).range;
+  entry.site = count_row_at(row).site;
+  entry.range = count_row_at(row).range;
   entry.range_begins = range_begin(entry.range);
-  entry.cell.store(cell, std::memory_order_relaxed);
+  entry.row.store(row, std::memory_order_relaxed);
   return entry;
 }
 

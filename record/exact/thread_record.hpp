@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a thread counts for itself in exact mode: its newest counts of the cells and sites that it uses most,
-// in two direct-mapped caches; an entry that makes room is added to the cell's or site's own counts. The
+// What a thread counts for itself in exact mode: its newest counts of the rows and sites that it uses most,
+// in two direct-mapped caches; an entry that makes room is added to the row's or site's own counts. The
 // owner writes with plain stores; a reader adds the entries to the tables' counts, and each entry's version
 // tells it when one moved.
 //
@@ -38,8 +38,8 @@ inline void add_own(std::atomic<T>& own, T value) noexcept {
 
 struct alignas(64) CountEntry {
   std::atomic<std::uint32_t> version;  ///< odd while the entry moves
-  std::atomic<std::uint32_t> cell;     ///< 0 = empty
-  std::uint32_t site;                  ///< the cell's, for the owner
+  std::atomic<std::uint32_t> row;     ///< 0 = empty
+  std::uint32_t site;                  ///< the row's, for the owner
   RangeId range;
   OwnCount allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count;
   std::uint64_t range_begins;  ///< range_begin(range)
@@ -50,14 +50,14 @@ static_assert(sizeof(CountEntry) == 64);
 struct SiteEntry {
   std::atomic<std::uint32_t> site;  ///< + 1; 0 = empty
   std::atomic<std::int64_t> delta, most;
-  OwnCount largest_bytes;  ///< block
+  OwnCount largest_bytes;  ///< of one block
 };
 static_assert(sizeof(SiteEntry) == 32);
 
-/// The cell of a stack and a size range.
-struct FoundCell {
+/// The row of a stack and a size range.
+struct FoundRow {
   std::uint64_t key;  ///< of both; 0 = empty
-  std::uint64_t cell;
+  std::uint64_t row;
 };
 
 struct alignas(64) ThreadRecord {
@@ -66,7 +66,7 @@ struct alignas(64) ThreadRecord {
   std::atomic<std::uintptr_t> last_block;  ///< newest block of this thread; 0 = it is freed already
   std::atomic<std::int64_t> delta, most;   ///< of the process, counted as in SiteEntry
   OwnCount unknown_frees;
-  FoundCell finder[1 << kFinderBits];
+  FoundRow finder[1 << kFinderBits];
   SiteEntry sites[kSiteEntries];
   CountEntry counts[kCountEntries];
 };
@@ -87,13 +87,13 @@ inline StackMemory* stack_memory_of(ThreadRecord* record) noexcept {
   return reinterpret_cast<StackMemory*>(record + 1);
 }
 
-/// The entry of a cell or site; another one's makes room. \context hot: the owner
-CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t cell) noexcept;
+/// The entry of a row or site; another one's makes room. \context hot: the owner
+CountEntry& replace_count_entry(ThreadRecord& record, std::uint32_t row) noexcept;
 SiteEntry& replace_site_entry(ThreadRecord& record, std::uint32_t site) noexcept;
-inline CountEntry& count_entry(ThreadRecord& record, std::uint32_t cell) noexcept {
-  CountEntry& entry = record.counts[cell % kCountEntries];
-  if (MALLARD_LIKELY(entry.cell.load(std::memory_order_relaxed) == cell)) return entry;
-  return replace_count_entry(record, cell);
+inline CountEntry& count_entry(ThreadRecord& record, std::uint32_t row) noexcept {
+  CountEntry& entry = record.counts[row % kCountEntries];
+  if (MALLARD_LIKELY(entry.row.load(std::memory_order_relaxed) == row)) return entry;
+  return replace_count_entry(record, row);
 }
 inline SiteEntry& site_entry(ThreadRecord& record, std::uint32_t site) noexcept {
   SiteEntry& entry = record.sites[site % kSiteEntries];

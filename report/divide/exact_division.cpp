@@ -24,12 +24,12 @@ std::uint64_t glibc_usable(std::uint64_t asked) noexcept {
 BlockSize glibc_block_size() noexcept { return {glibc_usable, 8}; }
 
 const heaps::ExactBlocks* ExactDivision::exact_blocks() noexcept {
-  static constexpr heaps::ExactBlocks kBooks = {
+  static constexpr heaps::ExactBlocks kExactBlocks = {
       [](std::uintptr_t block, void* self) { return static_cast<ExactDivision*>(self)->look_up(block); },
       [](std::uintptr_t block, std::uint64_t usable_bytes, void* self) {
         static_cast<ExactDivision*>(self)->add_block(block, usable_bytes);
       }};
-  return &kBooks;
+  return &kExactBlocks;
 }
 
 bool ExactDivision::begin(std::span<ExactShare> sites) noexcept {

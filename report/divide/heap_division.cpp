@@ -120,7 +120,7 @@ struct HeapDivision {
   }
 
   /// By the census and the exact books or, for want of a census, by these alone.
-  const char* by_books(ExactRecording* exact, BeforeRecording* before) noexcept {
+  const char* by_exact_blocks(ExactRecording* exact, BeforeRecording* before) noexcept {
     const LiveBlocks live{record::exact_for_each_live, exact->complete};
     const bool is_glibc = view_of(backend.name) == "system";
     const char* why_not = "mallard does not know how to ask this allocator";
@@ -174,7 +174,7 @@ const char* divide_heap(Arena& arena, const Memory& memory, const Served& served
   division.map = map;
   out->heap_map = map->plain();
   if (!served.backend->census && !exact->on) return "mallard does not know how to ask this allocator";
-  const char* why_not = exact->on ? division.by_books(exact, before) : division.by_samples();
+  const char* why_not = exact->on ? division.by_exact_blocks(exact, before) : division.by_samples();
   map->limit_to_resident();
   out->heap_map = map->plain();
   return why_not;

@@ -26,7 +26,7 @@ class Reader {
   Reader(const Residency& residency, std::span<Region> regions) noexcept
       : residency_(residency), regions_(regions) {}
 
-  void take(std::string_view line) noexcept {
+  void read_line(std::string_view line) noexcept {
     constexpr std::string_view kField = "LazyFree:";
     if (line.starts_with(kField)) {
       line = part_of(line, kField.size());
@@ -73,7 +73,7 @@ bool find_lazily_freed(Arena& arena, const ProcessMemory& process, const Residen
   Reader reader(residency, regions->all);
   return for_each_line(
       arena, ProcessMemory::Path(process, "smaps").c_str(),
-      [](std::string_view line, void* to) noexcept { static_cast<Reader*>(to)->take(line); }, &reader);
+      [](std::string_view line, void* to) noexcept { static_cast<Reader*>(to)->read_line(line); }, &reader);
 }
 
 }  // namespace mallard::report

@@ -23,7 +23,7 @@ std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> re
 }
 
 /// One look at the mappings and at what of them is in memory.
-void look(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
+void read_once(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   *out = {};
   out->process = &process;
   const bool mapped = read_regions(arena, process, served, &out->regions);
@@ -49,20 +49,20 @@ double moved_part(const Memory& memory) noexcept {
 
 /// The host's memory moves while we look: a few quick looks are made, and the one that saw least of it is
 /// kept.
-void look_well(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
+void read_calmest(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   constexpr int kMostLooks = 4;
   constexpr double kStill = 0.003;
   // This is time of work: where others have the processors, a look takes longer, and sees more of what moves.
   constexpr std::uint64_t kQuickNs = 100'000'000;
   const std::uint64_t began = os::thread_work_ns();
-  look(arena, process, served, out);
+  read_once(arena, process, served, out);
   for (out->looks = 1; out->looks < kMostLooks; ++out->looks) {
     const bool page_tables =
         out->residency.method() <= ResidencyMethod::kPagemap;  // mincore counts other things
     if (!out->known || !page_tables || moved_part(*out) <= kStill || os::thread_work_ns() - began > kQuickNs)
       return;
     Memory next;
-    look(arena, process, served, &next);
+    read_once(arena, process, served, &next);
     next.looks = out->looks;
     if (next.known && moved_part(next) < moved_part(*out)) *out = next;
   }
@@ -72,7 +72,7 @@ void look_well(Arena& arena, const ProcessMemory& process, const Served& served,
 
 void read_memory(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   const std::uint64_t began = os::monotonic_ns();
-  look_well(arena, process, served, out);
+  read_calmest(arena, process, served, out);
   if (!out->known) return;
   for (Rss* rss : {&out->before, &out->after})
     if (!rss->walked) rss->huge_pages = out->residency.private_huge_bytes();

@@ -356,11 +356,11 @@ TEST_CASE("exact: its own memory is that of all its tables") {
   begin();
   exact_alloc(pointer(0x51'0000'0000), 100, at(1));
   CHECK(shadow_own_bytes() > 0);
-  CHECK(cells_own_bytes() > 0);
-  CHECK(path_cells_own_bytes() > 0);
+  CHECK(counts_own_bytes() > 0);
+  CHECK(path_counts_own_bytes() > 0);
   CHECK(thread_records_own_bytes() > 0);
   CHECK(exact_own_bytes() ==
-        shadow_own_bytes() + cells_own_bytes() + path_cells_own_bytes() + thread_records_own_bytes());
+        shadow_own_bytes() + counts_own_bytes() + path_counts_own_bytes() + thread_records_own_bytes());
   exact_release(pointer(0x51'0000'0000));
 }
 
@@ -558,7 +558,7 @@ TEST_CASE("exact: signal handlers that interrupt booking book what they do thems
   REQUIRE(all.freed_count == handled / 2 + mine);
   REQUIRE(all.allocated_bytes - all.freed_bytes == (handled - handled / 2) * 40);
   REQUIRE(live_blocks().size() == handled - handled / 2);
-  REQUIRE(mallard_thread.inside == 0);
+  REQUIRE(mallard_thread.in_recording == 0);
 }
 
 #ifndef __SANITIZE_THREAD__  // does not let a forked child of a program with threads go on

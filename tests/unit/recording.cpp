@@ -132,7 +132,7 @@ TEST_CASE("recording: a handler that interrupted recording changes nothing, and 
   allocate(block(1), 1000, 1016);
   LiveBlock saved = live().at(0);
   {
-    InsideGuard inside;
+    InRecording in_recording;
     allocate(block(2), 1000, 1016);
     CHECK_FALSE(on_free(block(1)));
     saved.address = address_of(block(3));
@@ -150,7 +150,7 @@ TEST_CASE("recording: after a pause it begins with nothing live and nothing coun
   allocate(block(1), 1000, 1016);
   on_free(block(2));
   {
-    InsideGuard inside;
+    InRecording in_recording;
     on_free(block(1));
   }
   const SiteId id = live().at(0).site;
@@ -254,10 +254,10 @@ TEST_CASE("recording: goes on in a forked child, which knows what it has from it
   CHECK(in_child([before] {
     allocate(block(2), 1000, 1016);
     return is_recording() && live().size() == 2 && on_free(block(1)) && forked_ns() >= before &&
-           forked_ns() <= os::monotonic_ns() && mallard_thread.inside == 0;
+           forked_ns() <= os::monotonic_ns() && mallard_thread.in_recording == 0;
   }));
   CHECK(forked_ns() == 0);
-  CHECK(mallard_thread.inside == 0);
+  CHECK(mallard_thread.in_recording == 0);
   CHECK(on_free(block(1)));
 }
 
@@ -280,14 +280,14 @@ TEST_CASE("recording: ends in a child that a handler forked which had interrupte
   allocate(block(1), 1000, 1016);
   const std::uint64_t before = os::monotonic_ns();
   {
-    InsideGuard inside;
+    InRecording in_recording;
     CHECK(in_child([before] {
-      --mallard_thread.inside;
+      --mallard_thread.in_recording;
       mallard_thread.random = 1;
       restart_countdown();
       return !is_recording() && !on_free(block(1)) && mallard_thread.countdown > 1ull << 60 && forked_ns() >= before;
     }));
-    CHECK(mallard_thread.inside == 1);
+    CHECK(mallard_thread.in_recording == 1);
   }
   CHECK(is_recording());
   CHECK(on_free(block(1)));
