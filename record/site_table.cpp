@@ -146,6 +146,8 @@ int copy_site_pcs(const Site& site, std::uintptr_t* to, int max) noexcept {
   return n;
 }
 
+bool is_generated_code(std::uintptr_t pc) noexcept { return unwind::is_generated_mapping(pc); }
+
 std::uint64_t sites_own_bytes() noexcept {
   return g_sites.resident_bytes(site_count()) +
          g_sums.resident_bytes(g_sums_count.load(std::memory_order_relaxed)) + context_tree_own_bytes() +

@@ -56,6 +56,9 @@ const SiteSums& site_sums(const Site& site) noexcept;  ///< all 0 if nothing was
 /// Writes its stack, leaf first: return addresses. \return how many were written: site.depth or, if less,
 /// `max`
 int copy_site_pcs(const Site& site, std::uintptr_t* to, int max) noexcept;
+/// Whether an address that copy_site_pcs() gave stands for all code of a mapping that no object is loaded in.
+/// \context reporter
+bool is_generated_code(std::uintptr_t pc) noexcept;
 std::uint64_t sites_own_bytes() noexcept;  ///< what is in memory of it \context reporter
 
 }  // namespace mallard::record

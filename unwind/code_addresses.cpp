@@ -29,6 +29,12 @@ constexpr std::uintptr_t kCoarse = std::uintptr_t{1} << 21;
 constinit GeneratedMapping g_generated[kMaxGeneratedMappings]{};
 constinit std::atomic<std::uint32_t> g_generated_count{0};
 
+constinit std::atomic<std::uint64_t> g_dropped{0};
+
+std::uint32_t generated_mappings() noexcept {
+  return std::min(g_generated_count.load(std::memory_order_acquire), kMaxGeneratedMappings);
+}
+
 /// Searches that found no mapping: after so many an address that is new counts for itself at once.
 constinit std::atomic<std::uint32_t> g_vain_searches{0};
 constexpr std::uint32_t kMaxVainSearches = 64;
@@ -36,7 +42,7 @@ constexpr std::uint32_t kMaxVainSearches = 64;
 /// The address that stands for all return addresses of the mapping that holds `pc`: the first that can be one.
 /// Where there are too many mappings, 2 MiB of address space count as one.
 std::uintptr_t place_of_generated(std::uintptr_t pc) noexcept {
-  const std::uint32_t count = std::min(g_generated_count.load(std::memory_order_acquire), kMaxGeneratedMappings);
+  const std::uint32_t count = generated_mappings();
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uintptr_t end = g_generated[i].end.load(std::memory_order_acquire);
     const std::uintptr_t begin = g_generated[i].begin.load(std::memory_order_relaxed);
@@ -66,6 +72,7 @@ PcIndex generated_pc_index(std::uintptr_t pc) noexcept {
     if (present == 0 && g_others[at].compare_exchange_strong(present, pc)) present = pc;
     if (present == pc) return kOthers + at;
   }
+  g_dropped.fetch_add(1, std::memory_order_relaxed);
   return kNoPc;
 }
 
@@ -85,6 +92,16 @@ PcIndex pc_index(std::uintptr_t pc) noexcept {
 std::uintptr_t pc_at(PcIndex index) noexcept {
   if (index < kOthers) return g_rules.code_at(index) + 1;
   return g_others[index - kOthers].load(std::memory_order_relaxed);
+}
+
+std::uint64_t code_addresses_dropped() noexcept { return g_dropped.load(std::memory_order_relaxed); }
+
+bool is_generated_mapping(std::uintptr_t pc) noexcept {
+  const std::uint32_t count = generated_mappings();
+  return std::any_of(g_generated, g_generated + count, [pc](const GeneratedMapping& mapping) noexcept {
+    return mapping.end.load(std::memory_order_acquire) != 0 &&
+           mapping.begin.load(std::memory_order_relaxed) + 1 == pc;
+  });
 }
 
 void begin_code_epoch() noexcept { g_code_epoch.fetch_add(1, std::memory_order_acq_rel); }

@@ -20,6 +20,10 @@ inline constexpr int kPcBits = RuleTable::kEntryBits + 1;
 /// \context hot: any thread, signal handlers
 PcIndex pc_index(std::uintptr_t pc) noexcept;
 std::uintptr_t pc_at(PcIndex index) noexcept;  ///< of a number that pc_index() gave
+std::uint64_t code_addresses_dropped() noexcept;  ///< how often an address found no room
+
+/// Whether an address that pc_at() gave stands for a whole mapping of generated code. \context reporter
+bool is_generated_mapping(std::uintptr_t pc) noexcept;
 
 /// Changes whenever an address may have come to mean other code than before: what was learned of a stack
 /// under one epoch must not be relied on under another. Never 0. \context hot

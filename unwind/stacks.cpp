@@ -147,7 +147,7 @@ StackStats stack_stats() noexcept {
     return c.load(std::memory_order_relaxed);
   };
   return {value(counters.captured), value(counters.by_libunwind), value(counters.truncated),
-          value(counters.rules), value(counters.dropped), maps_readings()};
+          value(counters.rules), value(counters.dropped), maps_readings(), code_addresses_dropped()};
 }
 
 std::uint64_t stacks_own_bytes() noexcept {

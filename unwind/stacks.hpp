@@ -23,6 +23,7 @@ struct StackStats {
   std::uint64_t rules;          ///< code addresses whose rule was found out
   std::uint64_t rules_dropped;  ///< rules that found the table full
   std::uint64_t maps_readings;  ///< how often /proc/self/maps was read to find a thread's stack
+  std::uint64_t addresses_dropped;  ///< return addresses that found the table of code addresses full
 };
 
 /// Prepares the unwinder. \context init: once, before any capture

@@ -13,7 +13,7 @@ export function showAbout({ report, command }) {
       : r.mode === 'exact' ? `exact: every block is booked, for ${duration(r.since_ns)}${r.since_start ?? r.exact?.since_start ? ', since the start' : ''}`
       : `${r.mode}; one sample for each ${bytes(r.sample_bytes)} allocated, on average, for ${duration(r.since_ns)}`],
     ['Samples', r.mode === 'off' ? null : `${count(r.samples)} taken, ${count(r.samples_live)} live, ${count(r.sites)} call sites`],
-    ['Lost', [[r.dropped_table_full, 'samples: live table full'], [r.overflow_sites, 'without a site of their own: site table full'],
+    ['Lost', [[r.dropped_table_full, 'samples: live table full'], [r.overflow_sites, `without a site of their own: ${r.stacks?.addresses_dropped ? 'table of code addresses' : 'site table'} full`],
       [r.missed_frees, 'frees not seen'], [r.skipped_in_snapshot, 'came while the report was taken']]
       .filter(([n]) => n > 0).map(([n, words]) => `${count(n)} ${words}`).join('; ') || 'nothing'],
     ['Not seen by exact books', r.exact ? [[r.exact.unknown_frees, 'frees of blocks that were not booked'], [r.exact.missed_frees, 'missed frees'],

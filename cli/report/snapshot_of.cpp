@@ -143,6 +143,7 @@ void SnapshotOf::read_recording(const Json& j) {
   r.stacks.captured = number(stacks, "captured");
   r.stacks.truncated = number(stacks, "truncated");
   r.stacks.by_libunwind = number(stacks, "by_libunwind");
+  r.stacks.addresses_dropped = number(stacks, "addresses_dropped");
   r.live_samples = static_cast<std::uint32_t>(number(recording, "samples_live"));
   r.sites = static_cast<std::uint32_t>(number(recording, "sites"));
   r.skipped_live = number(recording, "skipped_in_snapshot");

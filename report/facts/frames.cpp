@@ -46,6 +46,9 @@ void demangle_all(Arena& arena, std::span<symbols::Symbol> symbols) noexcept {
   }
 }
 
+/// What stands for the name of a function in executable memory that no file holds, at least not any more.
+constexpr std::string_view kGeneratedCode = "[generated code]";
+
 Frame frame_of(const symbols::Symbol& s, std::span<const ModuleRow> modules, std::span<const int> row_of) noexcept {
   Frame frame{};
   frame.pc = s.pc;
@@ -54,6 +57,7 @@ Frame frame_of(const symbols::Symbol& s, std::span<const ModuleRow> modules, std
   frame.function_offset = s.name.empty() ? 0 : s.offset;
   frame.module_index = s.module < 0 ? -1 : row_of[static_cast<std::size_t>(s.module)];
   if (frame.module_index >= 0) frame.module = modules[static_cast<std::size_t>(frame.module_index)].path;
+  else if (s.module >= 0 || record::is_generated_code(s.pc)) frame.function = kGeneratedCode;
   return frame;
 }
 

@@ -76,7 +76,8 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
   json.key("captured").number(r.stacks.captured).key("by_libunwind").number(r.stacks.by_libunwind);
   json.key("truncated").number(r.stacks.truncated).key("rules").number(r.stacks.rules);
   json.key("rules_dropped").number(r.stacks.rules_dropped);
-  json.key("maps_readings").number(r.stacks.maps_readings).close('}');
+  json.key("maps_readings").number(r.stacks.maps_readings);
+  json.key("addresses_dropped").number(r.stacks.addresses_dropped).close('}');
   json.key("exact");
   write_exact(json, r.exact);
   json.key("own_bytes").number(s.own_bytes).close('}').line();

@@ -151,7 +151,7 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
   add_grouped(cell, r.counters.dropped_full);
   cell.add(" samples (table full), ");
   add_grouped(cell, r.counters.overflow_sites);
-  cell.add(" stacks (table full), ");
+  cell.add(" stacks (table ").add(r.stacks.addresses_dropped == 0 ? "" : "of code addresses ").add("full), ");
   add_grouped(cell, r.counters.missed_frees + r.counters.reentrant);
   cell.add(" frees, ");
   add_grouped(cell, r.skipped_live);

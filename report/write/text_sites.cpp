@@ -135,7 +135,7 @@ void write_stack(const SiteRow& row, const TextLayout& layout, const ProcessFact
     cell.add("        ... ").add_signed(row.depth - layout.frames).add(" more frames in the JSON report\n");
     to.add(cell.view());
   }
-  if (row.depth == 0) to.add("        (stacks that found the site table full)\n");
+  if (row.depth == 0) to.add("        (stacks that found a table full: the line \"lost\" says which)\n");
 }
 
 /// Call sites in the order of one figure.

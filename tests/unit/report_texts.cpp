@@ -110,7 +110,7 @@ struct Full : Process {
     Recording& r = s.recording;
     r.since_start = true;
     r.counters = {900, 300, 1, 2, 3, 4, 5};
-    r.stacks = {1000, 20, 30, 40, 50};
+    r.stacks = {1000, 20, 30, 40, 50, 60, 70};
     r.live_samples = 590;
     r.sites = 3;
     r.skipped_live = 7;
