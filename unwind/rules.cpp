@@ -53,11 +53,18 @@ void keep_quick_rule(std::uintptr_t code, PackedRule rule) noexcept {
   if (MALLARD_UNLIKELY(g_rules.generation() != rule.generation())) g_quick_rules.forget(code);
 }
 
+void RuleTable::prepare(std::uint16_t generation) noexcept {
+  if (generation % (1u << 15) != 0) return;
+  for (Entry& entry : entries_)
+    if (entry.rule.load(std::memory_order_relaxed) != 0) entry.rule.store(0, std::memory_order_relaxed);
+}
+
 void RuleTable::expire_all() noexcept {
   std::uint16_t now = generation_.load(std::memory_order_relaxed), next;
   do {
     next = static_cast<std::uint16_t>(now + 1);
     g_quick_rules.prepare(next);
+    prepare(next);
   } while (!generation_.compare_exchange_weak(now, next, std::memory_order_seq_cst));
 }
 

@@ -115,6 +115,10 @@ class RuleTable {
   void expire_all() noexcept;
 
  private:
+  /// To be told of each new generation, before any thread can be in it: forgets all rules well before a generation
+  /// comes again. Twice as often as they do, for a rule that is stored while this runs.
+  void prepare(std::uint16_t generation) noexcept;
+
   struct Entry {
     std::atomic<std::uintptr_t> code{0};  // set once, never changed
     std::atomic<std::uint64_t> rule{0};   // a PackedRule; kUnset until the first is stored

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <memory>
 #include <set>
 #include <thread>
 #include <vector>
@@ -313,6 +314,18 @@ TEST_CASE(
   CHECK(g_clears == 1);
   CHECK(g_found_in_clear == 0);
   CHECK(found_later == 0);
+}
+
+TEST_CASE("rules: a rule is not believed 65,536 generations later, whose number is the same") {
+  const auto table = std::make_unique<RuleTable>();
+  const std::uintptr_t code = 0x401000;
+  PackedRule rule;
+  for (int steps : {1, 1 << 15, 1 << 16}) {
+    table->put(code, table->generation(), {RuleKind::kFromSp, false, 16, 0});
+    REQUIRE(table->find(code, table->generation(), &rule) != RuleTable::kNone);
+    for (int i = 0; i < steps; ++i) table->expire_all();
+    CHECK(table->find(code, table->generation(), &rule) == RuleTable::kNone);
+  }
 }
 
 TEST_CASE("quick rules: what is found is what was kept last, under its generation") {
