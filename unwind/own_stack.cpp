@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "unwind/own_stack.hpp"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <atomic>
@@ -65,7 +68,8 @@ constexpr int kMaxSearches = 8;
 // The first thread's stack grows down into space that the kernel keeps free for it.
 constexpr std::uintptr_t kGrowth = std::uintptr_t{64} << 20;
 
-/// Reads the lines of /proc/self/maps up to the mapping that holds an address.
+/// Finds the mapping that holds an address: by asking the kernel, or by reading the lines of /proc/self/maps up to
+/// it in small pieces. The kernel gives one page at most for a read, and takes its time for each line.
 class MapsSearch {
  public:
   explicit MapsSearch(std::uintptr_t address) noexcept : address_(address) {}
@@ -75,6 +79,7 @@ class MapsSearch {
     if (fd < 0) return false;
     char text[1024];
     long n;
+    done_ = ask(static_cast<int>(fd));
     while (!done_ && (n = os::read(static_cast<int>(fd), text, sizeof text)) > 0)
       for (long i = 0; i < n && !done_; ++i) read_char(text[i]);
     os::close(static_cast<int>(fd));
@@ -87,6 +92,18 @@ class MapsSearch {
 
  private:
   enum Part { kStart, kEnd, kRest };
+
+  /// \return whether the kernel could tell, as it can since Linux 6.11 (PROCMAP_QUERY)
+  bool ask(int maps) noexcept {
+    if (!&__libc_stack_end) return false;  // then the first thread's stack must be known by its name
+    std::uint64_t query[13] = {sizeof query, 0, address_};
+    const long result =
+        os::call(SYS_ioctl, maps, static_cast<long>(_IOWR('f', 17, std::uint64_t[13])), os::arg(query));
+    if (result != 0) return result == -ENOENT;
+    start_ = query[3];
+    value_ = query[4];
+    return found_ = true;
+  }
 
   void read_char(char c) noexcept {
     if (part_ == kRest) {
