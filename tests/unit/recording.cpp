@@ -227,11 +227,18 @@ TEST_CASE("recording: what is published leads to a live sample, its site, its su
   CHECK(read_at<double>(sums + p.sums.at_count) == weight);
   CHECK(read_at<double>(sums + p.sums.at_bytes) == weight * 1000);
   CHECK(read_at<double>(sums + p.sums.at_bytes_variance) == weight * (weight - 1) * 1000 * 1000);
+  std::uintptr_t pcs[unwind::kMaxDepth];
+  const int pcs_written = copy_site_pcs(site(SiteId{id}), pcs, unwind::kMaxDepth);
   std::uint32_t depth = 0;
   for (auto node = read_at<std::uint32_t>(site_row + p.sites.at_node); node != 0 && depth < 1000; ++depth) {
     const std::uint32_t level = node >> p.tree.slot_bits, slot = node & ((1u << p.tree.slot_bits) - 1);
     const auto word = read_at<std::uint64_t>(p.tree.level_at[level] + std::uint64_t{slot} * sizeof(std::uint64_t));
-    CHECK((word >> p.tree.code_shift & ((1u << p.tree.code_bits) - 1)) != 0);
+    const std::uint64_t code = word >> p.tree.code_shift & ((1u << p.tree.code_bits) - 1);
+    const bool has_rule = code < p.tree.rules;
+    const auto pc = read_at<std::uint64_t>(has_rule ? p.tree.rule_rows + code * p.tree.rule_stride
+                                                    : p.tree.others + (code - p.tree.rules) * 8);
+    REQUIRE(static_cast<int>(depth) < pcs_written);
+    CHECK(pc + has_rule == pcs[depth]);
     node = static_cast<std::uint32_t>(word >> p.tree.parent_shift) & ((1u << p.tree.parent_bits) - 1);
   }
   CHECK(depth == site(SiteId{id}).depth.load());
