@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inside/entry_points.hpp"
 
+#include <initializer_list>
+
 #include "inside/known_allocators.hpp"
 
 namespace mallard::inside {

@@ -2,6 +2,7 @@
 #include "inside/plan.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "elf/program_file.hpp"
 #include "inside/call_search.hpp"

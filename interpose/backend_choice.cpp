@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "interpose/backend_choice.hpp"
 
+#include <initializer_list>
+
 #include <unistd.h>
 
 #include "base/backend_names.hpp"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/record.hpp"
 
+#include <initializer_list>
+
 #include <errno.h>
 
 #include "base/os.hpp"

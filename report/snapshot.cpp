@@ -2,6 +2,7 @@
 #include "report/snapshot.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "base/options.hpp"
 #include "base/os.hpp"

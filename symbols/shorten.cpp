@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // shorten_name: what to leave out of a demangled name so that a person still recognises it.
 #include <cstdint>
+#include <initializer_list>
 
 #include "base/text.hpp"
 #include "symbols/demangle.hpp"

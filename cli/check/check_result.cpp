@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <install_dirs.hpp>  // written when the build is configured
+#include <initializer_list>
 #include <map>
 #include <nlohmann/json.hpp>
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"

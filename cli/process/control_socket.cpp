@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <initializer_list>
 
 #include "base/control_protocol.hpp"
 #include "cli/error.hpp"

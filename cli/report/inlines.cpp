@@ -5,6 +5,7 @@
 #include <elfutils/libdw.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <map>
 
 #include "cli/demangled.hpp"

@@ -4,6 +4,7 @@
 #include <profile.pb.h>
 #include <zlib.h>
 
+#include <initializer_list>
 #include <map>
 #include <tuple>
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/top/terminfo.hpp"
 
+#include <initializer_list>
+
 #include <unistd.h>
 
 #define NCURSES_NOMACROS

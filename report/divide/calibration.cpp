@@ -2,6 +2,7 @@
 #include "report/divide/calibration.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "base/arena.hpp"
 

@@ -2,6 +2,7 @@
 #include "report/divide/heap_division.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "base/os.hpp"
 #include "report/divide/exact_division.hpp"

@@ -2,6 +2,7 @@
 #include "report/facts/memory.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "base/arena.hpp"
 #include "base/os.hpp"

@@ -2,6 +2,7 @@
 #include "report/facts/regions.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <new>
 
 #include "elf/loaded_objects.hpp"

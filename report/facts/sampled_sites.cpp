@@ -2,6 +2,7 @@
 #include "report/facts/sampled_sites.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "base/os.hpp"
 

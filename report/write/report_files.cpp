@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/write/report_files.hpp"
 
+#include <initializer_list>
+
 #include <errno.h>
 #include <fcntl.h>
 

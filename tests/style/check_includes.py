@@ -39,6 +39,7 @@ HOST_STANDARD = {"algorithm", "atomic", "bit", "cstddef", "cstdint", "new", "spa
 OF_ONE_ARCHITECTURE = re.compile(r"x86|amd64|%fs:|\bREG_R\w+|\b(?:rip|rsp|rbp|r[abcd]x|r[sd]i)\b|__asm__ volatile",
                                  re.IGNORECASE)
 NAMES_MACHINES = "cli/check/elf_file.cpp"  # the machines of other people's programs
+LOOP_OVER_LIST = re.compile(r"for \([^;{}]*:\s*\{")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.M)
 
 
@@ -63,6 +64,8 @@ def problems_of(root: Path, path: Path) -> list[str]:
     if room != "arch" and name != NAMES_MACHINES:
         found += [f"{name}: '{word}' is of one architecture: it belongs into arch/"
                   for word in sorted(set(OF_ONE_ARCHITECTURE.findall(text)))]
+    if LOOP_OVER_LIST.search(text) and "<initializer_list>" not in text:
+        found.append(f"{name}: loops over {{...}} and does not include <initializer_list>, as gcc 14 demands")
     for kind, header in INCLUDE.findall(text):
         if kind == '"':
             if not file_of(root, header):
