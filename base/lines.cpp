@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "base/os.hpp"
+#include "base/pauses.hpp"
 #include "base/text.hpp"
 
 namespace mallard {
@@ -22,7 +23,9 @@ bool for_each_line(Arena& arena, const char* path,
   std::size_t have = 0;
   long got;
   bool in_overlong = false;  // the start of this line was given away already
+  Pauses pauses{150'000};
   while ((got = os::read(static_cast<int>(fd), buffer + have, kBufferBytes - have)) > 0) {
+    pauses.after_a_call();
     have += static_cast<std::size_t>(got);
     std::string_view rest(buffer, have);
     for (std::size_t length; (length = rest.find('\n')) != rest.npos; rest.remove_prefix(length + 1)) {

@@ -8,7 +8,8 @@
 
 namespace mallard {
 
-/// Calls `visit` with each line of a file, without its end; a line beyond 64 KiB is cut.
+/// Calls `visit` with each line of a file, without its end; a line beyond 64 KiB is cut. Pauses between the
+/// reads, because the kernel writes maps and smaps under the lock of the address space.
 /// \return false if the file cannot be read to its end or memory is out
 bool for_each_line(Arena& arena, const char* path,
                    void (*visit)(std::string_view line, void* opaque) noexcept, void* opaque) noexcept;

@@ -7,6 +7,7 @@
 #include "base/arena.hpp"
 #include "base/os.hpp"
 #include "report/facts/kernel.hpp"
+#include "report/facts/smaps.hpp"
 
 namespace mallard::report {
 namespace {
@@ -78,7 +79,10 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
   for (Rss* rss : {&out->before, &out->after})
     if (!rss->walked) rss->huge_pages = out->residency.private_huge_bytes();
   recognise_allocators(arena, &out->regions);
-  if (out->after.lazily_freed > 0) find_lazily_freed(arena, process, out->residency, &out->regions);
+  // Only where smaps_rollup says that there are such pages: the walk over all page tables holds the host up.
+  std::span<const SmapsEntry> smaps;
+  if (out->after.lazily_freed > 0 && read_smaps(arena, process, &smaps))
+    find_lazily_freed(smaps, out->residency, &out->regions);
   out->scan_ns = os::monotonic_ns() - began;
 }
 

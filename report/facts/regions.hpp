@@ -8,6 +8,7 @@
 
 #include "base/arena.hpp"
 #include "report/facts/residency.hpp"
+#include "report/facts/smaps.hpp"
 #include "report/model/served.hpp"
 
 namespace mallard::report {
@@ -57,9 +58,8 @@ void recognise_allocators(Arena& arena, Regions* regions) noexcept;
 
 /// Fills in Region::lazily_freed_bytes: pages given back by MADV_FREE that the kernel has not taken yet,
 /// which read as present. The kernel tells it by mapping; a mapping with several owners is divided by
-/// resident bytes. Walks all page tables under the lock of the address space: only where smaps_rollup says
-/// that there are any. \return false if smaps is not readable
-bool find_lazily_freed(Arena& arena, const ProcessMemory& process, const Residency& residency,
+/// resident bytes.
+void find_lazily_freed(std::span<const SmapsEntry> smaps, const Residency& residency,
                        Regions* regions) noexcept;
 
 /// Measures what is in memory of each region, in the order of `regions`. \return nullptr if memory is out

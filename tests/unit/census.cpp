@@ -221,7 +221,7 @@ TEST_CASE(
   REQUIRE(mkdtemp(folder));
   const std::string smaps = std::string(folder) + "/smaps";
   std::ofstream(smaps) << std::hex << kHeap << "-" << kHeap + 16 * kPage << std::dec
-                       << " rw-p 00000000 00:00 0\nRss: 48 kB\nLazyFree:              32 kB\n"
+                       << " rw-p 00000000 00:00 0 \nRss: 48 kB\nLazyFree:              32 kB\n"
                        << std::hex << kHeap + 32 * kPage << "-" << kHeap + 48 * kPage << std::dec
                        << " rw-p 00000000 00:00 0 \nLazyFree: 4 kB\nVmFlags: rd\n";
   MadeUpProcess process(folder);
@@ -237,12 +237,43 @@ TEST_CASE(
   const AddressRange ranges[] = {{kHeap, kHeap + 48 * kPage}};
   REQUIRE(residency.scan(arena, process, ranges));
   report::Regions all{regions, 0};
-  REQUIRE(report::find_lazily_freed(arena, process, residency, &all));
+  std::span<const report::SmapsEntry> read;
+  REQUIRE(report::read_smaps(arena, process, &read));
+  report::find_lazily_freed(read, residency, &all);
   CHECK(regions[0].lazily_freed_bytes == 32 * 1024 * 8 / 12);
   CHECK(regions[1].lazily_freed_bytes == 32 * 1024 * 4 / 12);
   CHECK(regions[2].lazily_freed_bytes == 0);
   CHECK(regions[3].lazily_freed_bytes == 4096);
   remove(smaps.c_str());
-  CHECK_FALSE(report::find_lazily_freed(arena, process, residency, &all));
+  CHECK_FALSE(report::read_smaps(arena, process, &read));
+  rmdir(folder);
+}
+
+TEST_CASE("smaps: each field of each mapping, in bytes, whatever stands between them") {
+  char folder[] = "/tmp/mallard-made-up-XXXXXX";
+  REQUIRE(mkdtemp(folder));
+  const std::string smaps = std::string(folder) + "/smaps";
+  std::ofstream(smaps) << "Rss: 7 kB\n"
+                          "7f0000000000-7f0000010000 rw-p 00000000 00:00 0 \nSize:                 64 kB\n"
+                          "Rss:                  48 kB\nPss:                  24 kB\nPss_Dirty: 12 kB\n"
+                          "Shared_Clean:          4 kB\nShared_Dirty:          8 kB\nPrivate_Clean:        1 kB\n"
+                          "Private_Dirty:        36 kB\nReferenced: 99 kB\nAnonymous:            44 kB\n"
+                          "LazyFree:             20 kB\nAnonHugePages:        16 kB\nSwap:                  2 kB\n"
+                          "SwapPss: 77 kB\nLocked:                3 kB\nVmFlags: rd wr\n"
+                          "a00000000000-a00000001000 r-xp 00001000 fe:01 5 /usr/lib/Rss: 9 kB\nRss: 4 kB\n";
+  MadeUpProcess process(folder);
+  Arena arena;
+  std::span<const report::SmapsEntry> read;
+  REQUIRE(report::read_smaps(arena, process, &read));
+  REQUIRE(read.size() == 2);
+  const report::SmapsEntry& first = read[0];
+  CHECK((first.begin == 0x7f0000000000 && first.end == 0x7f0000010000));
+  CHECK((first.resident == 48 << 10 && first.proportional == 24 << 10));
+  CHECK((first.shared_clean == 4 << 10 && first.shared_dirty == 8 << 10));
+  CHECK((first.private_clean == 1 << 10 && first.private_dirty == 36 << 10));
+  CHECK((first.anonymous == 44 << 10 && first.lazily_freed == 20 << 10 && first.huge_pages == 16 << 10));
+  CHECK((first.swapped == 2 << 10 && first.locked == 3 << 10));
+  CHECK((read[1].begin == 0xa00000000000 && read[1].resident == 4 << 10 && read[1].anonymous == 0));
+  remove(smaps.c_str());
   rmdir(folder);
 }
