@@ -38,7 +38,11 @@ struct Extras {
 /// One figure that an allocator reports about itself.
 struct Statistic {
   const char* name;  ///< the field's word: allocated, active, metadata, resident, mapped, unmapped, ...
-  std::uint64_t bytes;
+  /// Below zero where the allocator's own counter is, whatever type it has: one that was lowered too often.
+  std::int64_t bytes;
+
+  /// No process has more address space than 2^56 bytes.
+  bool is_possible() const noexcept { return bytes >= 0 && bytes < std::int64_t{1} << 56; }
 };
 inline constexpr int kMaxStatistics = 8;
 

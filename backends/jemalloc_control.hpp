@@ -22,7 +22,7 @@ inline int jemalloc_statistics(Mallctl* mallctl, Statistic* to) noexcept {
     control.add("stats.").add(view_of(name));
     std::size_t bytes;
     size = sizeof bytes;
-    if (mallctl(control.c_str(), &bytes, &size, nullptr, 0) == 0) to[n++] = {name, bytes};
+    if (mallctl(control.c_str(), &bytes, &size, nullptr, 0) == 0) to[n++] = {name, static_cast<std::int64_t>(bytes)};
   }
   return n;
 }

@@ -80,7 +80,7 @@ std::size_t no_usable_size(void*) noexcept { return 0; }
 int mimalloc_statistics(Statistic* to) noexcept {
   std::size_t elapsed, user, system, rss, peak_rss, committed, peak_committed, faults;
   g_raw.process_info(&elapsed, &user, &system, &rss, &peak_rss, &committed, &peak_committed, &faults);
-  to[0] = {"committed", committed};
+  to[0] = {"committed", static_cast<std::int64_t>(committed)};
   return 1;
 }
 
@@ -98,7 +98,7 @@ int tcmalloc_statistics(Statistic* to) noexcept {
                       {"tcmalloc.pageheap_unmapped_bytes", "unmapped"}};
   int n = 0;
   for (const auto& w : wanted)
-    if (std::size_t bytes; g_raw.tcmalloc_property(w.property, &bytes)) to[n++] = {w.name, bytes};
+    if (std::size_t bytes; g_raw.tcmalloc_property(w.property, &bytes)) to[n++] = {w.name, static_cast<std::int64_t>(bytes)};
   return n;
 }
 

@@ -22,9 +22,11 @@ const backends::Backend& chosen() noexcept {
   return backend();
 }
 
+/// 0 where the backend has no such figure, or one that cannot be.
 std::uint64_t statistic(const backends::Statistic* list, int n, std::string_view name) noexcept {
   for (int i = 0; i < n; ++i)
-    if (name == view_of(list[i].name)) return list[i].bytes;
+    if (name == view_of(list[i].name) && list[i].is_possible())
+      return static_cast<std::uint64_t>(list[i].bytes);
   return 0;
 }
 

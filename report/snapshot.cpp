@@ -12,6 +12,7 @@
 #include "report/facts/kernel.hpp"
 #include "report/facts/other_allocators.hpp"
 #include "report/facts/sampled_sites.hpp"
+#include "report/judge/checks.hpp"
 #include "report/judge/remember.hpp"
 
 namespace mallard::report {
@@ -70,6 +71,8 @@ void round_figures(SiteRow* rows, Snapshot* s) noexcept {
                       &s->inherited_live_bytes})
     round_outward(*e);
   for (LedgerLine& line : s->ledger.lines) round_outward(line.bytes);
+  round_outward(s->ledger.recorded_live_bytes);
+  s->ledger.counted_live_bytes = rounded(s->ledger.counted_live_bytes, 1);
   for (const FigureFacts& figure : kFigures) figure.of(s->others) = rounded(figure.of(s->others), 1);
   for (double* figure : {&s->before.live_bytes, &s->before.resident_bytes, &s->before.hole_bytes})
     *figure = rounded(*figure, 1);
@@ -118,6 +121,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   if (!add_frames(arena, rows, out)) return out_of_memory(*out);
   relate(out, arena);
   round_figures(rows, out);
+  check_figures(out);
   out->duration_ns = os::monotonic_ns() - began;
   return true;
 }

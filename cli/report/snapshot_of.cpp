@@ -114,7 +114,8 @@ void SnapshotOf::read_allocator(const Json& j) {
                 text(takeover, "allocator"), number(takeover, "entry_points"), text(takeover, "why")};
   for (const auto& [name, bytes] : member(backend, "statistics").items())
     if (a.statistic_count < backends::kMaxStatistics)
-      a.statistics[a.statistic_count++] = {name.c_str(), number(member(backend, "statistics"), name.c_str())};
+      a.statistics[a.statistic_count++] = {name.c_str(),
+                                           bytes.is_number_integer() ? bytes.get<std::int64_t>() : 0};
 }
 
 void SnapshotOf::read_recording(const Json& j) {
@@ -195,6 +196,10 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.rss_after_bytes = number(about, "rss_after_bytes");
   l.pinned_bytes = number(about, "pinned_bytes");
   l.unattributed_bytes = number(about, "unattributed_bytes");
+  l.uncovered_blocks = number(about, "uncovered_samples");
+  l.live_compared = member(about, "counted_live_bytes").is_number();
+  l.counted_live_bytes = decimal(about, "counted_live_bytes");
+  l.recorded_live_bytes = estimate(about, "recorded_live_bytes");
   l.huge_bytes = number(about, "heap_huge_page_bytes");
   l.thread_cached_bytes = number(about, "thread_cached_bytes");
   l.examined = decimal(about, "examined");
@@ -214,7 +219,7 @@ void SnapshotOf::read_others(const Json& j) {
                        text(a, "why"), text(a, "next_step")});
   for (const Json& b : entries(j, "bound_elsewhere"))
     bound_.push_back({text(b, "object"), text(b, "bound_to"),
-                      static_cast<std::uint32_t>(number(b, "references"))});
+                      static_cast<std::uint32_t>(number(b, "references")), flag(b, "to_server")});
   s_.other_allocators = {others_, bound_, number(j, "nobody_saw_bytes")};
   const Json &others = member(j, "other_sites"), &before = member(j, "before_recording");
   s_.others.sites = static_cast<std::uint32_t>(number(others, "sites"));
@@ -222,6 +227,16 @@ void SnapshotOf::read_others(const Json& j) {
     figure.of(s_.others) = decimal(others, std::string(figure.field).c_str());
   s_.before = {decimal(before, "live_bytes"), decimal(before, "resident_bytes"),
                decimal(before, "hole_bytes")};
+}
+
+void SnapshotOf::read_checks(const Json& j) {
+  for (const Json& check : entries(j, "checks"))
+    for (int i = 0; i < report::kCheckCount; ++i)
+      if (report::kChecks[i].name == text(check, "name"))
+        s_.checks[i] = {static_cast<report::CheckState>(
+                            index_in(report::kCheckStates, text(check, "state"), 0)),
+                        decimal(check, "ours"), decimal(check, "theirs"), decimal(check, "tolerance"),
+                        text(check, "why_not")};
 }
 
 void SnapshotOf::read_probe(const Json& j) {
@@ -291,6 +306,7 @@ SnapshotOf::SnapshotOf(const Json& document, const Profile& profile) {
   read_recording(document);
   read_ledger(document);
   read_others(document);
+  read_checks(document);
   read_probe(document);
   // In the report's own order, which tells equal figures apart.
   std::vector<const PlacedSite*> placed;

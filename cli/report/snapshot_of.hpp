@@ -30,6 +30,7 @@ class SnapshotOf {
   void read_recording(const Json& j);
   void read_ledger(const Json& j);
   void read_others(const Json& j);
+  void read_checks(const Json& j);
   void read_probe(const Json& j);
   report::SiteRow read_site(const Json& j, const PlacedSite& placed);
   const report::Frame* frame_of(const Place& place);

@@ -11,6 +11,7 @@
 #include "record/exact/exact.hpp"
 #include "record/record.hpp"
 #include "report/model/causes.hpp"
+#include "report/model/checks.hpp"
 #include "report/model/estimate.hpp"
 #include "report/model/figures.hpp"
 #include "report/model/heap_cells.hpp"
@@ -178,6 +179,9 @@ struct Ledger {
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
   std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
+  bool live_compared;                ///< the two figures below are there
+  double counted_live_bytes;         ///< usable bytes in memory that the allocator's own marks hold to be live
+  Estimate recorded_live_bytes;      ///< of recorded blocks, measured in the same way
   HeapCells heap_map;                ///< without cells: none
   bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
   double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
@@ -212,6 +216,7 @@ struct BoundElsewhere {
   std::string_view object;
   std::string_view bound_to;  ///< path of the object where they lead
   std::uint32_t references;   ///< slots that the loader filled; 0 = its calls need none (-Bsymbolic)
+  bool to_server;             ///< they lead to the allocator that serves: mallard does not see all its blocks
 };
 
 struct Others {
@@ -269,6 +274,7 @@ struct Snapshot {
   Others other_allocators;       ///< in the process, beside the one that serves it
   Probe probe;                   ///< made after the rest was read
   History history;               ///< against earlier reports of this process
+  Check checks[kCheckCount];     ///< whether the figures above agree, indexed by CheckKind
   Verdict verdict;
 };
 

@@ -33,7 +33,7 @@ void write_backend(Json& json, const Allocator& a) noexcept {
   json.key("why").text(t.why).close('}');
   json.key("statistics").open('{');
   for (int i = 0; i < a.statistic_count; ++i)
-    json.key(view_of(a.statistics[i].name)).number(a.statistics[i].bytes);
+    json.key(view_of(a.statistics[i].name)).signed_number(a.statistics[i].bytes);
   json.close('}').close('}').line();
 }
 
@@ -211,6 +211,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_ledger_json(s, json);
   write_heap_map_json(s.ledger, json);
   write_other_allocators_json(s, json);
+  write_checks_json(s, json);
   write_verdict_json(s, json);
   write_history_json(s, json);
   write_totals(json, s);

@@ -48,6 +48,10 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.key("reads").number(l.reads).key("raced").number(l.raced);
   json.key("unlogged_mappings").number(l.unlogged_mappings);
   json.key("uncovered_samples").number(l.uncovered_blocks);
+  json.key("counted_live_bytes");
+  if (l.live_compared) json.number(static_cast<std::uint64_t>(l.counted_live_bytes));
+  else json.null();
+  write_estimate(json, "recorded_live_bytes", l.recorded_live_bytes);
   json.key("scan_ns").number(l.scan_ns).key("census_ns").number(l.census_ns).close('}').line();
 }
 

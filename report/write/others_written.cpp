@@ -134,7 +134,7 @@ void write_other_allocators_json(const Snapshot& s, Json& json) noexcept {
   json.close(']').line().key("bound_elsewhere").open('[').line();
   for (const BoundElsewhere& b : o.bound) {
     json.open('{').key("object").text(b.object).key("bound_to").text(b.bound_to);
-    json.key("references").number(b.references).close('}').line();
+    json.key("references").number(b.references).key("to_server").flag(b.to_server).close('}').line();
   }
   json.close(']').key("nobody_saw_bytes").number(o.nobody_saw_bytes).line();
 }

@@ -11,6 +11,7 @@ namespace mallard::report {
 void write_verdict(const Snapshot& snapshot, Sink& to) noexcept;
 void write_ledger(const Snapshot& snapshot, Sink& to) noexcept;
 void write_other_allocators(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing if there is none
+void write_checks(const Snapshot& snapshot, Sink& to) noexcept;            ///< nothing if none fails
 void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;
 void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
 
@@ -20,6 +21,7 @@ void write_site_history_json(const SiteHistory& history, Json& json) noexcept;  
 void write_ledger_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_heap_map_json(const Ledger& ledger, Json& json) noexcept;
 void write_other_allocators_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_checks_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_probe_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_purge_json(const Probe& probe, Json& json) noexcept;  ///< members of a probe, and of an answer
 

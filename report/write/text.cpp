@@ -31,6 +31,17 @@ void write_header(const Snapshot& s, Sink& to) noexcept {
   to.add(cell.view()).add('\n');
 }
 
+void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& to) noexcept {
+  const std::string_view name = view_of(statistic.name);
+  if (statistic.is_possible())
+    return byte_line(to, name, static_cast<std::uint64_t>(statistic.bytes),
+                     is_first ? "the allocator's own figures" : "");
+  label(to, name);
+  add_right(to, "-", 12);
+  to.add(statistic.bytes < 0 ? "   below zero: the allocator's own counter is wrong\n"
+                             : "   more than any process has: the allocator's own counter is wrong\n");
+}
+
 void write_allocator(const Allocator& a, Sink& to) noexcept {
   heading(to, "Allocator");
   label(to, "serves malloc");
@@ -77,9 +88,7 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     add_printable(to, t.why);
     to.add('\n');
   }
-  for (int i = 0; i < a.statistic_count; ++i)
-    byte_line(to, view_of(a.statistics[i].name), a.statistics[i].bytes,
-              i == 0 ? "the allocator's own figures" : "");
+  for (int i = 0; i < a.statistic_count; ++i) write_statistic(a.statistics[i], i == 0, to);
   if (a.statistic_count == 0 && !a.bypassed)
     to.add("  It has no statistics that could be read without holding its locks.\n");
 }
@@ -270,6 +279,7 @@ void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept 
   write_allocator(s.allocator, to);
   write_verdict(s, to);
   write_ledger(s, to);
+  write_checks(s, to);
   write_other_allocators(s, to);
   write_heap(s, to);
   if (s.recording.on) write_site_tables(s, layout, to);

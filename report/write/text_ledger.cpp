@@ -222,6 +222,7 @@ void write_ledger(const Snapshot& s, Sink& to) noexcept {
       const bool of_divided = facts_of(cause).kind == CauseKind::kDivided;
       if (of_divided ? !ledger.divided : ledger.lines[i].bytes.value <= 0) continue;
       if (cause == Cause::kRounding && !ledger.rounding_known) continue;
+      if (cause == Cause::kPastMallard && ledger.lines[i].bytes.value <= 0) continue;
       const bool or_metadata = cause == Cause::kRetained && ledger.by_pages;
       row(to, or_metadata ? "retained or metadata" : facts_of(cause).words, ledger.lines[i].bytes,
           ledger.rss_bytes, of_divided, meaning_of(cause, ledger));

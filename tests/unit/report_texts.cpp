@@ -67,11 +67,13 @@ struct Full : Process {
     s.process = {4711, 4700, 3, "/bin/program", "prog\x01ram", "program --serve \xff", 3'725'000'000'000, 951'782'400'000'000'000};
     s.rss = {true, true, 230u << 20, 180u << 20, 40u << 20, 10u << 20, 6u << 20, 8u << 20, 3u << 20, 2u << 20};
     s.allocator.version = "5.3.0";
-    s.allocator.statistic_count = 2;
+    s.allocator.statistic_count = 3;
     s.allocator.statistics[0].name = "allocated";
     s.allocator.statistics[0].bytes = 123u << 20;
     s.allocator.statistics[1].name = "active";
     s.allocator.statistics[1].bytes = 124u << 20;
+    s.allocator.statistics[2].name = "committed";
+    s.allocator.statistics[2].bytes = -4096;
   }
   void fill_ledger() {
     Ledger& l = s.ledger;
@@ -98,6 +100,10 @@ struct Full : Process {
     l.pinned_bytes = 130u << 20;
     l.unattributed_bytes = 4u << 20;
     l.uncovered_blocks = 6;
+    l.live_compared = true;
+    l.counted_live_bytes = 110 * kMega;
+    l.recorded_live_bytes = estimate(97 * kMega, 4 * kMega);
+    s.checks[static_cast<int>(CheckKind::kLines)] = {CheckState::kFailed, 422 * kMega, 420 * kMega, kMega, ""};
     l.rounding_known = true;
     l.examined = 0.75;
     details = {{Cause::kAnonymous, "/lib/libx.so.6", "jemalloc", 20u << 20, 3, 0x20030, &all_frames[2]},
