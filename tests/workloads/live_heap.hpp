@@ -5,13 +5,14 @@
 // - jemalloc: a slab; their sizes come in WORKLOAD_SLABS ("8:4096,16:4096,..."), from the same version's
 // mallctl
 // - mimalloc: a page of mimalloc: the slices of 64 KiB around an area that mi_heap_visit_blocks of the object
-//   named in WORKLOAD_MIMALLOC lists
+//   named in WORKLOAD_MIMALLOC lists, and mi_abandoned_visit_blocks where it has that
 #pragma once
 
 #include <dlfcn.h>
 #include <malloc.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "workload.hpp"
 
@@ -34,7 +35,7 @@ struct HeapTruth {
   SiteTruth sites[kMaxSites];
   double pinned_bytes = 0;    ///< resident bytes of all units with live blocks
   double live_bytes = 0;      ///< of that: requested
-  double rounding_bytes = 0;  ///< of that: usable, but not requested
+  double rounding_bytes = 0;  ///< of that: of live blocks, but not requested
   double header_bytes = 0;    ///< of that: glibc's, before each block
   double holes_bytes() const { return pinned_bytes - live_bytes - rounding_bytes - header_bytes; }
 };
@@ -47,8 +48,32 @@ class Units {
   };
 
   Units() : areas_(1 << 20) {
-    if (const char* object = getenv("WORKLOAD_MIMALLOC"); object && *object) list_areas(object);
+    if (const char* object = getenv("WORKLOAD_MIMALLOC"); object && *object) find_visitors(object);
     if (const char* slabs = getenv("WORKLOAD_SLABS"); slabs && *slabs) parse_slabs(slabs);
+  }
+
+  /// Adds what mimalloc lists of the calling thread: its pages, or those of all threads from version 3.2 on.
+  /// Other threads must not allocate meanwhile where it lists all.
+  void list_own() {
+    if (!visit_ || lists_all_) return;
+    visit_(heap_(), false, add_area, this);
+  }
+
+  /// Adds all that mimalloc lists, and makes the areas ready for unit_of(). Nobody may allocate meanwhile.
+  void list_all() {
+    if (!visit_) return;
+    visit_(heap_(), false, add_area, this);
+    if (visit_abandoned_) visit_abandoned_(subprocess_(), -1, false, add_area, this);
+    std::sort(areas_.begin(), areas_.end(), [](const Area& a, const Area& b) {
+      return a.begin != b.begin ? a.begin < b.begin : a.listed < b.listed;
+    });
+    // What was listed of memory that another page has taken since is out of date.
+    std::size_t kept = 0;
+    for (const Area& area : areas_) {
+      while (kept > 0 && areas_[kept - 1].end > area.begin && areas_[kept - 1].listed < area.listed) kept--;
+      if (kept == 0 || areas_[kept - 1].end <= area.begin) areas_[kept++] = area;
+    }
+    areas_.shorten(kept);
   }
 
   /// The unit of the byte at `address`, which belongs to a block of `usable` bytes that begins at `block`.
@@ -58,13 +83,20 @@ class Units {
     if (slab_count_)
       return {block / kPage * kPage, (block + usable + kPage - 1) / kPage * kPage};  // own extent
     if (areas_.size()) {
-      while (at_ + 1 < areas_.size() && areas_[at_ + 1].begin <= block)
-        at_++;  // blocks come in ascending order
-      if (areas_[at_].begin <= block && block < areas_[at_].end) return areas_[at_];
+      if (is_in_area(block)) return {areas_[at_].begin, areas_[at_].end};
       unknown_++;
       return {block, block + usable};
     }
     return {address / kPage * kPage, address / kPage * kPage + kPage};
+  }
+
+  /// All that the allocator has given away for a block: mimalloc shifts an aligned one inside a larger block.
+  Unit block_of(std::uintptr_t block, std::uint64_t usable) {
+    const Unit all = {block, block + usable};
+    if (areas_.size() == 0 || !is_in_area(block)) return all;
+    const Area& area = areas_[at_];
+    const std::uintptr_t begin = block - (block - area.blocks) % area.block_bytes;
+    return area.block_bytes >= usable ? Unit{begin, begin + area.block_bytes} : all;
   }
 
   /// Before a block: its size, and in a mapping of its own the size of what lies before it.
@@ -78,42 +110,54 @@ class Units {
 
  private:
   // The beginning of mimalloc's public mi_heap_area_t, the same in versions 2 and 3.
-  struct Area {
+  struct HeapArea {
     void* blocks;
     std::size_t reserved, committed, used, block_size, full_block_size;
   };
-  using Visitor = bool (*)(const void*, const Area*, void*, std::size_t, void*);
+  using Visitor = bool (*)(const void*, const HeapArea*, void*, std::size_t, void*);
 
+  struct Area {
+    std::uintptr_t begin, end, blocks;
+    std::uint64_t block_bytes;
+    std::uint64_t listed;  ///< running number
+  };
   struct Slab {
     std::uint64_t block_bytes, slab_bytes;
   };
 
-  void list_areas(const char* object) {
+  void find_visitors(const char* object) {
     void* handle = dlopen(object, RTLD_NOLOAD | RTLD_NOW);
     if (!handle) {
       fprintf(stderr, "%s is not loaded\n", object);
       _exit(3);
     }
-    using Heap = void* (*)();
-    auto heap = reinterpret_cast<Heap>(dlsym(handle, "mi_heap_main"));
-    if (!heap) heap = reinterpret_cast<Heap>(dlsym(handle, "mi_heap_get_default"));
-    auto visit =
-        reinterpret_cast<bool (*)(const void*, bool, Visitor, void*)>(dlsym(handle, "mi_heap_visit_blocks"));
-    if (!heap || !visit) {
+    const auto find = [handle](const char* name, auto& to) {
+      to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(dlsym(handle, name));
+      return to != nullptr;
+    };
+    lists_all_ = find("mi_heap_main", heap_);
+    if (!lists_all_) find("mi_heap_get_default", heap_);
+    if (!find("mi_heap_visit_blocks", visit_) || !heap_) {
       fprintf(stderr, "%s has no mi_heap_visit_blocks\n", object);
       _exit(3);
     }
-    visit(
-        heap(), false,
-        [](const void*, const Area* area, void*, std::size_t, void* list) {
-          const auto begin = reinterpret_cast<std::uintptr_t>(area->blocks);
-          const std::uintptr_t end = begin + area->reserved;
-          static_cast<List<Unit>*>(list)->push(
-              {begin / kSlice * kSlice, (end + kSlice - 1) / kSlice * kSlice});
-          return true;
-        },
-        &areas_);
-    std::sort(areas_.begin(), areas_.end(), [](const Unit& a, const Unit& b) { return a.begin < b.begin; });
+    if (!find("mi_subproc_main", subprocess_) || !find("mi_abandoned_visit_blocks", visit_abandoned_))
+      visit_abandoned_ = nullptr;
+  }
+
+  /// Moves to the area of `block`; blocks come in ascending order.
+  bool is_in_area(std::uintptr_t block) {
+    while (at_ + 1 < areas_.size() && areas_[at_ + 1].begin <= block) at_++;
+    return areas_[at_].begin <= block && block < areas_[at_].end;
+  }
+
+  static bool add_area(const void*, const HeapArea* area, void*, std::size_t, void* units) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(area->blocks);
+    const std::uintptr_t end = begin + area->reserved;
+    auto& self = *static_cast<Units*>(units);
+    self.areas_.push({begin / kSlice * kSlice, (end + kSlice - 1) / kSlice * kSlice, begin,
+                      std::max<std::size_t>(area->full_block_size, 1), self.listed_++});
+    return true;
   }
 
   void parse_slabs(const char* text) {
@@ -132,7 +176,13 @@ class Units {
     _exit(3);
   }
 
-  List<Unit> areas_;
+  void* (*heap_)() = nullptr;
+  void* (*subprocess_)() = nullptr;
+  bool (*visit_)(const void*, bool, Visitor, void*) = nullptr;
+  bool (*visit_abandoned_)(void*, int, bool, Visitor, void*) = nullptr;
+  bool lists_all_ = false;  ///< not only the calling thread's
+  List<Area> areas_;
+  std::uint64_t listed_ = 0;
   std::size_t at_ = 0;
   Slab slabs_[64];
   int slab_count_ = 0;
@@ -140,11 +190,12 @@ class Units {
 };
 
 /// Sorts `blocks` and divides what is resident among their sites.
-inline HeapTruth divide_heap(List<Block>& blocks) {
+/// \param units   all areas of mimalloc have been listed
+/// \param pinned  takes the units with live blocks, in ascending order
+inline HeapTruth divide_heap(List<Block>& blocks, Units& units, List<Units::Unit>* pinned = nullptr) {
   std::sort(blocks.begin(), blocks.end(),
             [](const Block& a, const Block& b) { return a.address < b.address; });
   HeapTruth truth;
-  Units units;
   PageTables pages;
   Units::Unit unit = {0, 0};
   double in_unit[kMaxSites] = {}, all_in_unit = 0;
@@ -153,6 +204,7 @@ inline HeapTruth divide_heap(List<Block>& blocks) {
     if (all_in_unit > 0) {
       const auto resident = static_cast<double>(pages.resident_bytes(unit.begin, unit.end));
       truth.pinned_bytes += resident;
+      if (pinned) pinned->push(unit);
       for (int site = 0; site < kMaxSites; site++) {
         truth.sites[site].resident_bytes += resident * in_unit[site] / all_in_unit;
         in_unit[site] = 0;
@@ -165,8 +217,8 @@ inline HeapTruth divide_heap(List<Block>& blocks) {
     truth.sites[block.site].live_bytes += block.size;
     const auto asked = static_cast<double>(pages.resident_bytes(block.address, block.address + block.size));
     truth.live_bytes += asked;
-    truth.rounding_bytes +=
-        static_cast<double>(pages.resident_bytes(block.address, block.address + usable)) - asked;
+    const Units::Unit all = units.block_of(block.address, usable);
+    truth.rounding_bytes += static_cast<double>(pages.resident_bytes(all.begin, all.end)) - asked;
     truth.header_bytes += static_cast<double>(units.header_bytes(usable));
     for (std::uintptr_t at = block.address; at < block.address + usable;) {
       const Units::Unit next = units.unit_of(at, block.address, usable);
@@ -181,6 +233,14 @@ inline HeapTruth divide_heap(List<Block>& blocks) {
     }
   }
   close_unit();
+  return truth;
+}
+
+/// The same where one thread has all the blocks.
+inline HeapTruth divide_heap(List<Block>& blocks) {
+  Units units;
+  units.list_all();
+  const HeapTruth truth = divide_heap(blocks, units);
   if (units.unknown() * 100 > blocks.size()) {
     fprintf(stderr, "%" PRIu64 " of %zu blocks have no unit\n", units.unknown(), blocks.size());
     _exit(3);
