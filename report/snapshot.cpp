@@ -14,6 +14,7 @@
 #include "report/facts/sampled_sites.hpp"
 #include "report/judge/checks.hpp"
 #include "report/judge/remember.hpp"
+#include "report/model/charge.hpp"
 
 namespace mallard::report {
 namespace {
@@ -91,6 +92,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   read_memory(arena, own_process(), served,
               &memory);  // first, so that little of this report's own memory is in it
   out->rss = memory.after;
+  out->charge = charge_of(out->rss);
   out->process = read_process_facts(arena);
   out->allocator = read_allocator(served);
   const bool exact = out->recording.exact.on = record::exact_is_on();

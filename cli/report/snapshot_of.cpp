@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "report/model/charge.hpp"
+
 namespace mallard::cli {
 namespace {
 
@@ -56,6 +58,10 @@ report::Estimate estimate(const Json& object, const std::string& name) {
   return e;
 }
 
+report::Sharing sharing(const Json& object) {
+  return {number(object, "only_ours_bytes"), number(object, "with_others_bytes")};
+}
+
 /// Index of a word in a table of words; `otherwise` where it is of a later version.
 template <std::size_t n>
 int index_in(const std::string_view (&words)[n], std::string_view word, int otherwise) {
@@ -96,7 +102,28 @@ void SnapshotOf::read_process(const Json& j) {
             number(rss, "lazily_freed_bytes"),
             number(rss, "huge_page_bytes"),
             number(rss, "swapped_bytes"),
-            number(rss, "locked_bytes")};
+            number(rss, "locked_bytes"),
+            0};
+  read_charge(j);
+}
+
+void SnapshotOf::read_charge(const Json& j) {
+  const Json& memory = member(j, "memory");
+  report::Charge& c = s_.charge;
+  if (memory.empty()) {  // an earlier version's report
+    c = report::charge_of(s_.rss);
+    c.proportional_why_not = c.sharing_why_not = "this report does not tell";
+    return;
+  }
+  c.known = flag(memory, "known");
+  c.counts = number(memory, "counts_bytes");
+  c.lazily_freed_known = flag(memory, "lazily_freed_known");
+  c.locked_files = number(memory, "locked_file_bytes");
+  c.locked_files_known = member(memory, "locked_file_bytes").is_number();
+  c.proportional = number(memory, "proportional_bytes");
+  c.proportional_why_not = text_or_null(memory, "proportional_why_not");
+  c.sharing = sharing(memory);
+  c.sharing_why_not = text_or_null(memory, "sharing_why_not");
 }
 
 void SnapshotOf::read_allocator(const Json& j) {
@@ -168,7 +195,9 @@ void SnapshotOf::read_ledger(const Json& j) {
     const report::CauseFacts* facts = report::find_cause(text(line, "cause"));
     if (!facts) continue;
     const auto cause = static_cast<report::Cause>(facts - report::kCauses);
-    l.lines[static_cast<int>(cause)] = {estimate(line, "bytes"), number(line, "mappings")};
+    l.lines[static_cast<int>(cause)] = {estimate(line, "bytes"), number(line, "mappings"), sharing(line),
+                                        number(line, "dirty_bytes")};
+    l.dirty_known = l.dirty_known || member(line, "dirty_bytes").is_number();
     for (const Json& d : entries(line, "details")) {
       const Json& frame = member(d, "frame");
       report::Frame* shown = nullptr;
@@ -177,7 +206,7 @@ void SnapshotOf::read_ledger(const Json& j) {
         shown->function = text(j.at("frames").at(frame.get<std::size_t>()), "function");
       }
       details_.push_back({cause, text(d, "name"), text(d, "allocator"), number(d, "bytes"),
-                          number(d, "mappings"), 0, shown});
+                          number(d, "mappings"), 0, shown, sharing(d), number(d, "dirty_bytes")});
     }
   }
   l.details = details_.data();

@@ -26,6 +26,7 @@ class SnapshotOf {
 
  private:
   void read_process(const Json& j);
+  void read_charge(const Json& j);
   void read_allocator(const Json& j);
   void read_recording(const Json& j);
   void read_ledger(const Json& j);

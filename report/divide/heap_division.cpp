@@ -210,8 +210,13 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
   if (!memory.known) return;
   HeapTotals totals;
   const char* why_not = divide_heap(arena, memory, served, books, &totals, exact, before, out);
-  const LedgerSources sources{memory.regions.all, memory.residency.runs(),     memory.before,
-                              memory.after,       why_not ? nullptr : &totals, why_not};
+  const LedgerSources sources{memory.regions.all,
+                              memory.residency.runs(),
+                              memory.before,
+                              memory.after,
+                              why_not ? nullptr : &totals,
+                              why_not,
+                              memory.residency.method() <= ResidencyMethod::kPagemap};
   if (!build_ledger(arena, sources, out)) {
     *out = {};
     out->why_not = kNoMemory;

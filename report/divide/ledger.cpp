@@ -130,27 +130,35 @@ bool heap_ranges(Arena& arena, std::span<const Region> regions, std::span<const 
 bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexcept {
   const std::span<const Region> regions = sources.regions;
   const InMemory* in_memory = measure_regions(arena, regions, sources.runs);
-  auto* details = arena.array<LedgerDetail>(regions.size() + 1);
+  auto* details = arena.array<LedgerDetail>(2 * regions.size() + 1);
   if (!in_memory || !details) return false;
   for (LedgerLine& l : out->lines) set_exact(l, 0);
   std::uint32_t detail_count = 0;
+  const auto add = [&](Cause cause, const Region& region, std::uint64_t bytes) {
+    if (bytes == 0) return;
+    LedgerLine& l = line(out, cause);
+    set_exact(l, l.bytes.value + static_cast<double>(bytes));
+    ++l.mappings;
+    if (facts_of(cause).kind != CauseKind::kOwners) return;
+    const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
+    LedgerDetail detail{};
+    detail.cause = cause;
+    detail.name = region.name;
+    detail.allocator = region.allocator;
+    detail.bytes = bytes - std::min(lazily_freed, bytes);
+    detail.mappings = 1;
+    detail.mapper = region.mapper;
+    details[detail_count++] = detail;
+  };
   for (std::size_t i = 0; i < regions.size(); ++i) {
     const Region& region = regions[i];
     if (in_memory[i].bytes == 0 || region.owner == Owner::kKernel) continue;
     const Cause cause = cause_of(region.owner);
-    LedgerLine& l = line(out, cause);
-    set_exact(l, l.bytes.value + static_cast<double>(in_memory[i].bytes));
-    ++l.mappings;
+    const bool may_be_copied = sources.files_told && (cause == Cause::kFiles || cause == Cause::kShared);
+    const std::uint64_t copied = may_be_copied ? in_memory[i].anonymous : 0;
     if (region.owner == Owner::kHeap) out->huge_bytes += in_memory[i].huge;
-    const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
-    if (facts_of(cause).kind == CauseKind::kOwners)
-      details[detail_count++] = {cause,
-                                 region.name,
-                                 region.allocator,
-                                 in_memory[i].bytes - std::min(lazily_freed, in_memory[i].bytes),
-                                 1,
-                                 region.mapper,
-                                 nullptr};
+    add(cause, region, in_memory[i].bytes - copied);
+    add(Cause::kFileCopies, region, copied);
   }
   out->divided = sources.heap != nullptr;
   out->not_divided_why = sources.not_divided_why;

@@ -134,6 +134,7 @@ void add_walked(const ProcessMemory& process, Rss* rss) noexcept {
   rss->lazily_freed = bytes("LazyFree");
   rss->huge_pages = bytes("AnonHugePages");
   rss->swapped = bytes("Swap");
+  rss->proportional = bytes("Pss");
   rss->locked = bytes("Locked");
   const std::uint64_t rest = rss->total - rss->anonymous;
   if (rss->shared_memory > rest) rss->shared_memory = rest;  // read a moment before

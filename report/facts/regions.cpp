@@ -306,6 +306,7 @@ const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
           std::min(regions[i].end, runs[r].end) - std::max(regions[i].begin, runs[r].begin);
       in_memory[i].bytes += bytes;
       if (runs[r].huge) in_memory[i].huge += bytes;
+      if (!runs[r].file) in_memory[i].anonymous += bytes;
     }
   }
   return in_memory;

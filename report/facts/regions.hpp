@@ -39,9 +39,9 @@ struct Region {
   std::uint64_t lazily_freed_bytes;  ///< see find_lazily_freed()
 };
 
-/// Bytes of a region that are in memory, and how many of them are on huge pages.
+/// Bytes of a region that are in memory, how many of them are on huge pages, and how many are in no file.
 struct InMemory {
-  std::uint64_t bytes, huge;
+  std::uint64_t bytes, huge, anonymous;
 };
 
 struct Regions {

@@ -101,7 +101,7 @@ Facts gather_facts(const Snapshot& s) noexcept {
   f.memory = static_cast<double>(l.rss_bytes) - line(Cause::kOwn);
   for (std::uint32_t i = 0; i < l.detail_count; ++i) {
     const LedgerDetail& d = l.details[i];
-    if (d.cause != Cause::kFiles) continue;
+    if (d.cause != Cause::kFiles && d.cause != Cause::kFileCopies) continue;
     if (is_code(d.name, s.process)) f.memory -= static_cast<double>(d.bytes);
     else f.files += static_cast<double>(d.bytes);
   }

@@ -44,6 +44,7 @@ struct Rss {
   /// /proc/self/status, which have no figure for lazily freed memory; huge pages are read by Residency then.
   bool walked;
   std::uint64_t total, anonymous, file, shared_memory, lazily_freed, huge_pages, swapped, locked;
+  std::uint64_t proportional;  ///< PSS; only where `walked`
 };
 
 /// What became of ALLOC_EMBEDDED=redirect.
@@ -138,9 +139,31 @@ struct BeforeRecording {
   double resident_bytes, hole_bytes;
 };
 
+/// Whether pages are mapped by this process alone. The two add up to the bytes that were looked at: none
+/// where the kernel does not tell.
+struct Sharing {
+  std::uint64_t only_ours, with_others;
+};
+
 struct LedgerLine {
   Estimate bytes;          ///< variance 0 and low == high where it is counted, not estimated
   std::uint64_t mappings;  ///< regions behind it; 0 where that says nothing
+  Sharing sharing;
+  std::uint64_t
+      dirty;  ///< of kFiles, where Ledger::dirty_known: to be written back before the kernel takes it
+};
+
+/// What the process costs whoever pays for its memory (docs/glossary.md: memory that counts).
+struct Charge {
+  bool known;                        ///< false: /proc is not readable
+  std::uint64_t counts;              ///< anonymous less lazily freed, shared memory, locked pages of files
+  bool lazily_freed_known;           ///< false: nobody looked, and `counts` is an upper bound
+  std::uint64_t locked_files;        ///< pages of files that mlock keeps in memory
+  bool locked_files_known;           ///< false: something is locked, and the kernel was not asked what
+  std::uint64_t proportional;        ///< PSS: pages that n processes map count 1/n
+  const char* proportional_why_not;  ///< a clause; nullptr where it is known
+  Sharing sharing;                   ///< of all resident memory
+  const char* sharing_why_not;       ///< a clause, where something resident was not looked at; else nullptr
 };
 
 /// One owner within kAnonymous, kFiles, kStacks or kShared.
@@ -151,6 +174,8 @@ struct LedgerDetail {
   std::uint64_t bytes, mappings;
   std::uintptr_t mapper;  ///< who called mmap; 0 = nobody saw
   const Frame* frame;     ///< the same, symbolized; nullptr = unknown
+  Sharing sharing;
+  std::uint64_t dirty;  ///< see LedgerLine::dirty
 };
 
 struct Ledger {
@@ -185,6 +210,7 @@ struct Ledger {
   HeapCells heap_map;                ///< without cells: none
   bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
   double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
+  bool dirty_known;     ///< the kernel told which pages of files are dirty
 };
 
 enum class OtherStatus : std::uint8_t {
@@ -252,6 +278,7 @@ struct Snapshot {
   Reason reason;
   ProcessFacts process;
   Rss rss;
+  Charge charge;
   Ledger ledger;
   Allocator allocator;
   Recording recording;

@@ -93,13 +93,6 @@ void write_rss(Json& json, const Rss& r) noexcept {
   json.key("swapped_bytes").number(r.swapped).close('}').line();
 }
 
-/// Figures that only exact books have.
-void number_or_null(Json& json, std::string_view name, std::uint64_t value, bool known) noexcept {
-  json.key(name);
-  if (known) json.number(value);
-  else json.null();
-}
-
 void write_totals(Json& json, const Snapshot& s) noexcept {
   json.key("totals").open('{');
   write_estimate(json, "live_bytes", s.live_bytes);
@@ -208,6 +201,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_backend(json, s.allocator);
   write_recording(json, s);
   write_rss(json, s.rss);
+  write_charge_json(s.charge, json);
   write_ledger_json(s, json);
   write_heap_map_json(s.ledger, json);
   write_other_allocators_json(s, json);

@@ -4,12 +4,20 @@
 namespace mallard::report {
 namespace {
 
+void write_sharing(Json& json, const Sharing& sharing) noexcept {
+  json.key("only_ours_bytes").number(sharing.only_ours);
+  json.key("with_others_bytes").number(sharing.with_others);
+}
+
 void write_line(Json& json, const Snapshot& s, Cause cause) noexcept {
   const Ledger& ledger = s.ledger;
   const LedgerLine& line = ledger.lines[static_cast<int>(cause)];
   json.open('{').key("cause").text(facts_of(cause).name);
   write_estimate(json, "bytes", line.bytes);
-  json.key("mappings").number(line.mappings).key("details").open('[');
+  json.key("mappings").number(line.mappings);
+  write_sharing(json, line.sharing);
+  const bool dirty_known = cause == Cause::kFiles && ledger.dirty_known;
+  number_or_null(json, "dirty_bytes", line.dirty, dirty_known).key("details").open('[');
   for (std::uint32_t i = 0; i < ledger.detail_count; ++i) {
     const LedgerDetail& d = ledger.details[i];
     if (d.cause != cause) continue;
@@ -17,12 +25,25 @@ void write_line(Json& json, const Snapshot& s, Cause cause) noexcept {
     json.key("frame");
     d.frame ? json.number(static_cast<std::uint64_t>(d.frame - s.frames.data())) : json.null();
     json.key("allocator").text(d.allocator);
-    json.key("bytes").number(d.bytes).key("mappings").number(d.mappings).close('}');
+    json.key("bytes").number(d.bytes).key("mappings").number(d.mappings);
+    write_sharing(json, d.sharing);
+    number_or_null(json, "dirty_bytes", d.dirty, dirty_known).close('}');
   }
   json.close(']').close('}').line();
 }
 
 }  // namespace
+
+void write_charge_json(const Charge& c, Json& json) noexcept {
+  json.key("memory").open('{').key("known").flag(c.known).key("counts_bytes").number(c.counts);
+  json.key("lazily_freed_known").flag(c.lazily_freed_known);
+  number_or_null(json, "locked_file_bytes", c.locked_files, c.locked_files_known);
+  number_or_null(json, "proportional_bytes", c.proportional, !c.proportional_why_not);
+  text_or_null(json, "proportional_why_not", c.proportional_why_not);
+  write_sharing(json, c.sharing);
+  text_or_null(json, "sharing_why_not", c.sharing_why_not);
+  json.close('}').line();
+}
 
 void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   const Ledger& l = s.ledger;

@@ -19,6 +19,7 @@ void write_verdict_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_history_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_site_history_json(const SiteHistory& history, Json& json) noexcept;  ///< members of a site
 void write_ledger_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_charge_json(const Charge& charge, Json& json) noexcept;
 void write_heap_map_json(const Ledger& ledger, Json& json) noexcept;
 void write_other_allocators_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_checks_json(const Snapshot& snapshot, Json& json) noexcept;
@@ -29,6 +30,11 @@ inline void text_or_null(Json& json, std::string_view name, std::string_view tex
   json.key(name);
   if (text.empty()) json.null();
   else json.text(text);
+}
+/// A figure that not every report has.
+inline Json& number_or_null(Json& json, std::string_view name, std::uint64_t value, bool known) noexcept {
+  json.key(name);
+  return known ? json.number(value) : json.null();
 }
 inline void text_or_null(Json& json, std::string_view name, const char* text) noexcept {
   text_or_null(json, name, text ? view_of(text) : std::string_view());

@@ -30,7 +30,8 @@ struct Process {
     region.end = next + size;
     region.owner = owner;
     region.name = name;
-    if (resident > 0) runs.push_back({next, next + resident, before, owner == Owner::kFile, huge});
+    if (resident > 0)
+      runs.push_back({next, next + resident, before, owner == Owner::kFile || owner == Owner::kShared, huge});
     next += size + kMiB;
     rss.known = true;
     rss.total += resident;
@@ -173,6 +174,29 @@ TEST_CASE("ledger: huge pages of the heap, and heap ranges") {
   REQUIRE(heap.mapped.size() == 2);
   REQUIRE(heap.resident.size() == 2);
   REQUIRE(heap.resident_bytes == 2 * kMiB + 4 * kKiB);
+}
+
+TEST_CASE("ledger: changed copies of files are no files") {
+  Arena arena;
+  Process p;
+  p.add(Owner::kFile, kMiB, 64 * kKiB, "/data");
+  p.add(Owner::kFile, kMiB, 32 * kKiB, "/data");
+  p.runs.back().file = false;
+  p.add(Owner::kShared, kMiB, 16 * kKiB, "/dev/shm/x");  // a private mapping of it
+  p.runs.back().file = false;
+  Ledger l = p.ledger(arena, nullptr, "?");
+  REQUIRE(bytes(l, Cause::kFiles) == 64 * kKiB);
+  REQUIRE(bytes(l, Cause::kFileCopies) == 48 * kKiB);
+  REQUIRE(bytes(l, Cause::kShared) == 0);
+  REQUIRE(l.detail_count == 3);
+  REQUIRE(l.details[1].cause == Cause::kFileCopies);
+  REQUIRE(l.details[1].name == "/data");
+  REQUIRE(l.unexplained_bytes == 0);
+  // mincore does not tell.
+  l = {};
+  REQUIRE(build_ledger(arena, {p.regions, p.runs, p.rss, p.rss, nullptr, "?", false}, &l));
+  REQUIRE(bytes(l, Cause::kFiles) == 96 * kKiB);
+  REQUIRE(bytes(l, Cause::kFileCopies) == 0);
 }
 
 TEST_CASE("ledger: nothing at all") {

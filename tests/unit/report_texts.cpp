@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "report/judge/past.hpp"
+#include "report/model/charge.hpp"
 #include "report/write/json.hpp"
 #include "report/write/text.hpp"
 #include "tests/unit/golden.hpp"
@@ -65,7 +66,10 @@ struct Full : Process {
     s.number = 12;
     s.reason = Reason::kSignal;
     s.process = {4711, 4700, 3, "/bin/program", "prog\x01ram", "program --serve \xff", 3'725'000'000'000, 951'782'400'000'000'000};
-    s.rss = {true, true, 230u << 20, 180u << 20, 40u << 20, 10u << 20, 6u << 20, 8u << 20, 3u << 20, 2u << 20};
+    s.rss = {true,     true,     230u << 20, 180u << 20, 40u << 20, 10u << 20,
+             6u << 20, 8u << 20, 3u << 20,   2u << 20,   200u << 20};
+    s.charge = {true,   185u << 20, true, 1u << 20, true, 200u << 20, nullptr, {150u << 20, 70u << 20},
+                nullptr};
     s.allocator.version = "5.3.0";
     s.allocator.statistic_count = 3;
     s.allocator.statistics[0].name = "allocated";
@@ -81,6 +85,10 @@ struct Full : Process {
       l.lines[i].bytes = counted((3 + 5 * i) * kMega);
       l.lines[i].mappings = static_cast<std::uint64_t>(i);
     }
+    for (const Cause cause : {Cause::kAnonymous, Cause::kFiles})
+      l.lines[static_cast<int>(cause)].sharing = {7u << 20, 21u << 20};
+    l.lines[static_cast<int>(Cause::kFiles)].dirty = 3u << 20;
+    l.dirty_known = true;
     l.lines[static_cast<int>(Cause::kLive)].bytes = estimate(80 * kMega, 8 * kMega);
     l.lines[static_cast<int>(Cause::kHoles)].bytes = estimate(31 * kMega, 3 * kMega);
     l.lines[static_cast<int>(Cause::kUndivided)] = {};
@@ -106,11 +114,13 @@ struct Full : Process {
     s.checks[static_cast<int>(CheckKind::kLines)] = {CheckState::kFailed, 422 * kMega, 420 * kMega, kMega, ""};
     l.rounding_known = true;
     l.examined = 0.75;
-    details = {{Cause::kAnonymous, "/lib/libx.so.6", "jemalloc", 20u << 20, 3, 0x20030, &all_frames[2]},
-               {Cause::kAnonymous, "", "", 10u << 20, 2, 0, nullptr},
-               {Cause::kStacks, "main", "", 1u << 20, 1, 0, nullptr},
-               {Cause::kFiles, "/var/\x1b[31mdata.db", "", 9u << 20, 4, 0, nullptr},
-               {Cause::kShared, "/dev/shm/x", "", 2u << 20, 1, 0x1010, &all_frames[0]}};
+    details = {
+        {Cause::kAnonymous, "/lib/libx.so.6", "jemalloc", 20u << 20, 3, 0x20030, &all_frames[2]},
+        {Cause::kAnonymous, "", "", 10u << 20, 2, 0, nullptr},
+        {Cause::kStacks, "main", "", 1u << 20, 1, 0, nullptr},
+        {Cause::kFiles, "/var/\x1b[31mdata.db", "", 9u << 20, 4, 0, nullptr, {2u << 20, 7u << 20}, 3u << 20},
+        {Cause::kFileCopies, "/var/data.db", "", 5u << 20, 1, 0, nullptr},
+        {Cause::kShared, "/dev/shm/x", "", 2u << 20, 1, 0x1010, &all_frames[0]}};
   }
   void fill_recording() {
     Recording& r = s.recording;
@@ -258,6 +268,7 @@ TEST_CASE("report texts: exact mode without a census, by pages") {
 TEST_CASE("report texts: nothing is recorded and /proc cannot be read") {
   Full r;
   r.s.rss = {};
+  r.s.charge = charge_of(r.s.rss);
   r.s.ledger = {};
   r.s.ledger.why_not = "/proc/self/pagemap cannot be opened";
   r.details.clear();
@@ -275,6 +286,7 @@ TEST_CASE("report texts: a sanitizer owns malloc, and nothing is live") {
   Full r;
   r.s.allocator.stepped_aside = true;
   r.s.rss.walked = false;
+  r.s.charge = charge_of(r.s.rss);
   r.s.ledger = {};
   r.s.ledger.why_not = "there is no memory for it";
   r.details.clear();
