@@ -90,7 +90,7 @@ def _rss(data: dict[str, Any], expected: Expected) -> list[str]:
 
 
 CAUSES = ["live", "rounding", "holes", "retained", "lazily_freed", "metadata", "undivided", "anonymous", "stacks",
-          "files", "shared", "own"]
+          "files", "file_copies", "shared", "own"]
 
 
 def _ledger(data: dict[str, Any]) -> list[str]:
