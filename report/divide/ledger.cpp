@@ -100,6 +100,25 @@ void set_heap_lines(const HeapTotals& heap, Ledger* out) noexcept {
   set_exact(line(out, Cause::kMetadata), metadata.value + heap.metadata + heap.headers);
 }
 
+/// Adds what of a region has this cause to its line. \return how many details were made
+std::uint32_t add(Cause cause, const Region& region, std::uint64_t bytes, LedgerDetail* detail,
+                  Ledger* out) noexcept {
+  if (bytes == 0) return 0;
+  LedgerLine& l = line(out, cause);
+  set_exact(l, l.bytes.value + static_cast<double>(bytes));
+  ++l.mappings;
+  if (facts_of(cause).kind != CauseKind::kOwners) return 0;
+  const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
+  *detail = {};
+  detail->cause = cause;
+  detail->name = region.name;
+  detail->allocator = region.allocator;
+  detail->bytes = bytes - std::min(lazily_freed, bytes);
+  detail->mappings = 1;
+  detail->mapper = region.mapper;
+  return 1;
+}
+
 }  // namespace
 
 bool heap_ranges(Arena& arena, std::span<const Region> regions, std::span<const ResidentRun> runs,
@@ -134,22 +153,6 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
   if (!in_memory || !details) return false;
   for (LedgerLine& l : out->lines) set_exact(l, 0);
   std::uint32_t detail_count = 0;
-  const auto add = [&](Cause cause, const Region& region, std::uint64_t bytes) {
-    if (bytes == 0) return;
-    LedgerLine& l = line(out, cause);
-    set_exact(l, l.bytes.value + static_cast<double>(bytes));
-    ++l.mappings;
-    if (facts_of(cause).kind != CauseKind::kOwners) return;
-    const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
-    LedgerDetail detail{};
-    detail.cause = cause;
-    detail.name = region.name;
-    detail.allocator = region.allocator;
-    detail.bytes = bytes - std::min(lazily_freed, bytes);
-    detail.mappings = 1;
-    detail.mapper = region.mapper;
-    details[detail_count++] = detail;
-  };
   for (std::size_t i = 0; i < regions.size(); ++i) {
     const Region& region = regions[i];
     if (in_memory[i].bytes == 0 || region.owner == Owner::kKernel) continue;
@@ -157,8 +160,8 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
     const bool may_be_copied = sources.files_told && (cause == Cause::kFiles || cause == Cause::kShared);
     const std::uint64_t copied = may_be_copied ? in_memory[i].anonymous : 0;
     if (region.owner == Owner::kHeap) out->huge_bytes += in_memory[i].huge;
-    add(cause, region, in_memory[i].bytes - copied);
-    add(Cause::kFileCopies, region, copied);
+    detail_count += add(cause, region, in_memory[i].bytes - copied, &details[detail_count], out);
+    detail_count += add(Cause::kFileCopies, region, copied, &details[detail_count], out);
   }
   out->divided = sources.heap != nullptr;
   out->not_divided_why = sources.not_divided_why;

@@ -94,7 +94,7 @@ def test_words(library: Path, setting: tuple[str, str]) -> None:
 # ---- --fail-on
 VERDICTS = ("any", "leak", "external_fragmentation", "retention", "lazily_freed", "second_allocator", "mapped_files",
             "stacks")
-CAUSES = ("live", "rounding", "holes", "retained", "lazily_freed", "metadata", "undivided", "anonymous", "stacks",
+CAUSES = ("live", "rounding", "past_mallard", "holes", "retained", "lazily_freed", "metadata", "undivided", "anonymous", "stacks",
           "files", "file_copies", "shared", "own")
 SITE_FIGURES = ("resident", "holes", "live", "allocated", "count")
 FIGURES = ("rss", "unexplained", *CAUSES, *(f"site.{name}" for name in SITE_FIGURES))

@@ -89,7 +89,7 @@ def _rss(data: dict[str, Any], expected: Expected) -> list[str]:
     return wrong
 
 
-CAUSES = ["live", "rounding", "holes", "retained", "lazily_freed", "metadata", "undivided", "anonymous", "stacks",
+CAUSES = ["live", "rounding", "past_mallard", "holes", "retained", "lazily_freed", "metadata", "undivided", "anonymous", "stacks",
           "files", "file_copies", "shared", "own"]
 
 
