@@ -9,6 +9,7 @@
 
 #include "base/attributes.hpp"
 #include "base/math.hpp"
+#include "elf/loaded_objects.hpp"
 
 extern "C" {
 void* mallard_je_malloc(std::size_t);
@@ -19,8 +20,6 @@ void* mallard_je_memalign(std::size_t, std::size_t);
 std::size_t mallard_je_malloc_usable_size(void*);
 int mallard_je_mallctl(const char*, void*, std::size_t*, void*, std::size_t);
 void mallard_je_malloc_stats_print(void (*)(void*, const char*), void*, const char*);
-// The variable that holds the page map; absent before jemalloc 5.3.
-__attribute__((weak, visibility("hidden"))) extern char mallard_je_je_arena_emap_global[];
 
 // What jemalloc takes from libm, which libmallard.so does not depend on.
 __attribute__((visibility("hidden"))) double mallard_libm_exp(double x) { return mallard::math::exp(x); }
@@ -36,17 +35,17 @@ namespace {
 
 int statistics(Statistic* to) noexcept { return jemalloc_statistics(mallard_je_mallctl, to); }
 
+// Its map is found by the first census.
+constinit heaps::JemallocAccess g_access{.mallctl = mallard_je_mallctl,
+                                         .malloc = mallard_je_malloc,
+                                         .free = mallard_je_free,
+                                         .usable_size = mallard_je_malloc_usable_size,
+                                         .data = {},
+                                         .arenas_can_end = false};
+
 heaps::CensusResult census(const heaps::CensusRequest& request) noexcept {
-  constexpr std::uintptr_t kMapBytes =
-      (std::uintptr_t{2} << 20) + 64;  // the tree's root and what is before it
-  const std::uintptr_t map = address_of(mallard_je_je_arena_emap_global);
-  return heaps::jemalloc_census({.mallctl = mallard_je_mallctl,
-                                 .malloc = mallard_je_malloc,
-                                 .free = mallard_je_free,
-                                 .usable_size = mallard_je_malloc_usable_size,
-                                 .data = map ? AddressRange{map, map + kMapBytes} : AddressRange{},
-                                 .arenas_can_end = false},
-                                request);
+  if (g_access.data.end == 0) elf::data_range(elf::own_object(), &g_access.data.begin, &g_access.data.end);
+  return heaps::jemalloc_census(g_access, request);
 }
 
 int trim(std::size_t) noexcept { return jemalloc_trim(mallard_je_mallctl); }

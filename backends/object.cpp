@@ -6,10 +6,11 @@
 
 #include "backends/backend.hpp"
 #include "backends/jemalloc_control.hpp"
-#include "heaps/mimalloc.hpp"
-#include "heaps/mimalloc_version.hpp"
 #include "base/attributes.hpp"
 #include "elf/loaded_objects.hpp"
+#include "heaps/mimalloc.hpp"
+#include "heaps/mimalloc_version.hpp"
+#include "heaps/tcmalloc.hpp"
 
 namespace mallard::backends {
 namespace {
@@ -21,8 +22,8 @@ constinit struct {
   int (*posix_memalign)(void**, std::size_t, std::size_t);
   void (*process_info)(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
                        std::size_t*, std::size_t*);
-  int (*tcmalloc_property)(const char*, std::size_t*);
-  Mallctl* mallctl;
+  heaps::TcmallocAccess tcmalloc;
+  heaps::JemallocAccess jemalloc;
   void (*collect)(bool);
   void (*release)();
   int (*trim)(std::size_t);
@@ -98,7 +99,8 @@ int tcmalloc_statistics(Statistic* to) noexcept {
                       {"tcmalloc.pageheap_unmapped_bytes", "unmapped"}};
   int n = 0;
   for (const auto& w : wanted)
-    if (std::size_t bytes; g_raw.tcmalloc_property(w.property, &bytes)) to[n++] = {w.name, static_cast<std::int64_t>(bytes)};
+    if (std::size_t bytes; g_raw.tcmalloc.property(w.property, &bytes))
+      to[n++] = {w.name, static_cast<std::int64_t>(bytes)};
   return n;
 }
 
@@ -107,8 +109,10 @@ int tcmalloc_trim(std::size_t) noexcept {
   return 1;
 }
 
-int loaded_jemalloc_statistics(Statistic* to) noexcept { return jemalloc_statistics(g_raw.mallctl, to); }
-int loaded_jemalloc_trim(std::size_t) noexcept { return jemalloc_trim(g_raw.mallctl); }
+int loaded_jemalloc_statistics(Statistic* to) noexcept {
+  return jemalloc_statistics(g_raw.jemalloc.mallctl, to);
+}
+int loaded_jemalloc_trim(std::size_t) noexcept { return jemalloc_trim(g_raw.jemalloc.mallctl); }
 
 bool purge_by_collect() noexcept {
   g_raw.collect(true);
@@ -118,7 +122,7 @@ bool purge_by_release() noexcept {
   g_raw.release();
   return true;
 }
-bool purge_by_mallctl() noexcept { return jemalloc_trim(g_raw.mallctl) == 1; }
+bool purge_by_mallctl() noexcept { return jemalloc_trim(g_raw.jemalloc.mallctl) == 1; }
 bool purge_by_trim() noexcept {
   g_raw.trim(0);  // 0 only says that there was nothing to give back
   return true;
@@ -135,19 +139,52 @@ heaps::CensusResult loaded_mimalloc3_census(const heaps::CensusRequest& request)
 }
 
 heaps::CensusResult loaded_jemalloc_census(const heaps::CensusRequest& request) noexcept {
-  return heaps::jemalloc_census({.mallctl = g_raw.mallctl,
-                                 .malloc = g_raw.functions.malloc,
-                                 .free = g_raw.functions.free,
-                                 .usable_size = g_raw.functions.usable_size,
-                                 .data = g_raw.data,
-                                 .arenas_can_end = true},
-                                request);
+  return heaps::jemalloc_census(g_raw.jemalloc, request);
+}
+
+heaps::CensusResult loaded_tcmalloc_census(const heaps::CensusRequest& request) noexcept {
+  return heaps::tcmalloc_census(g_raw.tcmalloc, request);
 }
 
 const char* jemalloc_version() noexcept {
   const char* text = nullptr;
   std::size_t size = sizeof text;
-  return g_raw.mallctl("version", &text, &size, nullptr, 0) == 0 ? text : "unknown";
+  return g_raw.jemalloc.mallctl("version", &text, &size, nullptr, 0) == 0 ? text : "unknown";
+}
+
+void describe_tcmalloc(const link_map* object, Backend* out) noexcept {
+  set_text(out->name, sizeof out->name, "tcmalloc");
+  heaps::TcmallocAccess& access = g_raw.tcmalloc;
+  access = {.property = elf::find_function<int(const char*, std::size_t*)>(
+                object, "MallocExtension_GetNumericProperty"),
+            .rounded_size = elf::find_function<std::size_t(std::size_t, int)>(object, "tc_nallocx"),
+            .malloc = g_raw.functions.malloc,
+            .free = g_raw.functions.free,
+            .usable_size = g_raw.functions.usable_size,
+            .data = g_raw.data};
+  if (access.property) out->statistics = tcmalloc_statistics;
+  if (access.property && access.rounded_size && access.usable_size) out->census = loaded_tcmalloc_census;
+  g_raw.release = elf::find_function<void()>(object, "MallocExtension_ReleaseFreeMemory");
+  if (!g_raw.release) return;
+  out->extras.trim = tcmalloc_trim;
+  out->purge = {purge_by_release, "MallocExtension::ReleaseFreeMemory",
+                "free blocks in thread caches keep their spans",
+                "threads that ask the page heap for spans wait meanwhile"};
+}
+
+void describe_jemalloc(Mallctl* mallctl, Backend* out) noexcept {
+  set_text(out->name, sizeof out->name, "jemalloc");
+  g_raw.jemalloc = {.mallctl = mallctl,
+                    .malloc = g_raw.functions.malloc,
+                    .free = g_raw.functions.free,
+                    .usable_size = g_raw.functions.usable_size,
+                    .data = g_raw.data,
+                    .arenas_can_end = true};
+  out->ask_version = jemalloc_version;  // a control: it would be initialised before its environment is set
+  out->statistics = loaded_jemalloc_statistics;
+  out->extras.trim = loaded_jemalloc_trim;
+  out->purge = {purge_by_mallctl, kJemallocPurgeCall, kJemallocPurgeLeaves, kJemallocPurgeHolds};
+  if (g_raw.functions.usable_size) out->census = loaded_jemalloc_census;
 }
 
 /// Recognises allocators that say who they are. \return false if this one does not
@@ -155,7 +192,8 @@ bool identify(const link_map* object, Backend* out) noexcept {
   FixedText<64> version;
   if (auto* mi_version = elf::find_function<int()>(object, "mi_version")) {
     set_text(out->name, sizeof out->name, "mimalloc");
-    if (!heaps::add_mimalloc_version(version, static_cast<std::uint32_t>(mi_version()))) version.add("unknown");
+    if (!heaps::add_mimalloc_version(version, static_cast<std::uint32_t>(mi_version())))
+      version.add("unknown");
     out->misaligns = version.view() == "2.0.9";
     if (version.view()[0] == '2') out->functions.malloc = malloc_with_errno;
     if (g_raw.functions.usable_size && version.view()[0] == '2') out->census = loaded_mimalloc2_census;
@@ -176,26 +214,11 @@ bool identify(const link_map* object, Backend* out) noexcept {
                  elf::find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {
     int major = 0, minor = 0;
     const char* patch = nullptr;
-    set_text(out->name, sizeof out->name, "tcmalloc");
-    version.add("gperftools ").add(view_of(tc_version(&major, &minor, &patch)));
-    g_raw.tcmalloc_property =
-        elf::find_function<int(const char*, std::size_t*)>(object, "MallocExtension_GetNumericProperty");
-    if (g_raw.tcmalloc_property) out->statistics = tcmalloc_statistics;
-    g_raw.release = elf::find_function<void()>(object, "MallocExtension_ReleaseFreeMemory");
-    if (g_raw.release) {
-      out->extras.trim = tcmalloc_trim;
-      out->purge = {purge_by_release, "MallocExtension::ReleaseFreeMemory",
-                    "free blocks in thread caches keep their spans",
-                    "threads that ask the page heap for spans wait meanwhile"};
-    }
-  } else if ((g_raw.mallctl = elf::find_function<Mallctl>(object, "mallctl"))) {
-    set_text(out->name, sizeof out->name, "jemalloc");
+    version.add(view_of(tc_version(&major, &minor, &patch)));  // "gperftools 2.10"
+    describe_tcmalloc(object, out);
+  } else if (auto* mallctl = elf::find_function<Mallctl>(object, "mallctl")) {
     version.add("unknown");
-    out->ask_version = jemalloc_version;  // a control: it would be initialised before its environment is set
-    out->statistics = loaded_jemalloc_statistics;
-    out->extras.trim = loaded_jemalloc_trim;
-    out->purge = {purge_by_mallctl, kJemallocPurgeCall, kJemallocPurgeLeaves, kJemallocPurgeHolds};
-    if (g_raw.functions.usable_size) out->census = loaded_jemalloc_census;
+    describe_jemalloc(mallctl, out);
   } else {
     return false;
   }

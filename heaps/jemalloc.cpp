@@ -1,74 +1,135 @@
 // SPDX-License-Identifier: Apache-2.0
 // The census of a jemalloc, from its page map: a tree that leads from each page to the extent that begins,
-// ends or (slabs) lies there. jemalloc reads it without a lock in every free, and never takes a node back, so
-// that anybody may. Layout: include/jemalloc/internal/{rtree,edata}.h of jemalloc 5.3.0 with 48 address bits;
-// it is believed only after it has been found to describe a block that we know. The public
-// experimental.utilization.batch_query would read the same, but crashes on addresses without a tree node and
-// cannot tell a full slab of one page from a free page.
+// ends or (slabs) lies there. jemalloc reads it without a lock in every free, and never takes a table back,
+// so that anybody may. A layout in heaps/jemalloc_layout.hpp is believed if the map, read by it, describes
+// blocks that we know, small and large. The public experimental.utilization.batch_query would read the same,
+// but crashes on addresses without a table and cannot tell a full slab of one page from a free page.
 #include "heaps/jemalloc.hpp"
+
 #include "base/text.hpp"
 #include "heaps/heap_reader.hpp"
+#include "heaps/jemalloc_layout.hpp"
 
 namespace mallard::heaps {
 namespace {
 
-constexpr std::uintptr_t kLeafSpan = std::uintptr_t{1} << 30;  ///< addresses of one leaf of the tree
-constexpr unsigned kMaxClasses = 232;                          ///< an extent of this class is free
-constexpr unsigned kStateActive = 0;
+constexpr unsigned kMaxClasses = 255;
 
-struct LeafElement {
-  std::uint64_t bits;
-  bool slab() const noexcept { return bits & 1; }
-  unsigned state() const noexcept { return bits >> 2 & 7; }
-  unsigned size_class() const noexcept { return static_cast<unsigned>(bits >> 48); }
-  std::uintptr_t extent() const noexcept { return bits & 0x0000'ffff'ffff'ff80; }
+/// An extent, decoded.
+struct Extent {
+  bool slab, active;
+  std::uint64_t size_class, free_regions;
+  std::uintptr_t begin;  ///< large blocks start off it
+  std::uintptr_t first;  ///< block
+  std::uint64_t bytes;
+
+  std::uintptr_t end() const noexcept { return begin + bytes; }
 };
 
-/// The beginning of an edata_t.
-struct Extent {
-  std::uint64_t bits, address, size_and_serial;
-  bool slab() const noexcept { return bits >> 12 & 1; }
-  unsigned size_class() const noexcept { return bits >> 20 & 0xff; }
-  std::uint64_t free_regions() const noexcept { return bits >> 28 & 0x3ff; }
-  std::uintptr_t begin() const noexcept { return address & ~(kPageBytes - 1); }  // large blocks start off it
-  std::uint64_t bytes() const noexcept { return size_and_serial & ~(kPageBytes - 1); }
+struct Element {
+  std::uintptr_t extent;  ///< 0 = none
+  bool slab;
+  std::uint64_t size_class;
+};
+
+/// A page map, by one layout.
+class PageMap {
+ public:
+  PageMap(const ProcessMemory& process, const JemallocMap& map) noexcept
+      : process_(process), map_(map), tables_(map.layout->tables) {}
+
+  /// What the map says of the page at `at`. \param next  where there is more to see if it says nothing
+  Element look_up(std::uintptr_t at, std::uintptr_t* next) const noexcept {
+    return find(at, next, [this](std::uintptr_t from) { return process_.word(from); });
+  }
+  /// The same where it may be no map at all.
+  Element try_look_up(std::uintptr_t at) const noexcept {
+    std::uintptr_t next;
+    return find(at, &next, [this](std::uintptr_t from) {
+      std::uint64_t word;
+      return from % sizeof word == 0 && process_.get(from, &word) ? word : 0;
+    });
+  }
+  Extent decode(const JemallocExtent& from) const noexcept {
+    const JemallocExtentFields& fields = map_.layout->extent;
+    return {.slab = fields.slab.of(from.bits) != 0,
+            .active = fields.state.of(from.bits) == kJemallocActive,
+            .size_class = fields.size_class.of(from.bits),
+            .free_regions = fields.free_regions.of(from.bits),
+            .begin = from.address & ~(kPageBytes - 1),
+            .first = from.address,
+            .bytes = from.size_and_serial & ~(kPageBytes - 1)};
+  }
+
+ private:
+  template <typename Word>
+  Element find(std::uintptr_t at, std::uintptr_t* next, Word word) const noexcept {
+    std::uintptr_t table = map_.root;
+    const unsigned last = tables_.levels - 1;
+    for (unsigned level = 0; level < last; ++level) {
+      table = word(table + tables_.index[level].of(at) * sizeof table);
+      *next = align_up(at + 1, std::uintptr_t{1} << tables_.index[level].shift);
+      if (table == 0) return {};
+    }
+    *next = at + kPageBytes;
+    const std::uintptr_t element = table + tables_.index[last].of(at) * tables_.element_words * 8;
+    const std::uintptr_t extent = word(element) & kJemallocExtentPointer;
+    if (extent == 0) return {};
+    const std::uint64_t rest = word(element + (tables_.element_words - 1) * std::uintptr_t{8});
+    return {extent, map_.layout->element_slab.of(rest) != 0, map_.layout->element_class.of(rest)};
+  }
+
+  const ProcessMemory& process_;
+  const JemallocMap& map_;
+  const JemallocTables& tables_;
 };
 
 class JemallocCensus {
  public:
-  JemallocCensus(const JemallocAccess& access, const CensusRequest& request) noexcept
-      : access_(access), request_(request), process_(request.process) {}
+  JemallocCensus(JemallocAccess& access, const CensusRequest& request) noexcept
+      : access_(access), request_(request), process_(request.process), resident_(request.resident) {}
 
   CensusResult run() noexcept;
 
  private:
+  /// A block that we know.
+  struct Probe {
+    std::uintptr_t block;
+    std::uint64_t usable;
+  };
+
   template <typename T>
   T control(const char* name, T otherwise) noexcept {
     T value;
     std::size_t size = sizeof value;
     return access_.mallctl(name, &value, &size, nullptr, 0) == 0 ? value : otherwise;
   }
+  void read_controls() noexcept;
   void read_classes(const char* prefix, unsigned count) noexcept;
-  bool find_root() noexcept;
-  bool describes(std::uintptr_t leaf, std::uintptr_t block, std::uint64_t usable) noexcept;
-  bool read_extent(std::uintptr_t at, Extent* to) noexcept;
+  std::uint64_t block_bytes(const Extent& extent) const noexcept;
+  bool find_map() noexcept;
+  bool find_root(const JemallocLayout& layout, std::span<const Probe> probes) noexcept;
+  bool describes(const JemallocMap& map, const Probe& probe) noexcept;
+  bool read_extent(std::uintptr_t at, JemallocExtent* to) noexcept;
   void sweep(AddressRange range) noexcept;
-  void report_extent(const LeafElement& element, const Extent& extent) noexcept;
+  void report_extent(const Element& element, const Extent& extent) noexcept;
   void report_metadata(std::uintptr_t end) noexcept;
+  void report_base_blocks(std::uintptr_t begin, std::uintptr_t end) noexcept;
 
-  const JemallocAccess& access_;
+  JemallocAccess& access_;
   const CensusRequest& request_;
   const ProcessMemory& process_;
+  RangeCursor resident_;
   CensusResult result_{.unit_name = "slab"};
   std::uint64_t class_bytes_[kMaxClasses];
-  unsigned classes_ = 0;
+  unsigned classes_ = 0, small_classes_ = 0;
+  bool large_by_extent_ = false;       ///< large blocks have the size of their extent, not of a class
+  std::uint64_t pad_bytes_ = 0;        ///< of such an extent
   bool holes_in_map_ = false;          ///< pages without an extent may be free ones, not books
   bool lost_ = false;                  ///< since a race: pages without an extent may be the inside of one
   std::uintptr_t metadata_begin_ = 0;  ///< pages without an extent up to the sweep's position; 0 = none
 };
 
-// The root never moves; one jemalloc serves the process.
-constinit std::uintptr_t g_root = 0;
 constinit PageCopies g_copies;
 
 void JemallocCensus::read_classes(const char* prefix, unsigned count) noexcept {
@@ -79,83 +140,135 @@ void JemallocCensus::read_classes(const char* prefix, unsigned count) noexcept {
   }
 }
 
-bool JemallocCensus::read_extent(std::uintptr_t at, Extent* to) noexcept {
+void JemallocCensus::read_controls() noexcept {
+  std::uint64_t epoch = 1;
+  std::size_t size = sizeof epoch;
+  access_.mallctl("epoch", &epoch, &size, &epoch, size);  // refreshes tcache_bytes
+  result_.thread_cached_bytes = control<std::size_t>("stats.arenas.4096.tcache_bytes", 0);
+  result_.internal_bytes = control<std::size_t>("stats.arenas.4096.internal", 0);  // thread caches themselves
+  holes_in_map_ = control("opt.hpa", false);
+  large_by_extent_ = control("opt.disable_large_size_classes", false);
+  const bool pads = control("opt.cache_oblivious", control("config.cache_oblivious", true));
+  pad_bytes_ = pads ? kPageBytes : 0;
+  read_classes("arenas.bin.", control("arenas.nbins", 0U));
+  small_classes_ = classes_;
+  read_classes("arenas.lextent.", control("arenas.nlextents", 0U));
+}
+
+bool JemallocCensus::read_extent(std::uintptr_t at, JemallocExtent* to) noexcept {
   ++result_.reads;
   if (access_.arenas_can_end) return g_copies.get(at, to);
   *to = {process_.word(at), process_.word(at + 8), process_.word(at + 16)};
   return true;
 }
 
-/// Whether the words at `leaf`, taken for a leaf of the tree, know the live small block `block`.
-bool JemallocCensus::describes(std::uintptr_t leaf, std::uintptr_t block, std::uint64_t usable) noexcept {
-  LeafElement element;
-  Extent extent;
-  const std::uintptr_t at = leaf + block % kLeafSpan / kPageBytes * sizeof element.bits;
-  if (!process_.get(at, &element.bits)) return false;
-  if (!element.slab() || element.state() != kStateActive || element.size_class() >= classes_ ||
-      class_bytes_[element.size_class()] != usable || !process_.get(element.extent(), &extent))
-    return false;
-  return extent.slab() && extent.size_class() == element.size_class() && extent.address % kPageBytes == 0 &&
-         block >= extent.begin() && block - extent.begin() < extent.bytes() &&
-         (block - extent.begin()) % usable == 0 && extent.bytes() % usable == 0 &&
-         extent.free_regions() < extent.bytes() / usable;
+/// Usable bytes of the blocks of an extent whose class is known.
+std::uint64_t JemallocCensus::block_bytes(const Extent& extent) const noexcept {
+  if (!large_by_extent_ || extent.size_class < small_classes_) return class_bytes_[extent.size_class];
+  return extent.bytes > pad_bytes_ ? extent.bytes - pad_bytes_ : 0;
 }
 
-bool JemallocCensus::find_root() noexcept {
-  if (g_root) return true;
-  constexpr std::size_t kProbeBytes = 100;
-  void* probe = access_.malloc(kProbeBytes);
-  if (!probe) return false;
-  const std::uintptr_t block = address_of(probe);
-  const std::uint64_t usable = access_.usable_size(probe);
-  const std::uintptr_t index = block / kLeafSpan * sizeof(std::uintptr_t);
+/// Whether `map` knows the block.
+bool JemallocCensus::describes(const JemallocMap& map, const Probe& probe) noexcept {
+  const PageMap pages(process_, map);
+  const Element element = pages.try_look_up(probe.block);
+  JemallocExtent words;
+  if (element.extent == 0 || element.size_class >= classes_ || !process_.get(element.extent, &words))
+    return false;
+  const Extent extent = pages.decode(words);
+  if (!extent.active || extent.slab != element.slab || extent.size_class != element.size_class ||
+      block_bytes(extent) != probe.usable || probe.block < extent.begin || probe.block >= extent.end())
+    return false;
+  if (!extent.slab) return extent.first == probe.block && probe.usable <= extent.bytes;
+  return extent.first == extent.begin && (probe.block - extent.begin) % probe.usable == 0 &&
+         extent.bytes % probe.usable == 0 && extent.free_regions < extent.bytes / probe.usable;
+}
+
+bool JemallocCensus::find_root(const JemallocLayout& layout, std::span<const Probe> probes) noexcept {
+  const std::uintptr_t index = layout.tables.index[0].of(probes[0].block) * sizeof index;
   for (std::uintptr_t at = access_.data.begin + index; at + sizeof at <= access_.data.end; at += sizeof at) {
-    const auto leaf = process_.word(at);
-    if (leaf == 0 || leaf % 64 != 0 || !describes(leaf, block, usable)) continue;
-    g_root = at - index;
-    break;
+    const auto table = process_.word(at);
+    if (table == 0 || table % 64 != 0) continue;
+    const JemallocMap map{at - index, &layout};
+    bool all = true;
+    for (const Probe& probe : probes) all = all && describes(map, probe);
+    if (!all) continue;
+    access_.map = map;
+    return true;
   }
-  access_.free(probe);
-  return g_root != 0;
+  return false;
+}
+
+bool JemallocCensus::find_map() noexcept {
+  if (access_.map.root) return true;
+  constexpr std::size_t kProbeBytes[] = {100, 3000, 20'000, 300'000};
+  constexpr int kProbes = sizeof kProbeBytes / sizeof kProbeBytes[0];
+  Probe probes[kProbes];
+  int n = 0;
+  for (const std::size_t bytes : kProbeBytes) {
+    void* block = access_.malloc(bytes);
+    if (!block) break;
+    probes[n++] = {address_of(block), access_.usable_size(block)};
+  }
+  for (const JemallocLayout& layout : kJemallocLayouts)
+    if (n == kProbes && find_root(layout, probes)) break;
+  for (int i = 0; i < n; ++i) access_.free(reinterpret_cast<void*>(probes[i].block));
+  return access_.map.root != 0;
+}
+
+/// The blocks of jemalloc's own memory in a range that holds free pages, too.
+void JemallocCensus::report_base_blocks(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  std::uintptr_t at = align_up(begin, kJemallocBaseBlockBytes);
+  while (at < end) {
+    JemallocBaseBlock block;
+    const bool is_one = resident_.contains(at) && process_.get(at, &block) && block.bytes != 0 &&
+                        block.bytes % kJemallocBaseBlockBytes == 0 && block.unused.address > at &&
+                        block.unused.address + block.unused.size_and_serial == at + block.bytes;
+    const std::uintptr_t next = at + (is_one ? block.bytes : kJemallocBaseBlockBytes);
+    if (is_one) request_.report({at, next < end ? next : end, UnitKind::kMetadata, 0, 0, 0});
+    at = next;
+  }
 }
 
 void JemallocCensus::report_metadata(std::uintptr_t end) noexcept {
-  if (metadata_begin_ != 0 && metadata_begin_ < end && !holes_in_map_)
-    request_.report({metadata_begin_, end, UnitKind::kMetadata, 0, 0, 0});
+  if (metadata_begin_ != 0 && metadata_begin_ < end) {
+    if (holes_in_map_) report_base_blocks(metadata_begin_, end);
+    else request_.report({metadata_begin_, end, UnitKind::kMetadata, 0, 0, 0});
+  }
   metadata_begin_ = 0;
 }
 
-void JemallocCensus::report_extent(const LeafElement& element, const Extent& extent) noexcept {
-  const unsigned size_class = element.size_class();
-  if (element.state() != kStateActive || size_class >= classes_) return;  // free, or on its way to be
-  const std::uint64_t block_bytes = class_bytes_[size_class];
-  const std::uint64_t regions = element.slab() && block_bytes ? extent.bytes() / block_bytes : 1;
-  const std::uint64_t free = element.slab() ? extent.free_regions() : 0;
-  if (extent.size_class() != size_class || free > regions || regions * block_bytes > extent.bytes()) {
+void JemallocCensus::report_extent(const Element& element, const Extent& extent) noexcept {
+  if (!extent.active || extent.size_class >= classes_) return;  // free, or on its way to be
+  const std::uint64_t each = block_bytes(extent);
+  const std::uint64_t regions = extent.slab && each ? extent.bytes / each : 1;
+  const std::uint64_t free = extent.slab ? extent.free_regions : 0;
+  if (extent.size_class != element.size_class || free > regions || regions * each > extent.bytes) {
     ++result_.raced;
     return;
   }
   const std::uint64_t blocks = regions - free;
   if (blocks == 0) return;
-  request_.report({extent.begin(), extent.begin() + extent.bytes(), UnitKind::kBlocks, block_bytes,
-                   blocks * block_bytes, 0});
+  request_.report({extent.begin, extent.end(), UnitKind::kBlocks, each, blocks * each, 0});
 }
 
 void JemallocCensus::sweep(AddressRange range) noexcept {
+  const PageMap pages(process_, access_.map);
   g_copies.begin(process_);
   lost_ = false;
   std::uintptr_t done = range.begin;  // nothing before it is reported again
-  for (std::uintptr_t at = range.begin; at < range.end;) {
-    const auto leaf = process_.word(g_root + at / kLeafSpan * sizeof at);
-    const LeafElement element{leaf ? process_.word(leaf + at % kLeafSpan / kPageBytes * 8) : 0};
-    Extent extent;
-    if (!element.extent()) {
+  for (std::uintptr_t at = range.begin, next; at < range.end;) {
+    const Element element = pages.look_up(at, &next);
+    if (!element.extent) {
       if (!metadata_begin_ && !lost_) metadata_begin_ = at;
-      at = leaf ? at + kPageBytes : align_up(at + 1, kLeafSpan);
+      at = next;
       continue;
     }
-    if (!read_extent(element.extent(), &extent) || extent.begin() > at || extent.bytes() == 0 ||
-        at - extent.begin() >= extent.bytes() || extent.bytes() > range.end - extent.begin()) {
+    JemallocExtent words;
+    const bool read = read_extent(element.extent, &words);
+    const Extent extent = read ? pages.decode(words) : Extent{};
+    if (!read || extent.begin > at || extent.bytes == 0 || at - extent.begin >= extent.bytes ||
+        extent.bytes > range.end - extent.begin) {
       ++result_.raced;  // it is being split or merged: its parts are in the map, if not here then further on
       lost_ = true;
       metadata_begin_ = 0;  // an extent that we are about to meet may reach back over it
@@ -163,25 +276,19 @@ void JemallocCensus::sweep(AddressRange range) noexcept {
       continue;
     }
     lost_ = false;
-    if (extent.begin() != at) ++result_.raced;  // it has grown together since we passed its beginning
-    report_metadata(extent.begin());
-    if (extent.begin() >= done) report_extent(element, extent);
-    at = done = extent.begin() + extent.bytes();
+    if (extent.begin != at) ++result_.raced;  // it has grown together since we passed its beginning
+    report_metadata(extent.begin);
+    if (extent.begin >= done) report_extent(element, extent);
+    at = done = extent.end();
   }
   report_metadata(range.end);
 }
 
 CensusResult JemallocCensus::run() noexcept {
-  std::uint64_t epoch = 1;
-  std::size_t size = sizeof epoch;
-  access_.mallctl("epoch", &epoch, &size, &epoch, size);  // refreshes tcache_bytes
-  result_.thread_cached_bytes = control<std::size_t>("stats.arenas.4096.tcache_bytes", 0);
-  result_.internal_bytes = control<std::size_t>("stats.arenas.4096.internal", 0);  // thread caches themselves
-  holes_in_map_ = control("opt.hpa", false);
-  read_classes("arenas.bin.", control("arenas.nbins", 0U));
-  read_classes("arenas.lextent.", control("arenas.nlextents", 0U));
-  if (classes_ != kMaxClasses || control<std::size_t>("arenas.page", 0) != kPageBytes || !find_root()) {
-    result_.why_not = "the page map of this jemalloc is not laid out as in version 5.3.0";
+  read_controls();
+  if (control<std::size_t>("arenas.page", 0) != kPageBytes || small_classes_ == 0 ||
+      classes_ == kMaxClasses || !find_map()) {
+    result_.why_not = "the page map of this jemalloc is laid out as in none of the versions 5.1 to 5.3";
     return result_;
   }
   for (std::size_t i = 0; i < request_.heap.size(); ++i) {
@@ -196,7 +303,7 @@ CensusResult JemallocCensus::run() noexcept {
 
 }  // namespace
 
-CensusResult jemalloc_census(const JemallocAccess& access, const CensusRequest& request) noexcept {
+CensusResult jemalloc_census(JemallocAccess& access, const CensusRequest& request) noexcept {
   return JemallocCensus(access, request).run();
 }
 

@@ -6,8 +6,16 @@
 
 namespace mallard::heaps {
 
+struct JemallocLayout;
+
 using Mallctl = int(const char* name, void* old, std::size_t* old_bytes, void* fresh,
                     std::size_t fresh_bytes);
+
+/// Where a jemalloc's page map is, and how it is laid out. Neither ever changes.
+struct JemallocMap {
+  std::uintptr_t root = 0;  ///< 0 = not found yet
+  const JemallocLayout* layout = nullptr;
+};
 
 /// What a census needs of a jemalloc.
 struct JemallocAccess {
@@ -17,8 +25,9 @@ struct JemallocAccess {
   std::size_t (*usable_size)(void*);
   AddressRange data;    ///< its global variables, which hold the root of its page map
   bool arenas_can_end;  ///< the program can destroy arenas, and unmaps their metadata then
+  JemallocMap map{};    ///< what the first census finds out
 };
 /// \context reporter
-CensusResult jemalloc_census(const JemallocAccess& access, const CensusRequest& request) noexcept;
+CensusResult jemalloc_census(JemallocAccess& access, const CensusRequest& request) noexcept;
 
 }  // namespace mallard::heaps

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <random>
 #include <string>
 #include <thread>
@@ -64,7 +65,27 @@ void remove(std::vector<AddressRange>& from, AddressRange r) {
   from = out;
 }
 
+Backend g_backend;
+
+/// Anonymous memory of anybody: tcmalloc extends the break, and maps by system calls of its own. Its page map
+/// knows nothing of the rest.
+std::vector<AddressRange> anonymous_ranges() {
+  std::vector<AddressRange> ranges;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin, end;
+    char access[8];
+    int name = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx %7s %*x %*s %*u %n", &begin, &end, access, &name) != 3) continue;
+    const std::string of = line.substr(static_cast<std::size_t>(name));
+    if (access[0] == 'r' && access[1] == 'w' && (of.empty() || of == "[heap]"))
+      ranges.push_back({begin, end});
+  }
+  return ranges;
+}
+
 std::vector<AddressRange> heap_ranges() {
+  if (std::string(g_backend.name) == "tcmalloc") return anonymous_ranges();
   std::vector<AddressRange> ranges;
   const int n = std::min(g_mapping_count.load(), kMaxMappings);
   for (int i = 0; i < n; ++i) {
@@ -102,7 +123,6 @@ struct Block {
   std::size_t bytes;
 };
 
-Backend g_backend;
 std::vector<Unit> g_units;
 std::uint64_t g_budget = ~std::uint64_t{0};
 int g_failures = 0;

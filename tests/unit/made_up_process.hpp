@@ -22,6 +22,10 @@ class MadeUpProcess : public mallard::ProcessMemory {
     for (std::uintptr_t at = begin; at < begin + bytes; at += mallard::kPageBytes)
       pages_[at / mallard::kPageBytes].resize(mallard::kPageBytes);
   }
+  /// Makes a page of zeros around `at` unless there is one.
+  void map_where_missing(std::uintptr_t at) {
+    if (!pages_.count(at / mallard::kPageBytes)) map(at & ~(mallard::kPageBytes - 1), mallard::kPageBytes);
+  }
   /// Leaves the page mapped, but not in memory: who reads it is found out.
   void swap_out(std::uintptr_t page) { swapped_out_.insert(page / mallard::kPageBytes); }
 

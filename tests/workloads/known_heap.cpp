@@ -81,9 +81,10 @@ void release_some(Books& books, unsigned percent) {
   books.blocks.shorten(kept);
 }
 
-/// Has the allocator name the pages of this thread while it is there.
+/// Has the allocator name the pages of this thread while it is there, and take back what the thread keeps.
 void list_own_units() {
   pthread_mutex_lock(&g_units_lock);
+  g_units->empty_own_cache();
   g_units->list_own();
   pthread_mutex_unlock(&g_units_lock);
 }
@@ -195,8 +196,9 @@ void take_all(Books& to) {
 
 /// Divides the heap, asks for the report and prints the truth, while nobody allocates.
 void tell(Books& books) {
+  g_units->empty_own_cache();
   g_units->list_all();
-  List<Units::Unit> pinned(books.blocks.size() + 1);
+  List<Units::Unit> pinned(std::size_t{1} << 20);
   const HeapTruth heap = divide_heap(books.blocks, *g_units, &pinned);
   PageTables pages;
   std::uint64_t retained = 0;
@@ -235,7 +237,8 @@ void one_after_the_other(Books& books, std::uint64_t seed) {
   for (int i = 0; i < kMostThreads; i += 4) {
     pthread_t threads[4];
     for (int k = 0; k < 4; k++)
-      if (pthread_create(&threads[k], nullptr, leave_behind, g_crowd.books[i + k]) != 0) fail("pthread_create");
+      if (pthread_create(&threads[k], nullptr, leave_behind, g_crowd.books[i + k]) != 0)
+        fail("pthread_create");
     for (pthread_t thread : threads) pthread_join(thread, nullptr);
   }
   take_all(books);

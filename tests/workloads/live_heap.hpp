@@ -3,7 +3,10 @@
 // bytes, of what is resident of its unit: the memory that the allocator can only give back as a whole.
 // - system: a page of 4 KiB
 // - jemalloc: a slab; their sizes come in WORKLOAD_SLABS ("8:4096,16:4096,..."), from the same version's
-// mallctl
+//   mallctl. Threads empty their caches by the mallctl of the object named in WORKLOAD_JEMALLOC.
+// - tcmalloc: a span that MallocExtension::Ranges of the object named in WORKLOAD_TCMALLOC calls in use;
+// those
+//   in which only blocks of caches are left are held as well
 // - mimalloc: a page of mimalloc: the slices of 64 KiB around an area that mi_heap_visit_blocks of the object
 //   named in WORKLOAD_MIMALLOC lists, and mi_abandoned_visit_blocks where it has that
 #pragma once
@@ -50,6 +53,15 @@ class Units {
   Units() : areas_(1 << 20) {
     if (const char* object = getenv("WORKLOAD_MIMALLOC"); object && *object) find_visitors(object);
     if (const char* slabs = getenv("WORKLOAD_SLABS"); slabs && *slabs) parse_slabs(slabs);
+    if (const char* object = getenv("WORKLOAD_JEMALLOC"); object && *object)
+      find(load(object), "mallctl", mallctl_);
+    if (const char* object = getenv("WORKLOAD_TCMALLOC"); object && *object)
+      find(load(object), "_ZN15MallocExtension8instanceEv", extension_);
+  }
+
+  /// Gives the free blocks that the calling thread keeps for itself back, where the allocator can be told to.
+  void empty_own_cache() {
+    if (mallctl_) mallctl_("thread.tcache.flush", nullptr, nullptr, nullptr, 0);
   }
 
   /// Adds what mimalloc lists of the calling thread: its pages, or those of all threads from version 3.2 on.
@@ -61,6 +73,7 @@ class Units {
 
   /// Adds all that mimalloc lists, and makes the areas ready for unit_of(). Nobody may allocate meanwhile.
   void list_all() {
+    if (extension_) list_spans();
     if (!visit_) return;
     visit_(heap_(), false, add_area, this);
     if (visit_abandoned_) visit_abandoned_(subprocess_(), -1, false, add_area, this);
@@ -108,6 +121,14 @@ class Units {
   /// Small blocks that no unit was found for.
   std::uint64_t unknown() const { return unknown_; }
 
+  /// Calls `visit` with each unit that is held although none of the blocks asked for lies in it.
+  template <typename Visit>
+  void each_held_without_blocks(Visit visit) {
+    if (!extension_) return;
+    for (const Area& area : areas_)
+      if (!area.met) visit(Unit{area.begin, area.end});
+  }
+
  private:
   // The beginning of mimalloc's public mi_heap_area_t, the same in versions 2 and 3.
   struct HeapArea {
@@ -120,35 +141,62 @@ class Units {
     std::uintptr_t begin, end, blocks;
     std::uint64_t block_bytes;
     std::uint64_t listed;  ///< running number
+    bool met = false;      ///< holds a block that was asked for
+  };
+  // gperftools' public base::MallocRange.
+  struct Range {
+    std::uintptr_t begin;
+    std::size_t bytes;
+    int type;  ///< 0 = in use
+    double used_part;
   };
   struct Slab {
     std::uint64_t block_bytes, slab_bytes;
   };
 
-  void find_visitors(const char* object) {
+  static void* load(const char* object) {
     void* handle = dlopen(object, RTLD_NOLOAD | RTLD_NOW);
-    if (!handle) {
-      fprintf(stderr, "%s is not loaded\n", object);
-      _exit(3);
-    }
-    const auto find = [handle](const char* name, auto& to) {
-      to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(dlsym(handle, name));
-      return to != nullptr;
-    };
-    lists_all_ = find("mi_heap_main", heap_);
-    if (!lists_all_) find("mi_heap_get_default", heap_);
-    if (!find("mi_heap_visit_blocks", visit_) || !heap_) {
+    if (handle) return handle;
+    fprintf(stderr, "%s is not loaded\n", object);
+    _exit(3);
+  }
+  template <typename Function>
+  static bool find(void* handle, const char* name, Function& to) {
+    to = reinterpret_cast<Function>(dlsym(handle, name));
+    return to != nullptr;
+  }
+
+  /// The tenth entry of MallocExtension's virtual table is Ranges in all of gperftools 2.
+  void list_spans() {
+    void** const extension = extension_();
+    using Ranges = void (*)(void*, void*, void (*)(void*, const Range*));
+    const auto ranges = reinterpret_cast<Ranges>((*static_cast<void***>(static_cast<void*>(extension)))[10]);
+    ranges(extension, this, [](void* units, const Range* range) {
+      if (range->type == 0)
+        static_cast<Units*>(units)->areas_.push(
+            {range->begin, range->begin + range->bytes, range->begin, 1, 0});
+    });
+  }
+
+  void find_visitors(const char* object) {
+    void* handle = load(object);
+    lists_all_ = find(handle, "mi_heap_main", heap_);
+    if (!lists_all_) find(handle, "mi_heap_get_default", heap_);
+    if (!find(handle, "mi_heap_visit_blocks", visit_) || !heap_) {
       fprintf(stderr, "%s has no mi_heap_visit_blocks\n", object);
       _exit(3);
     }
-    if (!find("mi_subproc_main", subprocess_) || !find("mi_abandoned_visit_blocks", visit_abandoned_))
+    if (!find(handle, "mi_subproc_main", subprocess_) ||
+        !find(handle, "mi_abandoned_visit_blocks", visit_abandoned_))
       visit_abandoned_ = nullptr;
   }
 
   /// Moves to the area of `block`; blocks come in ascending order.
   bool is_in_area(std::uintptr_t block) {
     while (at_ + 1 < areas_.size() && areas_[at_ + 1].begin <= block) at_++;
-    return areas_[at_].begin <= block && block < areas_[at_].end;
+    const bool is_in = areas_[at_].begin <= block && block < areas_[at_].end;
+    areas_[at_].met |= is_in;
+    return is_in;
   }
 
   static bool add_area(const void*, const HeapArea* area, void*, std::size_t, void* units) {
@@ -176,6 +224,8 @@ class Units {
     _exit(3);
   }
 
+  int (*mallctl_)(const char*, void*, std::size_t*, void*, std::size_t) = nullptr;
+  void** (*extension_)() = nullptr;
   void* (*heap_)() = nullptr;
   void* (*subprocess_)() = nullptr;
   bool (*visit_)(const void*, bool, Visitor, void*) = nullptr;
@@ -190,8 +240,8 @@ class Units {
 };
 
 /// Sorts `blocks` and divides what is resident among their sites.
-/// \param units   all areas of mimalloc have been listed
-/// \param pinned  takes the units with live blocks, in ascending order
+/// \param units   all that the allocator tells of them has been listed
+/// \param pinned  takes the units that cannot go back, in ascending order
 inline HeapTruth divide_heap(List<Block>& blocks, Units& units, List<Units::Unit>* pinned = nullptr) {
   std::sort(blocks.begin(), blocks.end(),
             [](const Block& a, const Block& b) { return a.address < b.address; });
@@ -233,6 +283,13 @@ inline HeapTruth divide_heap(List<Block>& blocks, Units& units, List<Units::Unit
     }
   }
   close_unit();
+  units.each_held_without_blocks([&](const Units::Unit& held) {
+    truth.pinned_bytes += static_cast<double>(pages.resident_bytes(held.begin, held.end));
+    if (pinned) pinned->push(held);
+  });
+  if (pinned)
+    std::sort(pinned->begin(), pinned->end(),
+              [](const Units::Unit& a, const Units::Unit& b) { return a.begin < b.begin; });
   return truth;
 }
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact mode: nothing is estimated, so that a wrong site gets next to nothing, on small heaps as well; without a
-census (tcmalloc) the pages that booked blocks lie on divide the heap."""
+"""Exact mode: nothing is estimated, so that a wrong site gets next to nothing, on small heaps as well."""
 from __future__ import annotations
 
 import os
@@ -51,13 +50,10 @@ def test_pinned_pages(t: Test) -> None:
     tally, wrong = SiteTally(), []
     for seed in range(1, SEEDS + 1):
         run = run_workload(t, "pinned_pages", [MEGABYTES, seed], ALLOC_MODE="exact")
-        if t.backend.name == "tcmalloc":  # rounding is within the holes there
-            run.truth["causes"] = [c for c in run.truth["causes"] if c["cause"] not in ("rounding", "holes", "retained",
-                                                                                         "metadata")]
         tally.add(run.report, run.truth)
         wrong += [f"seed {seed}: {text}" for text in close_complaints(run.report)
                   + cause_complaints(run.report, run.truth) + book_complaints(run)]
-        if run.report["ledger_about"]["by_pages"] != (t.backend.name == "tcmalloc"):
+        if run.report["ledger_about"]["by_pages"]:
             wrong.append(f"seed {seed}: divided by pages: {run.report['ledger_about']['by_pages']}")
     t.notes.append(tally.sentence())
     if tally.misplaced / tally.runs > MOST_MISPLACED:

@@ -104,6 +104,8 @@ def units_environment(t: Test) -> dict[str, str]:
         return {"WORKLOAD_MIMALLOC": shared_object("libmimalloc.so.2")}
     if t.backend.name == "mimalloc3":
         return {"WORKLOAD_MIMALLOC": str(mimalloc3_path(t.build).resolve())}
+    if t.backend.name == "tcmalloc":
+        return {"WORKLOAD_TCMALLOC": t.backend.value}
     return {}
 
 
