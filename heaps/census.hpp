@@ -39,6 +39,8 @@ struct ExactBlocks {
   Booked (*look_up)(std::uintptr_t block, void* opaque);
   /// The block that was looked up last counts as live.
   void (*on_live)(std::uintptr_t block, std::uint64_t usable_bytes, void* opaque);
+  /// The block that was looked up last is free by the counts, and live by the allocator's own marks.
+  void (*on_disputed)(std::uint64_t usable_bytes, void* opaque);
 };
 
 struct CensusRequest {

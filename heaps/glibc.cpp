@@ -100,8 +100,11 @@ void Census::survey() noexcept {
 void Census::report_mapped_block(const Piece& piece) noexcept {
   const std::uint64_t usable = piece.end - piece.first - 16;
   const std::uintptr_t block = piece.first + 16;
-  if (request_.exact && request_.exact->look_up(block, request_.opaque) != Booked::kFree)
-    request_.exact->on_live(block, usable, request_.opaque);
+  if (request_.exact) {
+    if (request_.exact->look_up(block, request_.opaque) == Booked::kFree)
+      request_.exact->on_disputed(usable, request_.opaque);
+    else request_.exact->on_live(block, usable, request_.opaque);
+  }
   tally_.emit(piece.begin, piece.end, UnitKind::kBlocks, usable, block - piece.begin, usable);
 }
 
@@ -171,8 +174,7 @@ void Census::settle(const Chunk& chunk) noexcept {
   }
   const Booked booked = request_.exact->look_up(chunk.at + 16, request_.opaque);
   if (booked == Booked::kFree) {
-    if (chunk.size == kThreadCacheChunk && lists_.is_thread_cache(chunk.at))
-      tally_.add_metadata(chunk.at, chunk.size);
+    if (!is_free(chunk, sampled)) request_.exact->on_disputed(chunk.size - 8, request_.opaque);
   } else if (booked == Booked::kLive || !is_free(chunk, sampled)) {
     request_.exact->on_live(chunk.at + 16, chunk.size - 8, request_.opaque);
     tally_.add_live(chunk.at, chunk.size);

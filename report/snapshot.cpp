@@ -52,7 +52,14 @@ void relate(Snapshot* out, const Arena& arena) noexcept {
                              : out->rss.anonymous > not_heap ? out->rss.anonymous - not_heap
                                                              : 0;
   const bool counted = ledger.known && ledger.divided && (ledger.rounding_known || ledger.by_pages);
-  const Estimate& live = counted ? ledger.lines[static_cast<int>(Cause::kLive)].bytes : out->live_bytes;
+  Estimate live = counted ? ledger.lines[static_cast<int>(Cause::kLive)].bytes : out->live_bytes;
+  if (counted) {
+    const Estimate& past = ledger.lines[static_cast<int>(Cause::kPastMallard)].bytes;
+    // Their sum is counted: what the one is too high by, the other is too low.
+    live.value += past.value;
+    live.low = std::min(live.value, live.low + past.high);
+    live.high = std::max(live.value, live.high + past.low);
+  }
   if (out->heap_resident_bytes == 0 || live.value <= 0) return;
   const auto resident = static_cast<double>(out->heap_resident_bytes);
   Estimate& ratio = out->fragmentation_ratio;
@@ -88,6 +95,9 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   const std::uint64_t began = os::monotonic_ns();
   out->mallard_version = view_of(kVersion);
   out->reason = reason;
+  elf::Modules modules;
+  modules.read(arena);
+  const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   Memory memory;
   read_memory(arena, own_process(), served,
               &memory);  // first, so that little of this report's own memory is in it
@@ -107,8 +117,8 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     const bool read = exact ? copy_exact_record(arena, &books, out) : copy_record(arena, &books, out);
     if (!read) return out_of_memory(*out);
   }
-  account(arena, memory, served, books, &out->recording.exact, &out->before, &out->ledger);
-  find_other_allocators(arena, served, memory, &out->other_allocators);
+  account(arena, memory, served, books, bound, &out->recording.exact, &out->before, &out->ledger);
+  find_other_allocators(arena, served, modules, memory, bound, &out->other_allocators);
   if (out->ledger.known) {
     // The books ask mincore, which holds pages to be there that were only read, too.
     const auto own = static_cast<std::uint64_t>(out->ledger.lines[static_cast<int>(Cause::kOwn)].bytes.value);

@@ -12,6 +12,7 @@ namespace {
 enum class PoolKind : std::uint8_t {
   kCalibrated,  ///< known totals, divided as the samples say
   kRest,        ///< known totals, too few samples: at most that much
+  kPast,        ///< known totals, of which the samples account for less than chance allows
   kUncounted,   ///< no totals
 };
 
@@ -60,10 +61,10 @@ void add_pool(StratumPool& to, const StratumPool& c) noexcept {
 /// of many on the site of one sample.
 class StratumPools {
  public:
-  /// \param older  no factor raises: what the samples do not account for is older than they are
+  /// \param beyond  other than by chance: no factor raises
   /// \return false if memory is out
-  bool make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata,
-            bool older) noexcept;
+  bool make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata, Beyond beyond,
+            double sample_bytes) noexcept;
 
   std::span<StratumPool> all() noexcept { return {pools_, count_}; }
   std::uint16_t pool_of(std::uint16_t stratum) const noexcept {
@@ -81,8 +82,12 @@ class StratumPools {
   std::size_t groups_ = 0, count_ = 0;
 };
 
+bool is_past(const StratumPool& c, double sample_bytes) noexcept {
+  return c.live_bytes - c.nominal > sampling_margin(c.nominal_squared, sample_bytes, kErrorsOfStratum);
+}
+
 bool StratumPools::make(Arena& arena, std::span<const Piece> pieces, std::span<const Stratum> strata,
-                        bool older) noexcept {
+                        Beyond beyond, double sample_bytes) noexcept {
   groups_ = strata.size();
   count_ = groups_ + kGroups + 1;
   pools_ = arena.array<StratumPool>(count_);
@@ -100,9 +105,11 @@ bool StratumPools::make(Arena& arena, std::span<const Piece> pieces, std::span<c
   join_groups(groups_ + kGroups / 2, rest());   // large ones
   pools_[rest()].kind = PoolKind::kRest;
   for (StratumPool& c : all()) {
-    if (older && c.kind == PoolKind::kCalibrated) c.kind = PoolKind::kRest;
+    if (beyond == Beyond::kOlder && c.kind == PoolKind::kCalibrated) c.kind = PoolKind::kRest;
+    if (beyond == Beyond::kPastMallard && c.kind != PoolKind::kUncounted && is_past(c, sample_bytes))
+      c.kind = PoolKind::kPast;
     c.factor = c.resident > 0 && c.kind != PoolKind::kUncounted ? c.resident_bytes / c.resident : 1;
-    if (c.kind == PoolKind::kRest) c.factor = std::min(c.factor, 1.0);
+    if (c.kind != PoolKind::kCalibrated) c.factor = std::min(c.factor, 1.0);
   }
   return true;
 }
@@ -156,6 +163,19 @@ void add_live(const StratumPool& c, double live_bytes, CalibratedTotals* totals)
   totals->live.variance += factor * factor * std::max(0.0, variance);
 }
 
+/// What is live in the pools whose samples account for too little.
+Estimate sum_past(std::span<const StratumPool> pools, double sample_bytes) noexcept {
+  double live = 0;
+  Estimate recorded;
+  for (const StratumPool& c : pools) {
+    if (c.kind != PoolKind::kPast) continue;
+    live += c.live_bytes;
+    recorded.value += c.nominal;
+    recorded.variance += c.nominal_squared;
+  }
+  return live > 0 ? rest_of(live, recorded, sample_bytes) : Estimate{0, 0, true, 0, 0};
+}
+
 void sum_live(std::span<const StratumPool> pools, CalibratedTotals* totals) noexcept {
   StratumPool all{};
   for (const StratumPool& c : pools) {
@@ -166,14 +186,17 @@ void sum_live(std::span<const StratumPool> pools, CalibratedTotals* totals) noex
       totals->live.value += c.asked;
       totals->live.variance += c.asked_squared;
       totals->usable += c.usable;
-    } else if (c.kind == PoolKind::kRest) {
+    } else if (c.kind == PoolKind::kRest || c.kind == PoolKind::kPast) {
       totals->unattributed += std::max(0.0, c.resident_bytes - c.resident);
     }
   }
   totals->sampled = all.nominal > 0;
   for (const StratumPool& c : pools) {
     if (c.kind == PoolKind::kUncounted || c.live_bytes <= 0) continue;
-    if (totals->sampled) {
+    if (c.kind == PoolKind::kPast) {
+      if (c.nominal > 0) add_live(c, c.nominal, totals);
+      totals->live.variance += c.asked_squared;
+    } else if (totals->sampled) {
       add_live(c.nominal > 0 ? c : all, c.live_bytes, totals);
     } else {
       totals->live.value += c.live_bytes;
@@ -260,16 +283,17 @@ void add_unseen(std::span<const Expected> expected, std::size_t* at, const Piece
 
 }  // namespace
 
-bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, bool older,
-               std::span<SiteShare> sites, CalibratedTotals* totals) noexcept {
+bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, Beyond beyond,
+               double sample_bytes, std::span<SiteShare> sites, CalibratedTotals* totals) noexcept {
   *totals = {};
   StratumPools pools;
   Growing<Expected> expected(arena);
   auto* effective = arena.array<Effective>(sites.size() + 1);
-  if (!effective || !pools.make(arena, pieces, strata, older) ||
+  if (!effective || !pools.make(arena, pieces, strata, beyond, sample_bytes) ||
       !expect_pieces(arena, pieces, strata, pools, expected))
     return false;
   sum_live(pools.all(), totals);
+  totals->past = sum_past(pools.all(), sample_bytes);
   for (Piece& p : pieces) p.stratum = pools.pool_of(p.stratum);
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
     return a.stratum != b.stratum ? a.stratum < b.stratum : a.site < b.site;

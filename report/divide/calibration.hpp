@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/arena.hpp"
+#include "report/divide/beyond_records.hpp"
 #include "report/model/estimate.hpp"
 
 namespace mallard::report {
@@ -48,6 +49,7 @@ struct SiteShare {
 struct CalibratedTotals {
   Estimate live;            ///< requested and resident
   double usable = 0;        ///< usable and resident
+  Estimate past;            ///< usable and resident, of blocks allocated past mallard
   double unattributed = 0;  ///< resident bytes of strata with too few samples to say whose they are
   double uncounted = 0;     ///< resident bytes of strata that the census does not know, from samples
   double uncounted_variance = 0;
@@ -59,10 +61,11 @@ inline constexpr std::uint32_t kMinStratumPieces = 5;
 
 /// Adds up `pieces` (any order; they are sorted and their strata changed) into `sites`, which is indexed by
 /// site.
-/// \param older  blocks may live that could not be sampled, because they are older than the books: what the
-///               samples do not account for stays unattributed
+/// \param beyond        what live memory is that the samples do not account for. Other than by chance it stays
+///                      unattributed
+/// \param sample_bytes  mean bytes between samples
 /// \return false if memory is out
-bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, bool older,
-               std::span<SiteShare> sites, CalibratedTotals* totals) noexcept;
+bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> strata, Beyond beyond,
+               double sample_bytes, std::span<SiteShare> sites, CalibratedTotals* totals) noexcept;
 
 }  // namespace mallard::report

@@ -12,7 +12,7 @@ using heaps::Booked;
 using heaps::Unit;
 using heaps::UnitKind;
 
-constexpr std::uint32_t kBeforeSite = UINT32_MAX;
+constexpr std::uint32_t kUnbookedSite = UINT32_MAX;
 constexpr std::uint32_t kBlocksOnPage = kPageBytes / 8;
 
 std::uint64_t glibc_usable(std::uint64_t asked) noexcept {
@@ -28,6 +28,9 @@ const heaps::ExactBlocks* ExactDivision::exact_blocks() noexcept {
       [](std::uintptr_t block, void* self) { return static_cast<ExactDivision*>(self)->look_up(block); },
       [](std::uintptr_t block, std::uint64_t usable_bytes, void* self) {
         static_cast<ExactDivision*>(self)->add_block(block, usable_bytes);
+      },
+      [](std::uint64_t usable_bytes, void* self) {
+        static_cast<ExactDivision*>(self)->disputed_ += static_cast<double>(usable_bytes);
       }};
   return &kExactBlocks;
 }
@@ -86,17 +89,20 @@ void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexc
     live += part.bytes;
     usable += part.usable;
     asked += part.asked;
-    if (b.begin >= unit.begin && b.begin < unit.end && b.site != kBeforeSite) ++begun;
+    if (b.begin >= unit.begin && b.begin < unit.end && b.site != kUnbookedSite) ++begun;
   }
   met_ += begun;
-  // What the allocator holds to be live beyond the books: in thread caches, or from before they began.
+  // What the allocator holds to be live beyond the books: in thread caches, or never booked.
   std::uint64_t beyond = 0;
   if (!by_block_ && unit.block_bytes > 0 && unit.live_bytes > 0) {
     const std::uint64_t booked = begun * unit.block_bytes;
     if (booked > unit.live_bytes) ++raced_;
     else beyond = unit.live_bytes - booked;
   }
-  if (live_.complete) beyond = 0;
+  if (live_.beyond == Beyond::kChance) {
+    disputed_ += static_cast<double>(beyond);
+    beyond = 0;
+  }
   const double overhead = std::clamp(resident - usable, 0.0, static_cast<double>(unit.overhead_bytes));
   usable = std::min(usable, resident);
   asked = std::min(asked, usable);
@@ -111,20 +117,20 @@ void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexc
   const double each = 1 / static_cast<double>(live + beyond);
   for (const Held& b : blocks) {
     const Part part = part_in(unit, b, all_in_memory);
-    if (part.bytes == 0 || (b.site != kBeforeSite && b.site >= sites_.size())) continue;
-    ExactShare& to = b.site == kBeforeSite ? before_ : sites_[b.site];
+    if (part.bytes == 0 || (b.site != kUnbookedSite && b.site >= sites_.size())) continue;
+    ExactShare& to = b.site == kUnbookedSite ? unbooked_ : sites_[b.site];
     const double share = static_cast<double>(part.bytes) * each;
     to.resident += resident * share;
     to.live += part.asked;
     to.holes += holes * share;
-    if (map_ && b.site != kBeforeSite)
+    if (map_ && b.site != kUnbookedSite)
       map_->claim(std::max(b.begin, unit.begin), std::min(b.begin + b.usable_bytes, unit.end), b.site,
                   resident * share);
   }
   const double share = static_cast<double>(beyond) * each;
-  before_.resident += resident * share;
-  before_.live += old;
-  before_.holes += holes * share;
+  unbooked_.resident += resident * share;
+  unbooked_.live += old;
+  unbooked_.holes += holes * share;
   usable_ += old;
   asked_ += old;
 }
@@ -153,7 +159,7 @@ void ExactDivision::add(const Unit& unit) noexcept {
     case UnitKind::kMetadata:
       return pages_.note_metadata(unit.begin, unit.end);
     case UnitKind::kNotExamined:
-      if (!live_.complete) {
+      if (live_.beyond != Beyond::kChance) {
         not_examined_ += static_cast<double>(pages_.resident(unit.begin, unit.end));
         if (map_) map_->leave_out(unit.begin, unit.end);
       }
@@ -184,14 +190,14 @@ Booked ExactDivision::look_up(std::uintptr_t block) noexcept {
     found_ = looked_[looked_next_++];
     return Booked::kLive;
   }
-  found_ = {block, 0, 0, kBeforeSite};
-  return live_.complete ? Booked::kFree : Booked::kUnknown;
+  found_ = {block, 0, 0, kUnbookedSite};
+  return live_.beyond == Beyond::kChance ? Booked::kFree : Booked::kUnknown;
 }
 
 void ExactDivision::add_block(std::uintptr_t block, std::uint64_t usable_bytes) noexcept {
   if (found_.begin != block) return;
   found_.usable_bytes = usable_bytes;
-  if (found_.site == kBeforeSite) found_.asked_bytes = usable_bytes;
+  if (found_.site == kUnbookedSite) found_.asked_bytes = usable_bytes;
   add_held(found_);
 }
 
@@ -246,24 +252,36 @@ bool ExactDivision::sum_up(std::uint64_t heap_resident, std::uint64_t thread_cac
                            HeapTotals* totals) noexcept {
   *totals = {};
   if (out_of_memory_) return false;
-  // Free blocks in thread caches, which the census took for live, are no blocks from before.
-  const double cached = std::min(before_.live, static_cast<double>(thread_cached_bytes));
+  // Free blocks in thread caches, which the census took for live, were booked and freed.
+  const double cached = std::min(unbooked_.live, static_cast<double>(thread_cached_bytes));
   if (cached > 0) {
-    const double left = 1 - cached / before_.live;
-    unattributed_ += before_.resident * (1 - left);
-    before_ = {before_.resident * left, before_.live * left, before_.holes * left};
+    const double left = 1 - cached / unbooked_.live;
+    unattributed_ += unbooked_.resident * (1 - left);
+    unbooked_ = {unbooked_.resident * left, unbooked_.live * left, unbooked_.holes * left};
   }
   const double on_pinned_pages = pages_.pinned_metadata();
   totals->metadata = pages_.metadata() - on_pinned_pages;
   const double heap = std::max(0.0, static_cast<double>(heap_resident) - totals->metadata);
   totals->examined = heap > 0 ? std::clamp(1 - not_examined_ / heap, 0.0, 1.0) : 1;
+  // What was not examined holds as much that nobody booked as the rest does.
+  if (live_.beyond == Beyond::kPastMallard && totals->examined > 0) {
+    const double more = std::min(1 / totals->examined - 1, not_examined_ / std::max(1.0, unbooked_.resident));
+    pinned_ += unbooked_.resident * more;
+    usable_ += unbooked_.live * more;
+    asked_ += unbooked_.live * more;
+    unbooked_ = {unbooked_.resident * (1 + more), unbooked_.live * (1 + more), unbooked_.holes * (1 + more)};
+  }
   totals->pinned = std::min(pinned_, heap);
   totals->headers = std::min(headers_ + on_pinned_pages, totals->pinned);
   totals->retained = heap - totals->pinned;
-  totals->live_usable = std::min(usable_ - cached, totals->pinned - totals->headers);
-  totals->live = counted(std::min(asked_ - cached, totals->live_usable));
+  totals->counted_live = usable_ - cached + disputed_;
+  const double past = live_.beyond == Beyond::kPastMallard ? unbooked_.live : 0;
+  totals->recorded_live = counted(usable_ - cached - unbooked_.live);
+  totals->live_usable = std::min(usable_ - cached - past, totals->pinned - totals->headers);
+  totals->past = counted(std::min(past, totals->pinned - totals->headers - totals->live_usable));
+  totals->live = counted(std::min(asked_ - cached - past, totals->live_usable));
   totals->rounding = counted(totals->live_usable - totals->live.value);
-  totals->holes = counted(totals->pinned - totals->headers - totals->live_usable);
+  totals->holes = counted(totals->pinned - totals->headers - totals->live_usable - totals->past.value);
   totals->holes.has_interval = not_examined_ == 0;
   totals->rounding_known = true;
   totals->unattributed = std::min(unattributed_, totals->pinned);

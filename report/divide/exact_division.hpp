@@ -21,7 +21,9 @@ class HeapMap;
 struct LiveBlocks {
   using Visit = void (*)(const record::ExactLive&, void* opaque);
   void (*for_each)(std::uintptr_t begin, std::uintptr_t end, Visit visit, void* opaque);
-  bool complete;  ///< the books began with the process: what is not on them is free
+  /// What a block is that is not booked and that the allocator holds to be live. By chance: free, on a list
+  /// that the census does not know, because the books are complete.
+  Beyond beyond;
 };
 
 /// What a block of `asked` bytes can use, and its header, where no census tells.
@@ -62,7 +64,9 @@ class ExactDivision {
   /// \return false if memory is out
   bool sum_up(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept;
 
-  const ExactShare& before() const noexcept { return before_; }  ///< blocks allocated before the books began
+  const ExactShare& unbooked() const noexcept { return unbooked_; }  ///< blocks that `beyond` tells of
+  /// Usable bytes that the allocator holds to be live and the books to be free: where they overrule it.
+  double disputed_bytes() const noexcept { return disputed_; }
   std::uint64_t met_blocks() const noexcept { return met_; }     ///< blocks met in memory
   std::uint64_t raced_units() const noexcept { return raced_; }  ///< held fewer blocks than the books said
 
@@ -93,7 +97,7 @@ class ExactDivision {
   LiveBlocks live_;
   BlockSize size_;
   std::span<ExactShare> sites_;
-  ExactShare before_{};
+  ExactShare unbooked_{};
   Held* held_ = nullptr;  ///< of the unit at hand; block by block: those not yet in a unit
   std::uint32_t held_count_ = 0, held_room_ = 0;
   std::uint64_t usable_bytes_ = 0;  ///< of the blocks that are being gathered
@@ -107,6 +111,7 @@ class ExactDivision {
   HeapMap* map_ = nullptr;
   Held found_{};  ///< of the last look_up()
   double pinned_ = 0, headers_ = 0, usable_ = 0, asked_ = 0, unattributed_ = 0, not_examined_ = 0;
+  double disputed_ = 0;
   std::uint64_t units_ = 0, met_ = 0, raced_ = 0;
   bool out_of_memory_ = false;
 };

@@ -8,6 +8,7 @@
 #include "report/divide/exact_division.hpp"
 #include "report/divide/heap_map.hpp"
 #include "report/divide/ledger.hpp"
+#include "report/facts/sampled_sites.hpp"
 
 namespace mallard::report {
 namespace {
@@ -41,15 +42,27 @@ bool sort_samples(Arena& arena, const RecordCopy& books, Samples* out) noexcept 
   return true;
 }
 
+/// Free blocks that look live are where nobody booked them.
+double take_off_past(double bytes, HeapTotals* totals) noexcept {
+  const double taken = std::min(bytes, totals->past.value);
+  for (double* figure : {&totals->past.value, &totals->past.low, &totals->past.high})
+    *figure = std::max(0.0, *figure - taken);
+  return taken;
+}
+
 /// Free blocks in thread caches look live to the census. Nobody knows where they lie: of what is live they
 /// are taken to be a part like the rest.
 void count_as_holes(std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept {
-  const double cached = std::min(static_cast<double>(thread_cached_bytes), totals->live_usable);
+  const double past = take_off_past(static_cast<double>(thread_cached_bytes), totals);
+  const double rest = std::min(static_cast<double>(thread_cached_bytes) - past, totals->live_usable);
+  const double cached = past + std::max(rest, 0.0);
   if (cached <= 0) return;
-  const double left = 1 - cached / totals->live_usable;
-  for (Estimate* e : {&totals->live, &totals->rounding})
-    *e = {e->value * left, e->variance * left * left, e->has_interval, e->low * left, e->high * left};
-  totals->live_usable -= cached;
+  if (rest > 0) {
+    const double left = 1 - rest / totals->live_usable;
+    for (Estimate* e : {&totals->live, &totals->rounding})
+      *e = {e->value * left, e->variance * left * left, e->has_interval, e->low * left, e->high * left};
+    totals->live_usable -= rest;
+  }
   totals->holes.value += cached;
   if (!totals->holes.has_interval) return;
   totals->holes.low += cached;
@@ -70,12 +83,17 @@ void count_as_metadata(std::uint64_t internal_bytes, Estimate* counted_in, doubl
   totals->unattributed = std::max(0.0, totals->unattributed - own);
 }
 
+bool leads_past_mallard(std::span<const BoundElsewhere> bound) noexcept {
+  return std::any_of(bound.begin(), bound.end(), [](const BoundElsewhere& b) { return b.to_server; });
+}
+
 /// The heap, what is known of it, and where its division is written.
 struct HeapDivision {
   Arena& arena;
   const Memory& memory;
   const backends::Backend& backend;
   const RecordCopy& books;
+  bool bound;
   HeapRanges heap;
   Samples samples;
   HeapTotals* totals;
@@ -107,9 +125,14 @@ struct HeapDivision {
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
     const heaps::CensusResult census = ask(SampledDivision::on_unit, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
-    if (!shares.sum_up(heap.resident_bytes, {sites, books.site_count}, totals)) return kNoMemory;
+    const BeyondEvidence evidence{
+        bound, static_cast<double>(record::sampler_mean_bytes()),
+        static_cast<double>(census.thread_cached_bytes + census.internal_bytes), allocated_since(books)};
+    if (!shares.sum_up(heap.resident_bytes, evidence, {sites, books.site_count}, totals)) return kNoMemory;
+    totals->counted_live -= std::min(totals->counted_live, evidence.not_live);
     // No sample can be one of them: they are of sizes that have few.
-    count_as_metadata(census.internal_bytes, &totals->live, totals->unattributed, totals);
+    count_as_metadata(census.internal_bytes, totals->past.value > 0 ? &totals->past : &totals->live,
+                      totals->unattributed, totals);
     count_as_holes(census.thread_cached_bytes, totals);
     for (std::uint32_t i = 0; i < books.row_count; ++i) {
       const SiteShare& share = sites[books.rows[i].id];
@@ -120,53 +143,78 @@ struct HeapDivision {
     return nullptr;
   }
 
-  /// By the census and the exact books or, for want of a census, by these alone.
-  const char* by_exact_blocks(ExactRecording* exact, BeforeRecording* before) noexcept {
-    const LiveBlocks live{record::exact_for_each_live, exact->complete};
-    const bool is_glibc = view_of(backend.name) == "system";
-    const char* why_not = "mallard does not know how to ask this allocator";
-    for (const bool by_pages : {false, true}) {
-      if (!by_pages && !backend.census) continue;
-      if (by_pages && !exact->complete) break;
-      std::fill(books.shares.begin(), books.shares.end(), ExactShare{});
-      ExactDivision shares(arena, runs(), live, is_glibc ? glibc_block_size() : BlockSize{});
-      shares.draw(map);
-      if (!shares.begin(books.shares)) return kNoMemory;
-      std::uint64_t internal_bytes = 0;
-      if (by_pages) {
-        const std::uint64_t began = os::monotonic_ns();
-        shares.divide_by_pages(heap.mapped);
-        out->census_ns = os::monotonic_ns() - began;
-        out->unit_name = "4 KiB page";
-        out->thread_cached_bytes = out->reads = out->raced = 0;
-        out->by_pages = true;
-      } else {
-        const heaps::CensusResult census =
-            ask(ExactDivision::on_unit, &shares, ExactDivision::exact_blocks());
-        why_not = census.why_not ? census.why_not : "the allocator could not be asked";
-        if (!census.done) continue;
-        internal_bytes = census.internal_bytes;
-      }
-      if (!shares.sum_up(heap.resident_bytes, out->thread_cached_bytes + internal_bytes, totals))
-        return kNoMemory;
-      count_as_metadata(internal_bytes, &totals->holes, totals->holes.value, totals);
-      if (by_pages) totals->rounding_known = is_glibc;
-      exact->met_blocks = shares.met_blocks();
-      exact->raced_units = shares.raced_units();
-      *before = {shares.before().live, shares.before().resident, shares.before().holes};
-      return nullptr;
+  bool is_glibc() const noexcept { return view_of(backend.name) == "system"; }
+
+  /// By the census and the exact books. \param beyond  what is live by the allocator's marks alone
+  const char* by_booked_blocks(Beyond beyond, ExactRecording* exact, BeforeRecording* before) noexcept {
+    std::fill(books.shares.begin(), books.shares.end(), ExactShare{});
+    ExactDivision shares(arena, runs(), {record::exact_for_each_live, beyond},
+                         is_glibc() ? glibc_block_size() : BlockSize{});
+    shares.draw(map);
+    if (!shares.begin(books.shares)) return kNoMemory;
+    const heaps::CensusResult census = ask(ExactDivision::on_unit, &shares, ExactDivision::exact_blocks());
+    if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
+    const std::uint64_t not_live = census.thread_cached_bytes + census.internal_bytes;
+    if (!shares.sum_up(heap.resident_bytes, not_live, totals)) return kNoMemory;
+    const BeyondEvidence evidence{bound, 0, beyond == Beyond::kChance ? static_cast<double>(not_live) : 0, 0};
+    const bool is_past = is_past_mallard(totals->counted_live, totals->recorded_live, evidence);
+    // The books are complete, and the allocator does not agree: it is believed.
+    if (beyond == Beyond::kChance && is_past) {
+      map->clear();
+      return by_booked_blocks(Beyond::kPastMallard, exact, before);
     }
-    return why_not;
+    totals->counted_live -= std::min(evidence.not_live, shares.disputed_bytes());
+    if (beyond == Beyond::kPastMallard && !is_past) {  // the error of a census
+      totals->holes = counted(totals->holes.value + totals->past.value);
+      totals->past = counted(0);
+    }
+    count_as_metadata(census.internal_bytes, &totals->holes, totals->holes.value, totals);
+    exact->met_blocks = shares.met_blocks();
+    exact->raced_units = shares.raced_units();
+    if (beyond == Beyond::kOlder)
+      *before = {shares.unbooked().live, shares.unbooked().resident, shares.unbooked().holes};
+    else totals->unattributed += shares.unbooked().resident;
+    return nullptr;
+  }
+
+  /// For want of a census by the exact books alone.
+  const char* by_pages(ExactRecording* exact) noexcept {
+    std::fill(books.shares.begin(), books.shares.end(), ExactShare{});
+    ExactDivision shares(arena, runs(), {record::exact_for_each_live, Beyond::kChance},
+                         is_glibc() ? glibc_block_size() : BlockSize{});
+    shares.draw(map);
+    if (!shares.begin(books.shares)) return kNoMemory;
+    const std::uint64_t began = os::monotonic_ns();
+    shares.divide_by_pages(heap.mapped);
+    out->census_ns = os::monotonic_ns() - began;
+    out->unit_name = "4 KiB page";
+    out->thread_cached_bytes = out->reads = out->raced = 0;
+    out->by_pages = true;
+    if (!shares.sum_up(heap.resident_bytes, 0, totals)) return kNoMemory;
+    totals->rounding_known = is_glibc();
+    totals->is_compared = false;
+    exact->met_blocks = shares.met_blocks();
+    exact->raced_units = shares.raced_units();
+    return nullptr;
+  }
+
+  const char* by_exact_blocks(ExactRecording* exact, BeforeRecording* before) noexcept {
+    const Beyond beyond = !exact->complete ? Beyond::kOlder : bound ? Beyond::kPastMallard : Beyond::kChance;
+    const char* why_not = "mallard does not know how to ask this allocator";
+    if (backend.census && !(why_not = by_booked_blocks(beyond, exact, before))) return nullptr;
+    // A page without a booked block is free only if nobody else takes blocks.
+    return beyond == Beyond::kChance ? by_pages(exact) : why_not;
   }
 };
 
 /// Writes the shares into the rows of `books` or, where the books are exact, into their shares.
 /// \return why the heap could not be divided; nullptr if it was
 const char* divide_heap(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
-                        HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
-                        Ledger* out) noexcept {
+                        std::span<const BoundElsewhere> bound, HeapTotals* totals, ExactRecording* exact,
+                        BeforeRecording* before, Ledger* out) noexcept {
   if (served.bypassed || served.stepped_aside) return "mallard's allocator does not serve this process";
-  HeapDivision division{arena, memory, *served.backend, books, {}, {}, totals, out, nullptr};
+  HeapDivision division{arena,  memory, *served.backend, books, leads_past_mallard(bound), {}, {},
+                        totals, out,    nullptr};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
       !sort_samples(arena, books, &division.samples))
     return kNoMemory;
@@ -200,7 +248,8 @@ void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept {
 }  // namespace
 
 void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
-             ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept {
+             std::span<const BoundElsewhere> bound, ExactRecording* exact, BeforeRecording* before,
+             Ledger* out) noexcept {
   out->known = memory.known;
   out->why_not = memory.why_not;
   out->method = memory.residency.method();
@@ -209,7 +258,7 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
   out->unlogged_mappings = memory.regions.unlogged_mappings;
   if (!memory.known) return;
   HeapTotals totals;
-  const char* why_not = divide_heap(arena, memory, served, books, &totals, exact, before, out);
+  const char* why_not = divide_heap(arena, memory, served, books, bound, &totals, exact, before, out);
   const LedgerSources sources{memory.regions.all,
                               memory.residency.runs(),
                               memory.before,

@@ -11,7 +11,9 @@ namespace mallard::report {
 /// Asks the allocator which memory is in use, charges it to the sites of `books`, and writes the ledger.
 /// Where the books are exact, it fills in their shares, how many of their blocks it met (`exact`), and what
 /// is older than they (`before`).
+/// \param bound  objects whose calls do not come to mallard
 void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
-             ExactRecording* exact, BeforeRecording* before, Ledger* out) noexcept;
+             std::span<const BoundElsewhere> bound, ExactRecording* exact, BeforeRecording* before,
+             Ledger* out) noexcept;
 
 }  // namespace mallard::report

@@ -93,6 +93,7 @@ void set_heap_lines(const HeapTotals& heap, Ledger* out) noexcept {
   set_exact(line(out, Cause::kUndivided), 0);
   line(out, Cause::kLive).bytes = heap.live;
   line(out, Cause::kRounding).bytes = heap.rounding;
+  line(out, Cause::kPastMallard).bytes = heap.past;
   line(out, Cause::kHoles).bytes = heap.holes;
   set_exact(line(out, Cause::kRetained), heap.retained);
   line(out, Cause::kRetained).bytes.has_interval = heap.holes.has_interval;
@@ -170,6 +171,9 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
     out->rounding_known = sources.heap->rounding_known;
     out->examined = sources.heap->examined;
     out->uncovered_blocks = sources.heap->uncovered_blocks;
+    out->live_compared = sources.heap->is_compared;
+    out->counted_live_bytes = sources.heap->counted_live;
+    out->recorded_live_bytes = sources.heap->recorded_live;
     out->unattributed_bytes = static_cast<std::uint64_t>(sources.heap->unattributed);
     out->pinned_bytes = static_cast<std::uint64_t>(sources.heap->pinned);
   }

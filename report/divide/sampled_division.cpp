@@ -167,36 +167,66 @@ double SampledDivision::scale_up(double heap, HeapTotals* totals) noexcept {
     mixed |= strata_[k].several && strata_[k].size_class == 0;
   }
   const double examined = mixed ? heap - single - not_examined_ : several;
-  const double scale = examined > 0 ? (examined + not_examined_) / examined : 1;
+  scale_ = examined > 0 ? (examined + not_examined_) / examined : 1;
   for (std::uint16_t k = 1; k < stratum_count_; ++k) {
     Stratum& s = strata_[k];
     if (s.several)
-      for (double* bytes : {&s.resident_bytes, &s.live_bytes, &s.overhead_bytes}) *bytes *= scale;
+      for (double* bytes : {&s.resident_bytes, &s.live_bytes, &s.overhead_bytes}) *bytes *= scale_;
     totals->pinned += s.resident_bytes;
     headers += s.overhead_bytes;
   }
   return headers;
 }
 
-bool SampledDivision::sum_up(std::uint64_t heap_resident, std::span<SiteShare> sites,
-                             HeapTotals* totals) noexcept {
+/// Compares what the census counted with what the samples alone say of the same units.
+void SampledDivision::compare_live(HeapTotals* totals) const noexcept {
+  for (std::uint16_t k = 1; k < stratum_count_; ++k) totals->counted_live += strata_[k].live_bytes;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    double nominal = 0;
+    if (pieces_of_[i] == kLeftOut) continue;
+    for (std::uint32_t p = pieces_of_[i]; p != 0; p = pieces_[p].next)
+      if (pieces_[p].stratum != 0) nominal += pieces_[p].nominal;
+    totals->recorded_live.add(blocks_[i].weight, nominal);
+  }
+  set_interval(totals->recorded_live);
+}
+
+/// Samples stand for memory that was not examined, too, where no known total says how much.
+void SampledDivision::scale_weights() noexcept {
+  for (std::uint32_t p = 1; p < piece_count_; ++p)
+    if (strata_[pieces_[p].stratum].several) pieces_[p].weight *= scale_;
+}
+
+bool SampledDivision::sum_up(std::uint64_t heap_resident, const BeyondEvidence& evidence,
+                             std::span<SiteShare> sites, HeapTotals* totals) noexcept {
   *totals = {};
   add_uncovered();
   if (out_of_memory_) return false;
+  compare_live(totals);
   const double on_pinned_pages = pages_.pinned_metadata();
   totals->metadata = pages_.metadata() - on_pinned_pages;
   const double heap = static_cast<double>(heap_resident) - totals->metadata;
   totals->examined = heap > 0 ? std::clamp(1 - not_examined_ / heap, 0.0, 1.0) : 1;
   const double headers = on_pinned_pages + scale_up(heap, totals);
+  Beyond beyond = older_ ? Beyond::kOlder : Beyond::kChance;
+  if (!older_ && is_past_mallard(totals->counted_live, totals->recorded_live, evidence)) {
+    beyond = Beyond::kPastMallard;
+    scale_weights();
+  }
   CalibratedTotals sums;
   Piece* const end =
       std::remove_if(pieces_ + 1, pieces_ + piece_count_, [](const Piece& p) { return p.weight == 0; });
-  if (!calibrate(arena_, {pieces_ + 1, end}, {strata_, stratum_count_}, older_, sites, &sums)) return false;
+  if (!calibrate(arena_, {pieces_ + 1, end}, {strata_, stratum_count_}, beyond, evidence.sample_bytes, sites,
+                 &sums))
+    return false;
   // Estimated from samples alone, and so bounded by what is there.
   totals->pinned += std::clamp(heap - totals->pinned, 0.0, sums.uncounted);
   totals->headers = headers;
   totals->retained = std::max(0.0, heap - totals->pinned);
   totals->live_usable = std::min(sums.usable, totals->pinned - headers);
+  totals->past = sums.past;
+  for (double* bytes : {&totals->past.value, &totals->past.low, &totals->past.high})
+    *bytes = std::min(*bytes, totals->pinned - headers - totals->live_usable);
   totals->rounding_known = sums.sampled;
   totals->unattributed = sums.unattributed;
   totals->units = units_;
@@ -208,13 +238,18 @@ bool SampledDivision::sum_up(std::uint64_t heap_resident, std::span<SiteShare> s
   totals->live.high = std::min(sums.live.high, totals->live_usable);
   Estimate& rounding = totals->rounding;
   rounding.value = totals->live_usable - totals->live.value;
+  if (beyond == Beyond::kPastMallard) totals->live.high = sums.live.high;  // no counted total bounds it
   rounding.variance = sums.live.variance;
   rounding.has_interval = totals->live.has_interval;
   rounding.low = totals->live_usable - totals->live.high;
   rounding.high = totals->live_usable - totals->live.low;
+  if (beyond == Beyond::kPastMallard && totals->live.value > 0) {  // as far off as what it is a part of
+    rounding.low = rounding.value * totals->live.low / totals->live.value;
+    rounding.high = rounding.value * totals->live.high / totals->live.value;
+  }
   // Counted, as far as all of the heap was looked at and every sampled block was met.
   Estimate& holes = totals->holes;
-  holes.value = std::max(0.0, totals->pinned - totals->live_usable - headers);
+  holes.value = std::max(0.0, totals->pinned - totals->live_usable - totals->past.value - headers);
   holes.variance = sums.uncounted_variance;
   holes.has_interval = not_examined_ == 0 && sums.uncounted_variance == 0;
   holes.low = holes.high = holes.has_interval ? holes.value : 0;

@@ -21,7 +21,11 @@ struct HeapTotals {
   double metadata;                 ///< units that are the allocator's own, on pages that nothing pins
   double retained;                 ///< the rest
   double live_usable;              ///< usable bytes of live blocks
-  Estimate live, rounding, holes;  ///< of pinned: these and the headers make it up
+  Estimate live, rounding, holes;  ///< of pinned: these, `past` and the headers make it up
+  Estimate past;                   ///< usable bytes of live blocks that were allocated past mallard
+  double counted_live;             ///< usable bytes of blocks that are live by the allocator's own marks
+  bool is_compared = true;         ///< the two figures around mean something
+  Estimate recorded_live;          ///< of recorded blocks, measured in the same way
   bool rounding_known;             ///< false: no sample tells requested from usable bytes; live is usable
   double unattributed;             ///< of pinned: no sample says whose it is
   double examined;                 ///< part of the heap whose blocks were looked at, 0 to 1
@@ -31,7 +35,7 @@ struct HeapTotals {
 
 class SampledDivision {
  public:
-  /// \param older  blocks may be older than the samples (calibration.hpp)
+  /// \param older  blocks may be older than the samples (beyond_records.hpp)
   SampledDivision(Arena& arena, std::span<const ResidentRun> runs, bool older = false) noexcept
       : arena_(arena), older_(older), pages_(runs) {}
 
@@ -46,7 +50,8 @@ class SampledDivision {
   /// Sums up after the last unit. `sites` is indexed by site.
   /// \param heap_resident  bytes of the allocator's mappings that are in memory
   /// \return false if memory is out
-  bool sum_up(std::uint64_t heap_resident, std::span<SiteShare> sites, HeapTotals* totals) noexcept;
+  bool sum_up(std::uint64_t heap_resident, const BeyondEvidence& evidence, std::span<SiteShare> sites,
+              HeapTotals* totals) noexcept;
 
  private:
   void charge_blocks(const heaps::Unit& unit) noexcept;
@@ -54,6 +59,8 @@ class SampledDivision {
   void leave_out(std::size_t block) noexcept;
   void add_uncovered() noexcept;
   double scale_up(double heap, HeapTotals* totals) noexcept;
+  void compare_live(HeapTotals* totals) const noexcept;
+  void scale_weights() noexcept;
   std::uint16_t stratum_of(const heaps::Unit& unit) noexcept;
 
   Arena& arena_;
@@ -68,6 +75,7 @@ class SampledDivision {
   UnitPages pages_;
   BlockFinder finder_;
   double not_examined_ = 0;
+  double scale_ = 1;  ///< of strata with several blocks to a unit: all of the heap to what was looked at
   std::uint64_t units_ = 0, uncovered_ = 0;
   bool out_of_memory_ = false;
 };

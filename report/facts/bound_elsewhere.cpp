@@ -38,7 +38,7 @@ class Finder {
  private:
   void look_at(const elf::Module& module) noexcept {
     const inside::Contents& inside = inside::contents_of(module);
-    if (inside.defines_malloc && inside.is_symbolic) found_.add({module.path, module.path, 0});
+    if (inside.defines_malloc && inside.is_symbolic) found_.add({module.path, module.path, 0, false});
     inside::read_bindings(module.span_begin, copy_own, nullptr, bindings_);
     if (!bindings_->readable) return;
     const std::size_t count =
@@ -66,7 +66,17 @@ class Finder {
         ++b.references;
         return;
       }
-    found_.add({module.path, target.path, 1});
+    found_.add({module.path, target.path, 1, is_server(target)});
+  }
+
+  /// True if the blocks that come from there lie in the heap that mallard divides: the server's own object, or
+  /// another copy of it, whose memory looks the same (libc.so.6 in a namespace of dlmopen).
+  bool is_server(const elf::Module& target) const noexcept {
+    if (!served_.backend || !served_.backend->object) return false;
+    for (const elf::Module& m : modules_.all())
+      if (m.kind == elf::ModuleKind::kElf && lies_in(served_.backend->object, m))
+        return m.device == target.device && m.inode == target.inode;
+    return false;
   }
 
   const Served& served_;

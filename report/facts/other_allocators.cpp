@@ -58,11 +58,10 @@ const Forecast& forecast(Arena& arena) noexcept {
 
 class Finder {
  public:
-  Finder(Arena& arena, const Served& served, const Memory& memory) noexcept
-      : arena_(arena), served_(served), memory_(memory), found_(arena) {}
+  Finder(Arena& arena, const Served& served, const elf::Modules& modules, const Memory& memory) noexcept
+      : arena_(arena), served_(served), modules_(modules), memory_(memory), found_(arena) {}
 
   void run(Others* out) noexcept {
-    if (!modules_.read(arena_)) return;
     for (const elf::Module& m : modules_.all())
       if (m.kind == elf::ModuleKind::kElf && !is_known_module(served_, m)) look_at(m);
     if (memory_.known) measure(out);
@@ -71,7 +70,6 @@ class Finder {
       if (a.resident_bytes != b.resident_bytes) return a.resident_bytes > b.resident_bytes;
       return a.object < b.object;
     });
-    out->bound = find_bound_elsewhere(arena_, served_, modules_);
     name_users_of_glibc(*out);
   }
 
@@ -232,16 +230,18 @@ class Finder {
 
   Arena& arena_;
   const Served& served_;
+  const elf::Modules& modules_;
   const Memory& memory_;
-  elf::Modules modules_;
   Growing<OtherAllocator> found_;
 };
 
 }  // namespace
 
-void find_other_allocators(Arena& arena, const Served& served, const Memory& memory, Others* out) noexcept {
+void find_other_allocators(Arena& arena, const Served& served, const elf::Modules& modules,
+                           const Memory& memory, std::span<BoundElsewhere> bound, Others* out) noexcept {
   *out = {};
-  Finder(arena, served, memory).run(out);
+  out->bound = bound;
+  Finder(arena, served, modules, memory).run(out);
 }
 
 Takeover read_takeover() noexcept {

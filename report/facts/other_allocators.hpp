@@ -10,7 +10,8 @@
 namespace mallard::report {
 
 /// Names them, and what each holds of the memory that was read. What cannot be read is left out.
-void find_other_allocators(Arena& arena, const Served& served, const Memory& memory, Others* out) noexcept;
+void find_other_allocators(Arena& arena, const Served& served, const elf::Modules& modules,
+                           const Memory& memory, std::span<BoundElsewhere> bound, Others* out) noexcept;
 
 /// Objects whose references to the malloc family lead elsewhere than to mallard; bound_elsewhere.cpp.
 std::span<BoundElsewhere> find_bound_elsewhere(Arena& arena, const Served& served,

@@ -129,6 +129,15 @@ bool copy_record(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
   return true;
 }
 
+double allocated_since(const RecordCopy& copy) noexcept {
+  double before = 0, now = 0;
+  for (const SiteRow& row : copy.all_rows()) before += row.allocated_bytes.value;
+  const std::uint32_t sites = record::site_count();
+  for (std::uint32_t id = 0; id < sites; ++id)
+    now += record::site_sums(record::site(record::SiteId{id})).allocated_bytes.load(std::memory_order_relaxed);
+  return std::max(0.0, now - before);
+}
+
 SiteRow* order_sites(const RecordCopy& copy, Snapshot* out) noexcept {
   // Row 0, the overflow site, is shown only if something is booked on it.
   const std::uint32_t first = !copy.exact && copy.rows[0].samples == 0 ? 1 : 0;

@@ -29,4 +29,7 @@ std::span<const record::LiveBlock> copy_live_samples(Arena& arena, Recording* ou
 void add_age(SiteRow& row, const record::LiveBlock& block, double weight_so_far,
              std::uint64_t now_ns) noexcept;
 
+/// Bytes that were allocated since `copy` was made, freed or not, as the samples say. \context reporter
+double allocated_since(const RecordCopy& copy) noexcept;
+
 }  // namespace mallard::report

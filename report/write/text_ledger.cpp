@@ -130,6 +130,38 @@ void write_unexplained(const Ledger& ledger, Sink& to) noexcept {
 }
 
 /// What a reader must know to trust the lines, or not to.
+/// What the line of blocks that mallard did not see rests on.
+void write_past_mallard(const Snapshot& s, Sink& to) noexcept {
+  const Ledger& l = s.ledger;
+  const double past = l.lines[static_cast<int>(Cause::kPastMallard)].bytes.value;
+  if (past <= 0 || !l.divided) return;
+  Cell cell;
+  cell.add("  Of ");
+  add_bytes(cell, l.counted_live_bytes);
+  cell.add(" that are live by the allocator's own marks, recorded blocks explain\n  ");
+  add_bytes(cell, std::max(0.0, l.counted_live_bytes - past));
+  cell.add("; no call site is known of the rest. ");
+  to.add(cell.view());
+  std::size_t count = 0;
+  for (const BoundElsewhere& b : s.other_allocators.bound) count += b.to_server;
+  if (count == 0) {
+    to.add("No loaded object is known to call\n");
+    to.add("  past mallard: a pointer from dlsym may, or an object that is gone.\n");
+    return;
+  }
+  to.add("Allocated past mallard by:\n");
+  for (const BoundElsewhere& b : s.other_allocators.bound) {
+    if (!b.to_server) continue;
+    cell.clear();
+    cell.add(", ");
+    add_grouped(cell, b.references);
+    cell.add(b.references == 1 ? " call bound to " : " calls bound to ").add(file_name_of(b.bound_to));
+    to.add("    ");
+    add_path(to, file_name_of(b.object));
+    to.add(cell.view()).add('\n');
+  }
+}
+
 void write_notes(const Snapshot& s, Sink& to) noexcept {
   const Ledger& l = s.ledger;
   const ExactRecording& exact = s.recording.exact;
@@ -239,6 +271,7 @@ void write_ledger(const Snapshot& s, Sink& to) noexcept {
   }
   if (s.rss.swapped > 0) byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
   if (s.rss.locked > 0) byte_line(to, "locked", s.rss.locked, "within RSS, by mlock");
+  if (ledger.known) write_past_mallard(s, to);
   if (ledger.known) write_notes(s, to);
 }
 

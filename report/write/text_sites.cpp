@@ -194,7 +194,10 @@ void write_unattributed(const Snapshot& s, Sink& to) noexcept {
   Cell cell;
   cell.add("  Of the pinned pages, ");
   add_bytes(cell, static_cast<double>(s.ledger.unattributed_bytes));
-  cell.add(s.recording.exact.on
+  cell.add(s.ledger.lines[static_cast<int>(Cause::kPastMallard)].bytes.value > 0
+               ? " are charged to no call site: blocks allocated past mallard\n"
+                 "  pin them, or it is not known whose they are.\n"
+           : s.recording.exact.on
                ? " hold no booked block: free ones in thread caches, or the allocator's own.\n"
            : !s.recording.since_start
                ? " hold more than the samples account for: blocks allocated before\n"

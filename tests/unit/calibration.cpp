@@ -35,7 +35,7 @@ struct Sampled {
   }
   Sampled& run(bool older = false) {
     Arena arena;
-    REQUIRE(calibrate(arena, pieces, strata, older, sites, &totals));
+    REQUIRE(calibrate(arena, pieces, strata, older ? Beyond::kOlder : Beyond::kChance, 100, sites, &totals));
     return *this;
   }
 };

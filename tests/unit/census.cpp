@@ -37,6 +37,7 @@ struct Found {
   std::vector<Unit> units;
   std::vector<std::pair<std::uintptr_t, std::uint64_t>> blocks;
   std::vector<std::uintptr_t> freed;  ///< what exact books would call free
+  std::uint64_t disputed = 0;         ///< usable bytes of those that glibc's marks call live
   CensusResult result{};
 };
 
@@ -53,7 +54,8 @@ Found ask_glibc(const MadeUpProcess& process, std::span<const AddressRange> heap
                     },
                     [](std::uintptr_t block, std::uint64_t usable, void* to) {
                       static_cast<Found*>(to)->blocks.emplace_back(block, usable);
-                    }};
+                    },
+                    [](std::uint64_t usable, void* to) { static_cast<Found*>(to)->disputed += usable; }};
   set_glibc_version("2.36");
   found.result =
       census_glibc({.process = process,
@@ -112,6 +114,8 @@ TEST_CASE("census: blocks that exact books call free are left out of glibc's hea
   CHECK(all.blocks[2] == std::pair{kHeap + 0xf0, std::uint64_t{0x1ff8}});
   const Found fewer = ask_glibc(process, kMainHeap, true, {kHeap + 0xf0});
   CHECK(fewer.blocks.size() == 2);
+  CHECK(all.disputed == 0);
+  CHECK(fewer.disputed == 0x1ff8);
   REQUIRE(fewer.units.size() == 1);
   CHECK(fewer.units[0] == Unit{kHeap + 8, kHeap + kPage, UnitKind::kBlocks, 0, 0x38 + 0x18, 16});
 }

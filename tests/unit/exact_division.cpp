@@ -35,7 +35,7 @@ void for_each(std::uintptr_t begin, std::uintptr_t end, LiveBlocks::Visit visit,
 struct Heap {
   std::vector<ResidentRun> runs;
   std::vector<Unit> units;
-  bool complete = true;
+  Beyond beyond = Beyond::kChance;
   BlockSize size{};
 
   Heap() { g_books.clear(); }
@@ -69,11 +69,11 @@ struct Heap {
     Arena arena;
     Result result;
     result.sites.resize(4);
-    ExactDivision shares(arena, runs, {for_each, complete}, size);
+    ExactDivision shares(arena, runs, {for_each, beyond}, size);
     REQUIRE(shares.begin(result.sites));
     fill(shares);
     REQUIRE(shares.sum_up(resident_bytes(), cached, &result.totals));
-    result.before = shares.before();
+    result.before = shares.unbooked();
     result.met = shares.met_blocks();
     result.raced = shares.raced_units();
     const HeapTotals& t = result.totals;
@@ -129,7 +129,7 @@ TEST_CASE("exact shares: what the allocator holds beyond complete books is free,
 
 TEST_CASE("exact shares: what the allocator holds beyond books that began later is from before") {
   Heap heap;
-  heap.complete = false;
+  heap.beyond = Beyond::kOlder;
   heap.resident(kBase, 16 * kKiB).unit(kBase, 16 * kKiB, 1000, 100);
   heap.block(kBase, 100, 1).block(kBase + 100, 50, 2);
   auto r = heap.shares();
@@ -188,7 +188,7 @@ TEST_CASE("exact shares: block by block, as glibc is asked") {
 
 TEST_CASE("exact shares: block by block, blocks from before have a share of their own") {
   Heap heap;
-  heap.complete = false;
+  heap.beyond = Beyond::kOlder;
   heap.resident(kBase, 4 * kKiB).block(kBase + 16, 1000, 1);
   const auto r = heap.shares_by([](ExactDivision& s) {
     REQUIRE(s.look_up(kBase + 16) == Booked::kLive);
@@ -215,7 +215,7 @@ TEST_CASE("exact shares: memory that the census left out is read from the books"
   REQUIRE(r.sites[1].resident == 4 * kKiB);
   REQUIRE(r.sites[2].resident == 16 * kKiB);
   REQUIRE(r.totals.headers == 8);
-  heap.complete = false;
+  heap.beyond = Beyond::kOlder;
   REQUIRE(about(heap.shares().totals.examined, 0.25));
 }
 

@@ -33,6 +33,7 @@ struct Heap {
   std::vector<ResidentRun> runs;
   std::vector<SampledBlock> blocks;
   std::vector<Unit> units;
+  BeyondEvidence evidence{};
 
   Heap& resident(std::uintptr_t begin, std::uint64_t bytes) {
     const std::uint64_t before =
@@ -65,7 +66,7 @@ struct Heap {
     SampledDivision shares(arena, runs, older);
     REQUIRE(shares.begin(blocks));
     for (const Unit& u : units) shares.add(u);
-    REQUIRE(shares.sum_up(heap, result.sites, &result.totals));
+    REQUIRE(shares.sum_up(heap, evidence, result.sites, &result.totals));
     return result;
   }
 };
