@@ -235,6 +235,7 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.reads = number(about, "reads");
   l.raced = number(about, "raced");
   l.unlogged_mappings = number(about, "unlogged_mappings");
+  l.unread_bytes = number(about, "unread_bytes");
   l.unexplained_bytes = std::llround(std::clamp(decimal(j, "unexplained_bytes"), -9e18, 9e18));
 }
 

@@ -253,6 +253,7 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
   out->known = memory.known;
   out->why_not = memory.why_not;
   out->method = memory.residency.method();
+  out->unread_bytes = memory.residency.unread_bytes();
   out->scan_ns = memory.scan_ns;
   out->looks = memory.looks;
   out->unlogged_mappings = memory.regions.unlogged_mappings;
@@ -265,7 +266,7 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
                               memory.after,
                               why_not ? nullptr : &totals,
                               why_not,
-                              memory.residency.method() <= ResidencyMethod::kPagemap};
+                              memory.residency.method() <= ResidencyMethod::kSmaps};
   if (!build_ledger(arena, sources, out)) {
     *out = {};
     out->why_not = kNoMemory;

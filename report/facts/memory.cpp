@@ -13,13 +13,18 @@ namespace mallard::report {
 namespace {
 
 /// What may hold pages: all but the kernel's own.
-std::span<const AddressRange> ranges_of(Arena& arena, std::span<const Region> regions) noexcept {
-  Growing<AddressRange> ranges(arena);
+std::span<const ScanRange> ranges_of(Arena& arena, std::span<const Region> regions) noexcept {
+  using Content = ScanRange::Content;
+  Growing<ScanRange> ranges(arena);
   for (const Region& region : regions) {
     if (region.owner == Owner::kKernel) continue;
-    if (ranges.size() > 0 && ranges[ranges.size() - 1].end == region.begin)
+    const Content content = !region.private_anonymous              ? Content::kFile
+                            : region.readable || region.writable ? Content::kAnonymous
+                                                                 : Content::kInaccessible;
+    if (ranges.size() > 0 && ranges[ranges.size() - 1].end == region.begin &&
+        ranges[ranges.size() - 1].content == content)
       ranges[ranges.size() - 1].end = region.end;
-    else ranges.add({region.begin, region.end});
+    else ranges.add({region.begin, region.end, content});
   }
   return ranges.all();
 }
@@ -32,7 +37,7 @@ void read_once(Arena& arena, const ProcessMemory& process, const Served& served,
   out->before = out->after = read_rss(process);  // after what takes memory of our own
   if (!out->before.known) return void(out->why_not = "/proc/self/status cannot be read");
   if (!mapped) return void(out->why_not = "/proc/self/maps cannot be read");
-  if (!out->residency.scan(arena, process, ranges_of(arena, out->regions.all)))
+  if (!out->residency.scan(arena, process, ranges_of(arena, out->regions.all), out->before.total))
     return void(out->why_not = "the kernel does not tell which pages are in memory");
   out->after = read_rss(process);
   if (!out->after.known) out->after = out->before;
@@ -59,8 +64,8 @@ void read_calmest(Arena& arena, const ProcessMemory& process, const Served& serv
   const std::uint64_t began = os::thread_work_ns();
   read_once(arena, process, served, out);
   for (out->looks = 1; out->looks < kMostLooks; ++out->looks) {
-    const bool page_tables =
-        out->residency.method() <= ResidencyMethod::kPagemap;  // mincore counts other things
+    // What mincore counts is something else.
+    const bool page_tables = out->residency.method() <= ResidencyMethod::kSmaps;
     if (!out->known || !page_tables || moved_part(*out) <= kStill || os::thread_work_ns() - began > kQuickNs)
       return;
     Memory next;
@@ -76,13 +81,16 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
   const std::uint64_t began = os::monotonic_ns();
   read_calmest(arena, process, served, out);
   if (!out->known) return;
-  for (Rss* rss : {&out->before, &out->after})
-    if (!rss->walked) rss->huge_pages = out->residency.private_huge_bytes();
+  for (Rss* rss : {&out->before, &out->after}) {
+    if (rss->walked) continue;
+    rss->huge_pages = out->residency.private_huge_bytes();
+    for (const SmapsEntry& mapping : out->residency.smaps()) rss->lazily_freed += mapping.lazily_freed;
+  }
   recognise_allocators(arena, &out->regions);
   // Only where smaps_rollup says that there are such pages: the walk over all page tables holds the host up.
-  std::span<const SmapsEntry> smaps;
-  if (out->after.lazily_freed > 0 && read_smaps(arena, process, &smaps))
-    find_lazily_freed(smaps, out->residency, &out->regions);
+  std::span<const SmapsEntry> smaps = out->residency.smaps();
+  if (smaps.empty() && out->after.lazily_freed > 0) read_smaps(arena, process, &smaps);
+  find_lazily_freed(smaps, out->residency, &out->regions);
   out->scan_ns = os::monotonic_ns() - began;
 }
 

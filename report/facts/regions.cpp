@@ -130,6 +130,7 @@ class Classifier {
     r.readable = m.readable;
     r.writable = m.writable;
     r.shared = m.shared;
+    r.private_anonymous = is_anonymous(m) && !m.shared;
     return r;
   }
 

@@ -30,6 +30,7 @@ struct Region {
   Owner owner;
   bool readable, writable, shared;
   bool is_brk;  ///< kAnonymous: of the program break
+  bool private_anonymous;  ///< no page of it is of a file or shared memory
   /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main" or "".
   std::string_view name;
   /// kAnonymous: the allocator that the mapping module has inside, as the field calls it ("mimalloc"); or

@@ -1,216 +1,161 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/facts/residency.hpp"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/ioctl.h>
-
 #include <algorithm>
 
-#include "base/arena.hpp"
 #include "base/os.hpp"
-#include "base/pauses.hpp"
+#include "report/facts/page_scanner.hpp"
 
 namespace mallard::report {
 namespace {
 
-// The kernel's interface (linux/fs.h since 6.7), which older headers do not have.
-struct PageRegion {
-  std::uint64_t start, end, categories;
-};
-struct PagemapScanRequest {
-  std::uint64_t size, flags, start, end, walk_end, regions, region_count, max_pages;
-  std::uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-constexpr unsigned kPagemapScan = _IOWR('f', 16, PagemapScanRequest);
-constexpr std::uint64_t kFile = 1 << 2, kPresent = 1 << 3, kZeroPage = 1 << 5, kHuge = 1 << 6;
+using Content = ScanRange::Content;
 
-// An entry of /proc/self/pagemap.
-constexpr std::uint64_t kEntryFile = std::uint64_t{1} << 61, kEntryPresent = std::uint64_t{1} << 63;
+/// From these sizes on a range comes last, and is asked no further than there is reason to. 1 GiB takes under
+/// a millisecond; of inaccessible ranges there may be thousands (arenas, stacks).
+constexpr std::uintptr_t kLargeBytes = std::uintptr_t{1} << 30, kLargeInaccessibleBytes = 32u << 20;
+/// Time of work for the large ranges.
+constexpr std::uint64_t kLargeRangesNs = 120'000'000;
+/// A mapping with this much in memory is walked for smaps in one hold of the lock, in some 1.5 ms.
+constexpr std::uint64_t kQuickToWalk = 256u << 20;
+/// A mapping takes smaps 4 us, whatever it holds.
+constexpr std::size_t kFewRanges = 4096;
 
-// The kernel holds the lock of the address space during one call, and a host that maps memory waits for it:
-// pieces are short, and there are pauses between them.
-constexpr std::uintptr_t kPieceBytes = 8u << 20;
-constexpr std::size_t kPagesAtOnce = kPieceBytes / kPageBytes;
-constexpr std::size_t kRegionsAtOnce = 1024;
-// Where nothing is mapped in, the kernel skips whole page tables: pieces grow there, or a reservation of many
-// terabytes would take minutes. The bound is for pages that are walked but not found (in swap, say).
-constexpr std::uintptr_t kMostPieceBytes = 512u << 20;
+std::uint64_t take(std::uint64_t* from, std::uint64_t bytes) noexcept {
+  const std::uint64_t taken = std::min(*from, bytes);
+  *from -= taken;
+  return taken;
+}
 
-/// Collects runs in address order, neighbours joined.
-class Runs {
+bool is_large(const ScanRange& range) noexcept {
+  return range.end - range.begin >=
+         (range.content == Content::kInaccessible ? kLargeInaccessibleBytes : kLargeBytes);
+}
+
+/// Scans ranges so that address space without pages costs little, though the kernel tells of each page that it
+/// is not there.
+class Search {
  public:
-  explicit Runs(Arena& arena) noexcept : runs_(arena) {}
+  Search(Arena& arena, const ProcessMemory& process, PageScanner& scanner, ResidentRuns& runs,
+         ResidencyMethod method) noexcept
+      : arena_(arena), process_(process), scanner_(scanner), runs_(runs), method_(method), large_(arena) {}
 
-  bool add(std::uintptr_t begin, std::uintptr_t end, bool file, bool huge) noexcept {
-    if (runs_.size() > 0) {
-      ResidentRun& last = runs_[runs_.size() - 1];
-      if (begin < last.end) begin = last.end;  // a huge page that begins before the piece
-      if (begin >= end) return true;
-      if (begin == last.end && file == last.file && huge == last.huge) {
-        last.end = end;
-        bytes_ += end - begin;
-        return true;
-      }
+  /// By pagemap or mincore. \return false if memory is out
+  bool run(std::span<const ScanRange> ranges, std::uint64_t rss) noexcept {
+    std::uint64_t most = 0, found = 0;
+    for (const ScanRange& range : ranges) {
+      const std::uint64_t before = runs_.bytes();
+      if (is_large(range)) large_.add(range);
+      else if (!scanner_.scan(method_, range.begin, range.end)) return false;
+      most = std::max(most, runs_.bytes() - before);
+      // By mincore a file counts as far as the page cache holds it.
+      if (method_ != ResidencyMethod::kMincore || range.content != Content::kFile)
+        found += runs_.bytes() - before;
     }
-    const std::uint64_t before = bytes_;
-    bytes_ += end - begin;
-    return runs_.add({begin, end, before, file, huge});
+    if (large_.size() == 0) return !large_.out_of_memory();
+    found -= std::min(found, scanner_.doubtful());
+    std::uint64_t left = rss - std::min(rss, found);
+    const bool quick = ranges.size() <= kFewRanges && std::max(most, left) <= kQuickToWalk;
+    if (quick && read_smaps(arena_, process_, &smaps_)) return search_by_smaps();
+    if (left <= rss / 256) return true;  // the kernel's counters may be as far off
+    const std::span<ScanRange> all = large_.all();
+    std::sort(all.begin(), all.end(), [](const ScanRange& a, const ScanRange& b) {
+      const bool first = a.content != Content::kInaccessible, second = b.content != Content::kInaccessible;
+      return first != second ? first : a.end - a.begin < b.end - b.begin;
+    });
+    for (const ScanRange& range : all)
+      if (!search(range, &left)) return false;
+    return true;
   }
 
-  std::span<const ResidentRun> all() noexcept { return runs_.all(); }
+  /// By smaps, which tells how much of each mapping is in memory, and mincore, which tells which pages of
+  /// private anonymous memory are. \return false if memory is out
+  bool run(std::span<const ScanRange> ranges, std::span<const SmapsEntry> smaps) noexcept {
+    std::size_t i = 0;
+    for (const SmapsEntry& mapping : smaps) {
+      while (i < ranges.size() && ranges[i].end <= mapping.begin) ++i;
+      for (std::size_t j = i; j < ranges.size() && ranges[j].begin < mapping.end; ++j) {
+        const std::uintptr_t begin = std::max(mapping.begin, ranges[j].begin);
+        const std::uintptr_t end = std::min(mapping.end, ranges[j].end);
+        if (!add_mapping(mapping, {begin, end, ranges[j].content})) return false;
+      }
+    }
+    return true;
+  }
+
+  std::uint64_t unread() const noexcept { return unread_; }
+  std::span<const SmapsEntry> smaps() const noexcept { return smaps_; }
 
  private:
-  Growing<ResidentRun> runs_;
-  std::uint64_t bytes_ = 0;
-};
-
-/// One way to ask the kernel. A method that does not work here says so at its first call.
-class Scanner {
- public:
-  Scanner(Arena& arena, const ProcessMemory& process, Runs& runs) noexcept
-      : process_(process),
-        runs_(runs),
-        fd_(os::open(ProcessMemory::Path(process, "pagemap").c_str(), O_RDONLY)),
-        arena_(arena) {}
-  ~Scanner() {
-    if (fd_ >= 0) os::close(static_cast<int>(fd_));
-  }
-  Scanner(const Scanner&) = delete;
-  Scanner& operator=(const Scanner&) = delete;
-
-  /// \return the first method, from `best` on, that the kernel has; it is asked about the first page of all
-  ResidencyMethod choose(ResidencyMethod best) noexcept {
-    if (fd_ >= 0 && best <= ResidencyMethod::kPagemapScan) {
-      regions_ = arena_.array<PageRegion>(kRegionsAtOnce);
-      PagemapScanRequest request = request_for(0, kPageBytes);
-      if (regions_ && ask(request) >= 0) return ResidencyMethod::kPagemapScan;
+  bool add_mapping(const SmapsEntry& mapping, const ScanRange& range) noexcept {
+    std::uint64_t resident = std::min<std::uint64_t>(mapping.resident, range.end - range.begin);
+    if (resident == 0) return true;
+    if (range.content == Content::kFile) {
+      const std::uintptr_t split = range.begin + std::min(mapping.anonymous, resident);
+      return (split == range.begin || runs_.add(range.begin, split, false, false)) &&
+             (split == range.begin + resident || runs_.add(split, range.begin + resident, true, false));
     }
-    if (fd_ >= 0 && best <= ResidencyMethod::kPagemap) {
-      entries_ = arena_.array<std::uint64_t>(kPagesAtOnce);
-      if (entries_ && read_entries(0, 1) == 1) return ResidencyMethod::kPagemap;
-    }
-    present_ = arena_.array<unsigned char>(kPagesAtOnce);
-    return present_ ? ResidencyMethod::kMincore : ResidencyMethod::kNone;
+    if (resident == range.end - range.begin) return runs_.add(range.begin, range.end, false, false);
+    if (!is_large(range)) return scanner_.scan(method_, range.begin, range.end);
+    return search_known(range, resident);
   }
 
-  /// \return false if memory is out
-  bool scan(ResidencyMethod method, std::uintptr_t begin, std::uintptr_t end) noexcept {
-    switch (method) {
-      case ResidencyMethod::kPagemapScan:
-        return scan_pagemap(begin, end);
-      case ResidencyMethod::kPagemap:
-        return read_pagemap(begin, end);
-      case ResidencyMethod::kMincore:
-        return ask_mincore(begin, end);
-      case ResidencyMethod::kNone:
-        break;
-    }
-    return false;
-  }
-
-  std::uint64_t vanished() const noexcept { return vanished_; }
-
- private:
-  PagemapScanRequest request_for(std::uintptr_t begin, std::uintptr_t end) const noexcept {
-    PagemapScanRequest r{};
-    r.size = sizeof r;
-    r.start = begin;
-    r.end = end;
-    r.regions = address_of(regions_);
-    r.region_count = kRegionsAtOnce;
-    r.max_pages = kPagesAtOnce;
-    r.category_inverted = kZeroPage;
-    r.category_mask = kPresent | kZeroPage;
-    r.return_mask = kFile | kHuge;
-    return r;
-  }
-
-  long ask(PagemapScanRequest& request) const noexcept {
-    return os::call(SYS_ioctl, fd_, static_cast<long>(kPagemapScan), os::arg(&request));
-  }
-
-  bool scan_pagemap(std::uintptr_t begin, std::uintptr_t end) noexcept {
-    for (std::uintptr_t piece = kPieceBytes; begin < end;) {
-      const std::uintptr_t piece_end = end - begin < piece ? end : begin + piece;
-      PagemapScanRequest request = request_for(begin, piece_end);
-      const long n = ask(request);
-      pauses_.after_a_call();
-      if (n < 0) {  // EINTR, or the kernel is out of memory for its buffer
-        if (n == -EINTR || n == -EAGAIN) continue;
-        vanished_ += piece_end - begin;
-        begin = piece_end;
-        continue;
+  bool search_by_smaps() noexcept {
+    std::size_t i = 0;
+    for (const ScanRange& range : large_.all()) {
+      while (i < smaps_.size() && smaps_[i].end <= range.begin) ++i;
+      for (std::size_t j = i; j < smaps_.size() && smaps_[j].begin < range.end; ++j) {
+        const std::uintptr_t begin = std::max(smaps_[j].begin, range.begin);
+        const std::uintptr_t end = std::min(smaps_[j].end, range.end);
+        if (!search_known({begin, end, range.content}, smaps_[j].resident)) return false;
       }
-      if (n > 0) piece = kPieceBytes;
-      else if (piece < kMostPieceBytes) piece *= 2;
-      for (long i = 0; i < n; ++i) {
-        const PageRegion& r = regions_[i];
-        if (!runs_.add(r.start, r.end, r.categories & kFile, r.categories & kHuge)) return false;
-      }
-      begin = request.walk_end > begin ? request.walk_end : piece_end;
     }
     return true;
   }
 
-  long read_entries(std::uintptr_t begin, std::size_t pages) const noexcept {
-    const long bytes = os::pread(static_cast<int>(fd_), entries_, pages * sizeof *entries_,
-                                 begin / kPageBytes * sizeof *entries_);
-    return bytes < 0 ? bytes : bytes / static_cast<long>(sizeof *entries_);
+  /// Searches a range of which `resident` bytes are in memory. Those that are not found are counted where nobody
+  /// looked.
+  bool search_known(const ScanRange& range, std::uint64_t resident) noexcept {
+    const std::uint64_t before = unread_;
+    if (!search(range, &resident)) return false;
+    const std::uint64_t unread = unread_ - before, rest = std::min(resident, unread);
+    const std::uintptr_t at = range.end - unread;
+    return rest == 0 || runs_.add(at, at + rest, range.content == Content::kFile, false);
   }
 
-  bool read_pagemap(std::uintptr_t begin, std::uintptr_t end) noexcept {
-    while (begin < end) {
-      const std::size_t left = (end - begin) / kPageBytes;
-      const long n = read_entries(begin, left < kPagesAtOnce ? left : kPagesAtOnce);
-      pauses_.after_a_call();
-      if (n <= 0) {
-        vanished_ += end - begin;
+  /// Scans `range` from its begin until `left` bytes were found, or time is up.
+  bool search(const ScanRange& range, std::uint64_t* left) noexcept {
+    // For a file, mincore asks the page cache, page by page.
+    const bool sparse = range.content != Content::kFile;
+    for (std::uintptr_t at = range.begin, end; at < range.end && *left > 0; at = end) {
+      if (began_ns_ == 0) began_ns_ = os::thread_work_ns();
+      if (os::thread_work_ns() - began_ns_ > kLargeRangesNs) {
+        unread_ += range.end - at;
         return true;
       }
-      for (long i = 0; i < n; ++i, begin += kPageBytes)
-        if ((entries_[i] & kEntryPresent) &&
-            !runs_.add(begin, begin + kPageBytes, entries_[i] & kEntryFile, false))
-          return false;
+      end = at + std::min(PageScanner::kSparseBytes, range.end - at);
+      const std::uint64_t before = runs_.bytes();
+      if (!(sparse ? scanner_.scan_sparse(method_, at, end) : scanner_.scan(method_, at, end))) return false;
+      take(left, runs_.bytes() - before);
     }
     return true;
   }
 
-  bool ask_mincore(std::uintptr_t begin, std::uintptr_t end) noexcept {
-    for (std::size_t pages; begin < end; begin += pages * kPageBytes) {
-      const std::size_t left = (end - begin) / kPageBytes;
-      pages = left < kPagesAtOnce ? left : kPagesAtOnce;
-      if (!ask_mincore_piece(begin, pages)) return false;
-      pauses_.after_a_call();
-    }
-    return true;
-  }
-
-  /// A piece with a hole in it is refused as a whole: halves narrow the hole down.
-  bool ask_mincore_piece(std::uintptr_t begin, std::size_t pages) noexcept {
-    if (!process_.pages_present(begin, pages, present_)) {
-      if (pages == 1) {
-        vanished_ += kPageBytes;
-        return true;
-      }
-      const std::size_t half = pages / 2;
-      return ask_mincore_piece(begin, half) && ask_mincore_piece(begin + half * kPageBytes, pages - half);
-    }
-    for (std::size_t i = 0; i < pages; ++i, begin += kPageBytes)
-      if ((present_[i] & 1) && !runs_.add(begin, begin + kPageBytes, false, false)) return false;
-    return true;
-  }
-
-  const ProcessMemory& process_;
-  Runs& runs_;
-  long fd_;
   Arena& arena_;
-  PageRegion* regions_ = nullptr;
-  std::uint64_t* entries_ = nullptr;
-  unsigned char* present_ = nullptr;
-  std::uint64_t vanished_ = 0;
-  Pauses pauses_{150'000};
+  const ProcessMemory& process_;
+  PageScanner& scanner_;
+  ResidentRuns& runs_;
+  const ResidencyMethod method_;
+  Growing<ScanRange> large_;
+  std::span<const SmapsEntry> smaps_;
+  std::uint64_t began_ns_ = 0, unread_ = 0;
 };
+
+bool scan_all(PageScanner& scanner, std::span<const ScanRange> ranges) noexcept {
+  for (const ScanRange& range : ranges)
+    if (!scanner.scan(ResidencyMethod::kPagemapScan, range.begin, range.end)) return false;
+  return true;
+}
 
 /// Resident bytes below `address`.
 std::uint64_t bytes_below(std::span<const ResidentRun> runs, std::uintptr_t address) noexcept {
@@ -222,20 +167,27 @@ std::uint64_t bytes_below(std::span<const ResidentRun> runs, std::uintptr_t addr
 
 }  // namespace
 
-bool Residency::scan(Arena& arena, const ProcessMemory& process, std::span<const AddressRange> ranges,
-                     ResidencyMethod best) noexcept {
+bool Residency::scan(Arena& arena, const ProcessMemory& process, std::span<const ScanRange> ranges,
+                     std::uint64_t rss_bytes, ResidencyMethod best) noexcept {
   *this = Residency();
-  Runs runs(arena);
-  Scanner scanner(arena, process, runs);
-  method_ = scanner.choose(best);
-  for (const AddressRange& range : ranges)
-    if (!scanner.scan(method_, range.begin, range.end)) {
-      *this = Residency();
-      return false;
-    }
-  runs_ = runs.all();
+  ResidentRuns runs(arena);
+  PageScanner scanner(arena, process, runs);
+  ResidencyMethod method = scanner.choose(best);
+  std::span<const SmapsEntry> smaps;
+  if (method == ResidencyMethod::kMincore && best <= ResidencyMethod::kSmaps &&
+      read_smaps(arena, process, &smaps))
+    method = ResidencyMethod::kSmaps;
+  Search search(arena, process, scanner, runs, method);
+  const bool complete = method == ResidencyMethod::kPagemapScan ? scan_all(scanner, ranges)
+                        : method == ResidencyMethod::kSmaps     ? search.run(ranges, smaps)
+                        : method != ResidencyMethod::kNone && search.run(ranges, rss_bytes);
+  if (!complete) return false;
+  method_ = method;
+  smaps_ = method == ResidencyMethod::kSmaps ? smaps : search.smaps();
+  runs_ = runs.finish();
   vanished_ = scanner.vanished();
-  return method_ != ResidencyMethod::kNone;
+  unread_ = search.unread();
+  return true;
 }
 
 std::uint64_t Residency::resident_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept {
@@ -244,6 +196,8 @@ std::uint64_t Residency::resident_bytes(std::uintptr_t begin, std::uintptr_t end
 
 std::uint64_t Residency::private_huge_bytes() const noexcept {
   std::uint64_t bytes = 0;
+  for (const SmapsEntry& mapping : smaps_) bytes += mapping.huge_pages;
+  if (bytes > 0) return bytes;
   for (const ResidentRun& run : runs_) bytes += run.huge && !run.file ? run.end - run.begin : 0;
   return bytes;
 }

@@ -35,7 +35,8 @@ struct ProcessFacts {
   std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
 };
 /// As in JSON, indexed by ResidencyMethod.
-inline constexpr std::string_view kResidencyMethods[] = {"pagemap_scan", "pagemap", "mincore", "none"};
+inline constexpr std::string_view kResidencyMethods[] = {"pagemap_scan", "pagemap", "smaps", "mincore",
+                                                         "none"};
 
 /// The kernel's view. `known` is false where /proc is not readable.
 struct Rss {
@@ -200,6 +201,7 @@ struct Ledger {
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches, of the holes
   std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
   std::uint64_t unlogged_mappings;    ///< mappings whose owner could not be noted, since the start
+  std::uint64_t unread_bytes;         ///< see Residency::unread_bytes()
   std::uint64_t scan_ns, census_ns;
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to

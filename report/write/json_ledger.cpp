@@ -69,6 +69,7 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.key("reads").number(l.reads).key("raced").number(l.raced);
   json.key("unlogged_mappings").number(l.unlogged_mappings);
   json.key("uncovered_samples").number(l.uncovered_blocks);
+  json.key("unread_bytes").number(l.unread_bytes);
   json.key("counted_live_bytes");
   if (l.live_compared) json.number(static_cast<std::uint64_t>(l.counted_live_bytes));
   else json.null();

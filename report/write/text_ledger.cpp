@@ -111,22 +111,65 @@ void write_details(const Ledger& ledger, Cause cause, Sink& to) noexcept {
   to.add(cell.view());
 }
 
+/// Why the lines and RSS differ although RSS stood still, as far as the way in which pages were read tells.
+std::string_view reason_of_difference(const Ledger& ledger) noexcept {
+  const bool beyond = ledger.unexplained_bytes < 0;
+  switch (ledger.method) {
+    case ResidencyMethod::kPagemap:
+      if (beyond) return "pages of zeros, only read, count above";
+      break;
+    case ResidencyMethod::kSmaps:
+      if (beyond) return "pages of zeros or in the swap cache count above";
+      break;
+    case ResidencyMethod::kMincore:
+      return "the lines are by the page cache, not by page tables";
+    case ResidencyMethod::kPagemapScan:
+    case ResidencyMethod::kNone:
+      break;
+  }
+  if (!beyond && ledger.unread_bytes > 0) return "not all address space was looked at";
+  return beyond ? "the lines above less RSS; no reason is known"
+                : "RSS less the lines above; no reason is known";
+}
+
 void write_unexplained(const Ledger& ledger, Sink& to) noexcept {
   const bool negative = ledger.unexplained_bytes < 0;
   const auto bytes = static_cast<double>(negative ? -ledger.unexplained_bytes : ledger.unexplained_bytes);
   Cell meaning;
   const std::uint64_t before = ledger.rss_before_bytes, after = ledger.rss_after_bytes;
   const std::uint64_t moved = before < after ? after - before : before - after;
-  if (moved > ledger.rss_bytes / 200 || bytes > static_cast<double>(ledger.rss_bytes) / 200) {
+  const std::uint64_t much = ledger.rss_bytes / 200;
+  if (moved > much) {
     meaning.add("memory moved: RSS was ");
     add_bytes(meaning, static_cast<double>(before));
     meaning.add(", then ");
     add_bytes(meaning, static_cast<double>(after));
+  } else if (bytes > static_cast<double>(much)) {
+    meaning.add(reason_of_difference(ledger));
   } else {
     meaning.add(negative ? "the lines above less RSS" : "RSS less the lines above");
   }
   row(to, negative ? "beyond RSS" : "unexplained", {bytes, 0, false, 0, 0}, ledger.rss_bytes, false,
       meaning.view());
+}
+
+/// How the pages were read, where the best way was not to be had.
+void write_method(const Ledger& l, Sink& to) noexcept {
+  if (l.method == ResidencyMethod::kPagemap)
+    to.add("  This kernel does not tell pages of zeros that were only read from others: they count.\n");
+  if (l.method == ResidencyMethod::kSmaps) {
+    to.add("  The kernel refuses this process its page tables (it has dropped its privileges, or may not\n");
+    to.add("  be dumped): files count as smaps tells by mapping, other pages as mincore tells, with pages\n");
+    to.add("  of zeros that were only read.\n");
+  }
+  if (l.method == ResidencyMethod::kMincore)
+    to.add("  The kernel's page tables cannot be read: files count as far as the page cache holds them.\n");
+  if (l.unread_bytes > 0) {
+    Cell cell;
+    add_bytes(cell, static_cast<double>(l.unread_bytes));
+    cell.add(" of address space were too much to be asked page by page.");
+    to.add("  ").add(cell.view()).add('\n');
+  }
 }
 
 /// What a reader must know to trust the lines, or not to.
@@ -218,10 +261,7 @@ void write_notes(const Snapshot& s, Sink& to) noexcept {
     cell.add(" looks into the heap met memory in change, and were left out.");
     note();
   }
-  if (l.method == ResidencyMethod::kPagemap)
-    to.add("  This kernel does not tell pages of zeros that were only read from others: they count.\n");
-  if (l.method == ResidencyMethod::kMincore)
-    to.add("  The kernel's page tables cannot be read: files count as far as the page cache holds them.\n");
+  write_method(l, to);
 }
 
 void write_unknown(const Snapshot& s, Sink& to) noexcept {

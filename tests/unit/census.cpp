@@ -172,7 +172,7 @@ TEST_CASE("residency: a process whose page tables cannot be read is asked page b
   process.map(kHeap, 16 * kPage);
   process.map(kHeap + 20 * kPage, 2 * kPage);
   process.swap_out(kHeap + 3 * kPage);
-  const AddressRange ranges[] = {{kHeap, kHeap + 22 * kPage}};
+  const report::ScanRange ranges[] = {{kHeap, kHeap + 22 * kPage}};
   Arena arena;
   report::Residency residency;
   REQUIRE(residency.scan(arena, process, ranges));
@@ -238,8 +238,8 @@ TEST_CASE(
     regions[i].begin = kHeap + pages[i][0] * kPage, regions[i].end = kHeap + pages[i][1] * kPage;
   Arena arena;
   report::Residency residency;
-  const AddressRange ranges[] = {{kHeap, kHeap + 48 * kPage}};
-  REQUIRE(residency.scan(arena, process, ranges));
+  const report::ScanRange ranges[] = {{kHeap, kHeap + 48 * kPage}};
+  REQUIRE(residency.scan(arena, process, ranges, 0, report::ResidencyMethod::kMincore));
   report::Regions all{regions, 0};
   std::span<const report::SmapsEntry> read;
   REQUIRE(report::read_smaps(arena, process, &read));

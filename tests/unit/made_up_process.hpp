@@ -52,6 +52,7 @@ class MadeUpProcess : public mallard::ProcessMemory {
   }
 
   mutable int reads_of_swapped_out = 0;
+  mutable std::size_t pages_asked = 0;  ///< whether they are in memory
 
  private:
   std::string folder_;
@@ -85,6 +86,7 @@ class MadeUpProcess : public mallard::ProcessMemory {
       .pages_present =
           [](const ProcessMemory& self, std::uintptr_t begin, std::size_t pages,
              unsigned char* present) noexcept {
+            of(self).pages_asked += pages;
             for (std::size_t i = 0; i < pages; ++i) {
               const std::uintptr_t page = begin / mallard::kPageBytes + i;
               if (!of(self).pages_.count(page)) return false;
