@@ -8,6 +8,7 @@
 
 #include "base/text.hpp"
 #include "heaps/heap_reader.hpp"
+#include "heaps/jemalloc_caches.hpp"
 #include "heaps/jemalloc_layout.hpp"
 
 namespace mallard::heaps {
@@ -114,7 +115,8 @@ class JemallocCensus {
   void sweep(AddressRange range) noexcept;
   void report_extent(const Element& element, const Extent& extent) noexcept;
   void report_metadata(std::uintptr_t end) noexcept;
-  void report_base_blocks(std::uintptr_t begin, std::uintptr_t end) noexcept;
+  template <typename Visit>
+  void each_base_block(std::uintptr_t begin, std::uintptr_t end, Visit visit) noexcept;
 
   JemallocAccess& access_;
   const CensusRequest& request_;
@@ -216,8 +218,9 @@ bool JemallocCensus::find_map() noexcept {
   return access_.map.root != 0;
 }
 
-/// The blocks of jemalloc's own memory in a range that holds free pages, too.
-void JemallocCensus::report_base_blocks(std::uintptr_t begin, std::uintptr_t end) noexcept {
+/// The blocks of jemalloc's own memory in a range without extents.
+template <typename Visit>
+void JemallocCensus::each_base_block(std::uintptr_t begin, std::uintptr_t end, Visit visit) noexcept {
   std::uintptr_t at = align_up(begin, kJemallocBaseBlockBytes);
   while (at < end) {
     JemallocBaseBlock block;
@@ -225,17 +228,25 @@ void JemallocCensus::report_base_blocks(std::uintptr_t begin, std::uintptr_t end
                         block.bytes % kJemallocBaseBlockBytes == 0 && block.unused.address > at &&
                         block.unused.address + block.unused.size_and_serial == at + block.bytes;
     const std::uintptr_t next = at + (is_one ? block.bytes : kJemallocBaseBlockBytes);
-    if (is_one) request_.report({at, next < end ? next : end, UnitKind::kMetadata, 0, 0, 0});
+    if (is_one) visit(at, next < end ? next : end);
     at = next;
   }
 }
 
 void JemallocCensus::report_metadata(std::uintptr_t end) noexcept {
-  if (metadata_begin_ != 0 && metadata_begin_ < end) {
-    if (holes_in_map_) report_base_blocks(metadata_begin_, end);
-    else request_.report({metadata_begin_, end, UnitKind::kMetadata, 0, 0, 0});
-  }
+  const std::uintptr_t begin = metadata_begin_;
   metadata_begin_ = 0;
+  if (begin == 0 || begin >= end) return;
+  const auto report = [this](std::uintptr_t from, std::uintptr_t to) {
+    request_.report({from, to, UnitKind::kMetadata, 0, 0, 0});
+  };
+  if (holes_in_map_) each_base_block(begin, end, report);
+  else report(begin, end);
+  if (access_.map.layout->counts_large_cached) return;
+  JemallocCaches caches(request_, {class_bytes_, classes_}, small_classes_, control("arenas.nhbins", 0U));
+  each_base_block(begin, end, [&](std::uintptr_t block, std::uintptr_t) {
+    result_.thread_cached_bytes += caches.large_bytes(block);
+  });
 }
 
 void JemallocCensus::report_extent(const Element& element, const Extent& extent) noexcept {

@@ -31,6 +31,7 @@ struct JemallocLayout {
   JemallocTables tables;
   JemallocExtentFields extent;
   BitField element_slab, element_class;  ///< in the last word of an element
+  bool counts_large_cached;              ///< its figure of what threads keep has the large blocks
 };
 
 /// The beginning of the structure that describes an extent.
@@ -55,10 +56,10 @@ inline constexpr JemallocExtentFields kJemalloc52Extent{{12, 1}, {16, 2}, {18, 8
 inline constexpr JemallocExtentFields kJemalloc53Extent{{12, 1}, {17, 3}, {20, 8}, {28, 10}};
 
 inline constexpr JemallocLayout kJemallocLayouts[] = {
-    {kJemalloc48Bits, kJemalloc53Extent, {0, 1}, {48, 16}},
-    {kJemalloc57Bits, kJemalloc53Extent, {0, 1}, {5, 8}},
-    {kJemalloc48Bits, kJemalloc52Extent, {0, 1}, {48, 16}},
-    {kJemalloc57Bits, kJemalloc52Extent, {32, 1}, {0, 32}},
+    {kJemalloc48Bits, kJemalloc53Extent, {0, 1}, {48, 16}, true},
+    {kJemalloc57Bits, kJemalloc53Extent, {0, 1}, {5, 8}, true},
+    {kJemalloc48Bits, kJemalloc52Extent, {0, 1}, {48, 16}, false},
+    {kJemalloc57Bits, kJemalloc52Extent, {32, 1}, {0, 32}, false},
 };
 
 }  // namespace mallard::heaps

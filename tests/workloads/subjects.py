@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -92,13 +93,44 @@ def crate(name: str, version: str, folder: Path) -> Path:
     raise Unavailable(f"cargo brought no {name} {version}")
 
 
-def debian_package(package: str, folder: Path) -> Path:
-    """The unpacked package of the release that apt is configured with."""
-    run(["apt-get", "-q", "download", package], folder)
+def debian_package(package: str, folder: Path, release: str = "") -> Path:
+    """The unpacked package of a release, or of the one that apt is configured with.
+
+    apt works on a state of its own for another release; its signatures decide what is trusted.
+    """
+    options: list[str] = []
+    if release:
+        mirrors = run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], folder).split()
+        if not mirrors:
+            raise Unavailable("apt has no mirror of Debian")
+        mirror = next((m for m in mirrors if m.rstrip("/").endswith("/debian")), mirrors[0])
+        state = folder / "apt"
+        for made in ("lists/partial", "cache/archives/partial"):
+            (state / made).mkdir(parents=True, exist_ok=True)
+        keys = the_one(Path("/usr/share/keyrings"), "debian-archive-keyring.*")
+        (state / "sources.list").write_text(f"deb [signed-by={keys}] {mirror} {release} main\n")
+        for name, value in {"Dir::Etc::sourcelist": state / "sources.list", "Dir::Etc::sourceparts": "/nonexistent",
+                            "Dir::State::lists": state / "lists", "Dir::Cache": state / "cache",
+                            "Acquire::Languages": "none", "APT::Sandbox::User": "root"}.items():
+            options += ["-o", f"{name}={value}"]
+        run(["apt-get", "-q", *options, "update"], folder)
+        package_of_release = f"{package}/{release}"
+    else:
+        package_of_release = package
+    run(["apt-get", "-q", *options, "download", package_of_release], folder)
     made = folder / "unpacked"
     for archive in folder.glob(f"{package}_*.deb"):
         run(["dpkg-deb", "-x", archive, made], folder)
     return made
+
+
+def loadable(path: Path) -> Path:
+    """The same; Unavailable if this system's C library is too old for it."""
+    done = subprocess.run(["/bin/true"], capture_output=True, text=True, env={"LD_PRELOAD": str(path), "LD_BIND_NOW": "1"})
+    complaint = re.search(r"version `(\S+)' not found", done.stderr)
+    if complaint:
+        raise Unavailable(f"it needs {complaint.group(1)}")
+    return path
 
 
 def wheel(package: str, version: str, folder: Path) -> Path:

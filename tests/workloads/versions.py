@@ -13,12 +13,13 @@ from support.backends import Backend
 from support.framework import Failure, Test
 from support.framework import REPOSITORY
 
-from . import mimalloc_versions
+from . import jemalloc_versions, mimalloc_versions, tcmalloc_versions
 from .accuracy import rewrite
 from .subjects import Subject, Unavailable
 from .workloads import run_workload
 
-SUBJECTS: tuple[Subject, ...] = mimalloc_versions.SUBJECTS
+SUBJECTS: tuple[Subject, ...] = (mimalloc_versions.SUBJECTS + jemalloc_versions.SUBJECTS
+                                  + tcmalloc_versions.SUBJECTS)
 CASES = {"pinned": 100, "churn": 100, "handed": 100, "exits": 100, "large": 200, "aligned": 100}  # megabytes
 LINES = ("live", "holes", "retained")
 PROMISED = 0.01

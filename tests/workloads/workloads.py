@@ -113,7 +113,8 @@ def run_workload(t: Test, name: str, arguments: Sequence[object], seconds: float
     program = build_workload(t, name)
     with tempfile.TemporaryDirectory(prefix=f"{name}.", dir=t.dir) as folder:
         env = t.preload_env(ALLOC_REPORT=f"{folder}/report.%n", WORKLOAD_REPORTS=folder, ALLOC_STRICT="1",
-                            **units_environment(t), **extra)
+                            **(extra if any(name.startswith("WORKLOAD_") for name in extra)
+                               else units_environment(t) | extra))
         done = subprocess.run([program, *map(str, arguments)], env=env, cwd=folder, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, timeout=PATIENCE * seconds)
         said = f"{name} {' '.join(map(str, arguments))}: status {done.returncode}: {done.stderr.strip()[-400:]}"
