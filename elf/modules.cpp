@@ -7,7 +7,6 @@
 
 #include "base/os.hpp"
 #include "base/text.hpp"
-#include "elf/maps.hpp"
 
 namespace mallard::elf {
 namespace {
@@ -15,10 +14,10 @@ namespace {
 constexpr std::uintptr_t kPageMask = kPageBytes - 1;
 constexpr std::string_view kAnonymousName = "[anonymous code]";
 
-/// A loaded ELF object, known from the mapping of its first page.
 struct Candidate {
   Module module;
   std::uintptr_t code_begin, code_end;  ///< of its executable segments
+  std::uintptr_t view_at;               ///< of a view: where the file's first byte would be
   bool has_code;
 };
 
@@ -50,20 +49,59 @@ const Elf64_Phdr* segment_at(const Image& image, std::uint64_t offset) noexcept 
   return found;
 }
 
+const Mapping* mapping_at(std::span<const Mapping> all, std::uintptr_t address) noexcept {
+  const auto at = std::partition_point(all.begin(), all.end(),
+                                       [address](const Mapping& m) noexcept { return m.end <= address; });
+  return at != all.end() && at->begin <= address ? &*at : nullptr;
+}
+
+/// Whether the loader put an object there: code stands where its code begins (its own, or what was put in its
+/// place), and of its other segments at least one is mapped where it belongs.
+bool is_loaded(const Image& image, const Module& module, std::span<const Mapping> all) noexcept {
+  bool code = false, own_code = false, others = false, other_there = false;
+  for (const Elf64_Phdr& s : image.segments()) {
+    if (s.p_type != PT_LOAD || s.p_filesz == 0) continue;
+    const std::uintptr_t begin = module.load_bias + (s.p_vaddr & ~kPageMask);
+    const Mapping* m = mapping_at(all, begin);
+    const bool own =
+        m && same_file(module, *m) && m->offset + (begin - m->begin) == (s.p_offset & ~kPageMask);
+    if (s.p_flags & PF_X) {
+      code = code || (m && m->executable);
+      own_code = own_code || (own && m->executable);
+    } else {
+      others = true;
+      other_there = other_there || own;
+    }
+  }
+  return others ? code && other_there : own_code;
+}
+
+/// Makes of an object that nobody loaded the view of it that `mapping` is.
+void place_view(const Mapping& mapping, Candidate* out) noexcept {
+  Module& module = out->module;
+  module.span_begin = out->code_begin = mapping.begin;
+  module.span_end = module.data_begin = out->code_end = mapping.end;
+  module.segments = {};
+  out->view_at = mapping.begin - mapping.offset;
+}
+
 /// Fills bias and span. \return false if no segment can be what `mapping` shows
-bool place(const Image& image, const Mapping& mapping, Candidate* out) noexcept {
+bool place(const Image& image, const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
   const Elf64_Phdr* at = segment_at(image, mapping.offset);
-  if (!at) return false;
+  auto* segments = arena.array<SegmentPages>(image.segments().size());
+  if (!at || !segments) return false;
   const std::uint64_t address = (at->p_vaddr & ~kPageMask) + (mapping.offset - (at->p_offset & ~kPageMask));
   const std::uintptr_t bias = mapping.begin - address;
   out->module.load_bias = bias;
   Module& module = out->module;
   module.span_begin = module.data_begin = out->code_begin = ~std::uintptr_t{0};
   module.span_end = out->code_end = 0;
+  std::size_t count = 0;
   for (const Elf64_Phdr& s : image.segments()) {
     if (s.p_type != PT_LOAD) continue;
     const std::uintptr_t begin = bias + (s.p_vaddr & ~kPageMask);
     const std::uintptr_t end = bias + align_up(s.p_vaddr + s.p_memsz, kPageBytes);
+    segments[count++] = {begin, end};
     if (begin < module.span_begin) module.span_begin = begin;
     if (end > module.span_end) module.span_end = end;
     if ((s.p_flags & PF_W) && begin < module.data_begin) module.data_begin = begin;
@@ -72,45 +110,54 @@ bool place(const Image& image, const Mapping& mapping, Candidate* out) noexcept 
     if (end > out->code_end) out->code_end = end;
   }
   if (module.data_begin > module.span_end) module.data_begin = module.span_end;
+  std::sort(segments, segments + count,
+            [](const SegmentPages& a, const SegmentPages& b) noexcept { return a.begin < b.begin; });
+  module.segments = {segments, count};
   return module.span_begin <= mapping.begin && mapping.begin < module.span_end;
 }
 
-/// An ELF object whose first page is `mapping`, from what stands in memory there.
-bool candidate_from_memory(const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
+/// An ELF object whose first page is `mapping`, from what stands in memory there. \return false if it is none
+/// or a file that is mapped as data
+bool candidate_from_memory(const Mapping& mapping, std::span<const Mapping> all, Arena& arena,
+                           Candidate* out) noexcept {
   const bool vdso = mapping.path == "[vdso]";
   out->module = describe(mapping, vdso ? ModuleKind::kVdso : ModuleKind::kElf);
   Image image;
   if (vdso)
     image.use_memory(reinterpret_cast<const void*>(mapping.begin), mapping.end - mapping.begin, Form::kLoaded);
   else image.use_own_process(mapping.begin);
-  if (image.parse() != Fault::kNone || !place(image, mapping, out)) return false;
+  if (image.parse() != Fault::kNone || !place(image, mapping, arena, out)) return false;
+  if (!vdso && !is_loaded(image, out->module, all)) return false;
   out->module.build_id = image.read_build_id(arena);
   return true;
 }
 
-/// An ELF object whose first page is not mapped or not readable, from its file.
-bool candidate_from_file(const Mapping& mapping, Arena& arena, Candidate* out) noexcept {
+/// An ELF object whose first page is not mapped or not readable, or a view of one, from its file.
+bool candidate_from_file(const Mapping& mapping, std::span<const Mapping> all, Arena& arena,
+                         Candidate* out) noexcept {
   out->module = describe(mapping, ModuleKind::kElf);
   Image image;
   if (!open_module(out->module, arena, &image) || image.parse() != Fault::kNone) return false;
-  if (!place(image, mapping, out)) return false;
+  if (!place(image, mapping, arena, out)) return false;
+  if (!is_loaded(image, out->module, all)) place_view(mapping, out);
   out->module.build_id = image.read_build_id(arena);
   return true;
 }
 
 class Builder {
  public:
-  explicit Builder(Arena& arena) noexcept : arena_(arena), candidates_(arena), code_(arena) {}
+  Builder(Arena& arena, std::span<const Mapping> all) noexcept
+      : arena_(arena), all_(all), candidates_(arena), code_(arena) {}
 
   void add(const Mapping& mapping) noexcept {
     const bool has_file = mapping.inode != 0;
     Candidate candidate{};
     if ((has_file && mapping.offset == 0 && mapping.readable) || mapping.path == "[vdso]")
-      if (candidate_from_memory(mapping, arena_, &candidate)) candidates_.add(candidate);
+      if (candidate_from_memory(mapping, all_, arena_, &candidate)) candidates_.add(candidate);
     if (!mapping.executable) return;
     int owner = owner_of(mapping);
     if (owner < 0) {
-      if (!has_file || !candidate_from_file(mapping, arena_, &candidate)) other(mapping, &candidate);
+      if (!has_file || !candidate_from_file(mapping, all_, arena_, &candidate)) other(mapping, &candidate);
       owner = static_cast<int>(candidates_.size());
       if (!candidates_.add(candidate)) return;
     }
@@ -146,6 +193,8 @@ class Builder {
       if (same_file(c.module, mapping) && mapping.begin >= c.module.span_begin &&
           mapping.end <= c.module.span_end)
         return static_cast<int>(i);
+      if (c.view_at != 0 && same_file(c.module, mapping) && c.view_at == mapping.begin - mapping.offset)
+        return static_cast<int>(i);
       // Anonymous code where an object's code belongs replaces it (huge pages, patched pages).
       if (mapping.inode == 0 && mapping.begin >= c.code_begin && mapping.end <= c.code_end)
         return static_cast<int>(i);
@@ -170,6 +219,7 @@ class Builder {
   }
 
   Arena& arena_;
+  std::span<const Mapping> all_;
   Growing<Candidate> candidates_;
   Growing<CodeRange> code_;
 };
@@ -186,11 +236,20 @@ bool is_mapped_file(const Module& m, Image& file, Arena& arena) noexcept {
 bool Modules::read(Arena& arena) noexcept { return read_from(arena, "/proc/self/maps"); }
 
 bool Modules::read_from(Arena& arena, const char* maps_path) noexcept {
-  Builder builder(arena);
+  Growing<Mapping> all(arena);
   const bool complete = for_each_mapping(
       arena, maps_path,
-      [](const Mapping& mapping, void* to) noexcept { static_cast<Builder*>(to)->add(mapping); }, &builder);
-  return builder.write(&modules_, &code_) && complete;
+      [](const Mapping& m, void* to) noexcept {
+        if (m.inode != 0 || m.executable) static_cast<Growing<Mapping>*>(to)->add(m);
+      },
+      &all);
+  return read(arena, all.all()) && complete && !all.out_of_memory();
+}
+
+bool Modules::read(Arena& arena, std::span<const Mapping> mappings) noexcept {
+  Builder builder(arena, mappings);
+  for (const Mapping& mapping : mappings) builder.add(mapping);
+  return builder.write(&modules_, &code_);
 }
 
 int Modules::find(std::uintptr_t pc) const noexcept {

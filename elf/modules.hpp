@@ -10,6 +10,7 @@
 
 #include "base/arena.hpp"
 #include "elf/image.hpp"
+#include "elf/maps.hpp"
 
 namespace mallard::elf {
 
@@ -20,6 +21,11 @@ enum class ModuleKind : std::uint8_t {
   kAnonymous,  ///< executable memory without a file (JIT): addresses are the process's
 };
 
+/// Whole pages of a loaded object: of one of its segments, .bss included.
+struct SegmentPages {
+  std::uintptr_t begin, end;
+};
+
 /// What executable memory belongs to. Strings live in the arena.
 struct Module {
   std::string_view path;                ///< without " (deleted)"; "[vdso]"; "[anonymous code]"
@@ -28,6 +34,9 @@ struct Module {
   std::uintptr_t begin, end;            ///< from its first to its last executable mapping
   std::uintptr_t span_begin, span_end;  ///< of all its segments, .bss included; 0 if it is no ELF
   std::uintptr_t data_begin;            ///< where its writable segments begin; span_end if there is none
+  /// Ascending, where the loader put the object there; memory between them is somebody else's. Empty for a
+  /// view of part of an ELF file (V8 maps its built-in functions a second time): its span is what is mapped.
+  std::span<const SegmentPages> segments;
   std::uint64_t device, inode;
   std::uintptr_t map_begin, map_end;  ///< the mapping behind /proc/self/map_files for its file
   ModuleKind kind;
@@ -45,6 +54,8 @@ class Modules {
   /// Reads the maps. \return false if they cannot be read or memory is out; what was found until then stays
   /// \context reporter, exit
   bool read(Arena& arena) noexcept;
+  /// Reads mappings that were listed already, in the order of their addresses. \return false if memory is out
+  bool read(Arena& arena, std::span<const Mapping> mappings) noexcept;
   /// Reads other text in the format of /proc/self/maps; for tests.
   bool read_from(Arena& arena, const char* maps_path) noexcept;
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exports of mmap and its kin: done as libc does them, and noted in the mapping log, so that a report can
-// say who mapped what. libc and the loader call their own, which are not seen here;
+// The exports of mmap, sbrk and their kin: done as libc does them, and noted in the mapping log, so that a
+// report can say who mapped what. libc and the loader call their own, which are not seen here;
 // report/facts/glibc_memory.cpp knows what they leave behind.
 #include "interpose/lifecycle.hpp"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/attributes.hpp"
 #include "elf/loaded_objects.hpp"
@@ -23,7 +24,50 @@ constinit struct {
   int (*munmap)(void*, std::size_t);
   void* (*mremap)(void*, std::size_t, std::size_t, int, ...);
   int (*madvise)(void*, std::size_t, int);
+  void* (*sbrk)(std::intptr_t);  ///< libc's, as a rule, which remembers where the break is
+  int (*brk)(void*);
 } g_next{};
+
+/// Finds a function of the next object that has it, at its first call.
+template <typename F>
+F* next_of(const char* name, F*& to) noexcept {
+  const link_map* own = MALLARD_UNLIKELY(!to) ? elf::own_object() : nullptr;
+  const link_map* definer = own ? elf::find_definer(own->l_next, name) : nullptr;
+  if (definer) to = elf::find_function<F>(definer, name);
+  return to;
+}
+
+/// Moves the program break by `by` bytes, and notes whose memory that is.
+void* move_break(std::intptr_t by, std::uintptr_t caller) noexcept {
+  void* (*sbrk)(std::intptr_t) = next_of("sbrk", g_next.sbrk);
+  if (MALLARD_UNLIKELY(!sbrk)) {
+    errno = ENOMEM;
+    return reinterpret_cast<void*>(-1);
+  }
+  if (by < 0) {
+    const auto bytes = -static_cast<std::uintptr_t>(by);
+    const std::uintptr_t now = address_of(sbrk(0));
+    if (bytes <= now) record::on_unmap(now - bytes, bytes, nullptr);
+  }
+  void* before = sbrk(by);
+  if (by > 0 && address_of(before) != ~std::uintptr_t{0})
+    record::on_map(address_of(before), static_cast<std::size_t>(by), caller);
+  return before;
+}
+
+int set_break(void* to, std::uintptr_t caller) noexcept {
+  int (*brk)(void*) = next_of("brk", g_next.brk);
+  void* (*sbrk)(std::intptr_t) = next_of("sbrk", g_next.sbrk);
+  if (MALLARD_UNLIKELY(!brk || !sbrk)) {
+    errno = ENOMEM;
+    return -1;
+  }
+  const std::uintptr_t before = address_of(sbrk(0)), end = address_of(to);
+  if (end < before) record::on_unmap(end, before - end, nullptr);
+  const int result = brk(to);
+  if (result == 0 && end > before) record::on_map(before, end - before, caller);
+  return result;
+}
 
 /// The kernel's result as libc gives it: -1 and errno on failure.
 long as_libc(long result) noexcept {
@@ -138,3 +182,10 @@ MALLARD_EXPORT int madvise(void* address, std::size_t bytes, int advice) noexcep
   if (MALLARD_UNLIKELY(g_next.madvise != nullptr)) return g_next.madvise(address, bytes, advice);
   return static_cast<int>(as_libc(os::call(SYS_madvise, os::arg(address), static_cast<long>(bytes), advice)));
 }
+
+/// glibc's malloc calls its own, so that what comes here is memory of other users of the break.
+MALLARD_EXPORT void* sbrk(std::intptr_t by) noexcept {
+  return move_break(by, address_of(__builtin_return_address(0)));
+}
+
+MALLARD_EXPORT int brk(void* to) noexcept { return set_break(to, address_of(__builtin_return_address(0))); }

@@ -57,8 +57,12 @@ std::span<record::MappedInterval> copy_log(Arena& arena) noexcept {
   if (!some) return {};
   std::uintptr_t from = 0;
   for (std::uint32_t n; (n = record::copy_mappings(from, some, kAtOnce)) > 0; from = some[n - 1].end)
-    for (std::uint32_t i = 0; i < n; ++i)
-      if (!all.add(some[i])) return all.all();
+    for (std::uint32_t i = 0; i < n; ++i) {
+      // The break may lie within a page, which belongs to whoever has its first byte.
+      const record::MappedInterval whole{align_up(some[i].begin, kPageBytes),
+                                         align_up(some[i].end, kPageBytes), some[i].caller};
+      if (whole.begin < whole.end && !all.add(whole)) return all.all();
+    }
   return all.all();
 }
 
@@ -112,7 +116,8 @@ class Classifier {
         arena_, ProcessMemory::Path(process_, "maps").c_str(),
         [](const elf::Mapping& m, void* self) noexcept { static_cast<Classifier*>(self)->mappings_.add(m); },
         this);
-    if (!complete || !modules_.read(arena_)) return false;
+    if (!complete || !modules_.read(arena_, mappings_.all())) return false;
+    list_segments();
     log_ = copy_log(arena_);
     own_ = copy_own_ranges(arena_);
     for (const elf::Mapping& m : mappings_.all()) classify(m);
@@ -143,15 +148,17 @@ class Classifier {
   void classify(const elf::Mapping& m) noexcept {
     if (is_kernel(m)) return add(m, Owner::kKernel, m.path);
     if (m.path == "[stack]") return add(m, Owner::kStack, "main");
-    if (const elf::Module* module = module_with_span(m.begin)) {
-      const std::uintptr_t end = m.end < module->span_end ? m.end : module->span_end;
-      elf::Mapping inside = m, rest = m;
-      inside.end = rest.begin = end;
-      add(inside, owner_of_segment(*module, m), module->path);
-      if (rest.begin < rest.end) classify_outside(rest);
-      return;
+    elf::Mapping piece = m;
+    for (; piece.begin < m.end; piece.begin = piece.end) {
+      const Segment* next = range_from(segments_, piece.begin);
+      const elf::Module* module = next && next->begin <= piece.begin ? next->module : nullptr;
+      // Another file may be mapped over a segment; anonymous memory in one is .bss, or replaces its pages.
+      const bool same_file = module && m.inode == module->inode && m.device == module->device;
+      if (m.inode != 0 && !same_file) module = nullptr;
+      piece.end = std::min(m.end, m.inode != 0 ? m.end : module ? next->end : next ? next->begin : m.end);
+      if (module) add(piece, owner_of_segment(*module, piece), module->path);
+      else classify_outside(piece);
     }
-    classify_outside(m);
   }
 
   /// Not within the segments of a loaded object.
@@ -185,6 +192,7 @@ class Classifier {
     if (const record::MappedInterval* logged = range_from(log_, at)) {
       if (logged->begin <= at) {
         r.end = std::min(r.end, logged->end);
+        r.is_brk = m.path == "[heap]";
         attribute(*logged, &r);
         regions_.add(r);
         return r.end;
@@ -267,10 +275,22 @@ class Classifier {
     }
   }
 
-  const elf::Module* module_with_span(std::uintptr_t address) const noexcept {
+  struct Segment {
+    std::uintptr_t begin, end;
+    const elf::Module* module;
+  };
+
+  /// The segments of all loaded objects; of those that overlap (pages at both ends), the first has the page.
+  void list_segments() noexcept {
+    Growing<Segment> all(arena_);
     for (const elf::Module& m : modules_.all())
-      if (m.kind == elf::ModuleKind::kElf && address >= m.span_begin && address < m.span_end) return &m;
-    return nullptr;
+      if (m.kind == elf::ModuleKind::kElf)
+        for (const elf::SegmentPages& s : m.segments) all.add({s.begin, s.end, &m});
+    segments_ = all.all();
+    std::sort(segments_.begin(), segments_.end(),
+              [](const Segment& a, const Segment& b) { return a.begin < b.begin; });
+    for (std::size_t i = 1; i < segments_.size(); ++i)
+      segments_[i].begin = std::min(segments_[i].end, std::max(segments_[i].begin, segments_[i - 1].end));
   }
 
   Arena& arena_;
@@ -278,6 +298,7 @@ class Classifier {
   Growing<Region> regions_;
   Growing<elf::Mapping> mappings_;
   elf::Modules modules_;
+  std::span<Segment> segments_;
   std::span<record::MappedInterval> log_;
   std::span<os::OwnRange> own_;
   GlibcMemory glibc_;

@@ -32,8 +32,8 @@ bool is_large(const ScanRange& range) noexcept {
          (range.content == Content::kInaccessible ? kLargeInaccessibleBytes : kLargeBytes);
 }
 
-/// Scans ranges so that address space without pages costs little, though the kernel tells of each page that it
-/// is not there.
+/// Scans ranges so that address space without pages costs little, though the kernel tells of each page that
+/// it is not there.
 class Search {
  public:
   Search(Arena& arena, const ProcessMemory& process, PageScanner& scanner, ResidentRuns& runs,
@@ -96,8 +96,12 @@ class Search {
              (split == range.begin + resident || runs_.add(split, range.begin + resident, true, false));
     }
     if (resident == range.end - range.begin) return runs_.add(range.begin, range.end, false, false);
-    if (!is_large(range)) return scanner_.scan(method_, range.begin, range.end);
-    return search_known(range, resident);
+    const std::uint64_t before = runs_.bytes();
+    if (!(is_large(range) ? search_known(range, resident) : scanner_.scan(method_, range.begin, range.end)))
+      return false;
+    // Which are pages of zeros that were only read, or in the swap cache, is not known: the last ones.
+    runs_.drop_last(runs_.bytes() - std::min(runs_.bytes(), before + resident));
+    return true;
   }
 
   bool search_by_smaps() noexcept {
@@ -113,8 +117,8 @@ class Search {
     return true;
   }
 
-  /// Searches a range of which `resident` bytes are in memory. Those that are not found are counted where nobody
-  /// looked.
+  /// Searches a range of which `resident` bytes are in memory. Those that are not found are counted where
+  /// nobody looked.
   bool search_known(const ScanRange& range, std::uint64_t resident) noexcept {
     const std::uint64_t before = unread_;
     if (!search(range, &resident)) return false;

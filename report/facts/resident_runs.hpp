@@ -37,6 +37,17 @@ class ResidentRuns {
     return runs_.add({begin, end, 0, file, huge});
   }
 
+  /// Takes back the last `bytes` that were added.
+  void drop_last(std::uint64_t bytes) noexcept {
+    for (std::size_t i = runs_.size(); i-- > 0 && bytes > 0;) {
+      ResidentRun& run = runs_[i];
+      const std::uint64_t taken = std::min<std::uint64_t>(bytes, run.end - run.begin);
+      run.end -= taken;
+      bytes_ -= taken;
+      bytes -= taken;
+    }
+  }
+
   std::uint64_t bytes() const noexcept { return bytes_; }
 
   /// \return all runs, ascending

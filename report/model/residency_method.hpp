@@ -9,9 +9,8 @@ namespace mallard::report {
 enum class ResidencyMethod : std::uint8_t {
   kPagemapScan,  ///< PAGEMAP_SCAN, Linux 6.7: zero pages told apart
   kPagemap,      ///< /proc/self/pagemap: zero pages count as present
-  /// /proc/self/smaps for each mapping as a whole, mincore for the pages of private anonymous memory: zero
-  /// pages and the swap cache count as present. Where a process that has dropped its privileges is refused
-  /// its page tables.
+  /// /proc/self/smaps for each mapping as a whole, mincore for the pages of private anonymous memory: where a
+  /// process that has dropped its privileges is refused its page tables.
   kSmaps,
   kMincore,  ///< also counts the page cache under file mappings
   kNone,

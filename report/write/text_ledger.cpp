@@ -118,12 +118,10 @@ std::string_view reason_of_difference(const Ledger& ledger) noexcept {
     case ResidencyMethod::kPagemap:
       if (beyond) return "pages of zeros, only read, count above";
       break;
-    case ResidencyMethod::kSmaps:
-      if (beyond) return "pages of zeros or in the swap cache count above";
-      break;
     case ResidencyMethod::kMincore:
       return "the lines are by the page cache, not by page tables";
     case ResidencyMethod::kPagemapScan:
+    case ResidencyMethod::kSmaps:
     case ResidencyMethod::kNone:
       break;
   }
@@ -159,8 +157,7 @@ void write_method(const Ledger& l, Sink& to) noexcept {
     to.add("  This kernel does not tell pages of zeros that were only read from others: they count.\n");
   if (l.method == ResidencyMethod::kSmaps) {
     to.add("  The kernel refuses this process its page tables (it has dropped its privileges, or may not\n");
-    to.add("  be dumped): files count as smaps tells by mapping, other pages as mincore tells, with pages\n");
-    to.add("  of zeros that were only read.\n");
+    to.add("  be dumped): smaps tells how much of each mapping counts, mincore which pages of a heap.\n");
   }
   if (l.method == ResidencyMethod::kMincore)
     to.add("  The kernel's page tables cannot be read: files count as far as the page cache holds them.\n");

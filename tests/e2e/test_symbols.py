@@ -63,7 +63,8 @@ def test_exports_are_the_family_only(t: Test) -> None:
     # kin to know who mapped what.
     allowed = {*FUNCTIONS, *BY_DLSYM, *NEW_AND_DELETE, "sigaction", "__sigaction", "signal", "bsd_signal",
                "ssignal", "sysv_signal", "__sysv_signal", "sigset", "sigignore", "dlclose",
-               "mmap", "mmap64", "munmap", "mremap", "madvise"}
+               "mmap", "mmap64", "munmap", "mremap", "madvise",
+               "sbrk", "brk"}
     other = sorted(name for name in names - allowed if not name.startswith("__libc_"))
     t.check(not other, f"exported beside the family: {other}")
     t.check("@" not in listing, "an export carries a version: programs would bind to libc's")

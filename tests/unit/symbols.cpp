@@ -231,6 +231,56 @@ TEST_CASE("modules: anonymous code, deleted files and odd paths have names") {
   ::close(fd);
 }
 
+TEST_CASE("modules: a view of part of an object is what is mapped, and no loaded object") {
+  Arena arena;
+  elf::Modules modules;
+  REQUIRE(modules.read(arena));
+  const std::uintptr_t function = code(&local_function);
+  const int found = modules.find(function);
+  REQUIRE(found >= 0);
+  const elf::Module loaded = modules.all()[static_cast<std::size_t>(found)];
+  REQUIRE(loaded.segments.size() >= 2);
+  CHECK(loaded.segments.front().begin == loaded.span_begin);
+  CHECK(loaded.segments.back().end == loaded.span_end);
+  elf::Mapping text{};
+  text.end = function;
+  elf::for_each_mapping(
+      arena, "/proc/self/maps",
+      [](const elf::Mapping& m, void* to) noexcept {
+        auto* its = static_cast<elf::Mapping*>(to);
+        if (m.begin <= its->end && its->end < m.end && its->inode == 0) *its = m;
+      },
+      &text);
+  const std::uintptr_t page = function & ~std::uintptr_t{kPageBytes - 1};
+  const int fd = open("/proc/self/exe", O_RDONLY);
+  REQUIRE(fd >= 0);
+  constexpr std::size_t kRoom = 64u << 20;
+  // A view of one page of code, and then the file's first page as data, each with generated code behind it.
+  for (const bool is_code : {true, false}) {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void* room = mmap(nullptr, kRoom, PROT_READ | PROT_EXEC, flags, -1, 0);
+    REQUIRE(room != MAP_FAILED);
+    const auto offset = static_cast<off_t>(is_code ? text.offset + (page - text.begin) : 0);
+    const int rights = is_code ? PROT_READ | PROT_EXEC : PROT_READ;
+    REQUIRE(mmap(room, kPageBytes, rights, MAP_PRIVATE | MAP_FIXED, fd, offset) == room);
+    REQUIRE(modules.read(arena));
+    const int generated = modules.find(address(room) + kPageBytes);
+    REQUIRE(generated >= 0);
+    CHECK(modules.all()[static_cast<std::size_t>(generated)].kind == elf::ModuleKind::kAnonymous);
+    const int view = modules.find(address(room));
+    CHECK((view >= 0) == is_code);
+    if (view >= 0) {
+      const elf::Module& m = modules.all()[static_cast<std::size_t>(view)];
+      CHECK(m.kind == elf::ModuleKind::kElf);
+      CHECK((m.span_begin == address(room) && m.span_end == address(room) + kPageBytes));
+      CHECK(m.segments.empty());
+      CHECK(address(room) - m.load_bias == page - loaded.load_bias);
+    }
+    munmap(room, kRoom);
+  }
+  ::close(fd);
+}
+
 TEST_CASE("modules: malformed, overlong and missing maps") {
   std::string text =
       "nonsense\n1-\n10-5 r-xp 0 0:0 0\n\n1000-2000 r-xp 00000000 08:01 99                   /a ";
