@@ -51,14 +51,13 @@ bool find_by_descriptor() noexcept {
   if (at == kNotLookedFor) g_block_at.store(at = look_for_block(), std::memory_order_relaxed);
   const std::uintptr_t descriptor = arch::thread_descriptor();
   struct {
-    Word begin, bytes;
-  } block;
-  Word self;
-  if (at == kUnknown || !os::copy_if_readable(&block, descriptor + at, sizeof block) ||
-      !os::copy_if_readable(&self, descriptor + arch::kDescriptorSelf, sizeof self) || self != descriptor ||
-      block.begin == 0 || descriptor - block.begin >= block.bytes)
+    Word self, behind_self, begin, bytes;
+  } words;
+  const std::uintptr_t from[] = {descriptor + arch::kDescriptorSelf, descriptor + at};
+  if (at == kUnknown || os::copy_pieces_if_readable(&words, from, 2, sizeof words / 2) != 2 ||
+      words.self != descriptor || words.begin == 0 || descriptor - words.begin >= words.bytes)
     return false;
-  t_own_stack.low = block.begin;
+  t_own_stack.low = words.begin;
   t_own_stack.high = descriptor;
   return true;
 }
@@ -68,8 +67,8 @@ constexpr int kMaxSearches = 8;
 // The first thread's stack grows down into space that the kernel keeps free for it.
 constexpr std::uintptr_t kGrowth = std::uintptr_t{64} << 20;
 
-/// Finds the mapping that holds an address: by asking the kernel, or by reading the lines of /proc/self/maps up to
-/// it in small pieces. The kernel gives one page at most for a read, and takes its time for each line.
+/// Finds the mapping that holds an address: by asking the kernel, or by reading the lines of /proc/self/maps
+/// up to it in small pieces. The kernel gives one page at most for a read, and takes its time for each line.
 class MapsSearch {
  public:
   explicit MapsSearch(std::uintptr_t address) noexcept : address_(address) {}

@@ -5,10 +5,10 @@
 
 #include "base/os.hpp"
 #include "record/exact/counts.hpp"
-#include "record/exact/state.hpp"
 #include "record/exact/incremental.hpp"
 #include "record/exact/path_counts.hpp"
 #include "record/exact/shadow.hpp"
+#include "record/exact/state.hpp"
 #include "record/exact/thread_record.hpp"
 
 namespace mallard::record {
@@ -39,31 +39,27 @@ MALLARD_NOINLINE ThreadRecord* my_record(std::uint32_t epoch) noexcept {
   return find_thread_record(epoch);
 }
 
-MALLARD_NOINLINE std::uint32_t look_up_row(FoundRow& found, std::uint64_t key, StackMemory& newest,
-                                            RangeId range) noexcept {
+MALLARD_NOINLINE std::uint32_t look_up_row(ThreadRecord& record, std::uint64_t key, RangeId range) noexcept {
   std::uint32_t row = path_row(key);
   if (!row) {
-    const SiteId site = site_of_path(newest);
+    const SiteId site = site_of_path(*stack_memory_of(&record));
     row = find_count_row(site, range);
     // What stands on the overflow site instead must look again.
     if (!row || site == kOverflowSite || count_row_at(row).site != static_cast<std::uint32_t>(site))
       return row;
     keep_path_row(key, row);
   }
-  found.key = 0;  // a handler may leave by siglongjmp
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  found.row = row;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  found.key = key;
+  write_first(record, row);
+  record.finder[place_in_finder(key)] = key << kFoundRowBits | row;
   return row;
 }
 
 /// The row of the newest stack.
 inline std::uint32_t count_row_of(ThreadRecord& record, PathHash path, RangeId range) noexcept {
   const std::uint64_t key = path ^ (range + 1) * 0x9e3779b97f4a7c15u;
-  FoundRow& found = record.finder[key >> (64 - kFinderBits)];
-  if (MALLARD_LIKELY(found.key == key)) return static_cast<std::uint32_t>(found.row);
-  return look_up_row(found, key, *stack_memory_of(&record), range);
+  const std::uint64_t row = record.finder[place_in_finder(key)] ^ key << kFoundRowBits;
+  if (MALLARD_LIKELY(row < 1u << kFoundRowBits)) return static_cast<std::uint32_t>(row);
+  return look_up_row(record, key, range);
 }
 
 template <typename Delta>
@@ -73,9 +69,9 @@ MALLARD_NOINLINE void settle(Delta& own, Level& shared) noexcept {
   own.delta.store(0, std::memory_order_release);
 }
 
-/// Live bytes of a site or of the process, as far as this thread moved them. What is live in the process is the last
-/// that is counted of a block: the release there hands all of it to whoever takes the record over. \return whether
-/// that is so much by now that it has to be settled
+/// Live bytes of a site or of the process, as far as this thread moved them. What is live in the process is
+/// the last that is counted of a block: the release there hands all of it to whoever takes the record over.
+/// \return whether that is so much by now that it has to be settled
 template <typename Delta>
 inline bool raise_live(Delta& own, std::int64_t bytes) noexcept {
   const std::int64_t delta = own.delta.load(std::memory_order_relaxed) + bytes;
@@ -273,7 +269,7 @@ void exact_alloc(const void* p, std::size_t asked_bytes, const arch::Caller& cal
   const PathHash path = capture_path(caller, *stack_memory_of(record));
   const SizePlace size = place_of_size(asked_bytes);
   const std::uint32_t row = MALLARD_LIKELY(path != 0) ? count_row_of(*record, path, size.range)
-                                                       : find_count_row(capture_in_full(caller), size.range);
+                                                      : find_count_row(capture_in_full(caller), size.range);
   if (MALLARD_UNLIKELY(!row)) return bump(g_exact_odd.unbooked);
   if (MALLARD_UNLIKELY(has_remainder_above(size.range, kLowBits) ||
                        !shadow_put_at(word, block, row, size.remainder)) &&

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // What makes a join right: unwinding from a frame on depends on its pc, its stack pointer, its frame pointer
-// if an older rule uses it before it is restored, the rules, and the words that are read on the way, and on nothing
-// else. A frame is met again if the first three are the same, rules are the same while code_epoch() is, and
-// every word is compared, newest first. All words lie on the thread's own stack above the stack pointer,
-// where reading never faults; a walk that leaves it is done in full, and nothing is kept of it.
+// if an older rule uses it before it is restored, the rules, and the words that are read on the way, and on
+// nothing else. A frame is met again if the first three are the same, rules are the same while code_epoch()
+// is, and every word is compared, newest first. All words lie on the thread's own stack above the stack
+// pointer, where reading never faults; a walk that leaves it is done in full, and nothing is kept of it.
 #include "record/exact/incremental.hpp"
 
 #include <atomic>
 
 #include "arch/frames.hpp"
+#include "record/exact/stack_memory.hpp"
 #include "unwind/code_addresses.hpp"
 #include "unwind/quick_rules.hpp"
 #include "unwind/rule_lookup.hpp"
-#include "record/exact/stack_memory.hpp"
 #include "unwind/unwinder_memory.hpp"
 
 namespace mallard::record {
@@ -40,7 +40,7 @@ MALLARD_COLD void flush_stats(StackMemory& m) noexcept {
 
 MALLARD_COLD void forget_all(StackMemory& m, std::uint64_t epoch, std::uintptr_t top) noexcept {
   m.depth = 0;
-  m.old[0] = {0, ~std::uintptr_t{0}, 0, 0, kRoot, 0, false, false};
+  m.old[0] = {0, ~std::uintptr_t{0}, 0, 0, kRoot, kInputs, false, false};
   std::atomic_signal_fence(std::memory_order_seq_cst);  // a handler may leave by siglongjmp
   m.top = top;
   m.epoch = epoch;
@@ -59,9 +59,9 @@ class Capture {
   /// \return false if the stack has to be walked in full
   [[gnu::always_inline]] inline bool run(Registers at) noexcept {
     OldFrame* met = &m_.old[m_.depth];  // the newest old frame that may still be met
-    NewFrame* f = m_.fresh;
+    NewFrame* f = m_.leaf();
     while (!meets(&met, at)) {
-      if (MALLARD_UNLIKELY(f == m_.fresh + unwind::kMaxDepth)) return false;
+      if (MALLARD_UNLIKELY(f == m_.fresh)) return false;
       f->set(at);
       if (unwind::QuickRule rule;
           MALLARD_LIKELY(unwind::g_quick_rules.find(at.pc - 1, generation_bits_, &rule) && !at.exact)) {
@@ -72,14 +72,14 @@ class Capture {
         at = older;
         if (f->link_at == 0) at.pc = 0;
       }
-      ++f;
+      --f;
       if (MALLARD_UNLIKELY(at.pc < kPageBytes)) {  // that was a root: nothing is met
         met = m_.old;
         break;
       }
     }
-    if (f == m_.fresh && met == &m_.old[m_.depth]) return true;  // all is as it was
-    m_.walked += static_cast<std::uint32_t>(f - m_.fresh);
+    if (f == m_.leaf() && met == &m_.old[m_.depth]) return true;  // all is as it was
+    m_.walked += static_cast<std::uint32_t>(m_.leaf() - f);
     m_.apart += met == m_.old;
     f->set(at);
     return keep(met, f);
@@ -98,30 +98,29 @@ class Capture {
     if (old->sp != at.sp || old->pc != at.pc || old->exact != at.exact ||
         (old->uses_frame && old->frame != at.frame))
       return false;
-    const std::int32_t changed = newest_changed(static_cast<std::int32_t>(old->inputs));
-    if (MALLARD_LIKELY(changed < 0)) return true;
+    const Input* const changed = newest_changed(m_.inputs + old->inputs);
+    if (MALLARD_LIKELY(changed == m_.inputs + kInputs)) return true;
     // Frames whose way to the root leads over the changed word cannot be met any more.
-    while (static_cast<std::int32_t>(old->inputs) > changed) --old;
+    while (m_.inputs + old->inputs <= changed) --old;
     *candidate = old;
     return false;
   }
 
-  /// Compares the first `count` inputs with the stack, newest first. \return the newest that differs; -1:
-  /// none
-  std::int32_t newest_changed(std::int32_t count) const noexcept {
-    const Input* const inputs = m_.inputs;
-    const auto holds = [inputs](std::int32_t i) noexcept {
-      return MALLARD_LIKELY(word_at(inputs[i].address) == inputs[i].value);
+  /// Compares the inputs from `input` on with the stack, newest first. \return the newest that differs, or
+  /// the end
+  const Input* newest_changed(const Input* input) const noexcept {
+    const Input* const end = m_.inputs + kInputs;
+    const auto holds = [](const Input* at) noexcept {
+      return MALLARD_LIKELY(word_at(at->address) == at->value);
     };
-    std::int32_t i = count - 1;
-    for (; i >= 3; i -= 4) {
-      if (!holds(i)) return i;
-      if (!holds(i - 1)) return i - 1;
-      if (!holds(i - 2)) return i - 2;
-      if (!holds(i - 3)) return i - 3;
+    for (; input + 4 <= end; input += 4) {
+      if (!holds(input)) return input;
+      if (!holds(input + 1)) return input + 1;
+      if (!holds(input + 2)) return input + 2;
+      if (!holds(input + 3)) return input + 3;
     }
-    while (i >= 0 && holds(i)) --i;
-    return i;
+    while (input != end && holds(input)) ++input;
+    return input;
   }
 
   /// Goes from `f` to the next older frame and notes what that takes. \return false if only a full walk can
@@ -156,7 +155,8 @@ class Capture {
     f.link_at = f.other_at = f.frame_at = 0;
     f.uses_frame = rule.kind != unwind::RuleKind::kFromSp;
     const std::uintptr_t frame = at->frame;
-    std::uintptr_t cfa = (rule.kind == unwind::RuleKind::kFromSp ? at->sp : frame) + unwind::offset(rule.cfa_offset);
+    std::uintptr_t cfa =
+        (rule.kind == unwind::RuleKind::kFromSp ? at->sp : frame) + unwind::offset(rule.cfa_offset);
     std::uintptr_t frame_at = cfa + unwind::offset(rule.frame_offset);
     if (rule.kind > unwind::RuleKind::kFromFrame) {
       if (rule.kind == unwind::RuleKind::kSignal) return step_over_signal(f, at);
@@ -208,23 +208,23 @@ class Capture {
 
   /// Puts the new frames, up to `end`, on top of the old one that was met.
   [[gnu::always_inline]] inline bool keep(OldFrame* top, const NewFrame* end) noexcept {
-    if (MALLARD_UNLIKELY(top - m_.old + (end - m_.fresh) > unwind::kMaxDepth)) return false;
+    if (MALLARD_UNLIKELY(top - m_.old + (m_.leaf() - end) > unwind::kMaxDepth)) return false;
     PathHash path = top->path;
     std::uint32_t inputs = top->inputs;
     bool uses_frame = top->uses_frame;
     m_.depth = 0;  // a handler may leave by siglongjmp
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    for (const NewFrame* f = end; f != m_.fresh;) {
-      const NewFrame& older = *f--;
+    for (const NewFrame* f = end; f != m_.leaf();) {
+      const NewFrame& older = *f++;
       path = path_below(path, f->pc);
       std::uintptr_t link_at = older.sp - sizeof(std::uintptr_t);
       if (MALLARD_UNLIKELY(f->odd)) {
         link_at = f->link_at;
-        if (f->other_at) m_.inputs[inputs++] = {f->other_at, f->other};
+        if (f->other_at) m_.inputs[--inputs] = {f->other_at, f->other};
       }
       // The older frame pointer is no input unless somebody uses it: compilers keep other things there.
-      if (uses_frame && f->frame_at) m_.inputs[inputs++] = {f->frame_at, older.frame};
-      if (MALLARD_LIKELY(link_at != 0)) m_.inputs[inputs++] = {link_at, older.pc};
+      if (uses_frame && f->frame_at) m_.inputs[--inputs] = {f->frame_at, older.frame};
+      if (MALLARD_LIKELY(link_at != 0)) m_.inputs[--inputs] = {link_at, older.pc};
       uses_frame = f->uses_frame || (uses_frame && !f->frame_at);
       *++top = {f->pc,      f->sp,   f->frame, path, kRoot, static_cast<std::uint16_t>(inputs),
                 uses_frame, f->exact};
@@ -242,7 +242,7 @@ class Capture {
 
 }  // namespace
 
-std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
+void begin_stack_memory(StackMemory& memory) noexcept { forget_all(memory, 0, 0); }
 
 PathHash capture_path(const arch::Caller& caller, StackMemory& memory) noexcept {
   if (MALLARD_UNLIKELY(++memory.captured >= kFlushEvery)) flush_stats(memory);

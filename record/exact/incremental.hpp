@@ -16,7 +16,9 @@ namespace mallard::record {
 /// One thread's previous capture. Only its thread touches it, and no signal handler of that thread while a
 /// capture is under way. Zero bytes are a valid empty one.
 struct StackMemory;
-std::size_t stack_memory_bytes() noexcept;  ///< sizeof(StackMemory)
+inline constexpr std::size_t kStackMemoryBytes = 39104;  ///< of a StackMemory, in whole cache lines
+/// What is read of an empty memory before it is written. \context hot (slow path): its thread
+void begin_stack_memory(StackMemory& memory) noexcept;
 
 /// Names a stack: a hash over its return addresses, from the root on. Two of a million stacks have the same
 /// one with a probability of 3e-8. 0 = none.

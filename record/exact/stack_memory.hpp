@@ -28,7 +28,7 @@ struct OldFrame {
   std::uintptr_t pc, sp, frame;
   PathHash path;
   NodeId node;                   ///< kRoot: not looked for yet
-  std::uint32_t inputs : 16;     ///< words read on the way from here to the root: the first so many
+  std::uint32_t inputs : 16;     ///< words read on the way from here to the root: those from this one on
   std::uint32_t uses_frame : 8;  ///< whether an older rule, or this one, uses the frame pointer as it is here
   std::uint32_t exact : 8;       ///< pc is the next instruction itself, not a return address
 };
@@ -40,8 +40,8 @@ struct Registers {
   bool exact;
 };
 
-/// A frame that is unwound now, and the step that leads out of it. The next entry has the registers there:
-/// they are what the step read.
+/// A frame that is unwound now, and the step that leads out of it. The entry before it has the registers
+/// there: they are what the step read.
 struct NewFrame {
   std::uintptr_t pc, sp, frame;
   bool exact, uses_frame, odd;
@@ -59,14 +59,19 @@ struct NewFrame {
 
 inline constexpr std::uint32_t kInputs = 3 * unwind::kMaxDepth;
 
+/// What short stacks use stands side by side, so that a thread's first capture brings few pages into memory:
+/// inputs around the head and the old frames, and new frames around what follows the memory.
 struct StackMemory {
+  Input inputs[kInputs];  ///< root last
   std::uint64_t epoch;
   std::uintptr_t top;                              ///< of the stack, which every input lies below
   std::int32_t depth;                              ///< frames of the previous capture
   std::uint32_t captured, apart, walked, in_full;  // apart: met nothing of the previous capture
-  OldFrame old[unwind::kMaxDepth + 1];                     ///< root first, behind one that no stack pointer is above
-  Input inputs[kInputs];                           ///< likewise
-  NewFrame fresh[unwind::kMaxDepth + 1];                   ///< leaf first; only while a capture is under way
+  OldFrame old[unwind::kMaxDepth + 1];             ///< root first, behind one that no stack pointer is above
+  NewFrame fresh[unwind::kMaxDepth + 1];           ///< leaf last; only while a capture is under way
+
+  NewFrame* leaf() noexcept { return fresh + unwind::kMaxDepth; }
 };
+static_assert(sizeof(StackMemory) <= kStackMemoryBytes && kStackMemoryBytes - sizeof(StackMemory) < 64);
 
 }  // namespace mallard::record

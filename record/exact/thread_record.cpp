@@ -11,31 +11,43 @@
 namespace mallard::record {
 namespace {
 
-constexpr std::size_t kStepBytes = 1024 * 1024;
+/// More records are opened by this much, or by a part of those there are: with thousands of threads that is
+/// rare.
+constexpr std::size_t kStepBytes = 1024 * 1024, kPartOpened = 8;
+
+/// The bytes of a record with its StackMemory. All records lie alike on their pages.
+constexpr std::size_t kStride = align_up(kRecordAt + sizeof(ThreadRecord), kPageBytes);
+constexpr std::size_t kAllBytes = kStride * kMaxThreadRecords;
 
 constinit char* g_records = nullptr;
-constinit std::size_t g_stride = 0;  // of a record with its StackMemory
 constinit std::atomic<std::size_t> g_open_bytes{0};
+constinit std::atomic<bool> g_is_opening{false};
 constinit std::atomic<std::uint32_t> g_end{0};
 constinit std::atomic<std::uint64_t> g_turned_away{0};
 constinit std::atomic<std::uint32_t> g_looked_at{0};
+constinit std::atomic<std::int32_t> g_before_next_look{
+    0};  // threads that take a new record without a look for another one
 
-/// What a thread without a record has in its place, so that it does not look again and again. It has no epoch of
-/// books: whoever has it at hand sees that, as of a record of earlier books. Its pages are never written.
+/// What a thread without a record has in its place, so that it does not look again and again. It has no epoch
+/// of books: whoever has it at hand sees that, as of a record of earlier books. Its pages are never written.
 constinit ThreadRecord g_none{};
 
-std::size_t all_bytes() noexcept { return g_stride * kMaxThreadRecords; }
-
+/// Opens the first `count` records. One thread opens more before they are needed, and others need not wait
+/// with it for the kernel. \return false if the kernel refused
 bool open(std::uint32_t count) noexcept {
-  if (MALLARD_LIKELY(count * g_stride <= g_open_bytes.load(std::memory_order_acquire))) return true;
-  std::size_t bytes = align_up(count * g_stride, kStepBytes);
-  if (bytes > all_bytes()) bytes = align_up(all_bytes(), kPageBytes);
+  const std::size_t needed = count * kStride, opened = g_open_bytes.load(std::memory_order_acquire);
+  if (MALLARD_LIKELY(needed + kStepBytes / 2 <= opened)) return true;
+  if (needed <= opened && g_is_opening.exchange(true, std::memory_order_relaxed)) return true;
+  std::size_t bytes = align_up((needed + kStepBytes / 2) * (kPartOpened + 1) / kPartOpened, kStepBytes);
+  if (bytes > kAllBytes) bytes = kAllBytes;
   // Twice by two threads at once does no harm.
-  if (!os::protect(g_records, bytes, PROT_READ | PROT_WRITE)) return false;
+  const bool is_open = os::protect(g_records, bytes, PROT_READ | PROT_WRITE);
   std::size_t now = g_open_bytes.load(std::memory_order_relaxed);
-  while (now < bytes && !g_open_bytes.compare_exchange_weak(now, bytes, std::memory_order_release)) {
+  while (is_open && now < bytes &&
+         !g_open_bytes.compare_exchange_weak(now, bytes, std::memory_order_release)) {
   }
-  return true;
+  g_is_opening.store(false, std::memory_order_relaxed);
+  return is_open || needed <= opened;
 }
 
 bool is_current(const ThreadRecord& record) noexcept {
@@ -85,8 +97,8 @@ void move_all_out(ThreadRecord& record) noexcept {
 }
 
 /// The owners of the records: the address of a thread's mallard_thread, 0 = nobody, and, in the bits below,
-/// which claim this is: one that was decided on what an earlier claim's owner looked like fails. Side by side,
-/// as each new thread looks for the record that an earlier one with its address has left.
+/// which claim this is: one that was decided on what an earlier claim's owner looked like fails. Side by
+/// side, as each new thread looks for the record that an earlier one with its address has left.
 constexpr std::uintptr_t kClaims = alignof(ThreadState) - 1;
 static_assert(kClaims == 7);
 using Owner = std::atomic<std::uintptr_t>;
@@ -95,10 +107,10 @@ MALLARD_LARGE_DATA constinit Owner g_owners[kMaxThreadRecords]{};
 void publish() noexcept {
   static_assert(offsetof(CountEntry, freed_count) ==
                 offsetof(CountEntry, allocated_bytes) + (Published::kCounts - 1) * sizeof(std::uint64_t));
-  mallard_published.threads = {address_of(g_records),
+  mallard_published.threads = {address_of(g_records) + kRecordAt,
                                address_of(&g_end),
                                address_of(&g_exact_epoch),
-                               static_cast<std::uint32_t>(g_stride),
+                               kStride,
                                offsetof(ThreadRecord, epoch),
                                offsetof(ThreadRecord, counts),
                                kCountEntries,
@@ -133,6 +145,7 @@ bool claim(std::uint32_t index, std::uintptr_t before) noexcept {
   const std::uintptr_t me = reinterpret_cast<std::uintptr_t>(&mallard_thread) | ((before + 1) & kClaims);
   mallard_thread.exact_record = &record;
   if (g_owners[index].compare_exchange_strong(before, me, std::memory_order_acq_rel)) {
+    record.last_block.store(0, std::memory_order_relaxed);  // the first access writes: see write_first()
     record.delta.load(std::memory_order_acquire);
     return true;
   }
@@ -140,14 +153,24 @@ bool claim(std::uint32_t index, std::uintptr_t before) noexcept {
   return false;
 }
 
+/// A look asks the kernel, and waits there for whoever maps memory. So one thread of sixteen looks; but after
+/// a look that found a record the next thread looks, too, as others may have ended with the owner. Where
+/// there is no room for more records, each thread looks.
 ThreadRecord* take_over_a_dead_ones() noexcept {
   constexpr std::uint32_t kFewEnough = 64, kTries = 8;
+  constexpr std::int32_t kThreadsForALook = 16;
   const std::uint32_t end = thread_records_end();
   if (end < kFewEnough) return nullptr;
+  if (end < kMaxThreadRecords) {
+    if (g_before_next_look.fetch_sub(1, std::memory_order_relaxed) > 0) return nullptr;
+    g_before_next_look.store(kThreadsForALook - 1, std::memory_order_relaxed);
+  }
   for (std::uint32_t i = 0; i < kTries; ++i) {
     const std::uint32_t index = g_looked_at.fetch_add(1, std::memory_order_relaxed) % end;
     const std::uintptr_t owner = g_owners[index].load(std::memory_order_acquire);
-    if (owner_is_gone(thread_record_at(index), owner) && claim(index, owner)) return &thread_record_at(index);
+    if (!owner_is_gone(thread_record_at(index), owner) || !claim(index, owner)) continue;
+    g_before_next_look.store(0, std::memory_order_relaxed);
+    return &thread_record_at(index);
   }
   return nullptr;
 }
@@ -175,8 +198,7 @@ constinit std::atomic<std::uint32_t> g_exact_epoch{0};
 
 bool thread_records_init() noexcept {
   if (g_records) return true;
-  g_stride = sizeof(ThreadRecord) + align_up(stack_memory_bytes(), 64);
-  g_records = static_cast<char*>(os::reserve(align_up(all_bytes(), kPageBytes)));
+  g_records = static_cast<char*>(os::reserve(kAllBytes));
   if (!g_records) return false;
   publish();
   return true;
@@ -184,7 +206,7 @@ bool thread_records_init() noexcept {
 
 void thread_records_release() noexcept {
   mallard_published.threads = {};
-  if (g_records) os::unmap(g_records, align_up(all_bytes(), kPageBytes));
+  if (g_records) os::unmap(g_records, kAllBytes);
   g_records = nullptr;
 }
 
@@ -199,8 +221,13 @@ ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
     return nullptr;
   }
   record->lock.lock();
-  // Nobody has counted in a record without an epoch: its pages need not be read.
-  if (record->epoch.load(std::memory_order_relaxed) != 0) move_all_out(*record);
+  if (record->epoch.load(std::memory_order_relaxed) != 0) {
+    move_all_out(*record);
+  } else {  // nobody has counted in it: its pages need not be read, and are written first as write_first()
+            // says
+    record->finder[0] = 0;
+    begin_stack_memory(*stack_memory_of(record));
+  }
   record->epoch.store(epoch, std::memory_order_release);
   record->lock.unlock();
   mine = record;
@@ -228,11 +255,11 @@ MALLARD_NOINLINE SiteEntry& replace_site_entry(ThreadRecord& record, std::uint32
 
 std::uint32_t thread_records_end() noexcept { return g_end.load(std::memory_order_acquire); }
 ThreadRecord& thread_record_at(std::uint32_t index) noexcept {
-  return *reinterpret_cast<ThreadRecord*>(g_records + index * g_stride);
+  return *reinterpret_cast<ThreadRecord*>(g_records + index * kStride + kRecordAt);
 }
 std::uint64_t threads_without_record() noexcept { return g_turned_away.load(std::memory_order_relaxed); }
 std::uint64_t thread_records_own_bytes() noexcept {
-  return g_records ? os::resident_bytes(g_records, thread_records_end() * g_stride) : 0;
+  return g_records ? os::resident_bytes(g_records, thread_records_end() * kStride) : 0;
 }
 
 MALLARD_FORK_TEXT std::uint32_t thread_records_before_fork() noexcept {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "arch/unlocked.hpp"
@@ -38,7 +39,7 @@ inline void add_own(std::atomic<T>& own, T value) noexcept {
 
 struct alignas(64) CountEntry {
   std::atomic<std::uint32_t> version;  ///< odd while the entry moves
-  std::atomic<std::uint32_t> row;     ///< 0 = empty
+  std::atomic<std::uint32_t> row;      ///< 0 = empty
   std::uint32_t site;                  ///< the row's, for the owner
   RangeId range;
   OwnCount allocated_bytes, allocated_count, freed_bytes, freed_count, temporary_count;
@@ -54,11 +55,16 @@ struct SiteEntry {
 };
 static_assert(sizeof(SiteEntry) == 32);
 
-/// The row of a stack and a size range.
-struct FoundRow {
-  std::uint64_t key;  ///< of both; 0 = empty
-  std::uint64_t row;
-};
+/// The row of a stack and a size range: the low bits of the key of both, which name the place in the finder
+/// by its high bits, and the row. 0 = empty. One key in 2^42 passes for another one in its place.
+using FoundRow = std::uint64_t;
+inline constexpr unsigned kFoundRowBits = 22;
+constexpr std::size_t place_in_finder(std::uint64_t key) noexcept { return key >> (64 - kFinderBits); }
+static_assert(kMaxCountRows <= 1u << kFoundRowBits);
+
+/// A record follows its thread's stack memory. Both begin so that what every thread uses takes few pages: the
+/// last new frames lie on one with the first counts, and the finder is one.
+inline constexpr std::size_t kStackMemoryAt = 3072, kRecordAt = kStackMemoryAt + kStackMemoryBytes;
 
 struct alignas(64) ThreadRecord {
   std::atomic<std::uint32_t> epoch;        ///< of the counts
@@ -66,10 +72,12 @@ struct alignas(64) ThreadRecord {
   std::atomic<std::uintptr_t> last_block;  ///< newest block of this thread; 0 = it is freed already
   std::atomic<std::int64_t> delta, most;   ///< of the process, counted as in SiteEntry
   OwnCount unknown_frees;
+  CountEntry counts[kCountEntries];
+  char unused[kPageBytes - (kRecordAt + 64) % kPageBytes];
   FoundRow finder[1 << kFinderBits];
   SiteEntry sites[kSiteEntries];
-  CountEntry counts[kCountEntries];
 };
+static_assert((kRecordAt + offsetof(ThreadRecord, finder)) % kPageBytes == 0);
 
 /// Odd while the books are on; records of another epoch count nothing. exact_begin() and exact_end() move it
 /// on.
@@ -82,9 +90,9 @@ void thread_records_release() noexcept;
 /// The calling thread's record, with counts of this epoch. \return nullptr if there is no room for one more
 /// \context hot (slow path)
 ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept;
-/// The stack memory of the record's thread, which lies behind the record.
+/// The stack memory of the record's thread.
 inline StackMemory* stack_memory_of(ThreadRecord* record) noexcept {
-  return reinterpret_cast<StackMemory*>(record + 1);
+  return reinterpret_cast<StackMemory*>(reinterpret_cast<char*>(record) - kStackMemoryBytes);
 }
 
 /// The entry of a row or site; another one's makes room. \context hot: the owner
@@ -99,6 +107,14 @@ inline SiteEntry& site_entry(ThreadRecord& record, std::uint32_t site) noexcept 
   SiteEntry& entry = record.sites[site % kSiteEntries];
   if (MALLARD_LIKELY(entry.site.load(std::memory_order_relaxed) == site + 1)) return entry;
   return replace_site_entry(record, site);
+}
+
+/// Writes to the entries of a row that the thread has not counted yet, without changing them. Were they read
+/// first, the kernel would map its page of zeros, and stop all cores that run the process to put another page
+/// in its place. \context hot (slow path): the owner
+inline void write_first(ThreadRecord& record, std::uint32_t row) noexcept {
+  add_own(record.counts[row % kCountEntries].allocated_bytes, std::uint64_t{0});
+  add_own(record.sites[count_row_at(row).site % kSiteEntries].largest_bytes, std::uint64_t{0});
 }
 
 std::uint32_t thread_records_end() noexcept;

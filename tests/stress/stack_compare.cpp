@@ -93,7 +93,7 @@ constinit bool ready = false;
 
 struct Report {
   Report() {
-    if (!sites_init(Expected::kManyStacks) || stack_memory_bytes() > kRowBytes) _exit(98);
+    if (!sites_init(Expected::kManyStacks) || kStackMemoryBytes > kRowBytes) _exit(98);
     stacks_init();
     ready = true;
   }

@@ -4,11 +4,7 @@
 // AddressSanitizer.
 #include "record/exact/exact.hpp"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,45 +29,12 @@
 #include "record/exact/size_ranges.hpp"
 #include "record/exact/thread_record.hpp"
 #include "tests/unit/catch.hpp"
+#include "tests/unit/exact_books.hpp"
 #include "tests/unit/made_up_sites.hpp"
 
 using namespace mallard::record;
 
 namespace {
-
-constexpr std::size_t kSites = 40;
-mallard::unwind::Caller at(std::size_t site) { return {site, 0, 0}; }
-const void* pointer(std::uintptr_t address) { return reinterpret_cast<const void*>(address); }
-
-void begin() {
-  REQUIRE(exact_prepare());
-  exact_begin();
-}
-
-std::vector<ExactCounts> read(ExactCounts* all = nullptr) {
-  std::vector<ExactCounts> sites(kSites);
-  const ExactCounts sum = exact_read(sites);
-  if (all) *all = sum;
-  return sites;
-}
-
-struct Block {
-  std::uintptr_t address;
-  std::uint64_t bytes;
-  std::size_t site;
-};
-
-std::vector<Block> live_blocks(std::uintptr_t from = 0, std::uintptr_t to = UINTPTR_MAX) {
-  std::vector<Block> blocks;
-  exact_for_each_live(
-      from, to,
-      [](const ExactLive& b, void* out) {
-        static_cast<std::vector<Block>*>(out)->push_back(
-            {b.begin, b.asked_bytes, static_cast<std::size_t>(b.site)});
-      },
-      &blocks);
-  return blocks;
-}
 
 /// Gives addresses out as allocators do: classes of 8, 16, 32, 48 ... bytes side by side, big blocks by page.
 class Heap {
@@ -364,122 +327,6 @@ TEST_CASE("exact: its own memory is that of all its tables") {
   exact_release(pointer(0x51'0000'0000));
 }
 
-TEST_CASE("exact: threads that come and go leave their counts, and few records") {
-  begin();
-  for (std::uintptr_t i = 0; i < 600; ++i)
-    std::thread([i] {
-      exact_alloc(pointer(0x50'0000'0000 + i * 64), 10, at(i % 3));
-      if (i % 2) exact_free(pointer(0x50'0000'0000 + i * 64));
-    }).join();
-  ExactCounts all;
-  read(&all);
-  REQUIRE(all.allocated_count == 600);
-  REQUIRE(all.freed_count == 300);
-  REQUIRE(all.temporary_count == 300);
-  CAPTURE(thread_records_end());
-  REQUIRE(thread_records_end() < 100);
-}
-
-TEST_CASE("exact: whoever takes a record over has waited for nobody") {
-  begin();
-  constexpr std::uint64_t kThreads = 40, kBlocks = 100;
-  static std::atomic<std::uint64_t> booked;
-  booked = 0;
-  for (std::uintptr_t t = 0; t < kThreads; ++t) {
-    // No join, and no order in the flag: that the last owner is gone, glibc knows from the kernel.
-    std::thread([t] {
-      for (std::uintptr_t i = 0; i < kBlocks; ++i)
-        exact_alloc(pointer(0x52'0000'0000 + t * 8192 + i * 64), 10, at(t % 2));
-      booked.fetch_add(1, std::memory_order_relaxed);
-    }).detach();
-    while (booked.load(std::memory_order_relaxed) <= t) usleep(100);
-    usleep(1000);
-  }
-  ExactCounts all;
-  read(&all);
-  REQUIRE(all.allocated_count == kThreads * kBlocks);
-  REQUIRE(live_blocks(0x52'0000'0000, 0x53'0000'0000).size() == kThreads * kBlocks);
-}
-
-namespace {
-
-/// As container runtimes do: process_vm_readv() fails with EPERM, in this thread and those that it makes.
-bool refuse_process_vm_readv() {
-  sock_filter rules[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program{4, rules};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
-}  // namespace
-
-TEST_CASE("exact: where the kernel refuses to copy memory, no living thread loses its record") {
-  begin();
-  constexpr int kLiving = 80, kComing = 20;
-  std::mutex lock;
-  std::set<void*> records;
-  std::atomic<int> here{0};
-  std::atomic<bool> stop{false};
-  const auto book = [&](std::uintptr_t t) {
-    exact_alloc(pointer(0x53'0000'0000 + t * 64), 10, at(t % 3));
-    const std::lock_guard guard(lock);
-    records.insert(mallard_thread.exact_record);
-    ++here;
-  };
-  std::vector<std::thread> living;
-  for (std::uintptr_t t = 0; t < kLiving; ++t)
-    living.emplace_back([&, t] {
-      book(t);
-      while (!stop) usleep(1000);
-    });
-  while (here < kLiving) usleep(1000);
-  bool refused = false;
-  std::thread([&] {
-    refused = refuse_process_vm_readv();
-    std::vector<std::thread> coming;
-    for (std::uintptr_t t = kLiving; t < kLiving + kComing; ++t)
-      coming.emplace_back([&, t] {
-        book(t);
-        while (!stop) usleep(1000);
-      });
-    while (here < kLiving + kComing) usleep(1000);
-    stop = true;
-    for (std::thread& t : coming) t.join();
-  }).join();
-  for (std::thread& t : living) t.join();
-  if (!refused) {
-    WARN("not tested: this kernel takes no seccomp filter");
-    return;
-  }
-  REQUIRE(records.size() == kLiving + kComing);
-}
-
-TEST_CASE("exact: many threads at a time, each with a record of its own") {
-  begin();
-  constexpr std::uintptr_t kThreads = 150, kRounds = 3, kPairs = 400;
-  for (std::uintptr_t round = 0; round < kRounds; ++round) {
-    std::vector<std::thread> threads;
-    for (std::uintptr_t t = 0; t < kThreads; ++t)
-      threads.emplace_back([t] {
-        for (std::uintptr_t i = 0; i < kPairs; ++i) {
-          exact_alloc(pointer(0x51'0000'0000 + t * 4096), 1 + i % 100, at(i % kSites));
-          exact_free(pointer(0x51'0000'0000 + t * 4096));
-        }
-      });
-    for (std::thread& t : threads) t.join();
-  }
-  ExactCounts all;
-  read(&all);
-  REQUIRE(all.allocated_count == kThreads * kRounds * kPairs);
-  REQUIRE(all.freed_count == all.allocated_count);
-  REQUIRE(all.temporary_count == all.allocated_count);
-  REQUIRE(all.allocated_bytes == all.freed_bytes);
-}
 
 TEST_CASE("exact: reading while threads book never shows more freed than allocated") {
   begin();
@@ -612,65 +459,6 @@ TEST_CASE("exact: a forked child has the books of all threads and goes on with i
   read(&all);
   REQUIRE(all.allocated_bytes - all.freed_bytes == 50 * 50 + 100);
   REQUIRE(all.allocated_count - all.freed_count == 52);
-}
-#endif
-
-#ifndef __SANITIZE_THREAD__
-namespace {
-/// From now on the kernel refuses this process to open more records. \return false if it cannot be asked to
-bool refuse_more_records() {
-  const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(&thread_record_at(0));
-  constexpr unsigned kAddress = offsetof(seccomp_data, args);
-  sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 5),
-                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kAddress),
-                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(first), 0, 3),
-                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kAddress + 4),
-                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(first >> 32), 0, 1),
-                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
-                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-  sock_fprog program = {sizeof code / sizeof *code, code};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-}  // namespace
-
-TEST_CASE("exact: threads that get no record count directly") {
-  begin();
-  const std::uint64_t before = threads_without_record();
-  constexpr std::uintptr_t kThreads = 400, kPairs = 50;
-  constexpr int kCannotAsk = 77;
-  const pid_t child = fork();
-  if (child == 0) {
-    if (!refuse_more_records()) _exit(kCannotAsk);
-    std::atomic<std::uintptr_t> booked{
-        0};  // none ends before all have booked: nobody gets a dead one's record
-    std::vector<std::thread> threads;
-    for (std::uintptr_t t = 0; t < kThreads; ++t)
-      threads.emplace_back([&booked, t] {
-        for (std::uintptr_t i = 0; i < kPairs; ++i) {
-          exact_alloc(pointer(0x78'0000'0000 + t * 64), 10, at(1));
-          exact_free(pointer(0x78'0000'0000 + t * 64));
-        }
-        ++booked;
-        while (booked < kThreads) usleep(1000);
-      });
-    for (std::thread& t : threads) t.join();
-    ExactCounts all;
-    read(&all);
-    const std::uint64_t none = threads_without_record() - before;
-    std::printf("%lu of %lu threads without a record\n", static_cast<unsigned long>(none),
-                static_cast<unsigned long>(kThreads));
-    std::fflush(stdout);
-    _exit(none > 10 && all.allocated_count == kThreads * kPairs && all.freed_count == kThreads * kPairs &&
-                  all.allocated_bytes == all.freed_bytes
-              ? 0
-              : 1);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kCannotAsk) WARN("this kernel takes no seccomp filter");
-  else REQUIRE(status == 0);
 }
 #endif
 

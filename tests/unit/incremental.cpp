@@ -22,9 +22,9 @@
 #include <thread>
 #include <vector>
 
+#include "tests/unit/catch.hpp"
 #include "unwind/code_addresses.hpp"
 #include "unwind/unwinder.hpp"
-#include "tests/unit/catch.hpp"
 
 using namespace mallard::record;
 using namespace mallard::unwind;
@@ -38,9 +38,9 @@ void after_call() { g_sink = g_sink + 1; }  // keeps calls from becoming jumps
 
 /// A thread's memory of its last capture, and what comparing found.
 struct Memory {
-  Memory() { std::memset(bytes.get(), 0, stack_memory_bytes()); }
+  Memory() { std::memset(bytes.get(), 0, kStackMemoryBytes); }
   StackMemory* get() { return reinterpret_cast<StackMemory*>(bytes.get()); }
-  std::unique_ptr<char[]> bytes{new char[stack_memory_bytes()]};
+  std::unique_ptr<char[]> bytes{new char[kStackMemoryBytes]};
   int captures = 0, wrong = 0, depth = 0;
   std::uintptr_t pcs[kMaxDepth];
   bool by_libunwind = false;  ///< compare with a full unwind, not with a walk by rules

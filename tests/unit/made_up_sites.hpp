@@ -12,7 +12,7 @@ namespace mallard::record {
 struct StackMemory {
   SiteId newest;
 };
-std::size_t stack_memory_bytes() noexcept { return sizeof(StackMemory); }
+void begin_stack_memory(StackMemory& memory) noexcept { memory = {}; }
 SiteId capture_in_full(const unwind::Caller& caller) noexcept {
   return SiteId{static_cast<std::uint32_t>(caller.pc)};
 }
