@@ -22,14 +22,14 @@ struct Change {
 
 /// Figures that only exact mode has are to be read only where both reports are of it.
 struct SiteChange : report::SiteFigures<Change> {
-  const ReportSite* before;  ///< nullptr = not in that report
-  const ReportSite* after;
+  const report::SiteRow* before;  ///< nullptr = not in that report
+  const report::SiteRow* after;
 
-  const ReportSite& site() const { return after ? *after : *before; }
+  const report::SiteRow& site() const { return after ? *after : *before; }
 };
 
 struct LineChange {
-  std::string cause;
+  std::string_view cause;
   Change bytes;
 };
 

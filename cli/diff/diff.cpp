@@ -28,15 +28,16 @@ struct Options {
 using report::FigureFacts;
 
 std::string describe(const ReportFile& r) {
-  return fmt::format("{}, pid {}, report {}, {}, {}{}", printable(r.name), r.pid, r.number,
-                     utc_text(r.taken_at_ns), printable(r.backend), r.is_exact() ? ", exact mode" : "");
+  return fmt::format("{}, pid {}, report {}, {}, {}{}", printable(r.data.process.name), r.data.process.pid,
+                     r.data.number, utc_text(r.data.process.taken_at_ns), printable(allocator_text(r.data)),
+                     r.is_exact() ? ", exact mode" : "");
 }
 
 /// Leaf first, as text; names are whatever a file says, so nothing in them may reach a terminal as control.
 std::vector<std::string> stack_of(const ReportFile& a, const ReportFile& b, const SiteChange& c) {
   std::vector<std::string> out;
-  for (const ReportFrame& frame : c.site().stack)
-    out.push_back(printable(frame_text(c.after ? b : a, frame)));
+  for (const report::Frame* frame : cli::stack_of(c.site()))
+    out.push_back(printable(frame_text((c.after ? b : a).data, *frame)));
   return out;
 }
 
@@ -71,8 +72,8 @@ void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes
       line(printable(report::words_of_cause(c.cause)), c.bytes.before, c.bytes.after,
            c.bytes.is_beyond_error() || c.bytes.difference() == 0 ? "" : "   within the error");
   if (changes.ledger.empty()) *out += "  one of the reports has no ledger\n";
-  else line("unexplained", a.unexplained_bytes, b.unexplained_bytes, "");
-  line("resident (RSS)", a.rss_bytes, b.rss_bytes, "");
+  else line("unexplained", a.unexplained_bytes(), b.unexplained_bytes(), "");
+  line("resident (RSS)", a.rss_bytes(), b.rss_bytes(), "");
 }
 
 void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o,
@@ -95,8 +96,8 @@ void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes,
       const double change = f->of(c).difference();
       *out += fmt::format("{:>13}", f->is_bytes() ? change_text(change) : fmt::format("{:+.0f}", change));
     }
-    *out += fmt::format("{}\n", !c.before  ? a.others.sites > 0 ? "   not leading in A" : "   new"
-                                : !c.after ? b.others.sites > 0 ? "   not leading in B" : "   gone"
+    *out += fmt::format("{}\n", !c.before  ? a.data.others.sites > 0 ? "   not leading in A" : "   new"
+                                : !c.after ? b.data.others.sites > 0 ? "   not leading in B" : "   gone"
                                            : "");
     for (const std::string& frame : stack_of(a, b, c)) *out += fmt::format("        {}\n", frame);
   }
@@ -108,15 +109,18 @@ void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes,
 
 std::string as_text(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o) {
   std::string out = fmt::format("A  {}\nB  {}\n", describe(a), describe(b));
-  const double seconds = (static_cast<double>(b.taken_at_ns) - static_cast<double>(a.taken_at_ns)) / 1e9;
+  const auto seconds_at = [](const ReportFile& r) {
+    return static_cast<double>(r.data.process.taken_at_ns) / 1e9;
+  };
+  const double seconds = seconds_at(b) - seconds_at(a);
   out += seconds >= 0 ? fmt::format("B was taken {} after A.\n", duration_text(seconds))
                       : fmt::format("B was taken {} before A: give the earlier report first.\n",
                                     duration_text(-seconds));
-  if (a.backend != b.backend) out += "The two ran on different allocators: compare causes, not only sites.\n";
+  if (allocator_text(a.data) != allocator_text(b.data))
+    out += "The two ran on different allocators: compare causes, not only sites.\n";
   if (a.is_exact() != b.is_exact())
     out += fmt::format("{} is exact, {} is {}: errors below are those of the samples.\n",
-                       a.is_exact() ? "A" : "B", a.is_exact() ? "B" : "A",
-                       printable(a.is_exact() ? b.mode : a.mode));
+                       a.is_exact() ? "A" : "B", a.is_exact() ? "B" : "A", (a.is_exact() ? b : a).mode());
   add_ledger(a, b, changes, &out);
   add_sites(a, b, changes, o, &out);
   if (a.is_exact() && b.is_exact())
@@ -137,7 +141,7 @@ nlohmann::ordered_json json_of(const Change& c) {
 std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& changes, const FigureFacts& by) {
   using nlohmann::ordered_json;
   ordered_json j = {{"schema_version", 1}, {"before", a.path}, {"after", b.path}};
-  j["rss_bytes"] = json_of({a.rss_bytes, b.rss_bytes, 0});
+  j["rss_bytes"] = json_of({a.rss_bytes(), b.rss_bytes(), 0});
   j["ledger"] = ordered_json::array();
   for (const LineChange& c : changes.ledger)
     j["ledger"].push_back({{"cause", c.cause}, {"bytes", json_of(c.bytes)}});
@@ -157,10 +161,10 @@ ExitStatus diff(const Options& o) {
   const FigureFacts& by = *report::find_figure(o.by);
   for (const ReportFile* r : {&a, &b})
     if (by.is_exact_only() && !r->is_exact())
-      throw Error(kUsage,
-                  fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path,
-                              printable(r->mode), o.by),
-                  "compare two reports of ALLOC_MODE=exact");
+      throw Error(
+          kUsage,
+          fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode(), o.by),
+          "compare two reports of ALLOC_MODE=exact");
   const Changes changes = compare(a, b);
   fmt::print("{}", o.json ? as_json(a, b, changes, by) : as_text(a, b, changes, o));
   std::vector<Judgement> judgements;

@@ -24,8 +24,8 @@ constexpr const char* kNotDivided = "the report does not divide this allocator's
 constexpr const char* kNoSites = "no call sites were recorded (mode off)";
 
 /// The low end of the 95 % interval. Where a site has too few samples for one, each stands for `step`.
-double low_end(const Figure& f, double step) {
-  return f.low ? *f.low : f.value - 1.96 * std::sqrt(std::max(f.value, 0.0) * step);
+double low_end(const report::Estimate& f, double step) {
+  return f.has_interval ? f.low : f.value - 1.96 * std::sqrt(std::max(f.value, 0.0) * step);
 }
 
 const ReportFile::Line* line_of(const ReportFile& r, std::string_view cause) {
@@ -49,26 +49,26 @@ std::string bound_text(const Condition& c, double absolute, const char* whole) {
                          : amount(c, absolute);
 }
 
-std::string site_text(const ReportSite& site) {
-  const bool is_named = !site.stack.empty() && !site.stack[0].function.empty();
-  return fmt::format("site {}{}", site.id,
-                     is_named ? fmt::format(" ({})", shortened(demangled(site.stack[0].function), 60)) : "");
+std::string site_text(const report::SiteRow& row) {
+  const std::string_view leaf = row.depth > 0 ? row.frames[0]->function : "";
+  return fmt::format("site {}{}", row.id,
+                     leaf.empty() ? "" : fmt::format(" ({})", shortened(demangled(leaf), 60)));
 }
 
 Judgement unknown(std::string why) { return {State::kUnknown, std::move(why)}; }
 
-std::string first_sentence(const std::string& text) { return text.substr(0, text.find(". ")); }
+std::string_view first_sentence(std::string_view text) { return text.substr(0, text.find(". ")); }
 
 Judgement judge_verdict(const Condition& c, const ReportFile& r) {
-  const std::string& found = r.verdict.cause;
+  const std::string_view found = r.verdict;
   if (found.empty()) return unknown("the report has no verdict");
   if (c.kind == Kind::kAnyVerdict ? found != "none" : found == c.subject)
-    return {State::kMet, fmt::format("the verdict is {}: {}", found, first_sentence(r.verdict.text))};
+    return {State::kMet, fmt::format("the verdict is {}: {}", found, first_sentence(r.data.verdict.text))};
   const report::VerdictFacts* verdict = report::find_verdict(c.subject);
   const auto needs = [&](report::VerdictNeeds what) { return verdict && verdict->needs == what; };
   if ((c.kind == Kind::kAnyVerdict || needs(report::VerdictNeeds::kDividedHeap)) && is_undivided(r))
     return unknown(kNotDivided);
-  if (needs(report::VerdictNeeds::kCallSites) && r.mode == "off") return unknown(kNoSites);
+  if (needs(report::VerdictNeeds::kCallSites) && !r.data.recording.on) return unknown(kNoSites);
   return {};
 }
 
@@ -82,7 +82,7 @@ std::string why_no_line(const Condition& c, const ReportFile& r) {
 
 /// Why a figure of call sites says nothing, or empty.
 std::string why_no_sites(const Condition& c, const ReportFile& r) {
-  if (r.mode == "off") return kNoSites;
+  if (!r.data.recording.on) return kNoSites;
   if (c.figure->needs_division() && is_undivided(r)) return kNotDivided;
   if (c.figure->is_exact_only() && !r.is_exact())
     return fmt::format("only exact mode counts {}", c.figure->words);
@@ -93,11 +93,12 @@ Judgement judge_sites(const Condition& c, const ReportFile& r, double bound, con
   if (std::string why = why_no_sites(c, r); !why.empty()) return unknown(std::move(why));
   const report::FigureFacts& figure = *c.figure;
   const report::FigureFacts& sampled = sampled_by(figure);
-  const ReportSite* worst = nullptr;
-  for (const ReportSite& site : r.sites) {
-    const Figure& f = figure.of(site);
+  const report::SiteRow* worst = nullptr;
+  for (const report::SiteRow& site : sites_of(r.data)) {
+    const report::Estimate& f = figure.of(site);
     const double bytes = sampled.of(site).value;
-    const double step = bytes > 0 ? r.sample_bytes * f.value / bytes : r.sample_bytes;
+    const auto sample = static_cast<double>(r.data.recording.sample_bytes);
+    const double step = bytes > 0 ? sample * f.value / bytes : sample;
     if (low_end(f, step) > bound && (!worst || f.value > figure.of(*worst).value)) worst = &site;
   }
   if (!worst) return {};
@@ -144,19 +145,19 @@ void print_findings(const std::vector<Condition>& conditions, const std::vector<
 
 Judgement judge(const Condition& c, const ReportFile& r) {
   if (c.kind == Kind::kAnyVerdict || c.kind == Kind::kVerdict) return judge_verdict(c, r);
-  const double bound = c.is_percentage ? r.rss_bytes * c.bound / 100 : c.bound;
+  const double bound = c.is_percentage ? r.rss_bytes() * c.bound / 100 : c.bound;
   const std::string than = bound_text(c, bound, "RSS");
   if (c.kind == Kind::kSite) return judge_sites(c, r, bound, than);
-  Figure f;
+  report::Estimate f;
   if (c.kind == Kind::kLine) {
     if (std::string why = why_no_line(c, r); !why.empty()) return unknown(std::move(why));
     f = line_of(r, c.subject)->bytes;
   } else {
-    f.value = c.kind == Kind::kRss ? r.rss_bytes : std::abs(r.unexplained_bytes);
+    f.value = c.kind == Kind::kRss ? r.rss_bytes() : std::abs(r.unexplained_bytes());
   }
   if (low_end(f, 0) <= bound) return {};
-  const std::string of_rss = r.rss_bytes > 0 && c.kind != Kind::kRss
-                                 ? fmt::format(", {:.1f} % of RSS", 100 * f.value / r.rss_bytes)
+  const std::string of_rss = r.rss_bytes() > 0 && c.kind != Kind::kRss
+                                 ? fmt::format(", {:.1f} % of RSS", 100 * f.value / r.rss_bytes())
                                  : "";
   return {State::kMet, fmt::format("{} is {}{}: more than {}", c.subject, bytes_text(f.value), of_rss, than)};
 }
@@ -164,9 +165,9 @@ Judgement judge(const Condition& c, const ReportFile& r) {
 Judgement judge(const Condition& c, const ReportFile& before, const ReportFile& after,
                 const Changes& changes) {
   if (!c.is_growth) return judge(c, after);
-  if (c.kind == Kind::kRss) return judge_growth(c, {before.rss_bytes, after.rss_bytes, 0}, "rss");
+  if (c.kind == Kind::kRss) return judge_growth(c, {before.rss_bytes(), after.rss_bytes(), 0}, "rss");
   if (c.kind == Kind::kUnexplained)
-    return judge_growth(c, {std::abs(before.unexplained_bytes), std::abs(after.unexplained_bytes), 0},
+    return judge_growth(c, {std::abs(before.unexplained_bytes()), std::abs(after.unexplained_bytes()), 0},
                         "unexplained");
   for (const ReportFile* r : {&before, &after})
     if (std::string why = c.kind == Kind::kSite ? why_no_sites(c, *r) : why_no_line(c, *r); !why.empty())

@@ -20,6 +20,7 @@ constexpr int kMostRanges = 100'000;
 /// DIEs read of a module; in a damaged file, siblings may go round in circles.
 constexpr int kMostDies = 100'000'000;
 
+using report::SourceLine;
 using Chains = std::vector<std::vector<SourceLine>>;
 
 template <class Visit>
@@ -50,8 +51,9 @@ int number_of(Dwarf_Die* die, unsigned int which) {
 /// One compilation unit, with the addresses that are its own.
 class Unit {
  public:
-  Unit(Dwarf_Die unit, const std::vector<Dwarf_Addr>& addresses, Chains* chains, int* dies_left)
-      : unit_(unit), addresses_(addresses), chains_(*chains), dies_left_(*dies_left) {}
+  Unit(Dwarf_Die unit, const std::vector<Dwarf_Addr>& addresses, Chains* chains, int* dies_left,
+       Storage* storage)
+      : unit_(unit), addresses_(addresses), chains_(*chains), dies_left_(*dies_left), storage_(*storage) {}
 
   /// \param which  ascending indexes into the addresses
   void read(const std::vector<std::size_t>& which) {
@@ -97,7 +99,7 @@ class Unit {
       auto at = std::lower_bound(which_->begin(), which_->end(), begin,
                                  [&](std::size_t i, Dwarf_Addr a) { return addresses_[i] < a; });
       for (; at != which_->end() && addresses_[*at] < end; ++at) {
-        if (!any) call = {name_of(die), "", 0, inlined};
+        if (!any) call = {storage_.text(name_of(die)), "", 0, inlined};
         any = true;
         std::vector<SourceLine>& chain = chains_[*at];
         if (!inlined) chain.clear();  // another function's ranges overlap: the later one is as good
@@ -108,10 +110,10 @@ class Unit {
     return any;
   }
 
-  std::string file_at(std::size_t index) {
+  std::string_view file_at(std::size_t index) {
     if (!files_ && dwarf_getsrcfiles(&unit_, &files_, &file_count_) != 0) file_count_ = 0;
     const char* name = index < file_count_ ? dwarf_filesrc(files_, index, nullptr, nullptr) : nullptr;
-    return name ? printable(name) : "";
+    return name ? std::string_view(storage_.text(printable(name))) : "";
   }
 
   void set_call_site(Dwarf_Die* die, SourceLine* caller) {
@@ -125,7 +127,7 @@ class Unit {
     if (!line) return;
     if (chain.empty()) chain.push_back({});
     const char* file = dwarf_linesrc(line, nullptr, nullptr);
-    if (file) chain.front().file = printable(file);
+    if (file) chain.front().file = storage_.text(printable(file));
     dwarf_lineno(line, &chain.front().line);
   }
 
@@ -133,6 +135,7 @@ class Unit {
   const std::vector<Dwarf_Addr>& addresses_;
   Chains& chains_;
   int& dies_left_;
+  Storage& storage_;
   const std::vector<std::size_t>* which_ = nullptr;
   Dwarf_Files* files_ = nullptr;
   std::size_t file_count_ = 0;
@@ -158,8 +161,7 @@ std::map<std::size_t, std::vector<std::size_t>> assign(const std::vector<Dwarf_D
 
 }  // namespace
 
-std::vector<std::vector<SourceLine>> inline_chains(Dwfl_Module* module,
-                                                   const std::vector<GElf_Addr>& addresses) {
+Chains inline_chains(Dwfl_Module* module, const std::vector<GElf_Addr>& addresses, Storage* storage) {
   Chains chains(addresses.size());
   Dwarf_Addr bias = 0;
   Dwarf* dwarf = dwfl_module_getdwarf(module, &bias);
@@ -179,7 +181,7 @@ std::vector<std::vector<SourceLine>> inline_chains(Dwfl_Module* module,
   }
   int dies_left = kMostDies;
   for (const auto& [unit, which] : assign(units, local))
-    Unit(bodies[unit], local, &chains, &dies_left).read(which);
+    Unit(bodies[unit], local, &chains, &dies_left, storage).read(which);
   return chains;
 }
 

@@ -6,13 +6,14 @@
 
 #include <vector>
 
-#include "cli/report/places.hpp"
+#include "cli/report/report_file.hpp"
 
 namespace mallard::cli {
 
 /// For each address (sorted, in libdwfl's terms) the functions whose code it is, innermost first; empty where
-/// DWARF does not cover it. Each unit is read once for all of its addresses.
-std::vector<std::vector<SourceLine>> inline_chains(Dwfl_Module* module,
-                                                   const std::vector<GElf_Addr>& addresses);
+/// DWARF does not cover it. Each unit is read once for all of its addresses. \param storage  of the names
+std::vector<std::vector<report::SourceLine>> inline_chains(Dwfl_Module* module,
+                                                           const std::vector<GElf_Addr>& addresses,
+                                                           Storage* storage);
 
 }  // namespace mallard::cli

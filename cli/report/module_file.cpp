@@ -28,12 +28,12 @@ std::string hex_of(const void* bytes, std::size_t size) {
 }
 
 /// Empty if the text is no build-id.
-std::vector<unsigned char> bytes_of(const std::string& hex) {
+std::vector<unsigned char> bytes_of(std::string_view hex) {
   std::vector<unsigned char> out;
   if (hex.size() % 2 != 0 || hex.size() > 128 || hex.find_first_not_of("0123456789abcdef") != hex.npos)
     return out;
   for (std::size_t i = 0; i < hex.size(); i += 2)
-    out.push_back(static_cast<unsigned char>(std::stoul(hex.substr(i, 2), nullptr, 16)));
+    out.push_back(static_cast<unsigned char>(std::stoul(std::string(hex.substr(i, 2)), nullptr, 16)));
   return out;
 }
 
@@ -50,7 +50,7 @@ int open_regular(const std::string& path) {
 }  // namespace
 
 /// Addresses stay those of the ELF file: the module is put where its bias is 0.
-bool ModuleFile::open_file(const std::string& path, const std::string& build_id) {
+bool ModuleFile::open_file(const std::string& path, std::string_view build_id) {
   const int fd = open_regular(path);
   if (fd < 0) {
     note_ = fmt::format("'{}' cannot be opened: {}", printable(path), std::strerror(errno));
@@ -79,11 +79,11 @@ bool ModuleFile::open_file(const std::string& path, const std::string& build_id)
 }
 
 /// The file is gone or another one: its like may be in a build-id directory or on a debuginfod server.
-bool ModuleFile::open_by_build_id(const ReportModule& module) {
+bool ModuleFile::open_by_build_id(const report::ModuleRow& module) {
   const auto id = bytes_of(module.build_id);
   if (id.size() < 2 || module.end <= module.load_bias) return false;
   dwfl_report_begin(dwfl_.get());
-  Dwfl_Module* m = dwfl_report_module(dwfl_.get(), module.path.c_str(), 0, module.end - module.load_bias);
+  Dwfl_Module* m = dwfl_report_module(dwfl_.get(), module.path.data(), 0, module.end - module.load_bias);
   if (m && dwfl_module_report_build_id(m, id.data(), id.size(), 0) != 0) m = nullptr;
   dwfl_report_end(dwfl_.get(), nullptr, nullptr);
   if (m && dwfl_module_getelf(m, &bias_)) module_ = m;
@@ -94,33 +94,35 @@ bool ModuleFile::open_by_build_id(const ReportModule& module) {
   return access(debug.c_str(), R_OK) == 0 && open_file(debug, module.build_id);
 }
 
-ModuleFile::ModuleFile(const ReportModule& module) : dwfl_(dwfl_begin(&kCallbacks)) {
+ModuleFile::ModuleFile(const report::ModuleRow& module) : dwfl_(dwfl_begin(&kCallbacks)) {
   if (!dwfl_) {
     note_ = fmt::format("libdwfl cannot be used: {}", dwfl_errmsg(-1));
     return;
   }
-  if (open_file(module.path, module.build_id)) return;
+  if (open_file(std::string(module.path), module.build_id)) return;
   const std::string why = note_;
   if (open_by_build_id(module)) note_.clear();
   else note_ = why + ": its frames are named as in the report";
 }
 
-void ModuleFile::symbolize(const std::vector<Place*>& places) const {
+void ModuleFile::symbolize(std::span<report::Frame* const> frames, Storage* storage) const {
   const FunctionIndex functions(module_);
   std::vector<GElf_Addr> wanted;
   // The call stands before the address to which it returns.
-  for (const Place* p : places) wanted.push_back(p->frame->address + bias_ - 1);
-  std::vector<std::vector<SourceLine>> chains = inline_chains(module_, wanted);
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    Place& place = *places[i];
+  for (const report::Frame* f : frames) wanted.push_back(f->module_address + bias_ - 1);
+  std::vector<std::vector<report::SourceLine>> chains = inline_chains(module_, wanted, storage);
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    report::Frame& frame = *frames[i];
     const std::string_view symbol = functions.name_at(wanted[i]);
-    std::vector<SourceLine>& lines = chains[i];
+    std::vector<report::SourceLine>& lines = chains[i];
     if (lines.empty()) lines.push_back({});
+    report::SourceLine& outermost = lines.back();
     // The symbol table knows the parts of a function (".cold") and names that are the same in the report.
-    if (!symbol.empty()) lines.back().function = demangled(symbol);
-    if (lines.back().function.empty()) lines.back().function = place.lines.back().function;
-    place.symbolized = !symbol.empty() || lines.size() > 1 || lines.back().line > 0;
-    place.lines = std::move(lines);
+    if (!symbol.empty()) outermost.function = storage->text(demangled(symbol));
+    if (outermost.function.empty()) outermost.function = frame.function;
+    frame.function = outermost.function;
+    if (!symbol.empty() || lines.size() > 1 || outermost.line > 0)
+      frame.lines = storage->list(std::move(lines));
   }
 }
 

@@ -9,28 +9,28 @@
 #include <string>
 #include <vector>
 
-#include "cli/report/places.hpp"
+#include "cli/report/report_file.hpp"
 
 namespace mallard::cli {
 
 class ModuleFile {
  public:
-  explicit ModuleFile(const ReportModule& module);
+  explicit ModuleFile(const report::ModuleRow& module);
 
   /// False: neither the file that the process ran nor another one with its build-id was found.
   bool is_open() const { return module_ != nullptr; }
   /// Why it is not; empty if it is.
   const std::string& note() const { return note_; }
 
-  /// Fills in the lines of these places, which are sorted by address.
-  void symbolize(const std::vector<Place*>& places) const;
+  /// Fills in the names and lines of these frames, which are sorted by address. \param storage  of both
+  void symbolize(std::span<report::Frame* const> frames, Storage* storage) const;
 
  private:
   struct End {
     void operator()(Dwfl* d) const { dwfl_end(d); }
   };
-  bool open_file(const std::string& path, const std::string& build_id);
-  bool open_by_build_id(const ReportModule& module);
+  bool open_file(const std::string& path, std::string_view build_id);
+  bool open_by_build_id(const report::ModuleRow& module);
 
   std::unique_ptr<Dwfl, End> dwfl_;
   Dwfl_Module* module_ = nullptr;

@@ -3,32 +3,41 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "cli/report/places.hpp"
+#include "cli/report/report_file.hpp"
 #include "report/write/text.hpp"
 
 namespace mallard::cli {
 
 struct Profile {
-  const ReportFile* report;
+  const ReportFile* file;
+  report::Snapshot report;          ///< the file's, with the sites that --focus and --depth leave
   const report::FigureFacts* by;    ///< sites are ranked by it
-  std::vector<PlacedSite> sites;    ///< largest first
+  std::vector<const report::SiteRow*> sites;  ///< of the report, largest first
   std::size_t sites_left_out = 0;   ///< by --limit
   std::size_t sites_unfocused = 0;  ///< by --focus
   bool depth_given = false;         ///< --depth says how much of a stack is wanted
+
+  bool is_exact() const { return report.recording.exact.on; }
+  /// Where a site of `sites`, or a frame of its stack, stands in the report's document.
+  std::size_t index_of(const report::SiteRow& row) const {
+    return static_cast<std::size_t>(&row - report.sites);
+  }
+  std::size_t index_of(const report::Frame& f) const {
+    return static_cast<std::size_t>(&f - report.frames.data());
+  }
 };
 
 /// Figures may be anything in a file that nobody vouches for.
 std::int64_t whole(double value);
+/// The functions whose code an address is, innermost first: never none.
+std::vector<report::SourceLine> lines_of(const report::Frame& frame);
 /// Function, or module+address where it has no name.
-std::string label_of(const Profile& profile, const Place& place, const SourceLine& line);
+std::string label_of(const Profile& profile, const report::Frame& frame, const report::SourceLine& line);
 
-/// \param document  the report as it was read
-std::string as_text(const Profile& profile, const nlohmann::ordered_json& document,
-                    const report::TextLayout& layout);
+std::string as_text(const Profile& profile, const report::TextLayout& layout);
 /// \param document  the report as it was read
 std::string as_json(const Profile& profile, nlohmann::ordered_json document);
 std::string as_folded(const Profile& profile);
@@ -39,8 +48,7 @@ std::string as_pprof(const Profile& profile);
 /// \throws Error (kUsage) if this mallard was built without the page
 void require_html();
 /// \param document  the report as it was read
-/// \param series    reports of the same process, oldest first; the profile's own may be among them
-std::string as_html(const Profile& profile, nlohmann::ordered_json document,
-                    const std::vector<ReportFile>& series);
+/// \param series    points of the same process's reports (series.hpp)
+std::string as_html(const Profile& profile, nlohmann::ordered_json document, nlohmann::ordered_json series);
 
 }  // namespace mallard::cli

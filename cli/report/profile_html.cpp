@@ -53,21 +53,21 @@ class Frames {
  public:
   explicit Frames(const Profile& profile) : profile_(profile) {}
 
-  Json indices(const PlacedSite& placed) {
+  Json indices(const report::SiteRow& row) {
     Json out = Json::array();
-    for (const Place* place : placed.stack)
-      for (const SourceLine& line : place->lines) out.push_back(index_of(*place, line));
+    for (const report::Frame* frame : stack_of(row))
+      for (const report::SourceLine& line : lines_of(*frame)) out.push_back(index_of(*frame, line));
     return out;
   }
   Json release() { return std::move(all_); }
 
  private:
-  using Key = std::tuple<std::string, std::string, int, std::string, bool>;
+  using Key = std::tuple<std::string, std::string_view, int, std::string, bool>;
 
-  std::size_t index_of(const Place& place, const SourceLine& line) {
-    const std::string& path = place.frame->module;
-    const std::string module = path.empty() ? path : printable(module_name(*profile_.report, path));
-    Key key{label_of(profile_, place, line), line.file, line.line, module, line.inlined};
+  std::size_t index_of(const report::Frame& frame, const report::SourceLine& line) {
+    const std::string module =
+        frame.module.empty() ? "" : printable(module_name(profile_.report, frame.module));
+    Key key{label_of(profile_, frame, line), line.file, line.line, module, line.inlined};
     const auto [at, is_new] = known_.try_emplace(std::move(key), known_.size());
     if (is_new) {
       const auto& [label, file, number, name, inlined] = at->first;
@@ -84,19 +84,19 @@ class Frames {
 void add_sites(const Profile& profile, Json& document, Json* page) {
   std::set<std::string> fields;
   const Json& sites = document["sites"];
-  for (const PlacedSite& placed : profile.sites)
-    for (const auto& [name, value] : sites[placed.site->index].items())
+  for (const report::SiteRow* row : profile.sites)
+    for (const auto& [name, value] : sites[profile.index_of(*row)].items())
       if (name != "stack" && !name.ends_with("_error")) fields.insert(name);
   Frames frames(profile);
   Json rows = Json::array();
-  for (const PlacedSite& placed : profile.sites) {
-    Json& site = document["sites"][placed.site->index];
+  for (const report::SiteRow* shown : profile.sites) {
+    Json& site = document["sites"][profile.index_of(*shown)];
     Json& row = rows.emplace_back(Json::array());
     for (const std::string& name : fields) {
       const auto found = site.find(name);
       row.push_back(found == site.end() ? Json(nullptr) : std::move(*found));
     }
-    row.push_back(frames.indices(placed));
+    row.push_back(frames.indices(*shown));
   }
   (*page)["sites"] = std::move(rows);
   (*page)["site_fields"] = fields;
@@ -113,16 +113,6 @@ void name_details(Json* document) {
     for (Json& detail : line["details"])
       if (const Json& frame = detail["frame"]; frame.is_number_unsigned())
         detail["function"] = frames[frame.get<std::size_t>()]["function"];
-}
-
-Json point_of(const ReportFile& report) {
-  Json ledger = Json::object();
-  for (const ReportFile::Line& line : report.ledger) ledger[line.cause] = line.bytes.value;
-  if (!report.ledger.empty()) ledger["unexplained"] = report.unexplained_bytes;
-  return {{"taken_at_ns", report.taken_at_ns},
-          {"rss_bytes", report.rss_bytes},
-          {"live_bytes", report.mode == "off" ? Json(nullptr) : Json(report.live_bytes)},
-          {"ledger", std::move(ledger)}};
 }
 
 /// Nothing in it can end the script element that it stands in.
@@ -142,13 +132,13 @@ void require_html() {
                 "build it where node 18 and npm are: meson configure build -Dhtml=enabled && ninja -C build");
 }
 
-std::string as_html(const Profile& profile, Json document, const std::vector<ReportFile>& series) {
+std::string as_html(const Profile& profile, Json document, Json series) {
   require_html();
   Json page{{"command", MALLARD_VERSION},
             {"ranked_by", profile.by->name},
             {"sites_left_out", profile.sites_left_out},
             {"sites_unfocused", profile.sites_unfocused},
-            {"series", Json::array()},
+            {"series", std::move(series)},
             {"causes", Json::array()},
             {"figures", Json::array()},
             {"verdicts", Json::array()}};
@@ -164,7 +154,6 @@ std::string as_html(const Profile& profile, Json document, const std::vector<Rep
                                {"exact_only", f.is_exact_only()}});
   for (const report::VerdictFacts& verdict : report::kVerdicts)
     page["verdicts"].push_back({verdict.name, verdict.words});
-  for (const ReportFile& report : series) page["series"].push_back(point_of(report));
   add_sites(profile, document, &page);
   name_details(&document);
   document.erase("sites");

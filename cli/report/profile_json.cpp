@@ -4,6 +4,7 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <ranges>
 #include <tuple>
 
 #include "cli/report/profile.hpp"
@@ -26,10 +27,11 @@ class SymbolizedFrames {
   explicit SymbolizedFrames(Json frames) : of_report_(std::move(frames)), indices_(of_report_.size()) {}
 
   /// Indices of the entries that a frame has become, innermost first.
-  const std::vector<std::size_t>& indices_of(std::size_t frame, const std::vector<SourceLine>& lines) {
+  const std::vector<std::size_t>& indices_of(std::size_t frame,
+                                             const std::vector<report::SourceLine>& lines) {
     std::vector<std::size_t>& indices = indices_[frame];
     for (std::size_t i = indices.size(); i < lines.size(); ++i) {
-      const SourceLine& line = lines[i];
+      const report::SourceLine& line = lines[i];
       indices.push_back(all_.size());
       Json& f = all_.emplace_back(of_report_[frame]);
       if (!line.function.empty()) f["function"] = line.function;
@@ -52,11 +54,11 @@ class SymbolizedFrames {
 std::string as_json(const Profile& profile, Json document) {
   SymbolizedFrames frames(std::move(document["frames"]));
   Json sites = Json::array();
-  for (const PlacedSite& placed : profile.sites) {
-    Json& site = sites.emplace_back(std::move(document["sites"][placed.site->index]));
+  for (const report::SiteRow* row : profile.sites) {
+    Json& site = sites.emplace_back(std::move(document["sites"][profile.index_of(*row)]));
     Json stack = Json::array();
-    for (std::size_t i = 0; i < placed.stack.size(); ++i)
-      for (const std::size_t f : frames.indices_of(placed.site->stack[i].index, placed.stack[i]->lines))
+    for (const report::Frame* frame : stack_of(*row))
+      for (const std::size_t f : frames.indices_of(profile.index_of(*frame), lines_of(*frame)))
         stack.push_back(f);
     site["stack"] = std::move(stack);
   }
@@ -65,7 +67,7 @@ std::string as_json(const Profile& profile, Json document) {
     for (Json& line : *ledger)
       for (Json& detail : line.contains("details") ? line["details"] : Json::array())
         if (Json& frame = detail["frame"]; frame.is_number_unsigned())
-          frame = frames.indices_of(frame.get<std::size_t>(), {SourceLine{}}).back();
+          frame = frames.indices_of(frame.get<std::size_t>(), {report::SourceLine{}}).back();
   document["frames"] = frames.release();
   document["functions"] = totals_json(totals_by_function(profile));
   document["module_totals"] = totals_json(totals_by_module(profile));
@@ -73,10 +75,10 @@ std::string as_json(const Profile& profile, Json document) {
 }
 
 std::string as_speedscope(const Profile& profile) {
-  std::map<std::tuple<std::string, std::string, int>, std::size_t> known;
+  std::map<std::tuple<std::string, std::string_view, int>, std::size_t> known;
   Json frames = Json::array();
-  const auto index_of = [&](const Place& place, const SourceLine& line) {
-    const std::string label = label_of(profile, place, line);
+  const auto index_of = [&](const report::Frame& frame, const report::SourceLine& line) {
+    const std::string label = label_of(profile, frame, line);
     const auto [at, is_new] = known.try_emplace({label, line.file, line.line}, known.size());
     if (is_new) {
       Json& f = frames.emplace_back(Json{{"name", label}});
@@ -86,22 +88,22 @@ std::string as_speedscope(const Profile& profile) {
     return at->second;
   };
   Json stacks = Json::array();
-  for (const PlacedSite& placed : profile.sites) {
+  for (const report::SiteRow* row : profile.sites) {
     Json stack = Json::array();
-    for (auto place = placed.stack.rbegin(); place != placed.stack.rend(); ++place)
-      for (auto line = (*place)->lines.rbegin(); line != (*place)->lines.rend(); ++line)
-        stack.push_back(index_of(**place, *line));
+    for (const report::Frame* frame : stack_of(*row) | std::views::reverse)
+      for (const report::SourceLine& line : lines_of(*frame) | std::views::reverse)
+        stack.push_back(index_of(*frame, line));
     stacks.push_back(std::move(stack));
   }
   Json profiles = Json::array();
   int active = 0;
   for (const report::FigureFacts& figure : report::kFigures) {
-    if (figure.name.empty() || (figure.is_exact_only() && !profile.report->is_exact())) continue;
+    if (figure.name.empty() || (figure.is_exact_only() && !profile.is_exact())) continue;
     if (&figure == profile.by) active = static_cast<int>(profiles.size());
     Json samples = Json::array(), weights = Json::array();
     std::int64_t total = 0;
     for (std::size_t i = 0; i < profile.sites.size(); ++i) {
-      const std::int64_t value = whole(figure.of(*profile.sites[i].site).value);
+      const std::int64_t value = whole(figure.of(*profile.sites[i]).value);
       if (value <= 0 || stacks[i].empty() || __builtin_add_overflow(total, value, &total)) continue;
       samples.push_back(stacks[i]);
       weights.push_back(value);
@@ -114,14 +116,15 @@ std::string as_speedscope(const Profile& profile) {
                         {"samples", std::move(samples)},
                         {"weights", std::move(weights)}});
   }
-  const ReportFile& r = *profile.report;
-  return dumped({{"$schema", "https://www.speedscope.app/file-format-schema.json"},
-                 {"name", fmt::format("{}, pid {}, report {}", r.name, r.pid, r.number)},
-                 {"exporter", "mallard " MALLARD_VERSION},
-                 {"activeProfileIndex", active},
-                 {"shared", {{"frames", std::move(frames)}}},
-                 {"profiles", std::move(profiles)}},
-                -1);
+  const report::ProcessFacts& process = profile.report.process;
+  return dumped(
+      {{"$schema", "https://www.speedscope.app/file-format-schema.json"},
+       {"name", fmt::format("{}, pid {}, report {}", process.name, process.pid, profile.report.number)},
+       {"exporter", "mallard " MALLARD_VERSION},
+       {"activeProfileIndex", active},
+       {"shared", {{"frames", std::move(frames)}}},
+       {"profiles", std::move(profiles)}},
+      -1);
 }
 
 }  // namespace mallard::cli

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <ranges>
 
 #include "cli/demangled.hpp"
 #include "cli/report/profile.hpp"
@@ -16,29 +17,33 @@ std::int64_t whole(double value) {
   return std::isnan(value) ? 0 : std::llround(std::clamp(value, -kMost, kMost));
 }
 
-std::string label_of(const Profile& profile, const Place& place, const SourceLine& line) {
-  const ReportFrame& f = *place.frame;
-  if (!line.function.empty()) return line.function;
+std::vector<report::SourceLine> lines_of(const report::Frame& f) {
+  if (f.lines.empty()) return {{f.function, "", 0, false}};
+  return {f.lines.begin(), f.lines.end()};
+}
+
+std::string label_of(const Profile& profile, const report::Frame& f, const report::SourceLine& line) {
+  if (!line.function.empty()) return std::string(line.function);
   if (f.module.empty()) return fmt::format("{:#x}", f.pc);
-  return fmt::format("{}+{:#x}", printable(module_name(*profile.report, f.module)), f.address);
+  return fmt::format("{}+{:#x}", printable(module_name(profile.report, f.module)), f.module_address);
 }
 
 std::string as_folded(const Profile& profile) {
   std::map<std::string, double> stacks;
-  for (const PlacedSite& placed : profile.sites) {
+  for (const report::SiteRow* row : profile.sites) {
     std::string stack;
-    for (auto place = placed.stack.rbegin(); place != placed.stack.rend(); ++place)
-      for (auto line = (*place)->lines.rbegin(); line != (*place)->lines.rend(); ++line) {
-        std::string label = label_of(profile, **place, *line);
+    for (const report::Frame* frame : stack_of(*row) | std::views::reverse)
+      for (const report::SourceLine& line : lines_of(*frame) | std::views::reverse) {
+        std::string label = label_of(profile, *frame, line);
         std::replace(label.begin(), label.end(), ';', ':');
         if (!stack.empty()) stack += ';';
         stack += label;
       }
-    stacks[stack.empty() ? "no stack" : stack] += profile.by->of(*placed.site).value;
+    stacks[stack.empty() ? "no stack" : stack] += profile.by->of(*row).value;
   }
-  const ReportFile& r = *profile.report;
-  if (profile.by->adds_up() && r.others.sites > 0)
-    stacks[fmt::format("{} more sites", r.others.sites)] += profile.by->of(r.others);
+  const report::OtherSites& others = profile.report.others;
+  if (profile.by->adds_up() && others.sites > 0)
+    stacks[fmt::format("{} more sites", others.sites)] += profile.by->of(others);
   std::string out;
   for (const auto& [stack, value] : stacks)
     if (whole(value) > 0) out += fmt::format("{} {}\n", stack, whole(value));
@@ -58,15 +63,15 @@ std::string quoted(const std::string& text) {
 }
 
 /// A stack in one cell. Whole stacks of a large program took a hundred times the memory of its figures.
-std::string csv_stack(const Profile& profile, const PlacedSite& placed) {
+std::string csv_stack(const Profile& profile, const report::SiteRow& row) {
   constexpr std::size_t kFunctions = 8, kColumns = 90;
   std::string stack;
   std::size_t functions = 0;
-  for (const Place* place : placed.stack)
-    for (const SourceLine& line : place->lines) {
+  for (const report::Frame* frame : stack_of(row))
+    for (const report::SourceLine& line : lines_of(*frame)) {
       if (++functions > kFunctions && !profile.depth_given) continue;
       if (!stack.empty()) stack += " < ";
-      stack += shortened(label_of(profile, *place, line), kColumns);
+      stack += shortened(label_of(profile, *frame, line), kColumns);
       if (!line.file.empty()) stack += fmt::format(" ({}:{})", line.file, line.line);
     }
   if (functions > kFunctions && !profile.depth_given)
@@ -82,15 +87,15 @@ std::string as_csv(const Profile& profile) {
     if (!f.pprof_type.empty()) out += fmt::format(",{0},{0}_low,{0}_high", f.field);
   out += ",stack\n";
   int rank = 0;
-  for (const PlacedSite& placed : profile.sites) {
-    out += fmt::format("{},{}", ++rank, placed.site->id);
+  for (const report::SiteRow* row : profile.sites) {
+    out += fmt::format("{},{}", ++rank, row->id);
     for (const report::FigureFacts& facts : report::kFigures) {
       if (facts.pprof_type.empty()) continue;
-      const Figure& f = facts.of(*placed.site);
-      out += fmt::format(",{},{},{}", whole(f.value), f.low ? fmt::format("{}", whole(*f.low)) : "",
-                         f.high ? fmt::format("{}", whole(*f.high)) : "");
+      const report::Estimate& f = facts.of(*row);
+      out += fmt::format(",{}", whole(f.value));
+      out += f.has_interval ? fmt::format(",{},{}", whole(f.low), whole(f.high)) : ",,";
     }
-    out += fmt::format(",{}\n", quoted(csv_stack(profile, placed)));
+    out += fmt::format(",{}\n", quoted(csv_stack(profile, *row)));
   }
   return out;
 }

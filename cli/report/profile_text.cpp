@@ -6,7 +6,6 @@
 
 #include "cli/demangled.hpp"
 #include "cli/report/profile.hpp"
-#include "cli/report/snapshot_of.hpp"
 #include "cli/report/totals.hpp"
 #include "report/write/text.hpp"
 
@@ -30,12 +29,10 @@ long append(void* to, const char* bytes, std::size_t size) {
 
 }  // namespace
 
-std::string as_text(const Profile& p, const nlohmann::ordered_json& document,
-                    const report::TextLayout& layout) {
+std::string as_text(const Profile& p, const report::TextLayout& layout) {
   std::string out;
   report::Sink sink(append, &out);
-  const SnapshotOf snapshot(document, p);
-  report::write_text(snapshot.get(), layout, sink);
+  report::write_text(p.report, layout, sink);
   sink.flush();
   out = printable_lines(out);
   out += totals_text(p, static_cast<std::size_t>(layout.sites));

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -56,17 +57,11 @@ class Pattern {
   regex_t regex_;
 };
 
-PlacedSite placed(const ReportSite& site, const Symbolizer& symbolizer) {
-  PlacedSite out{&site, {}};
-  for (const ReportFrame& frame : site.stack) out.stack.push_back(symbolizer.place_of(frame));
-  return out;
-}
-
-bool matches(const Pattern& pattern, const PlacedSite& placed) {
-  return std::any_of(placed.stack.begin(), placed.stack.end(), [&](const Place* place) {
-    return pattern.is_in(place->frame->module) ||
-           std::any_of(place->lines.begin(), place->lines.end(), [&](const SourceLine& line) {
-             return pattern.is_in(line.function) || (!line.file.empty() && pattern.is_in(line.file));
+bool matches(const Pattern& pattern, const report::SiteRow& row) {
+  const auto is_in = [&](std::string_view text) { return pattern.is_in(std::string(text)); };
+  return std::ranges::any_of(stack_of(row), [&](const report::Frame* f) {
+    return is_in(f->module) || std::ranges::any_of(lines_of(*f), [&](const report::SourceLine& line) {
+             return is_in(line.function) || (!line.file.empty() && is_in(line.file));
            });
   });
 }
@@ -77,46 +72,42 @@ const report::FigureFacts* figure_for(const std::string& by, const ReportFile& r
     if (asked->is_exact_only() && !report.is_exact())
       throw Error(kUsage,
                   fmt::format("'{}' is a report of {} mode; only exact mode counts {}", report.path,
-                              report.mode, asked->words),
+                              report.mode(), asked->words),
                   "run the program with ALLOC_MODE=exact");
     return asked;
   }
-  const bool divided = std::any_of(report.sites.begin(), report.sites.end(),
-                                   [](const ReportSite& s) { return s.resident_bytes.value > 0; });
+  const bool divided = std::ranges::any_of(
+      sites_of(report.data), [](const report::SiteRow& row) { return row.resident_bytes.value > 0; });
   return &report::facts_of(divided ? report::SiteFigure::kResident : report::SiteFigure::kLive);
 }
 
-/// A report with the sites that --focus asks for, those merged that --depth makes equal; its document too.
-struct Narrowed {
-  ReportFile report;
-  nlohmann::ordered_json document;
-  std::size_t unfocused = 0;  ///< sites that --focus left out
-};
-
-Narrowed narrow(const ReportFile& report, const Symbolizer& symbolizer, const Options& o,
-                nlohmann::ordered_json document) {
-  Narrowed out{report, std::move(document)};
-  if (o.focus.empty() && o.depth == 0) return out;
-  const auto focus = o.focus.empty() ? nullptr : std::make_unique<Pattern>(o.focus);
-  nlohmann::ordered_json& sites = out.document["sites"];
-  auto kept = nlohmann::ordered_json::array();
-  for (const ReportSite& site : report.sites)
-    if (!focus || matches(*focus, placed(site, symbolizer))) kept.push_back(std::move(sites[site.index]));
-  out.unfocused = report.sites.size() - kept.size();
-  sites = std::move(kept);
-  if (o.depth > 0) merge_sites(&out.document, o.depth);
-  out.report.sites = read_sites(out.document, out.report);
-  return out;
+/// Leaves the sites that --focus asks for, those merged that --depth makes equal.
+/// \param document  changes likewise
+Profile narrow(ReportFile* report, const Options& o, nlohmann::ordered_json* document) {
+  Profile p{report, report->data, nullptr, {}};
+  p.depth_given = o.depth > 0;
+  if (o.focus.empty() && o.depth == 0) return p;
+  if (!o.focus.empty()) {
+    const Pattern focus(o.focus);
+    nlohmann::ordered_json& sites = (*document)["sites"];
+    auto kept = nlohmann::ordered_json::array();
+    for (const report::SiteRow& row : sites_of(p.report))
+      if (matches(focus, row)) kept.push_back(std::move(sites[p.index_of(row)]));
+    p.sites_unfocused = sites.size() - kept.size();
+    sites = std::move(kept);
+  }
+  if (o.depth > 0) merge_sites(document, o.depth);
+  const std::span<const report::SiteRow> rows = read_sites(*document, report);
+  p.report.sites = rows.data();
+  p.report.site_count = static_cast<std::uint32_t>(rows.size());
+  return p;
 }
 
-Profile select(const Narrowed& narrowed, const Symbolizer& symbolizer, const Options& o) {
-  Profile p{&narrowed.report, figure_for(o.by, narrowed.report), {}};
-  p.depth_given = o.depth > 0;
-  p.sites_unfocused = narrowed.unfocused;
-  for (const ReportSite& site : narrowed.report.sites) p.sites.push_back(placed(site, symbolizer));
-  std::stable_sort(p.sites.begin(), p.sites.end(), [&](const PlacedSite& a, const PlacedSite& b) {
-    return p.by->of(*a.site).value > p.by->of(*b.site).value;
-  });
+Profile select(ReportFile* report, const Options& o, nlohmann::ordered_json* document) {
+  Profile p = narrow(report, o, document);
+  p.by = figure_for(o.by, *report);
+  for (const report::SiteRow& row : sites_of(p.report)) p.sites.push_back(&row);
+  std::ranges::stable_sort(p.sites, std::greater<>(), [&](const auto* row) { return p.by->of(*row).value; });
   // The text limits each of its tables.
   const std::size_t limit = o.limit > 0 && o.format != "text" ? o.limit : p.sites.size();
   if (p.sites.size() > limit) {
@@ -135,16 +126,15 @@ report::TextLayout layout_of(const Profile& p, const Options& o) {
   return layout;
 }
 
-std::string formatted(const Profile& p, const Options& o, nlohmann::ordered_json document,
-                      const std::vector<ReportFile>& series) {
+std::string formatted(const Profile& p, const Options& o, Series* series) {
   const std::string& format = o.format;
-  if (format == "html") return as_html(p, std::move(document), series);
-  if (format == "json") return as_json(p, std::move(document));
+  if (format == "html") return as_html(p, std::move(series->document), std::move(series->points));
+  if (format == "json") return as_json(p, std::move(series->document));
   if (format == "folded") return as_folded(p);
   if (format == "csv") return as_csv(p);
   if (format == "speedscope") return as_speedscope(p);
   if (format == "pprof") return as_pprof(p);
-  return as_text(p, document, layout_of(p, o));
+  return as_text(p, layout_of(p, o));
 }
 
 void write_to(const std::string& path, const std::string& content) {
@@ -178,16 +168,13 @@ void check_options(const Options& o) {
 ExitStatus report(const Options& o) {
   check_options(o);
   const std::vector<Condition> conditions = parse_conditions(o.fail_on, false);
-  nlohmann::ordered_json document;
   Series series;
-  if (o.format == "html") series = read_series(o.files, &document);
-  else series.latest = read_report(o.files[0], &document);
-  const Symbolizer symbolizer(series.latest);
-  for (const std::vector<std::string>* notes : {&std::as_const(series).notes, &symbolizer.notes()})
-    for (const std::string& note : *notes) fmt::print(stderr, "mallard: warning: {}\n", note);
-  Narrowed shown = narrow(series.latest, symbolizer, o, std::move(document));
-  const Profile profile = select(shown, symbolizer, o);
-  write_to(o.output, formatted(profile, o, std::move(shown.document), series.points));
+  if (o.format == "html") series = read_series(o.files);
+  else series.latest = read_report(o.files[0], &series.document);
+  for (std::string& note : symbolize(&series.latest)) series.notes.push_back(std::move(note));
+  for (const std::string& note : series.notes) fmt::print(stderr, "mallard: warning: {}\n", note);
+  const Profile profile = select(&series.latest, o, &series.document);
+  write_to(o.output, formatted(profile, o, &series));
   return fail_on(conditions, series.latest);
 }
 

@@ -1,81 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
-// A JSON report, read from a file that may be anything.
+// A JSON report, read from a file that may be anything, as the plain data that the library wrote it from.
 #pragma once
 
-#include <cstdint>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
-#include "report/model/figures.hpp"
+#include "report/model/model.hpp"
 
 namespace mallard::cli {
 
-/// A figure with its 95 % interval, where the report states one.
-struct Figure {
-  double value = 0;
-  std::optional<double> low, high;
-};
+/// What plain data points to: each text once, and lists.
+class Storage {
+ public:
+  const std::string& text(std::string s) { return *texts_.insert(std::move(s)).first; }
 
-struct ReportModule {
-  std::string path, build_id;  ///< build_id in hex, empty = none
-  std::uint64_t begin = 0, end = 0, load_bias = 0;
-};
+  template <class T>
+  std::span<T> list(std::vector<T> items) {
+    const auto kept = std::make_shared<std::vector<T>>(std::move(items));
+    lists_.push_back(kept);
+    return *kept;
+  }
 
-/// A return address, with what the library itself could say of it.
-struct ReportFrame {
-  std::uint64_t pc = 0, address = 0;  ///< in the process; in the terms of the ELF file
-  std::uint64_t offset = 0;           ///< from the function's start
-  std::string module, function;       ///< may be empty
-  std::size_t index = 0;              ///< in the report's own table
-};
-
-struct ReportSite : report::SiteFigures<Figure> {
-  std::int64_t id = 0;
-  std::size_t index = 0;           ///< in the report's own order
-  std::vector<ReportFrame> stack;  ///< leaf first
-  std::string key;                 ///< the same for the same stack in every report of the same binaries
+ private:
+  std::unordered_set<std::string> texts_;
+  std::vector<std::shared_ptr<void>> lists_;
 };
 
 struct ReportFile {
-  std::string path, name, executable, command_line, backend, mode, mallard_version;
-  std::int64_t pid = 0, number = 0;
-  std::uint64_t taken_at_ns = 0, recorded_ns = 0;
-  std::uint64_t uptime_ns = 0;  ///< of the process; 0 = unknown
-  double sample_bytes = 0, rss_bytes = 0, live_bytes = 0, unexplained_bytes = 0;
-  struct Verdict {
-    std::string cause, text, next_step;  ///< cause is empty where the report has no verdict
-  } verdict;
+  std::string path;  ///< as messages name it
+  report::Snapshot data{};
+  std::span<report::Frame>
+      frames;  ///< those of data: their names are the report's, until a Symbolizer knows better
   struct Line {
-    std::string cause;
-    Figure bytes;
+    std::string_view cause;
+    report::Estimate bytes;
   };
-  std::vector<Line> ledger;
-  /// Sums over the sites of an exact report that have no row of their own.
-  struct OtherSites : report::SiteFigures<double> {
-    std::int64_t sites = 0;
-  } others;
-  double before_bytes = 0;  ///< live, allocated before exact recording began
-  bool is_exact() const { return mode == "exact"; }
-  std::vector<ReportModule> modules;
-  std::vector<ReportSite> sites;
+  std::vector<Line> ledger;  ///< as in the file: a later version may have causes that data does not
+  std::string_view verdict;  ///< name of its cause; empty where the report has none
+  Storage storage;
+
+  bool is_exact() const { return data.recording.exact.on; }
+  double rss_bytes() const { return static_cast<double>(data.rss.total); }
+  double unexplained_bytes() const { return static_cast<double>(data.ledger.unexplained_bytes); }
+  std::string_view mode() const { return kModeNames[static_cast<int>(report::mode_of(data.recording))]; }
 };
 
 /// \param path      "-" for standard input
-/// \param document  if not null, all of the file as well
+/// \param document  if not null, all of the file as well, as schema 2 has it
 /// \throws Error (kUnreadable) that says what is wrong with the file
 ReportFile read_report(const std::string& path, nlohmann::ordered_json* document = nullptr);
 /// Reads a report from its text. \param shown  the path that messages name
 ReportFile parse_report(const std::string& text, const std::string& shown,
                         nlohmann::ordered_json* document = nullptr);
 
-/// The sites of a report's document, after a change. \param report  with its modules
-std::vector<ReportSite> read_sites(const nlohmann::ordered_json& document, const ReportFile& report);
+/// The sites of a report's document, after a change. \param report  stores them
+std::span<const report::SiteRow> read_sites(const nlohmann::ordered_json& document, ReportFile* report);
 
+/// The call sites, in the order of the file.
+inline std::span<const report::SiteRow> sites_of(const report::Snapshot& s) {
+  return {s.sites, s.site_count};
+}
+/// The return addresses of a call site, leaf first.
+inline std::span<const report::Frame* const> stack_of(const report::SiteRow& row) {
+  return {row.frames, static_cast<std::size_t>(row.depth)};
+}
+/// Name and version.
+std::string allocator_text(const report::Snapshot& s);
 /// How text names a module: its file's name; the executable goes by the name under which it was started.
-std::string module_name(const ReportFile& report, const std::string& module);
+std::string module_name(const report::Snapshot& s, std::string_view module);
 /// "function  [module]", "module+0x1a2b", or the bare address.
-std::string frame_text(const ReportFile& report, const ReportFrame& frame);
+std::string frame_text(const report::Snapshot& s, const report::Frame& frame);
 
 }  // namespace mallard::cli

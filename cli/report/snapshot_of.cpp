@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/report/snapshot_of.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <optional>
 
+#include "cli/demangled.hpp"
+#include "cli/error.hpp"
 #include "report/model/charge.hpp"
 
 namespace mallard::cli {
@@ -38,24 +44,33 @@ bool flag(const Json& object, const char* name) {
   return j.is_boolean() && j.get<bool>();
 }
 
-/// Empty where there is no text.
-const std::string& text(const Json& object, const char* name) {
-  static const std::string kNone;
-  const Json& j = member(object, name);
-  return j.is_string() ? j.get_ref<const std::string&>() : kNone;
-}
-
-const char* text_or_null(const Json& object, const char* name) {
-  return member(object, name).is_string() ? text(object, name).c_str() : nullptr;
-}
-
+/// Nothing where the report has null, or no such field. \throws Json::exception for what is no number
 report::Estimate estimate(const Json& object, const std::string& name) {
-  const std::string low = name + "_low", high = name + "_high";
-  report::Estimate e{decimal(object, name.c_str()), 0, false, 0, 0};
-  e.has_interval = member(object, low.c_str()).is_number() && member(object, high.c_str()).is_number();
-  e.low = decimal(object, low.c_str());
-  e.high = decimal(object, high.c_str());
-  return e;
+  const auto value = [&object](const std::string& field) -> std::optional<double> {
+    const Json& j = member(object, field.c_str());
+    if (j.is_null() || j.is_object()) return {};
+    return j.get<double>();
+  };
+  const auto low = value(name + "_low"), high = value(name + "_high");
+  return {value(name).value_or(0), 0, low && high, low.value_or(0), high.value_or(0)};
+}
+
+/// An index into a table of `count` entries.
+std::size_t index_of(const Json& j, std::size_t count) {
+  if (!j.is_number_unsigned() || j.get<std::uint64_t>() >= count)
+    throw Error(kUnreadable,
+                fmt::format("the report refers to entry {} of a table with {}", j.dump(), count));
+  return j.get<std::size_t>();
+}
+
+/// What no report lacks.
+void check(const Json& j) {
+  for (const char* field :
+       {"/process/name", "/process/executable", "/backend/name", "/backend/version", "/recording/mode"})
+    static_cast<void>(j.at(Json::json_pointer(field)).get_ref<const std::string&>());
+  for (const char* field : {"/process/pid", "/report_number", "/recording/sample_bytes", "/rss/total_bytes"})
+    static_cast<void>(j.at(Json::json_pointer(field)).get<double>());
+  static_cast<void>(unsigned_of(j, "taken_at_ns"));
 }
 
 report::Sharing sharing(const Json& object) {
@@ -77,6 +92,39 @@ const Json& entries(const Json& object, const char* name) {
 }
 
 }  // namespace
+
+/// Empty where there is no text.
+const std::string& SnapshotOf::text(const Json& object, const char* name) {
+  const Json& j = member(object, name);
+  return file_.storage.text(j.is_string() ? j.get<std::string>() : std::string());
+}
+
+const char* SnapshotOf::text_or_null(const Json& object, const char* name) {
+  return member(object, name).is_string() ? text(object, name).c_str() : nullptr;
+}
+
+void SnapshotOf::read_frames(const Json& j) {
+  Storage& storage = file_.storage;
+  std::vector<report::ModuleRow> modules;
+  for (const Json& m : j.at("modules"))
+    modules.push_back({storage.text(m.at("path").get<std::string>()),
+                       storage.text(m.at("build_id").get<std::string>()), address_of(m, "begin"),
+                       address_of(m, "end"), address_of(m, "load_bias")});
+  s_.modules = storage.list(std::move(modules));
+  std::vector<report::Frame> frames;
+  for (const Json& f : j.at("frames")) {
+    const Json& module = f.at("module");
+    const int index = module.is_null() ? -1 : static_cast<int>(index_of(module, s_.modules.size()));
+    frames.push_back({address_of(f, "pc"),
+                      index,
+                      index < 0 ? std::string_view() : s_.modules[static_cast<std::size_t>(index)].path,
+                      address_of(f, "address"),
+                      storage.text(printable(f.at("function").get<std::string>())),
+                      unsigned_of(f, "offset"),
+                      {}});
+  }
+  s_.frames = file_.frames = storage.list(std::move(frames));
+}
 
 void SnapshotOf::read_process(const Json& j) {
   const Json &process = member(j, "process"), &rss = member(j, "rss");
@@ -141,7 +189,7 @@ void SnapshotOf::read_allocator(const Json& j) {
                 text(takeover, "allocator"), number(takeover, "entry_points"), text(takeover, "why")};
   for (const auto& [name, bytes] : member(backend, "statistics").items())
     if (a.statistic_count < backends::kMaxStatistics)
-      a.statistics[a.statistic_count++] = {name.c_str(),
+      a.statistics[a.statistic_count++] = {file_.storage.text(name).c_str(),
                                            bytes.is_number_integer() ? bytes.get<std::int64_t>() : 0};
 }
 
@@ -191,26 +239,26 @@ void SnapshotOf::read_recording(const Json& j) {
 void SnapshotOf::read_ledger(const Json& j) {
   const Json& about = member(j, "ledger_about");
   report::Ledger& l = s_.ledger;
+  std::vector<report::LedgerDetail> details;
   for (const Json& line : entries(j, "ledger")) {
-    const report::CauseFacts* facts = report::find_cause(text(line, "cause"));
+    file_.ledger.push_back(
+        {file_.storage.text(line.at("cause").get<std::string>()), estimate(line, "bytes")});
+    const report::CauseFacts* facts = report::find_cause(file_.ledger.back().cause);
     if (!facts) continue;
     const auto cause = static_cast<report::Cause>(facts - report::kCauses);
-    l.lines[static_cast<int>(cause)] = {estimate(line, "bytes"), number(line, "mappings"), sharing(line),
+    l.lines[static_cast<int>(cause)] = {file_.ledger.back().bytes, number(line, "mappings"), sharing(line),
                                         number(line, "dirty_bytes")};
     l.dirty_known = l.dirty_known || member(line, "dirty_bytes").is_number();
     for (const Json& d : entries(line, "details")) {
-      const Json& frame = member(d, "frame");
-      report::Frame* shown = nullptr;
-      if (frame.is_number_unsigned()) {
-        shown = &frames_.emplace_back();
-        shown->function = text(j.at("frames").at(frame.get<std::size_t>()), "function");
-      }
-      details_.push_back({cause, text(d, "name"), text(d, "allocator"), number(d, "bytes"),
-                          number(d, "mappings"), 0, shown, sharing(d), number(d, "dirty_bytes")});
+      const Json& frame = d.at("frame");
+      details.push_back({cause, text(d, "name"), text(d, "allocator"), number(d, "bytes"),
+                         number(d, "mappings"), 0,
+                         frame.is_null() ? nullptr : &s_.frames[index_of(frame, s_.frames.size())], sharing(d),
+                         number(d, "dirty_bytes")});
     }
   }
-  l.details = details_.data();
-  l.detail_count = static_cast<std::uint32_t>(details_.size());
+  l.detail_count = static_cast<std::uint32_t>(details.size());
+  l.details = file_.storage.list(std::move(details)).data();
   l.known = flag(about, "known");
   l.why_not = text(about, "why_not").c_str();
   l.divided = flag(about, "divided");
@@ -240,17 +288,20 @@ void SnapshotOf::read_ledger(const Json& j) {
 }
 
 void SnapshotOf::read_others(const Json& j) {
+  std::vector<report::OtherAllocator> allocators;
+  std::vector<report::BoundElsewhere> bound;
   for (const Json& a : entries(j, "embedded_allocators"))
-    others_.push_back({text(a, "object"), text(a, "name"), text(a, "version"), text(a, "recognised_by"),
-                       flag(a, "managed_heap"), flag(a, "exports_malloc"), false, number(a, "resident_bytes"),
-                       number(a, "mapped_bytes"), number(a, "brk_bytes"),
-                       static_cast<report::OtherStatus>(
-                           index_in(report::kOtherStatuses, text(a, "status"), 0)),
-                       text(a, "why"), text(a, "next_step")});
+    allocators.push_back(
+        {text(a, "object"), text(a, "name"), text(a, "version"), text(a, "recognised_by"),
+         flag(a, "managed_heap"), flag(a, "exports_malloc"), false, number(a, "resident_bytes"),
+         number(a, "mapped_bytes"), number(a, "brk_bytes"),
+         static_cast<report::OtherStatus>(index_in(report::kOtherStatuses, text(a, "status"), 0)),
+         text(a, "why"), text(a, "next_step")});
   for (const Json& b : entries(j, "bound_elsewhere"))
-    bound_.push_back({text(b, "object"), text(b, "bound_to"),
-                      static_cast<std::uint32_t>(number(b, "references")), flag(b, "to_server")});
-  s_.other_allocators = {others_, bound_, number(j, "nobody_saw_bytes")};
+    bound.push_back({text(b, "object"), text(b, "bound_to"),
+                     static_cast<std::uint32_t>(number(b, "references")), flag(b, "to_server")});
+  s_.other_allocators = {file_.storage.list(std::move(allocators)), file_.storage.list(std::move(bound)),
+                         number(j, "nobody_saw_bytes")};
   const Json &others = member(j, "other_sites"), &before = member(j, "before_recording");
   s_.others.sites = static_cast<std::uint32_t>(number(others, "sites"));
   for (const report::FigureFacts& figure : report::kFigures)
@@ -284,53 +335,15 @@ void SnapshotOf::read_probe(const Json& j) {
               number(probe, "given_back_bytes"),
               number(probe, "duration_ns")};
   // Reports of schema 1 have the cause only.
+  file_.verdict = text(verdict, "cause");
   s_.verdict.title = text(verdict, member(verdict, "title").is_string() ? "title" : "cause");
   s_.verdict.text = text(verdict, "text");
   s_.verdict.next_step = text(verdict, "next_step");
 }
 
-const report::Frame* SnapshotOf::frame_of(const Place& place) {
-  const auto [at, is_new] = frame_of_place_.try_emplace(&place, nullptr);
-  if (!is_new) return at->second;
-  report::Frame& f = frames_.emplace_back();
-  f.pc = place.frame->pc;
-  f.module_index = place.module;
-  f.module = place.frame->module;
-  f.module_address = place.frame->address;
-  f.function = place.lines.back().function;
-  f.function_offset = place.frame->offset;
-  if (place.symbolized) {
-    std::vector<report::SourceLine>& lines = lines_.emplace_back();
-    for (const SourceLine& line : place.lines)
-      lines.push_back({line.function, line.file, line.line, line.inlined});
-    f.lines = lines;
-  }
-  return at->second = &f;
-}
-
-report::SiteRow SnapshotOf::read_site(const Json& j, const PlacedSite& placed) {
-  report::SiteRow row{};
-  row.id = static_cast<std::uint32_t>(number(j, "id"));
-  std::vector<const report::Frame*>& stack = stacks_.emplace_back();
-  for (const Place* place : placed.stack) stack.push_back(frame_of(*place));
-  row.frames = stack.data();
-  row.depth = static_cast<int>(stack.size());
-  for (const report::FigureFacts& figure : report::kFigures)
-    figure.of(row) = figure.is_exact_only() ? report::counted(decimal(j, std::string(figure.field).c_str()))
-                                            : estimate(j, std::string(figure.field));
-  row.live_samples = number(j, "live_samples");
-  row.largest_bytes = number(j, "largest_bytes");
-  row.oldest_ns = number(j, "oldest_ns");
-  row.mean_age_ns = number(j, "mean_age_ns");
-  std::vector<record::ExactSizes>& sizes = sizes_.emplace_back();
-  for (const Json& range : entries(j, "sizes"))
-    sizes.push_back({number(range, "from"), number(range, "to"), number(range, "allocated_count"),
-                     number(range, "live_count")});
-  row.sizes = sizes;
-  return row;
-}
-
-SnapshotOf::SnapshotOf(const Json& document, const Profile& profile) {
+SnapshotOf::SnapshotOf(const Json& document, ReportFile* report) : file_(*report), s_(report->data) {
+  check(document);
+  read_frames(document);
   read_process(document);
   read_allocator(document);
   read_recording(document);
@@ -338,16 +351,35 @@ SnapshotOf::SnapshotOf(const Json& document, const Profile& profile) {
   read_others(document);
   read_checks(document);
   read_probe(document);
-  // In the report's own order, which tells equal figures apart.
-  std::vector<const PlacedSite*> placed;
-  for (const PlacedSite& site : profile.sites) placed.push_back(&site);
-  std::sort(placed.begin(), placed.end(), [](const PlacedSite* a, const PlacedSite* b) {
-    return a->site->index < b->site->index;
-  });
-  for (const PlacedSite* site : placed)
-    sites_.push_back(read_site(document.at("sites").at(site->site->index), *site));
-  s_.sites = sites_.data();
-  s_.site_count = static_cast<std::uint32_t>(sites_.size());
+}
+
+std::span<const report::SiteRow> read_sites(const Json& document, ReportFile* report) {
+  std::vector<report::SiteRow> rows;
+  for (const Json& j : document.at("sites")) {
+    report::SiteRow& row = rows.emplace_back();
+    row.id = static_cast<std::uint32_t>(j.at("id").get<std::int64_t>());
+    std::vector<const report::Frame*> stack;
+    for (const Json& index : j.at("stack"))
+      stack.push_back(&report->frames[index_of(index, report->frames.size())]);
+    row.depth = static_cast<int>(stack.size());
+    row.frames = report->storage.list(std::move(stack)).data();
+    for (const report::FigureFacts& figure : report::kFigures) {
+      const std::string field(figure.field);
+      if (!figure.is_exact_only()) figure.of(row) = estimate(j, field);
+      else if (member(j, field.c_str()).is_number())
+        figure.of(row) = report::counted(decimal(j, field.c_str()));
+    }
+    row.live_samples = number(j, "live_samples");
+    row.largest_bytes = number(j, "largest_bytes");
+    row.oldest_ns = number(j, "oldest_ns");
+    row.mean_age_ns = number(j, "mean_age_ns");
+    std::vector<record::ExactSizes> sizes;
+    for (const Json& range : entries(j, "sizes"))
+      sizes.push_back({number(range, "from"), number(range, "to"), number(range, "allocated_count"),
+                       number(range, "live_count")});
+    row.sizes = report->storage.list(std::move(sizes));
+  }
+  return report->storage.list(std::move(rows));
 }
 
 }  // namespace mallard::cli

@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// A JSON report as the plain data that the library wrote it from, so that the library's own writer makes the
-// command's text.
+// What a JSON report says of a process and of its memory; report_file.hpp has the whole of it.
 #pragma once
 
-#include <deque>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "cli/report/profile.hpp"
+#include "cli/report/report_file.hpp"
 #include "cli/report/report_json.hpp"
-#include "report/model/model.hpp"
 
 namespace mallard::cli {
 
 class SnapshotOf {
  public:
-  /// \param document  of schema 2; it must stay, as must the profile: names point into both
+  /// Reads all but the call sites. \param document  of schema 2
   /// \throws Json::exception for what is no report
-  SnapshotOf(const Json& document, const Profile& profile);
-  SnapshotOf(const SnapshotOf&) = delete;
-  SnapshotOf& operator=(const SnapshotOf&) = delete;
-
-  const report::Snapshot& get() const { return s_; }
+  SnapshotOf(const Json& document, ReportFile* report);
 
  private:
+  void read_frames(const Json& j);
   void read_process(const Json& j);
   void read_charge(const Json& j);
   void read_allocator(const Json& j);
@@ -33,19 +26,11 @@ class SnapshotOf {
   void read_others(const Json& j);
   void read_checks(const Json& j);
   void read_probe(const Json& j);
-  report::SiteRow read_site(const Json& j, const PlacedSite& placed);
-  const report::Frame* frame_of(const Place& place);
+  const std::string& text(const Json& object, const char* name);
+  const char* text_or_null(const Json& object, const char* name);
 
-  report::Snapshot s_{};
-  std::vector<report::LedgerDetail> details_;
-  std::vector<report::OtherAllocator> others_;
-  std::vector<report::BoundElsewhere> bound_;
-  std::vector<report::SiteRow> sites_;
-  std::deque<report::Frame> frames_;
-  std::map<const Place*, const report::Frame*> frame_of_place_;
-  std::deque<std::vector<const report::Frame*>> stacks_;
-  std::deque<std::vector<report::SourceLine>> lines_;
-  std::deque<std::vector<record::ExactSizes>> sizes_;
+  ReportFile& file_;
+  report::Snapshot& s_;
 };
 
 }  // namespace mallard::cli

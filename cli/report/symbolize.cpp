@@ -1,57 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/report/symbolize.hpp"
 
-#include "cli/demangled.hpp"
+#include <algorithm>
+#include <tuple>
+
 #include "cli/report/module_file.hpp"
 
 namespace mallard::cli {
 namespace {
 
-/// What the report itself says of an address.
-SourceLine own_words(const ReportFrame& f) { return {printable(f.function), "", 0, false}; }
+/// Frames of call sites, one module after the other, their addresses in ascending order.
+std::vector<report::Frame*> frames_of_sites(ReportFile* report) {
+  std::vector<bool> used(report->frames.size());
+  for (const report::SiteRow& row : sites_of(report->data))
+    for (const report::Frame* f : stack_of(row))
+      used[static_cast<std::size_t>(f - report->frames.data())] = true;
+  std::vector<report::Frame*> out;
+  for (std::size_t i = 0; i < used.size(); ++i)
+    if (used[i] && report->frames[i].module.starts_with('/')) out.push_back(&report->frames[i]);
+  std::sort(out.begin(), out.end(), [](const report::Frame* a, const report::Frame* b) {
+    return std::tie(a->module_index, a->module_address) < std::tie(b->module_index, b->module_address);
+  });
+  return out;
+}
 
 }  // namespace
 
-Symbolizer::Symbolizer(const ReportFile& report) : report_(report) {
-  for (std::size_t i = 0; i < report.modules.size(); ++i)
-    modules_by_path_[report.modules[i].path].push_back(static_cast<int>(i));
-  for (const ReportSite& site : report.sites)
-    for (const ReportFrame& frame : site.stack) {
-      const Key key = key_of(frame);
-      places_.try_emplace(key, Place{&frame, key.first, {own_words(frame)}});
-    }
-  // Keys are sorted: one module after the other, its addresses in ascending order.
-  for (auto at = places_.begin(); at != places_.end();) {
-    const int module = at->first.first;
-    std::vector<Place*> wanted;
-    for (; at != places_.end() && at->first.first == module; ++at) wanted.push_back(&at->second);
-    if (module < 0 || !report.modules[static_cast<std::size_t>(module)].path.starts_with('/')) continue;
-    const ModuleFile file(report.modules[static_cast<std::size_t>(module)]);
-    if (!file.note().empty()) notes_.push_back(file.note());
-    if (file.is_open()) file.symbolize(wanted);
+std::vector<std::string> symbolize(ReportFile* report) {
+  std::vector<std::string> notes;
+  const std::vector<report::Frame*> frames = frames_of_sites(report);
+  for (auto at = frames.begin(); at != frames.end();) {
+    const int module = (*at)->module_index;
+    const auto end = std::find_if(at, frames.end(), [&](const auto* f) { return f->module_index != module; });
+    const ModuleFile file(report->data.modules[static_cast<std::size_t>(module)]);
+    if (!file.note().empty()) notes.push_back(file.note());
+    if (file.is_open()) file.symbolize({at, end}, &report->storage);
+    at = end;
   }
-}
-
-/// Files may be replaced and loaded again while a process runs: then several modules have one path.
-int Symbolizer::module_of(const ReportFrame& frame) const {
-  if (frame.module.empty()) return -1;
-  const auto found = modules_by_path_.find(frame.module);
-  if (found == modules_by_path_.end()) return -1;
-  for (int i : found->second) {
-    const ReportModule& m = report_.modules[static_cast<std::size_t>(i)];
-    if (frame.pc - 1 >= m.begin && frame.pc - 1 < m.end) return i;
-  }
-  return found->second.front();
-}
-
-Symbolizer::Key Symbolizer::key_of(const ReportFrame& frame) const {
-  const int module = module_of(frame);
-  return {module, module < 0 ? frame.pc : frame.address};
-}
-
-const Place* Symbolizer::place_of(const ReportFrame& frame) const {
-  const auto found = places_.find(key_of(frame));
-  return found == places_.end() ? nullptr : &found->second;
+  return notes;
 }
 
 }  // namespace mallard::cli

@@ -18,9 +18,8 @@ using Name = std::pair<std::string, std::string>;  // function, module
 
 constexpr std::size_t kFunctionsShown = 20, kModulesShown = 10, kColumns = 60;
 
-std::string module_of(const Profile& profile, const Place& place) {
-  const std::string& path = place.frame->module;
-  return path.empty() ? "outside any file" : printable(module_name(*profile.report, path));
+std::string module_of(const Profile& profile, const report::Frame& f) {
+  return f.module.empty() ? "outside any file" : printable(module_name(profile.report, f.module));
 }
 
 /// Peaks of several sites do not add up: live bytes rank in their place.
@@ -28,22 +27,22 @@ const report::FigureFacts& figure_of(const Profile& profile) {
   return profile.by->adds_up() ? *profile.by : report::facts_of(report::SiteFigure::kLive);
 }
 
-/// \param names_of  the names that a place of a stack counts for, innermost first
+/// \param names_of  the names that a frame of a stack counts for, innermost first
 template <class NamesOf>
 std::vector<Total> totals(const Profile& profile, NamesOf names_of) {
   std::map<Name, Total> all;
-  for (const PlacedSite& placed : profile.sites) {
+  for (const report::SiteRow* row : profile.sites) {
     std::set<Name> seen;
-    for (const Place* place : placed.stack)
-      for (Name& name : names_of(*place)) {
+    for (const report::Frame* frame : stack_of(*row))
+      for (Name& name : names_of(*frame)) {
         const bool is_leaf = seen.empty();
         if (!seen.insert(name).second) continue;
         Total& total = all[name];
         ++total.sites;
         for (const report::FigureFacts& f : report::kFigures) {
           if (!f.adds_up()) continue;
-          f.of(total.inclusive) += f.of(*placed.site).value;
-          if (is_leaf) f.of(total.self) += f.of(*placed.site).value;
+          f.of(total.inclusive) += f.of(*row).value;
+          if (is_leaf) f.of(total.self) += f.of(*row).value;
         }
       }
   }
@@ -78,17 +77,18 @@ void add_table(const Profile& profile, const char* what, const std::vector<Total
 }  // namespace
 
 std::vector<Total> totals_by_function(const Profile& profile) {
-  return totals(profile, [&](const Place& place) {
+  return totals(profile, [&](const report::Frame& frame) {
     std::vector<Name> names;
-    for (const SourceLine& line : place.lines)
-      names.emplace_back(label_of(profile, place, line), module_of(profile, place));
+    for (const report::SourceLine& line : lines_of(frame))
+      names.emplace_back(label_of(profile, frame, line), module_of(profile, frame));
     return names;
   });
 }
 
 std::vector<Total> totals_by_module(const Profile& profile) {
-  return totals(profile,
-                [&](const Place& place) { return std::vector<Name>{{module_of(profile, place), ""}}; });
+  return totals(profile, [&](const report::Frame& f) {
+    return std::vector<Name>{{module_of(profile, f), ""}};
+  });
 }
 
 std::string totals_text(const Profile& profile, std::size_t most) {

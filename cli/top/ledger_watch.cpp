@@ -56,7 +56,7 @@ std::string ledger_text(const ReportFile& report) {
             [](const auto& a, const auto& b) { return a.bytes.value > b.bytes.value; });
   std::string text;
   for (const ReportFile::Line& line : lines) {
-    const double percent = report.rss_bytes > 0 ? 100 * line.bytes.value / report.rss_bytes : 0;
+    const double percent = report.rss_bytes() > 0 ? 100 * line.bytes.value / report.rss_bytes() : 0;
     if (percent < 0.5) break;
     text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ",
                         printable(report::words_of_cause(line.cause)), percent);

@@ -93,8 +93,7 @@ void TopModel::add(const Books& books, const Vitals& vitals, bool ages_known) {
 
 void TopModel::set_ledger(const ReportFile& report) {
   resident_.clear();
-  for (const ReportSite& site : report.sites)
-    if (site.id >= 0) resident_[static_cast<std::uint32_t>(site.id)] = site.resident_bytes.value;
+  for (const report::SiteRow& row : sites_of(report.data)) resident_[row.id] = row.resident_bytes.value;
 }
 
 const std::vector<TopRow>& TopModel::sort(TopSort by) {
@@ -115,19 +114,18 @@ const std::vector<TopRow>& TopModel::sort(TopSort by) {
 }
 
 Books books_of(const ReportFile& report) {
-  const auto sum = [](const Figure& f) {
+  const auto sum = [](const report::Estimate& f) {
     // Without an interval there were too few samples: a variance that says so.
-    const double error = f.high ? (*f.high - f.value) / kNormal95 : std::abs(f.value);
+    const double error = f.has_interval ? (f.high - f.value) / kNormal95 : std::abs(f.value);
     return Sum{f.value, error * error};
   };
   Books books;
-  books.mode = report.mode == "exact" ? Mode::kExact : report.mode == "off" ? Mode::kOff : Mode::kSample;
-  books.sample_bytes = report.sample_bytes;
-  for (const ReportSite& s : report.sites) {
-    if (s.id < 0 || s.id > 1 << 22) continue;
-    const auto id = static_cast<std::size_t>(s.id);
-    if (books.sites.size() <= id) books.sites.resize(id + 1);
-    books.sites[id] = {
+  books.mode = report::mode_of(report.data.recording);
+  books.sample_bytes = static_cast<double>(report.data.recording.sample_bytes);
+  for (const report::SiteRow& s : sites_of(report.data)) {
+    if (s.id > 1 << 22) continue;
+    if (books.sites.size() <= s.id) books.sites.resize(s.id + 1);
+    books.sites[s.id] = {
         sum(s.live_bytes), sum(s.allocated_bytes), s.live_count.value, s.allocated_count.value, {}};
   }
   return books;

@@ -57,9 +57,9 @@ std::vector<std::string> TopSession::stack_of(std::uint32_t site) {
                           : fmt::format("{}  [{}]", name.function, name.module));
     }
   else if (report_)
-    for (const ReportSite& s : report_->sites)
-      if (s.id == site)
-        for (const ReportFrame& frame : s.stack) names.push_back(frame_text(*report_, frame));
+    for (const report::SiteRow& row : sites_of(report_->data))
+      if (row.id == site)
+        for (const report::Frame* f : cli::stack_of(row)) names.push_back(frame_text(report_->data, *f));
   if (!names.empty()) stacks_[site] = names;
   return names;
 }
@@ -68,8 +68,8 @@ void TopSession::describe_ledger() {
   if (report_) {
     view_.ledger =
         fmt::format("{} ago: {}", duration_text(now_seconds() - report_at_), ledger_text(*report_));
-    if (!report_->verdict.cause.empty() && report_->verdict.cause != "none")
-      view_.ledger += fmt::format("; verdict {}", printable(report_->verdict.cause));
+    if (!report_->verdict.empty() && report_->verdict != "none")
+      view_.ledger += fmt::format("; verdict {}", printable(report_->verdict));
   } else {
     view_.ledger =
         request_.batch ? "not asked for (--ledger)" : "not asked for: l asks the process for a report";

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "backends/backend.hpp"
+#include "base/options.hpp"
 #include "record/exact/exact.hpp"
 #include "record/record.hpp"
 #include "report/model/causes.hpp"
@@ -97,6 +98,10 @@ struct Recording {
   std::uint32_t live_samples, sites;
   std::uint64_t skipped_live;  ///< live samples that came while the snapshot was taken
 };
+
+inline Mode mode_of(const Recording& r) noexcept {
+  return r.exact.on ? Mode::kExact : r.on ? Mode::kSample : Mode::kOff;
+}
 
 /// A line of source that an address belongs to; of inlined calls each has one.
 struct SourceLine {

@@ -54,12 +54,7 @@ void write_exact(Json& json, const ExactRecording& e) noexcept {
 void write_recording(Json& json, const Snapshot& s) noexcept {
   const Recording& r = s.recording;
   json.key("recording").open('{');
-  json.key("mode")
-      .text(r.exact.on ? "exact"
-            : r.on     ? "sample"
-                       : "off")
-      .key("sample_bytes")
-      .number(r.sample_bytes);
+  json.key("mode").text(kModeNames[static_cast<int>(mode_of(r))]).key("sample_bytes").number(r.sample_bytes);
   json.key("since_ns").number(r.since_ns).key("since_start").flag(r.since_start);
   json.key("why_off");
   if (!r.on && r.why_off) json.text(view_of(r.why_off));

@@ -15,14 +15,12 @@ namespace {
 
 /// Files that the report names are none of this test's business: fuzz_symbols reads such.
 void forget_files(ReportFile* report) {
-  for (ReportModule& m : report->modules) m.path.insert(0, "x");
-  for (ReportSite& site : report->sites)
-    for (ReportFrame& frame : site.stack)
-      if (!frame.module.empty()) frame.module.insert(0, "x");
+  for (mallard::report::Frame& frame : report->frames)
+    if (frame.module.starts_with('/')) frame.module.remove_prefix(1);
 }
 
 void write(const Profile& profile, const nlohmann::ordered_json& document) {
-  std::size_t bytes = as_text(profile, document, {}).size() + as_folded(profile).size() + as_csv(profile).size() +
+  std::size_t bytes = as_text(profile, {}).size() + as_folded(profile).size() + as_csv(profile).size() +
                       as_speedscope(profile).size() + as_pprof(profile).size();
   bytes += as_json(profile, document).size();
   if (bytes == 0) std::abort();
@@ -43,12 +41,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     ReportFile report = parse_report({reinterpret_cast<const char*>(data), size}, "input", &document);
     forget_files(&report);
     judge_all(report);
-    const Symbolizer symbolizer(report);
-    Profile profile{&report, &kFigures[size % std::size(kFigures)], {}};
-    for (const ReportSite& site : report.sites) {
-      PlacedSite& placed = profile.sites.emplace_back(PlacedSite{&site, {}});
-      for (const ReportFrame& frame : site.stack) placed.stack.push_back(symbolizer.place_of(frame));
-    }
+    symbolize(&report);
+    Profile profile{&report, report.data, &kFigures[size % std::size(kFigures)], {}};
+    for (const mallard::report::SiteRow& row : sites_of(report.data)) profile.sites.push_back(&row);
     write(profile, document);
   } catch (const Error&) {
   }

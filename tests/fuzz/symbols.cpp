@@ -13,15 +13,14 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const ModuleFile file({kInput.path(), "", 0, 1 << 20, 0});
     if (!file.is_open()) return 0;
     // All over the code of small files, where those of the corpus have theirs.
-    std::vector<ReportFrame> frames(64);
-    std::vector<Place> places;
-    std::vector<Place*> wanted;
+    std::vector<mallard::report::Frame> frames(64);
+    std::vector<mallard::report::Frame*> wanted;
     for (std::size_t i = 0; i < frames.size(); ++i) {
-      frames[i].address = 0x200 + i * 16;
-      places.push_back(Place{&frames[i], 0, {SourceLine{}}});
+      frames[i].module_address = 0x200 + i * 16;
+      wanted.push_back(&frames[i]);
     }
-    for (Place& p : places) wanted.push_back(&p);
-    file.symbolize(wanted);
+    Storage storage;
+    file.symbolize(wanted, &storage);
   } catch (const Error&) {
   }
   return 0;
