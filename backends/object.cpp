@@ -30,6 +30,8 @@ constinit struct {
   AddressRange data;  ///< the object's global variables
 } g_raw{};
 
+constinit heaps::MimallocAccess g_mimalloc{};
+
 void* raw_memalign(std::size_t alignment, std::size_t bytes) noexcept {
   if (g_raw.functions.memalign) return g_raw.functions.memalign(alignment, bytes);
   if (g_raw.posix_memalign) {
@@ -128,14 +130,8 @@ bool purge_by_trim() noexcept {
   return true;
 }
 
-heaps::MimallocAccess mimalloc_access() noexcept {
-  return {g_raw.functions.malloc, g_raw.functions.free, g_raw.functions.usable_size};
-}
-heaps::CensusResult loaded_mimalloc2_census(const heaps::CensusRequest& request) noexcept {
-  return heaps::mimalloc2_census(mimalloc_access(), request);
-}
-heaps::CensusResult loaded_mimalloc3_census(const heaps::CensusRequest& request) noexcept {
-  return heaps::mimalloc3_census(mimalloc_access(), request);
+heaps::CensusResult loaded_mimalloc_census(const heaps::CensusRequest& request) noexcept {
+  return heaps::mimalloc_census(g_mimalloc, request);
 }
 
 heaps::CensusResult loaded_jemalloc_census(const heaps::CensusRequest& request) noexcept {
@@ -196,8 +192,13 @@ bool identify(const link_map* object, Backend* out) noexcept {
       version.add("unknown");
     out->misaligns = version.view() == "2.0.9";
     if (version.view()[0] == '2') out->functions.malloc = malloc_with_errno;
-    if (g_raw.functions.usable_size && version.view()[0] == '2') out->census = loaded_mimalloc2_census;
-    if (g_raw.functions.usable_size && version.view()[0] == '3') out->census = loaded_mimalloc3_census;
+    if (g_raw.functions.usable_size) {
+      g_mimalloc = {.malloc = g_raw.functions.malloc,
+                    .free = g_raw.functions.free,
+                    .usable_size = g_raw.functions.usable_size,
+                    .data = g_raw.data};
+      out->census = loaded_mimalloc_census;
+    }
     g_raw.process_info =
         elf::find_function<void(std::size_t*, std::size_t*, std::size_t*, std::size_t*, std::size_t*,
                                 std::size_t*, std::size_t*, std::size_t*)>(object, "mi_process_info");

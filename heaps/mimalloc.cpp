@@ -1,9 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heaps/mimalloc.hpp"
 
+#include "heaps/mimalloc_pages.hpp"
+
 namespace mallard::heaps {
 namespace {
+
 constinit PageCopies g_copies;
+
+/// What a link of an encoded free list means.
+std::uintptr_t decoded(std::uintptr_t link, const MimallocPage& page) noexcept {
+  const unsigned turn = page.keys[0] % 64;
+  const std::uint64_t turned = link - page.keys[0];
+  const std::uint64_t back = turn == 0 ? turned : turned >> turn | turned << (64 - turn);
+  const std::uintptr_t at = back ^ page.keys[1];
+  return at == page.structure ? 0 : at;
+}
+
+}  // namespace
+
+CensusResult mimalloc_census(MimallocAccess& access, const CensusRequest& request) noexcept {
+  MimallocLayout& layout = access.layout;
+  if (!layout.shape) layout = find_mimalloc_segments(access, request.process);
+  if (!layout.shape) layout = find_mimalloc_page_map(access, request.process);
+  if (!layout.shape) {
+    CensusResult refused{.unit_name = "page of mimalloc"};
+    refused.why_not = "the page structures of this mimalloc are laid out as in no version that is known";
+    return refused;
+  }
+  return layout.shape->family == MimallocFamily::kSegments ? census_of_mimalloc_segments(layout, request)
+                                                           : census_of_mimalloc_page_map(layout, request);
+}
+
+bool MimallocProbes::next() noexcept {
+  if (count_ == kCount) return false;
+  constexpr int kOfOneSize = 8;
+  const std::size_t bytes =
+      count_ < kOfOneSize ? kMimallocSlice / 64 : std::size_t{700} << (count_ - kOfOneSize);
+  void* block = access_.malloc(bytes);
+  if (!block) return false;
+  blocks_[count_++] = block;
+  return true;
+}
+
+void MimallocCandidate::add(const MimallocStructure* s) noexcept {
+  if (!s) {
+    fits_ = false;
+    return;
+  }
+  if (s->at == page_ && s->used == used_ + 1) ++counted_;
+  page_ = s->at;
+  used_ = s->used;
+}
+
+bool MimallocPages::is_link(const MimallocPage& page, std::uintptr_t at) const noexcept {
+  const std::uintptr_t distance = at > page.thread_free ? at - page.thread_free : page.thread_free - at;
+  return at >= page.begin && at + sizeof at <= page.end && distance % page.block_bytes == 0;
 }
 
 /// Every link has to stay inside the page and on a block boundary, so that a list which its owner takes over
@@ -19,16 +71,17 @@ std::uint64_t MimallocPages::thread_free_length(const MimallocPage& page) noexce
   int copies = 0;
   std::uintptr_t os_page = 0;
   while (at != 0 && n < page.used) {
-    const std::uintptr_t distance = at > page.thread_free ? at - page.thread_free : page.thread_free - at;
     ++result.reads;
     if (at / kPageBytes != os_page && ++copies == kSmallCopies && may_copy_all)
       g_copies.copy_window(page.begin);
     os_page = at / kPageBytes;
-    if (at < page.begin || at + sizeof at > page.end || distance % page.block_bytes != 0 ||
-        !g_copies.get(at, &at)) {
+    std::uintptr_t next;
+    if (!is_link(page, at) || !g_copies.get(at, &next)) {
       ++result.raced;
       break;
     }
+    const bool encoded = (page.keys[0] | page.keys[1]) != 0 && next != 0 && !is_link(page, next);
+    at = encoded ? decoded(next, page) : next;
     ++n;
   }
   return n;

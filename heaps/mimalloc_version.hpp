@@ -6,13 +6,13 @@
 
 namespace mallard::heaps {
 
-/// Appends the version in its usual form: 209 is 2.0.9, 315 is 3.1.5; from 3.2 on minor and patch have two digits
-/// each, so that 30403 is 3.4.3. \return false if mimalloc has no such numbers
+/// Appends the version in its usual form: 209 is 2.0.9, 3012 is 3.0.12 and 3206 is 3.2.6 (two digits for the
+/// patch), 30403 is 3.4.3 (two digits for minor and patch). \return false if mimalloc has no such numbers
 inline bool add_mimalloc_version(TextBuffer& to, std::uint32_t number) noexcept {
-  if (number < 100 || number >= 100000 || (number >= 1000 && number < 10000)) return false;
-  const std::uint32_t step = number >= 10000 ? 100 : 10;
-  to.add_unsigned(number / step / step).add('.').add_unsigned(number / step % step).add('.');
-  to.add_unsigned(number % step);
+  if (number < 100 || number >= 100000) return false;
+  const std::uint32_t patches = number < 1000 ? 10 : 100, minors = number < 10000 ? 10 : 100;
+  to.add_unsigned(number / patches / minors).add('.').add_unsigned(number / patches % minors).add('.');
+  to.add_unsigned(number % patches);
   return true;
 }
 
