@@ -26,6 +26,10 @@ class MadeUpProcess : public mallard::ProcessMemory {
   void map_where_missing(std::uintptr_t at) {
     if (!pages_.count(at / mallard::kPageBytes)) map(at & ~(mallard::kPageBytes - 1), mallard::kPageBytes);
   }
+  /// The same where nothing has been mapped yet.
+  void map_once(std::uintptr_t begin, std::size_t bytes) {
+    if (!pages_.count(begin / mallard::kPageBytes)) map(begin, bytes);
+  }
   /// Leaves the page mapped, but not in memory: who reads it is found out.
   void swap_out(std::uintptr_t page) { swapped_out_.insert(page / mallard::kPageBytes); }
 
