@@ -86,9 +86,14 @@ class Growing {
   explicit Growing(Arena& arena) noexcept : arena_(arena) {}
 
   bool add(const T& value) noexcept {
-    if (size_ == capacity_ && !grow()) return false;
+    if (size_ == capacity_ && !grow(capacity_ ? capacity_ * 2 : 32)) return false;
     items_[size_++] = value;
     return true;
+  }
+
+  /// Makes room for `n` at once, so that less memory is left behind by growing.
+  void reserve(std::size_t n) noexcept {
+    if (n > capacity_) grow(n);
   }
 
   T& operator[](std::size_t i) noexcept { return items_[i]; }
@@ -97,8 +102,7 @@ class Growing {
   bool out_of_memory() const noexcept { return out_of_memory_; }
 
  private:
-  bool grow() noexcept {
-    const std::size_t bigger = capacity_ ? capacity_ * 2 : 32;
+  bool grow(std::size_t bigger) noexcept {
     T* items = arena_.array<T>(bigger);
     if (!items) {
       out_of_memory_ = true;

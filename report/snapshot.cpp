@@ -95,12 +95,12 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   const std::uint64_t began = os::monotonic_ns();
   out->mallard_version = view_of(kVersion);
   out->reason = reason;
-  elf::Modules modules;
-  modules.read(arena);
-  const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   Memory memory;
   read_memory(arena, own_process(), served,
               &memory);  // first, so that little of this report's own memory is in it
+  elf::Modules modules = memory.regions.modules;
+  if (modules.all().empty()) modules.read(arena);  // what cannot be read stays without names
+  const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   out->rss = memory.after;
   out->charge = charge_of(out->rss);
   out->process = read_process_facts(arena);
@@ -130,7 +130,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     compare_sites(books, out);
     rows = order_sites(books, out);
   }
-  if (!add_frames(arena, rows, out)) return out_of_memory(*out);
+  if (!add_frames(arena, modules, rows, out)) return out_of_memory(*out);
   relate(out, arena);
   round_figures(rows, out);
   check_figures(out);

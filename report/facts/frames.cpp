@@ -79,9 +79,7 @@ std::span<const int> copy_modules(Arena& arena, std::span<const elf::Module> mod
 
 }  // namespace
 
-bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept {
-  elf::Modules modules;
-  modules.read(arena);  // what could not be read stays without names
+bool add_frames(Arena& arena, const elf::Modules& modules, SiteRow* rows, Snapshot* out) noexcept {
   const std::span<const int> row_of = copy_modules(arena, modules.all(), out);
   if (row_of.empty()) return false;
   const std::span<LedgerDetail> details(out->ledger.details, out->ledger.detail_count);

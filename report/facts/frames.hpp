@@ -3,11 +3,12 @@
 #pragma once
 
 #include "base/arena.hpp"
+#include "elf/modules.hpp"
 #include "report/model/model.hpp"
 
 namespace mallard::report {
 
 /// Fills the frames of every row and the modules of the snapshot. \return false if memory is out
-bool add_frames(Arena& arena, SiteRow* rows, Snapshot* out) noexcept;
+bool add_frames(Arena& arena, const elf::Modules& modules, SiteRow* rows, Snapshot* out) noexcept;
 
 }  // namespace mallard::report

@@ -8,8 +8,7 @@
 namespace mallard::report {
 
 void recognise_allocators(Arena& arena, Regions* regions) noexcept {
-  elf::Modules modules;
-  if (!modules.read(arena)) return;
+  const elf::Modules& modules = regions->modules;
   const auto inside_of = [&](const Region& r) -> const inside::Contents* {
     if (r.owner != Owner::kAnonymous || r.mapper == 0 || !r.allocator.empty()) return nullptr;
     const int module = modules.find(r.mapper - 1);

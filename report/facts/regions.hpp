@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/arena.hpp"
+#include "elf/modules.hpp"
 #include "report/facts/residency.hpp"
 #include "report/facts/smaps.hpp"
 #include "report/model/served.hpp"
@@ -47,6 +48,7 @@ struct InMemory {
 
 struct Regions {
   std::span<Region> all;            ///< ascending
+  elf::Modules modules;             ///< the objects that were loaded then
   std::uint64_t unlogged_mappings;  ///< mappings that could not be noted: the log was busy or full
 };
 

@@ -131,6 +131,7 @@ class Search {
   bool search(const ScanRange& range, std::uint64_t* left) noexcept {
     // For a file, mincore asks the page cache, page by page.
     const bool sparse = range.content != Content::kFile;
+    runs_.begin_sequence();
     for (std::uintptr_t at = range.begin, end; at < range.end && *left > 0; at = end) {
       if (began_ns_ == 0) began_ns_ = os::thread_work_ns();
       if (os::thread_work_ns() - began_ns_ > kLargeRangesNs) {

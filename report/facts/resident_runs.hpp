@@ -11,26 +11,26 @@
 
 namespace mallard::report {
 
-/// Collects runs. Neighbours that come one after the other are joined; runs may come out of order, as long as
-/// none overlaps one that was not the last.
+/// Collects runs in sequences of ascending addresses; neighbours are joined. What a sequence has gone past is
+/// dropped: PAGEMAP_SCAN tells pages twice where they fill the kernel's own buffer, and huge pages from their
+/// begin on.
 class ResidentRuns {
  public:
   explicit ResidentRuns(Arena& arena) noexcept : runs_(arena) {}
 
+  /// What comes next lies elsewhere, and overlaps nothing that came before.
+  void begin_sequence() noexcept { sequence_ = runs_.size(); }
+
   /// \return false if memory is out
   bool add(std::uintptr_t begin, std::uintptr_t end, bool file, bool huge) noexcept {
-    if (runs_.size() > 0) {
+    if (runs_.size() > sequence_) {
       ResidentRun& last = runs_[runs_.size() - 1];
-      if (begin < last.begin) {
-        ascending_ = false;
-      } else {
-        if (begin < last.end) begin = last.end;  // a huge page that begins before the piece
-        if (begin >= end) return true;
-        if (begin == last.end && file == last.file && huge == last.huge) {
-          last.end = end;
-          bytes_ += end - begin;
-          return true;
-        }
+      if (begin < last.end) begin = last.end;
+      if (begin >= end) return true;
+      if (begin == last.end && file == last.file && huge == last.huge) {
+        last.end = end;
+        bytes_ += end - begin;
+        return true;
       }
     }
     bytes_ += end - begin;
@@ -53,7 +53,7 @@ class ResidentRuns {
   /// \return all runs, ascending
   std::span<const ResidentRun> finish() noexcept {
     const std::span<ResidentRun> all = runs_.all();
-    if (!ascending_)
+    if (sequence_ > 0)
       std::sort(all.begin(), all.end(),
                 [](const ResidentRun& a, const ResidentRun& b) { return a.begin < b.begin; });
     std::uint64_t before = 0;
@@ -67,7 +67,7 @@ class ResidentRuns {
  private:
   Growing<ResidentRun> runs_;
   std::uint64_t bytes_ = 0;
-  bool ascending_ = true;
+  std::size_t sequence_ = 0;  ///< the first run of the sequence
 };
 
 }  // namespace mallard::report

@@ -240,7 +240,7 @@ TEST_CASE(
   report::Residency residency;
   const report::ScanRange ranges[] = {{kHeap, kHeap + 48 * kPage}};
   REQUIRE(residency.scan(arena, process, ranges, 0, report::ResidencyMethod::kMincore));
-  report::Regions all{regions, 0};
+  report::Regions all{regions, {}, 0};
   std::span<const report::SmapsEntry> read;
   REQUIRE(report::read_smaps(arena, process, &read));
   report::find_lazily_freed(read, residency, &all);

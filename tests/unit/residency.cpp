@@ -288,3 +288,17 @@ TEST_CASE("residency: where page tables are refused, smaps tells files, and minc
   remove(smaps.c_str());
   rmdir(folder);
 }
+
+TEST_CASE("residency: every second page is counted once, by every method") {
+  constexpr std::size_t kPages = 8192;  // PAGEMAP_SCAN tells pages of such memory twice
+  Map map(kPages);
+  for (std::size_t page = 0; page < kPages; page += 2) map.write(page);
+  for (ResidencyMethod method : methods()) {
+    Arena arena;
+    Residency r;
+    const report::ScanRange ranges[] = {map.range()};
+    REQUIRE(r.scan(arena, own_process(), ranges, kUnknown, method));
+    CHECK(pages_of(r, map) == kPages / 2);
+    CHECK(r.runs().size() == kPages / 2);
+  }
+}
