@@ -11,6 +11,7 @@
 #include "base/backend_names.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "elf/image.hpp"
 #include "elf/loaded_objects.hpp"
 
 namespace mallard::backends {
@@ -22,27 +23,20 @@ bool contains(std::string_view text, std::string_view part) noexcept {
 
 /// Says in words what the loader would say less clearly.
 bool is_loadable(const char* path, TextBuffer& why, TextBuffer& hint) noexcept {
-  const long fd = os::open(path, O_RDONLY);
+  const long fd = os::open(path, O_RDONLY | O_NONBLOCK);
   if (fd < 0) {
     why.add(say::error_text(fd));
     hint.add(kBackendsTaken);
     return false;
   }
-  ElfW(Ehdr) header{};
-  const long got = os::read(static_cast<int>(fd), &header, sizeof header);
+  elf::Image image;
+  const bool is_file = image.use_file(static_cast<int>(fd));
+  const bool is_object = is_file && image.parse() == elf::Fault::kNone && image.header().e_type == ET_DYN;
   os::close(static_cast<int>(fd));
-  if (got < 0) {
-    why.add(say::error_text(got));
-    hint.add("give the .so file of an allocator, such as libtcmalloc_minimal.so.4");
-    return false;
-  }
-  if (got < static_cast<long>(sizeof header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != arch::kMachine || header.e_type != ET_DYN) {
-    why.add("it is not a 64-bit " MALLARD_MACHINE " ELF shared object");
-    hint.add("give the .so file of an allocator, such as libtcmalloc_minimal.so.4");
-    return false;
-  }
-  return true;
+  if (is_object) return true;
+  why.add(is_file ? "it is not a 64-bit " MALLARD_MACHINE " ELF shared object" : "it is not a regular file");
+  hint.add("give the .so file of an allocator, such as libtcmalloc_minimal.so.4");
+  return false;
 }
 
 struct Candidate {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Tables are read in place: elf::Image copies them by the kernel, which the start of a program under a seccomp filter
+// cannot rely on, and the loader has believed them already.
 #include "elf/loaded_objects.hpp"
 
 #include <elf.h>
@@ -7,6 +9,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "elf/mapped_segments.hpp"
 
 extern "C" const char __ehdr_start[] __attribute__((visibility("hidden")));
 
@@ -118,22 +121,13 @@ link_map* libc_object() noexcept { return find_definer(first_object(), "gnu_get_
 namespace {
 
 bool range_of(const link_map* object, ElfW(Word) flag, std::uintptr_t* begin, std::uintptr_t* end) noexcept {
-  const ElfW(Phdr) * segments;
-  int count;
-  if (object == first_object()) {  // its load bias may be 0
-    segments = reinterpret_cast<const ElfW(Phdr)*>(getauxval(AT_PHDR));
-    count = static_cast<int>(getauxval(AT_PHNUM));
-  } else {
-    // The ELF header is mapped at the load bias of every shared object that linkers make.
-    const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(object->l_addr);
-    if (!header || header->e_phentsize != sizeof(ElfW(Phdr)) || header->e_phoff > kPageBytes) return false;
-    segments = reinterpret_cast<const ElfW(Phdr)*>(object->l_addr + header->e_phoff);
-    count = header->e_phnum;
-  }
+  std::span<const ElfW(Phdr)> segments;
+  if (object == first_object())  // its load bias may be 0
+    segments = {reinterpret_cast<const ElfW(Phdr)*>(getauxval(AT_PHDR)), getauxval(AT_PHNUM)};
+  else segments = mapped_segments(object->l_addr);
   *begin = ~std::uintptr_t{0};
   *end = 0;
-  for (int i = 0; i < count; ++i) {
-    const ElfW(Phdr)& s = segments[i];
+  for (const ElfW(Phdr) & s : segments) {
     if (s.p_type != PT_LOAD || !(s.p_flags & flag)) continue;
     const std::uintptr_t from = object->l_addr + s.p_vaddr;
     if (from < *begin) *begin = from;

@@ -59,14 +59,14 @@ MALLARD_FORK_TEXT void before_fork() noexcept {
 }
 MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
   record::mappings_after_fork_in_parent();
-  if (record::books_are_held_to_fork()) record::exact_after_fork_in_parent();
+  if (record::recording_is_locked_for_fork()) record::exact_after_fork_in_parent();
   record::after_fork_in_parent();
   mode_after_fork_in_parent();
 }
 MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   Lock::after_fork_in_child();
   record::mappings_after_fork_in_child();
-  if (record::books_are_held_to_fork()) record::exact_after_fork_in_parent();
+  if (record::recording_is_locked_for_fork()) record::exact_after_fork_in_parent();
   record::exact_after_fork_in_child(record::after_fork_in_child());
   mode_after_fork_in_child();
   report::after_fork_in_child();

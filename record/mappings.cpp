@@ -99,12 +99,12 @@ MALLARD_FORK_TEXT void mappings_before_fork() noexcept {
   // A thread that left a handler by siglongjmp while it held the log holds it for good: go on without. Where
   // there is one thread nobody else can hold it, and an unwritten lock costs no page fault.
   if (mallard_thread.in_mapping_log++ == 0)
-    mallard_thread.log_held_to_fork = !single_threaded() && lock_log(kMostWaitToForkNs);
+    mallard_thread.mapping_log_locked_for_fork = !single_threaded() && lock_log(kMostWaitToForkNs);
 }
 
 MALLARD_FORK_TEXT void mappings_after_fork_in_parent() noexcept {
-  if (--mallard_thread.in_mapping_log > 0 || !mallard_thread.log_held_to_fork) return;
-  mallard_thread.log_held_to_fork = false;
+  if (--mallard_thread.in_mapping_log > 0 || !mallard_thread.mapping_log_locked_for_fork) return;
+  mallard_thread.mapping_log_locked_for_fork = false;
   g_lock.unlock();
 }
 

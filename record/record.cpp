@@ -170,22 +170,22 @@ std::uint64_t own_bytes() noexcept {
 MALLARD_FORK_TEXT bool before_fork() noexcept {
   ThreadState& t = mallard_thread;
   if (t.in_recording++ != 0) return false;  // also: other fork handlers may free samples while we hold the locks
-  t.books_held_to_fork = !single_threaded();
-  if (t.books_held_to_fork) {
+  t.recording_locked_for_fork = !single_threaded();
+  if (t.recording_locked_for_fork) {
     unwind::stacks_before_fork();
     live_before_fork();
   }
   t.fork_began_ns = os::monotonic_ns();  // nothing is sampled from here to the fork
-  return t.books_held_to_fork;
+  return t.recording_locked_for_fork;
 }
 
-MALLARD_FORK_TEXT bool books_are_held_to_fork() noexcept {
-  return mallard_thread.in_recording == 1 && mallard_thread.books_held_to_fork;
+MALLARD_FORK_TEXT bool recording_is_locked_for_fork() noexcept {
+  return mallard_thread.in_recording == 1 && mallard_thread.recording_locked_for_fork;
 }
 
 MALLARD_FORK_TEXT void after_fork_in_parent() noexcept {
-  if (books_are_held_to_fork()) {
-    mallard_thread.books_held_to_fork = false;
+  if (recording_is_locked_for_fork()) {
+    mallard_thread.recording_locked_for_fork = false;
     live_after_fork();
     unwind::stacks_after_fork();
   }

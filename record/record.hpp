@@ -63,7 +63,7 @@ std::uint64_t own_bytes() noexcept;   ///< resident memory of the books \context
 /// Marks the thread as inside recording until the fork is over, and holds every lock of the tables, so that
 /// the child inherits none in use. \return true if they are held, and those of the exact books are to be
 bool before_fork() noexcept;
-bool books_are_held_to_fork() noexcept;
+bool recording_is_locked_for_fork() noexcept;
 void after_fork_in_parent() noexcept;
 /// \return false: a handler forked that had interrupted recording, and this child is not recorded
 bool after_fork_in_child() noexcept;

@@ -20,8 +20,8 @@ struct ThreadState {
   /// When the fork in progress began, CLOCK_MONOTONIC. Here, and so are the flags, because a fork's child
   /// gets and the parent keeps a copy of this page anyway.
   std::uint64_t fork_began_ns;
-  bool log_held_to_fork;    ///< the fork in progress holds the mapping log
-  bool books_held_to_fork;  ///< the fork in progress holds the locks of the books
+  bool mapping_log_locked_for_fork;    ///< the fork in progress holds the mapping log
+  bool recording_locked_for_fork;  ///< the fork in progress holds the locks of the books
 };
 
 }  // namespace mallard::record

@@ -5,6 +5,7 @@
 #include <link.h>
 
 #include "base/os.hpp"
+#include "elf/mapped_segments.hpp"
 
 // glibc >= 2.35. Declared here because older headers lack it; layout as in its manual.
 struct mallard_dl_find_object {
@@ -64,22 +65,16 @@ bool find_module(std::uintptr_t code, Module* out) noexcept {
 
 Segment find_segment(const Module& module, std::uintptr_t address) noexcept {
   if (address < module.start || address >= module.end) return {};
-  ElfW(Ehdr) header;
-  std::memcpy(&header, reinterpret_cast<const void*>(module.start), sizeof header);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_phoff + header.e_phnum * sizeof(ElfW(Phdr)) > kPageBytes)
-    return {};
-  const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(module.start + header.e_phoff);
   // The mapping starts with the page of the first segment, wherever the file asked to be loaded.
   std::uintptr_t bias = 0;
   bool loaded = false;
-  for (int i = 0; i < header.e_phnum; ++i) {
-    if (segments[i].p_type != PT_LOAD) continue;
-    if (!loaded) bias = module.start - (segments[i].p_vaddr & ~(std::uintptr_t{kPageBytes} - 1));
+  for (const ElfW(Phdr) & segment : elf::mapped_segments(module.start)) {
+    if (segment.p_type != PT_LOAD) continue;
+    if (!loaded) bias = module.start - (segment.p_vaddr & ~(std::uintptr_t{kPageBytes} - 1));
     loaded = true;
-    const std::uintptr_t start = bias + segments[i].p_vaddr;
-    if (!(segments[i].p_flags & PF_R) || address < start || address - start >= segments[i].p_filesz) continue;
-    return {start, start + segments[i].p_filesz};
+    const std::uintptr_t start = bias + segment.p_vaddr;
+    if (!(segment.p_flags & PF_R) || address < start || address - start >= segment.p_filesz) continue;
+    return {start, start + segment.p_filesz};
   }
   return {};
 }

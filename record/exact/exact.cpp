@@ -133,7 +133,7 @@ void count_back(ThreadRecord* record, const ExactBlock& block) noexcept {
   const std::uint64_t bytes = block.asked_bytes, temporary = block.temporary;
   const auto live = static_cast<std::int64_t>(bytes);
   if (record) {
-    CountEntry& entry = count_entry(*record, block.cell);
+    CountEntry& entry = count_entry(*record, block.row);
     add_own(entry.freed_bytes, -bytes);
     add_own(entry.freed_count, ~std::uint64_t{0});
     add_own(entry.temporary_count, -temporary);
@@ -142,7 +142,7 @@ void count_back(ThreadRecord* record, const ExactBlock& block) noexcept {
     if (raise_live(*record, live)) settle(*record, process_level());
     return;
   }
-  CountRow& row = count_row_at(block.cell);
+  CountRow& row = count_row_at(block.row);
   add_to_count_row(row, {0, 0, -bytes, ~std::uint64_t{0}, -temporary});
   add_to_level(level_of(row.site), live, live);
   add_to_level(process_level(), live, live);
@@ -284,11 +284,11 @@ void exact_release(const void* p) noexcept { take_off(address_of(p)); }
 
 void exact_restore(const void* p, const ExactBlock& saved) noexcept {
   const std::uint32_t epoch = g_exact_epoch.load(std::memory_order_acquire);
-  if (saved.cell == 0 || !(epoch & 1)) return;
+  if (saved.row == 0 || !(epoch & 1)) return;
   InRecording in_recording;
   ThreadRecord* record = record_at_hand(epoch);
   if (!record) record = my_record(epoch);
-  if (!put(record, address_of(p), saved.cell, place_of_size(saved.asked_bytes))) return;
+  if (!put(record, address_of(p), saved.row, place_of_size(saved.asked_bytes))) return;
   count_back(record, saved);
   if (record && saved.temporary) record->last_block.store(address_of(p), std::memory_order_relaxed);
 }

@@ -17,7 +17,7 @@ namespace mallard::record {
 /// What the books hold about a block, so that realloc can put it back.
 struct ExactBlock {
   SiteId site;
-  std::uint32_t cell;  ///< call site and size range (cells.hpp); 0 = the block is not on the books
+  std::uint32_t row;  ///< count of its call site and size range (counts.hpp); 0 = the block is not on the books
   std::uint64_t asked_bytes;
   bool temporary;  ///< this free made it one
 };
@@ -38,7 +38,7 @@ std::uint64_t exact_since_ns() noexcept;
 
 /// Books a block that now belongs to the program. \context hot: any thread, signal handlers; keeps errno
 void exact_alloc(const void* block, std::size_t asked_bytes, const arch::Caller& caller) noexcept;
-/// Takes a block off the books, before it is freed or moved. \return cell 0 if it was not on them
+/// Takes a block off the books, before it is freed or moved. \return row 0 if it was not on them
 /// \context hot; keeps errno
 ExactBlock exact_free(const void* block) noexcept;
 /// Takes a block off the books that will not come back. \context hot; keeps errno
@@ -85,14 +85,14 @@ struct ExactLive {
   std::uint64_t asked_bytes;
   SiteId site;
 };
-/// Calls `take` for every live block that begins in [begin, end), ascending. Blocks that come or go meanwhile
+/// Calls `visit` for every live block that begins in [begin, end), ascending. Blocks that come or go meanwhile
 /// may be left out or be there although they are gone.
 void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
-                         void (*take)(const ExactLive&, void* opaque), void* opaque) noexcept;
+                         void (*visit)(const ExactLive&, void* opaque), void* opaque) noexcept;
 
 std::uint64_t exact_own_bytes() noexcept;  ///< resident memory of these books \context reporter
 
-/// Hold the exact books around a fork, while record::books_are_held_to_fork(): neither is called where a
+/// Hold the exact books around a fork, while record::recording_is_locked_for_fork(): neither is called where a
 /// handler forks that interrupted recording. The child calls the second, too.
 void exact_before_fork() noexcept;
 void exact_after_fork_in_parent() noexcept;

@@ -25,13 +25,13 @@ struct Samples {
   std::span<std::uintptr_t> addresses;
 };
 
-bool sort_samples(Arena& arena, const RecordCopy& books, Samples* out) noexcept {
-  const std::size_t count = books.blocks.size();
+bool sort_samples(Arena& arena, const RecordCopy& copy, Samples* out) noexcept {
+  const std::size_t count = copy.blocks.size();
   auto* blocks = arena.array<SampledBlock>(count + 1);
   auto* addresses = arena.array<std::uintptr_t>(count + 1);
   if (!blocks || !addresses) return false;
   for (std::size_t i = 0; i < count; ++i) {
-    const record::LiveBlock& b = books.blocks[i];
+    const record::LiveBlock& b = copy.blocks[i];
     blocks[i] = {b.address, b.asked_bytes, b.asked_bytes + b.rounding_bytes, b.weight,
                  static_cast<std::uint32_t>(b.site)};
   }
@@ -92,7 +92,7 @@ struct HeapDivision {
   Arena& arena;
   const Memory& memory;
   const backends::Backend& backend;
-  const RecordCopy& books;
+  const RecordCopy& copy;
   bool bound;
   HeapRanges heap;
   Samples samples;
@@ -121,37 +121,37 @@ struct HeapDivision {
 
   const char* by_samples() noexcept {
     SampledDivision shares(arena, runs(), !record::began_with_process());
-    auto* sites = arena.array<SiteShare>(books.site_count + 1);
+    auto* sites = arena.array<SiteShare>(copy.site_count + 1);
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
     const heaps::CensusResult census = ask(SampledDivision::on_unit, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
     const BeyondEvidence evidence{
         bound, static_cast<double>(record::sampler_mean_bytes()),
-        static_cast<double>(census.thread_cached_bytes + census.internal_bytes), allocated_since(books)};
-    if (!shares.sum_up(heap.resident_bytes, evidence, {sites, books.site_count}, totals)) return kNoMemory;
+        static_cast<double>(census.thread_cached_bytes + census.internal_bytes), allocated_since(copy)};
+    if (!shares.sum_up(heap.resident_bytes, evidence, {sites, copy.site_count}, totals)) return kNoMemory;
     totals->counted_live -= std::min(totals->counted_live, evidence.not_live);
     // No sample can be one of them: they are of sizes that have few.
     count_as_metadata(census.internal_bytes, totals->past.value > 0 ? &totals->past : &totals->live,
                       totals->unattributed, totals);
     count_as_holes(census.thread_cached_bytes, totals);
-    for (std::uint32_t i = 0; i < books.row_count; ++i) {
-      const SiteShare& share = sites[books.rows[i].id];
-      books.rows[i].resident_bytes = share.resident;
-      books.rows[i].resident_live_bytes = share.live;
-      books.rows[i].hole_bytes = share.holes;
+    for (std::uint32_t i = 0; i < copy.row_count; ++i) {
+      const SiteShare& share = sites[copy.rows[i].id];
+      copy.rows[i].resident_bytes = share.resident;
+      copy.rows[i].resident_live_bytes = share.live;
+      copy.rows[i].hole_bytes = share.holes;
     }
     return nullptr;
   }
 
   bool is_glibc() const noexcept { return view_of(backend.name) == "system"; }
 
-  /// By the census and the exact books. \param beyond  what is live by the allocator's marks alone
+  /// By the census and the exact copy. \param beyond  what is live by the allocator's marks alone
   const char* by_booked_blocks(Beyond beyond, ExactRecording* exact, BeforeRecording* before) noexcept {
-    std::fill(books.shares.begin(), books.shares.end(), ExactShare{});
+    std::fill(copy.shares.begin(), copy.shares.end(), ExactShare{});
     ExactDivision shares(arena, runs(), {record::exact_for_each_live, beyond},
                          is_glibc() ? glibc_block_size() : BlockSize{});
     shares.draw(map);
-    if (!shares.begin(books.shares)) return kNoMemory;
+    if (!shares.begin(copy.shares)) return kNoMemory;
     const heaps::CensusResult census = ask(ExactDivision::on_unit, &shares, ExactDivision::exact_blocks());
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
     const std::uint64_t not_live = census.thread_cached_bytes + census.internal_bytes;
@@ -179,11 +179,11 @@ struct HeapDivision {
 
   /// For want of a census by the exact books alone.
   const char* by_pages(ExactRecording* exact) noexcept {
-    std::fill(books.shares.begin(), books.shares.end(), ExactShare{});
+    std::fill(copy.shares.begin(), copy.shares.end(), ExactShare{});
     ExactDivision shares(arena, runs(), {record::exact_for_each_live, Beyond::kChance},
                          is_glibc() ? glibc_block_size() : BlockSize{});
     shares.draw(map);
-    if (!shares.begin(books.shares)) return kNoMemory;
+    if (!shares.begin(copy.shares)) return kNoMemory;
     const std::uint64_t began = os::monotonic_ns();
     shares.divide_by_pages(heap.mapped);
     out->census_ns = os::monotonic_ns() - began;
@@ -207,37 +207,37 @@ struct HeapDivision {
   }
 };
 
-/// Writes the shares into the rows of `books` or, where the books are exact, into their shares.
+/// Writes the shares into the rows of `copy` or, where the books are exact, into their shares.
 /// \return why the heap could not be divided; nullptr if it was
-const char* divide_heap(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
+const char* divide_heap(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& copy,
                         std::span<const BoundElsewhere> bound, HeapTotals* totals, ExactRecording* exact,
                         BeforeRecording* before, Ledger* out) noexcept {
   if (served.bypassed || served.stepped_aside) return "mallard's allocator does not serve this process";
-  HeapDivision division{arena,  memory, *served.backend, books, leads_past_mallard(bound), {}, {},
+  HeapDivision division{arena,  memory, *served.backend, copy, leads_past_mallard(bound), {}, {},
                         totals, out,    nullptr};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
-      !sort_samples(arena, books, &division.samples))
+      !sort_samples(arena, copy, &division.samples))
     return kNoMemory;
   HeapMap* map = begin_heap_map(arena, division.heap.resident, division.samples.blocks);
   if (!map) return kNoMemory;
   division.map = map;
-  out->heap_map = map->plain();
-  if (!served.backend->census && !exact->on) return "mallard does not know how to ask this allocator";
-  const char* why_not = exact->on ? division.by_exact_blocks(exact, before) : division.by_samples();
+  const char* why_not = exact->on                 ? division.by_exact_blocks(exact, before)
+                        : served.backend->census ? division.by_samples()
+                                                 : "mallard does not know how to ask this allocator";
   map->limit_to_resident();
   out->heap_map = map->plain();
   return why_not;
 }
 
 /// Few samples can claim more holes than there are: the line of the ledger, which is counted, is the bound.
-void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept {
+void bound_holes(const RecordCopy& copy, const Ledger& ledger) noexcept {
   const double holes = ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value;
   double claimed = 0;
-  for (std::uint32_t i = 0; i < books.row_count; ++i) claimed += books.rows[i].hole_bytes.value;
+  for (std::uint32_t i = 0; i < copy.row_count; ++i) claimed += copy.rows[i].hole_bytes.value;
   if (!ledger.divided || claimed <= holes || claimed <= 0) return;
   const double factor = holes / claimed;
-  for (std::uint32_t i = 0; i < books.row_count; ++i) {
-    Estimate& e = books.rows[i].hole_bytes;
+  for (std::uint32_t i = 0; i < copy.row_count; ++i) {
+    Estimate& e = copy.rows[i].hole_bytes;
     e.value *= factor;
     e.low *= factor;
     e.high *= factor;
@@ -247,7 +247,7 @@ void bound_holes(const RecordCopy& books, const Ledger& ledger) noexcept {
 
 }  // namespace
 
-void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& books,
+void account(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& copy,
              std::span<const BoundElsewhere> bound, ExactRecording* exact, BeforeRecording* before,
              Ledger* out) noexcept {
   out->known = memory.known;
@@ -259,7 +259,7 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
   out->unlogged_mappings = memory.regions.unlogged_mappings;
   if (!memory.known) return;
   HeapTotals totals;
-  const char* why_not = divide_heap(arena, memory, served, books, bound, &totals, exact, before, out);
+  const char* why_not = divide_heap(arena, memory, served, copy, bound, &totals, exact, before, out);
   const LedgerSources sources{memory.regions.all,
                               memory.residency.runs(),
                               memory.before,
@@ -272,7 +272,7 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
     out->why_not = kNoMemory;
     return;
   }
-  if (!exact->on) bound_holes(books, *out);
+  if (!exact->on) bound_holes(copy, *out);
 }
 
 }  // namespace mallard::report

@@ -36,6 +36,12 @@ def mimalloc3_path(build: Path) -> Path:
     return build / "backends" / "libmimalloc3.so"
 
 
+def direct_objects(build: Path) -> dict[str, str]:
+    """The backends by name: the shared object that serves malloc where it is preloaded without mallard, '' for none."""
+    return {"system": "", "jemalloc": shared_object("libjemalloc.so.2"), "mimalloc2": shared_object("libmimalloc.so.2"),
+            "mimalloc3": str(mimalloc3_path(build)), "tcmalloc": shared_object("libtcmalloc.so.4")}
+
+
 def matrix(build: Path) -> list[Backend]:
     """system, jemalloc, mimalloc v2 and v3, and tcmalloc by path."""
     tcmalloc = shared_object("libtcmalloc_minimal.so.4")

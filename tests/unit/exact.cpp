@@ -247,7 +247,7 @@ TEST_CASE("exact: sizes at the ranges' ends and beyond 4 GiB come back as they w
     REQUIRE(there.size() == 1);
     REQUIRE(there[0].bytes == bytes);
     const ExactBlock block = exact_free(pointer(address));
-    REQUIRE(block.cell != 0);
+    REQUIRE(block.row != 0);
     REQUIRE(block.asked_bytes == bytes);
   }
   REQUIRE(live_blocks().empty());
@@ -280,8 +280,8 @@ TEST_CASE("exact: blocks of 8 bytes side by side, on both sides of a window's en
 
 TEST_CASE("exact: what is not on the books, what comes again, what has no place") {
   begin();
-  REQUIRE(exact_free(pointer(0x30'0000'0000)).cell == 0);
-  REQUIRE(exact_free(nullptr).cell == 0);
+  REQUIRE(exact_free(pointer(0x30'0000'0000)).row == 0);
+  REQUIRE(exact_free(nullptr).row == 0);
   exact_alloc(nullptr, 10, at(1));
   exact_alloc(pointer(0x30'0000'0000), 50, at(1));
   exact_alloc(pointer(0x30'0000'0000), 70, at(2));  // the free was not seen
@@ -302,12 +302,12 @@ TEST_CASE("exact: new books know nothing of the old ones; ended ones stay as the
   exact_alloc(pointer(0x40'0000'0000), 100, at(1));
   exact_end();
   exact_alloc(pointer(0x40'0000'0100), 100, at(1));
-  REQUIRE(exact_free(pointer(0x40'0000'0000)).cell == 0);
+  REQUIRE(exact_free(pointer(0x40'0000'0000)).row == 0);
   REQUIRE(read()[1].allocated_bytes == 100);
   REQUIRE(live_blocks().size() == 1);
   begin();
   REQUIRE(live_blocks().empty());
-  REQUIRE(exact_free(pointer(0x40'0000'0000)).cell == 0);
+  REQUIRE(exact_free(pointer(0x40'0000'0000)).row == 0);
   ExactCounts all;
   read(&all);
   REQUIRE(all.allocated_bytes == 0);
@@ -473,8 +473,8 @@ TEST_CASE("exact: where the kernel gives no memory, blocks are not booked, and c
     exact_alloc(pointer(0x77'0000'0000), 10, at(1));  // its window cannot be made
     exact_alloc(pointer(0x76'0000'1000), 10, at(1));  // this one's is there
     const bool one_lost = exact_trouble().unbooked == 1;
-    const bool not_there = exact_free(pointer(0x77'0000'0000)).cell == 0;
-    _exit(one_lost && not_there && exact_free(pointer(0x76'0000'1000)).cell != 0 ? 0 : 1);
+    const bool not_there = exact_free(pointer(0x77'0000'0000)).row == 0;
+    _exit(one_lost && not_there && exact_free(pointer(0x76'0000'1000)).row != 0 ? 0 : 1);
   }
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);

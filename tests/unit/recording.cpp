@@ -333,7 +333,7 @@ TEST_CASE("recording: mapping waits while a fork holds the mapping log, and noth
   other.join();
   CHECK(waited);
   CHECK(mallard_thread.in_mapping_log == 0);
-  CHECK_FALSE(mallard_thread.log_held_to_fork);
+  CHECK_FALSE(mallard_thread.mapping_log_locked_for_fork);
   MappedInterval found{};
   // The other thread gives up after 50 ms, which a busy machine may make of 5.
   CHECK((copy_mappings(0x900000000, &found, 1) == 1 || unlogged_mappings() > unlogged));

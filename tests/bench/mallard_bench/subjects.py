@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.backends import direct_objects
+
 CLEARED = ("LD_PRELOAD", "MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "PYTHONMALLOC", "LD_LIBRARY_PATH",
            "HEAPPROFILE", "TCMALLOC_SAMPLE_PARAMETER", "DUMP_HEAPTRACK_OUTPUT")
 JEMALLOC_PROFILER = "prof:true,prof_active:true,lg_prof_sample:19"  # 2^19 = mallard's default of 512 KiB
@@ -51,18 +53,6 @@ class Group:
 
     def all(self) -> tuple[Subject, ...]:
         return (self.direct, *self.others)
-
-
-def system_object(soname: str) -> str:
-    """Where the loader's cache has `soname`, '' if nowhere."""
-    for program in ("ldconfig", "/sbin/ldconfig"):
-        try:
-            listing = subprocess.run([program, "-p"], capture_output=True, text=True, check=True).stdout
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        found = re.search(rf"^\s*{re.escape(soname)} \(libc6,x86-64.*=> (\S+)$", listing, re.MULTILINE)
-        return found.group(1) if found else ""
-    return ""
 
 
 def has_profiler(jemalloc: str) -> bool:
@@ -109,16 +99,9 @@ def peers_of(backend: str, path: str, work: Path) -> tuple[list[Subject], list[s
 
 def choose_groups(library: Path, wanted: list[str]) -> tuple[list[Group], list[str]]:
     """\\return the groups that this machine can run, and a line for each that it cannot"""
-    direct_objects = {
-        "system": "",
-        "jemalloc": system_object("libjemalloc.so.2"),
-        "mimalloc2": system_object("libmimalloc.so.2"),
-        "mimalloc3": str(library.parent / "backends" / "libmimalloc3.so"),
-        "tcmalloc": system_object("libtcmalloc.so.4"),
-    }
     groups: list[Group] = []
     left_out: list[str] = []
-    for backend, path in direct_objects.items():
+    for backend, path in direct_objects(library.parent).items():
         if backend not in wanted:
             continue
         if backend != "system" and not (path and Path(path).exists()):
