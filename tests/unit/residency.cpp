@@ -247,7 +247,7 @@ TEST_CASE("residency: without PAGEMAP_SCAN terabytes that hold next to nothing a
   munmap(cage, kCage);
 }
 
-TEST_CASE("residency: where page tables are refused, smaps tells files, and mincore private anonymous pages") {
+TEST_CASE("residency: where page tables are refused, smaps tells files, and mincore private pages") {
   char folder[] = "/tmp/mallard-made-up-XXXXXX";
   REQUIRE(mkdtemp(folder));
   const std::string smaps = std::string(folder) + "/smaps";
