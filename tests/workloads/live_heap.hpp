@@ -15,6 +15,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <type_traits>
 
 #include "workload.hpp"
@@ -28,6 +29,7 @@ struct Block {
 
 inline constexpr int kMaxSites = 16;
 inline constexpr std::uint64_t kSlice = 64 << 10;
+inline constexpr std::uint64_t kLargest = 512 << 10;  ///< from here on a block of mimalloc has its page alone
 
 struct SiteTruth {
   std::uint64_t live_bytes = 0;
@@ -97,8 +99,9 @@ class Units {
       return {block / kPage * kPage, (block + usable + kPage - 1) / kPage * kPage};  // own extent
     if (areas_.size()) {
       if (is_in_area(block)) return {areas_[at_].begin, areas_[at_].end};
-      unknown_++;
-      return {block, block + usable};
+      unknown_ += usable < kLargest;
+      const std::uintptr_t begin = block / kSlice * kSlice;
+      return {begin, begin + page_bytes(block + usable - begin)};
     }
     return {address / kPage * kPage, address / kPage * kPage + kPage};
   }
@@ -118,7 +121,10 @@ class Units {
     return usable % kPage == kPage - 16 ? 16 : 8;
   }
 
-  /// Small blocks that no unit was found for.
+  /// Called with each area that mimalloc lists; nullptr: nobody wants to know.
+  void (*on_area)(std::uintptr_t begin, std::uintptr_t end) = nullptr;
+
+  /// Blocks that share their unit with others, and no unit was found for.
   std::uint64_t unknown() const { return unknown_; }
 
   /// Calls `visit` with each unit that is held although none of the blocks asked for lies in it.
@@ -180,6 +186,8 @@ class Units {
 
   void find_visitors(const char* object) {
     void* handle = load(object);
+    int (*version)() = nullptr;
+    is_version_2_ = find(handle, "mi_version", version) && (version() < 300 || version() / 10000 == 2);
     lists_all_ = find(handle, "mi_heap_main", heap_);
     if (!lists_all_) find(handle, "mi_heap_get_default", heap_);
     if (!find(handle, "mi_heap_visit_blocks", visit_) || !heap_) {
@@ -199,12 +207,24 @@ class Units {
     return is_in;
   }
 
+  /// What the page of one block has; in version 2 a large one is a multiple of half a MiB.
+  std::uint64_t page_bytes(std::uint64_t bytes) const {
+    const std::uint64_t step = is_version_2_ && bytes > kLargest ? kLargest : kSlice;
+    return (bytes + step - 1) / step * step;
+  }
+
   static bool add_area(const void*, const HeapArea* area, void*, std::size_t, void* units) {
-    const auto begin = reinterpret_cast<std::uintptr_t>(area->blocks);
-    const std::uintptr_t end = begin + area->reserved;
+    const auto blocks = reinterpret_cast<std::uintptr_t>(area->blocks);
+    const std::uintptr_t begin = blocks / kSlice * kSlice;
+    const std::uint64_t block_bytes = std::max<std::size_t>(area->full_block_size, 1);
     auto& self = *static_cast<Units*>(units);
-    self.areas_.push({begin / kSlice * kSlice, (end + kSlice - 1) / kSlice * kSlice, begin,
-                      std::max<std::size_t>(area->full_block_size, 1), self.listed_++});
+    std::uint64_t bytes = blocks + area->reserved - begin;
+    if (area->reserved < 2 * block_bytes) bytes = self.page_bytes(bytes);
+    else
+      for (const std::uint64_t page : {64 * kSlice, 8 * kSlice, kSlice})  // pages for several blocks
+        if (area->reserved <= page) bytes = page;
+    self.areas_.push({begin, begin + bytes, blocks, block_bytes, self.listed_++});
+    if (self.on_area) self.on_area(begin, begin + bytes);
     return true;
   }
 
@@ -230,6 +250,7 @@ class Units {
   void* (*subprocess_)() = nullptr;
   bool (*visit_)(const void*, bool, Visitor, void*) = nullptr;
   bool (*visit_abandoned_)(void*, int, bool, Visitor, void*) = nullptr;
+  bool is_version_2_ = false;
   bool lists_all_ = false;  ///< not only the calling thread's
   List<Area> areas_;
   std::uint64_t listed_ = 0;
