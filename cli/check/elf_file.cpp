@@ -139,9 +139,10 @@ class Reader {
 std::vector<std::string> split_path(std::string_view list, const char* separators) {
   std::vector<std::string> parts;
   while (!list.empty()) {
-    const std::size_t end = std::min(list.find_first_of(separators), list.size());
-    if (end > 0) parts.emplace_back(list.substr(0, end));
-    list.remove_prefix(std::min(end + 1, list.size()));
+    const std::size_t end = list.find_first_of(separators);
+    parts.emplace_back(end == 0 ? "." : list.substr(0, end));
+    if (end == list.size() - 1) parts.emplace_back(".");  // nothing follows the last separator
+    list.remove_prefix(std::min(end, list.size() - 1) + 1);
   }
   return parts;
 }

@@ -44,7 +44,8 @@ FileKind kind_of_file(const std::string& path, const std::string& shown);
 /// \throws Error if it cannot be read or is damaged
 ElfFile read_elf(const std::string& path, const std::string& shown);
 
-/// The directories of a search path, without empty ones.
+/// The directories of a search path. An empty entry is the working directory, as it is for the loader; an empty path
+/// has none.
 std::vector<std::string> split_path(std::string_view list, const char* separators = ":");
 
 /// First line of a script after "#!", without blanks at its ends.

@@ -69,6 +69,8 @@ Process read_process(int pid) {
     const std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(line.size() + 1, rest.size()));
     const std::optional<elf::Mapping> m = elf::parse_mapping(line);
+    if (m && m->inode == 0 && m->executable && (m->path.empty() || m->path.starts_with("[anon")))
+      process.generated_code.push_back({m->begin, m->end, ""});
     if (!m || m->inode == 0) continue;
     std::string path(m->path);
     path.resize(elf::unescape_path(m->path, path.data()));

@@ -14,7 +14,7 @@ struct ProcessObject {
   std::string open_path;  ///< where this command can open the very file; empty = nowhere any more
 };
 
-/// Executable memory of a file.
+/// Executable memory, of a file or, with an empty path, of none.
 struct ProcessRange {
   std::uintptr_t begin, end;
   std::string path;
@@ -25,7 +25,8 @@ struct Process {
   std::string executable;                ///< path as the process sees it
   std::string executable_open;           ///< /proc/PID/exe
   std::vector<ProcessObject> libraries;  ///< mapped executable, without the executable itself
-  std::vector<ProcessRange> code;
+  std::vector<ProcessRange> code;            ///< of files
+  std::vector<ProcessRange> generated_code;  ///< of no file: what a just-in-time compiler has made
   std::map<std::string, std::uintptr_t> first_pages;  ///< path -> where offset 0 of the file is mapped
 };
 

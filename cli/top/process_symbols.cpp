@@ -5,6 +5,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
@@ -46,10 +49,12 @@ void ProcessSymbols::look_again() {
   dwfl_ = dwfl_begin(&callbacks);
   if (!dwfl_) return;
   open_paths_.clear();
+  generated_code_.clear();
   try {
-    const Process process = read_process(pid_);
+    Process process = read_process(pid_);
     open_paths_[process.executable] = process.executable_open;
     for (const ProcessObject& o : process.libraries) open_paths_[o.path] = o.open_path;
+    generated_code_ = std::move(process.generated_code);
   } catch (const Error&) {
     return;  // it is gone
   }
@@ -66,6 +71,11 @@ void ProcessSymbols::look_again() {
       this, 0);
 }
 
+bool ProcessSymbols::is_generated(std::uint64_t address) const {
+  return std::any_of(generated_code_.begin(), generated_code_.end(),
+                     [address](const ProcessRange& range) { return address >= range.begin && address < range.end; });
+}
+
 ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
   const std::uint64_t call = return_address - 1;
   Dwfl_Module* module = dwfl_ ? dwfl_addrmodule(dwfl_, call) : nullptr;
@@ -73,7 +83,7 @@ ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
     look_again();
     module = dwfl_ ? dwfl_addrmodule(dwfl_, call) : nullptr;
   }
-  if (!module) return {fmt::format("{:#x}", return_address), ""};
+  if (!module) return {is_generated(call) ? "[generated code]" : fmt::format("{:#x}", return_address), ""};
   Dwarf_Addr begin = 0;
   const char* path = dwfl_module_info(module, nullptr, &begin, nullptr, nullptr, nullptr, nullptr, nullptr);
   const std::string name = printable(base_name(path ? path : ""));

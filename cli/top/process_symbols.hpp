@@ -10,7 +10,9 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
+#include "cli/process/process.hpp"
 #include "cli/report/function_index.hpp"
 
 namespace mallard::cli {
@@ -23,7 +25,7 @@ class ProcessSymbols {
   ProcessSymbols& operator=(const ProcessSymbols&) = delete;
 
   struct Name {
-    std::string function;  ///< demangled; without a symbol "module+0x1234" or the bare address
+    std::string function;  ///< demangled; without a symbol "module+0x1234", "[generated code]" or the bare address
     std::string module;    ///< file name; empty = none
   };
   const Name& name_of(std::uint64_t return_address);
@@ -31,10 +33,12 @@ class ProcessSymbols {
  private:
   void look_again();
   Name find(std::uint64_t return_address);
+  bool is_generated(std::uint64_t address) const;
   static int open_file(Dwfl_Module*, void** self, const char* path, Dwarf_Addr, char** name, Elf** elf);
 
   int pid_;
   Dwfl* dwfl_ = nullptr;
+  std::vector<ProcessRange> generated_code_;
   std::map<std::string, std::string> open_paths_;  ///< by the path that the process sees
   std::map<Dwfl_Module*, std::unique_ptr<FunctionIndex>> functions_;
   std::unordered_map<std::uint64_t, Name> known_;

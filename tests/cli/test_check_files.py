@@ -139,6 +139,24 @@ def test_library_found_by_environment_or_missing(t: Test) -> None:
     t.expect(t.check("./a.out"), 1, "next step: install it, or set LD_LIBRARY_PATH",
              verdict="'libfar.so' is needed by './a.out' and was not found")
     t.expect(t.check("./a.out", env={"LD_LIBRARY_PATH": "lib"}), 0)
+    with_an_empty_entry = (":nowhere", "nowhere::gone", "nowhere:", ";nowhere")  # the loader takes it for "."
+    for path in (*with_an_empty_entry, ""):
+        t.expect(t.check("./a.out", env={"LD_LIBRARY_PATH": path}), 1, verdict="'libfar.so' is needed")
+    (t.dir / "lib" / "libfar.so").rename(t.dir / "libfar.so")
+    for path in with_an_empty_entry:
+        t.expect(t.check("./a.out", env={"LD_LIBRARY_PATH": path}), 0)
+    t.expect(t.check("./a.out", env={"LD_LIBRARY_PATH": ""}), 1, verdict="'libfar.so' is needed")
+
+
+def test_names_that_steer_terminals(t: Test) -> None:
+    t.compile("a.out")
+    for control in ("\x1b[2J", "\x7f", "\x80", "\x9b2J", "\x9f"):
+        os.rename(t.dir / "a.out", t.dir / f"a{control}b")
+        done = t.check(f"./a{control}b")
+        t.expect(done, 0, "a?")
+        if control[0] in done.stdout:
+            raise Failure(f"{control!r} is printed: {done.stdout!r}")
+        os.rename(t.dir / f"a{control}b", t.dir / "a.out")
 
 
 def test_symbolic_library(t: Test) -> None:

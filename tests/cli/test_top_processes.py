@@ -86,6 +86,37 @@ def test_top_batch_agrees_with_the_program(t: Test) -> None:
         raise Failure("the process was not left alone")
 
 
+# Calls malloc from a page that no file holds.
+GENERATED = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(void) {
+  unsigned char* code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  /* push %rbp; mov %rsp, %rbp; mov $65536, %edi; mov $malloc, %rax; call *%rax; pop %rbp; ret */
+  unsigned char stub[] = {0x55, 0x48, 0x89, 0xe5, 0xbf, 0, 0, 1, 0, 0x48, 0xb8, 0, 0,
+                          0,    0,    0,    0,    0,    0, 0xff, 0xd0, 0x5d, 0xc3};
+  void* (*function)(size_t) = malloc;
+  memcpy(stub + 11, &function, sizeof function);
+  memcpy(code, stub, sizeof stub);
+  void* (*call)(void);
+  memcpy(&call, &code, sizeof call);
+  for (int i = 0; i < 500; ++i) call();
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
+def test_top_names_generated_code(t: Test) -> None:
+    pid = start(t, GENERATED, ALLOC_SAMPLE_BYTES="16384")
+    done = t.run("top", "-b", "-n", "1", str(pid))
+    t.expect(done, 0, "  [generated code]")
+
+
 def test_top_batch_with_a_ledger(t: Test) -> None:
     pid = start(t)
     done = t.run("top", "-b", "-n", "1", "--ledger", "1m", "--sort", "resident", "--rows", "3", str(pid))
