@@ -24,6 +24,7 @@ struct BeyondEvidence {
   double sample_bytes = 0;  ///< mean bytes between samples; 0: every block is recorded
   double not_live = 0;      ///< bytes that a census takes for live: thread caches, the allocator's own blocks
   double in_motion = 0;     ///< bytes allocated since the records were copied
+  bool recorded = true;     ///< false: nothing is recorded, so that nothing can be beyond it
 };
 
 /// By how much a sum over samples may be too low: `errors` standard errors, and as many samples as may be
@@ -49,7 +50,7 @@ inline double beyond_margin(double counted, double recorded_variance, const Beyo
 
 inline bool is_past_mallard(double counted, const Estimate& recorded, const BeyondEvidence& e) noexcept {
   const double live = counted - e.not_live;
-  return live - recorded.value > beyond_margin(live, recorded.variance, e);
+  return e.recorded && live - recorded.value > beyond_margin(live, recorded.variance, e);
 }
 
 /// A stratum whose excess is within so many errors is taken to be all recorded, once it is known that not all

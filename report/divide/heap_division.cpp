@@ -125,9 +125,9 @@ struct HeapDivision {
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
     const heaps::CensusResult census = ask(SampledDivision::on_unit, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
-    const BeyondEvidence evidence{
-        bound, static_cast<double>(record::sampler_mean_bytes()),
-        static_cast<double>(census.thread_cached_bytes + census.internal_bytes), allocated_since(copy)};
+    const BeyondEvidence evidence{bound, static_cast<double>(record::sampler_mean_bytes()),
+                                  static_cast<double>(census.thread_cached_bytes + census.internal_bytes),
+                                  allocated_since(copy), record::is_recording()};
     if (!shares.sum_up(heap.resident_bytes, evidence, {sites, copy.site_count}, totals)) return kNoMemory;
     totals->counted_live -= std::min(totals->counted_live, evidence.not_live);
     // No sample can be one of them: they are of sizes that have few.
