@@ -39,6 +39,45 @@ inline void label(Sink& to, std::string_view name) noexcept {
   if (name.size() + 2 < kLabelColumns) to.add_spaces(kLabelColumns - 2 - name.size());
 }
 
+/// A number among the parts of a line, and the function of base/numbers.hpp that says how it reads.
+template <class T>
+struct Number {
+  void (*add)(TextBuffer&, T) noexcept;
+  T value;
+};
+inline Number<double> as_bytes(auto n) noexcept { return {add_bytes, static_cast<double>(n)}; }
+inline Number<double> as_count(auto n) noexcept { return {add_count, static_cast<double>(n)}; }
+inline Number<std::uint64_t> as_grouped(std::uint64_t n) noexcept { return {add_grouped, n}; }
+inline Number<std::uint64_t> as_duration(std::uint64_t ns) noexcept { return {add_duration, ns}; }
+/// Text of the process among the parts of a line.
+struct Printable {
+  std::string_view text;
+};
+
+inline void add_part(Sink& to, std::string_view text) noexcept { to.add(text); }
+inline void add_part(Sink& to, Printable part) noexcept { add_printable(to, part.text); }
+inline void add_part(Sink& to, int n) noexcept {
+  Cell cell;
+  to.add(cell.add_signed(n).view());
+}
+template <class T>
+void add_part(Sink& to, Number<T> part) noexcept {
+  Cell cell;
+  part.add(cell, part.value);
+  to.add(cell.view());
+}
+/// Texts and numbers, one after the other.
+template <class... Parts>
+void add_parts(Sink& to, const Parts&... parts) noexcept {
+  (add_part(to, parts), ...);
+}
+/// A line of texts and numbers, with a label before it.
+template <class... Parts>
+void labelled_line(Sink& to, std::string_view name, const Parts&... parts) noexcept {
+  label(to, name);
+  add_parts(to, parts..., "\n");
+}
+
 /// Text broken at spaces, ended by a newline. The caller is at column `indent` already.
 inline void add_wrapped(Sink& to, std::string_view text, std::size_t indent) noexcept {
   constexpr std::size_t kLineColumns = 110;
@@ -77,6 +116,9 @@ inline void byte_line(Sink& to, std::string_view name, std::uint64_t bytes,
 void add_relative_error(TextBuffer& to, const Estimate& e) noexcept;
 /// "12.3 MiB (95 %: 11.0 to 13.6 MiB)", or why there is no interval.
 void add_bytes_with_interval(TextBuffer& to, const Estimate& e) noexcept;
+inline Number<const Estimate&> as_interval(const Estimate& e) noexcept {
+  return {add_bytes_with_interval, e};
+}
 
 inline void heading(Sink& to, std::string_view text) noexcept { to.add('\n').add(text).add('\n'); }
 

@@ -22,22 +22,16 @@ void indented(Sink& to, std::string_view text) noexcept {
 }
 
 void write_one(const OtherAllocator& a, Sink& to) noexcept {
-  Cell cell;
   to.add("  ").add(a.name);
   if (!a.version.empty()) to.add(' ').add(a.version);
   if (!a.object.empty()) {
     to.add(" in ");
     add_printable(to, file_name_of(a.object));
   }
-  if (a.mapped_bytes == 0) {
-    cell.add("no memory was seen to be mapped by it");
-  } else {
-    add_bytes(cell, static_cast<double>(a.resident_bytes));
-    cell.add(" resident of ");
-    add_bytes(cell, static_cast<double>(a.mapped_bytes));
-    cell.add(" that it mapped");
-  }
-  to.add(": ").add(cell.view()).add('\n');
+  if (a.mapped_bytes == 0) to.add(": no memory was seen to be mapped by it\n");
+  else
+    add_parts(to, ": ", as_bytes(a.resident_bytes), " resident of ", as_bytes(a.mapped_bytes),
+              " that it mapped\n");
   FixedText<1024> line;
   line.add("told by ").add(a.recognised_by);
   if (a.is_managed) line.add("; a runtime's own heap, whose objects do not come from malloc");
@@ -84,23 +78,16 @@ void write_other_allocators(const Snapshot& s, Sink& to) noexcept {
     is_unmeasured |= !a.is_managed && a.mapped_bytes == 0 && a.status != OtherStatus::kRedirected;
     if (shown++ < kShown) write_one(a, to);
   }
-  Cell cell;
-  if (shown > kShown) {
-    cell.add("and ");
-    add_grouped(cell, shown - kShown);
-    cell.add(" more, which are in the JSON report");
-    to.add("  ").add(cell.view()).add('\n');
-  }
+  if (shown > kShown)
+    add_parts(to, "  and ", as_grouped(shown - kShown), " more, which are in the JSON report\n");
   shown = 0;
   for (const BoundElsewhere& b : o.bound)
     if (shown++ < kBoundShown) write_bound(b, to);
   if (!s.ledger.known) {
     to.add("  How much they hold is not known, because the resident memory cannot be looked at.\n");
   } else if (is_unmeasured && o.nobody_saw_bytes >= kPageBytes) {
-    cell.clear();
-    add_bytes(cell, static_cast<double>(o.nobody_saw_bytes));
-    to.add("  Not told apart: ").add(cell.view());
-    to.add(" mapped by the loader, libc or bare system calls; part of it may be theirs.\n");
+    add_parts(to, "  Not told apart: ", as_bytes(o.nobody_saw_bytes),
+              " mapped by the loader, libc or bare system calls; part of it may be theirs.\n");
   }
 }
 

@@ -16,13 +16,7 @@ double retained(const Snapshot& s) noexcept {
 }
 
 void change_line(Sink& to, std::string_view name, std::uint64_t before, std::uint64_t after) noexcept {
-  Cell cell;
-  add_bytes(cell, static_cast<double>(before));
-  cell.add(" before, ");
-  add_bytes(cell, static_cast<double>(after));
-  cell.add(" after");
-  label(to, name);
-  to.add(cell.view()).add('\n');
+  labelled_line(to, name, as_bytes(before), " before, ", as_bytes(after), " after");
 }
 
 /// What the figures of a probe mean, in one or two sentences.
@@ -71,14 +65,9 @@ void write_probe(const Snapshot& s, Sink& to) noexcept {
   FixedText<1024> says;
   add_conclusion(s, says);
   if (p.done) {
-    Cell cell;
-    add_duration(cell, p.duration_ns);
-    label(to, "called");
-    to.add(view_of(p.call)).add(", which took ").add(cell.view()).add('\n');
-    label(to, "  leaves");
-    to.add(view_of(p.leaves)).add('\n');
-    label(to, "  holds up");
-    to.add(view_of(p.holds)).add('\n');
+    labelled_line(to, "called", view_of(p.call), ", which took ", as_duration(p.duration_ns));
+    labelled_line(to, "  leaves", view_of(p.leaves));
+    labelled_line(to, "  holds up", view_of(p.holds));
     change_line(to, "resident (RSS)", p.rss_before, p.rss_after);
     change_line(to, "  of it anonymous", p.heap_before, p.heap_after);
   }

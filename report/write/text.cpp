@@ -3,32 +3,21 @@
 
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
+#include "report/write/text_site_lines.hpp"
 
 namespace mallard::report {
 namespace {
 
 void write_header(const Snapshot& s, Sink& to) noexcept {
-  Cell cell;
-  cell.add("mallard ").add(s.mallard_version).add(" report ").add_signed(s.number).add(", ");
-  add_utc(cell, s.process.taken_at_ns);
-  to.add(cell.view()).add('\n');
+  const ProcessFacts& p = s.process;
+  add_parts(to, "mallard ", s.mallard_version, " report ", s.number, ", ", Number{add_utc, p.taken_at_ns},
+            "\n");
   heading(to, "Process");
-  label(to, "program");
-  add_printable(to, s.process.name);
-  to.add(", ");
-  add_printable(to, s.process.executable);
-  to.add('\n');
-  label(to, "command line");
-  add_printable(to, s.process.command_line);
-  to.add('\n');
-  cell.clear();
-  cell.add("pid ").add_signed(s.process.pid).add(", parent ").add_signed(s.process.parent_pid).add(", ");
-  cell.add_signed(s.process.threads).add(s.process.threads == 1 ? " thread" : " threads");
-  if (s.reason == Reason::kSignal) cell.add(" (one is mallard's)");
-  cell.add(", up ");
-  add_duration(cell, s.process.uptime_ns);
-  label(to, "state");
-  to.add(cell.view()).add('\n');
+  labelled_line(to, "program", Printable{p.name}, ", ", Printable{p.executable});
+  labelled_line(to, "command line", Printable{p.command_line});
+  labelled_line(to, "state", "pid ", p.pid, ", parent ", p.parent_pid, ", ", p.threads,
+                p.threads == 1 ? " thread" : " threads",
+                s.reason == Reason::kSignal ? " (one is mallard's)" : "", ", up ", as_duration(p.uptime_ns));
 }
 
 void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& to) noexcept {
@@ -44,164 +33,89 @@ void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& 
 
 void write_allocator(const Allocator& a, Sink& to) noexcept {
   heading(to, "Allocator");
-  label(to, "serves malloc");
-  add_printable(to, a.name);
-  to.add(' ');
-  add_printable(to, a.version);
-  if (!a.path.empty()) {
-    to.add(", ");
-    add_printable(to, a.path);
-  } else if (!a.bypassed) {
-    to.add(", inside libmallard.so");
-  }
-  to.add('\n');
+  labelled_line(to, "serves malloc", Printable{a.name}, " ", Printable{a.version},
+                !a.path.empty() ? ", "
+                : a.bypassed    ? ""
+                                : ", inside libmallard.so",
+                Printable{a.path});
   if (a.bypassed) {
-    label(to, "BYPASSED");
-    to.add("malloc belongs to ").add(a.bypass_owner).add(", which comes before libmallard.so.\n");
-    label(to, "");
-    to.add("Its calls are not seen: the figures below are the kernel's only.\n");
-    label(to, "next step");
-    to.add("run 'mallard check' on the program; it names the allocator inside it.\n");
+    labelled_line(to, "BYPASSED", "malloc belongs to ", a.bypass_owner,
+                  ", which comes before libmallard.so.");
+    labelled_line(to, "", "Its calls are not seen: the figures below are the kernel's only.");
+    labelled_line(to, "next step", "run 'mallard check' on the program; it names the allocator inside it.");
   } else if (a.stepped_aside) {
-    label(to, "STEPPED ASIDE");
-    to.add("a sanitizer owns malloc in this process; nothing is recorded.\n");
-    label(to, "next step");
-    to.add("use a build without -fsanitize.\n");
+    labelled_line(to, "STEPPED ASIDE", "a sanitizer owns malloc in this process; nothing is recorded.");
+    labelled_line(to, "next step", "use a build without -fsanitize.");
   } else if (a.requested != a.name && a.requested != "next" && !a.requested.empty() &&
              part_of(a.requested, 0, 8) != "mimalloc" &&
              a.requested.find('/') == std::string_view::npos) {
-    label(to, "asked for");
-    add_printable(to, a.requested);
-    to.add(", which could not be used; the reason was printed on stderr at start\n");
+    labelled_line(to, "asked for", Printable{a.requested},
+                  ", which could not be used; the reason was printed on stderr at start");
   }
   const Takeover& t = a.takeover;
   if (t.state == Takeover::State::kTakenOver) {
-    label(to, "taken over");
-    Cell entries;
-    entries.add_unsigned(t.entry_points);
-    add_printable(to, t.allocator);
-    to.add(" inside the executable, ").add(entries.view()).add(" entry points\n");
+    labelled_line(to, "taken over", Printable{t.allocator}, " inside the executable, ",
+                  static_cast<int>(t.entry_points), " entry points");
   } else if (t.state == Takeover::State::kRefused) {
-    label(to, "not taken over");
-    add_printable(to, t.allocator.empty() ? "the executable" : t.allocator);
-    to.add(": ");
-    add_printable(to, t.why);
-    to.add('\n');
+    labelled_line(to, "not taken over", Printable{t.allocator.empty() ? "the executable" : t.allocator}, ": ",
+                  Printable{t.why});
   }
   for (int i = 0; i < a.statistic_count; ++i) write_statistic(a.statistics[i], i == 0, to);
   if (a.statistic_count == 0 && !a.bypassed)
     to.add("  It has no statistics that could be read without holding its locks.\n");
 }
 
+std::string_view sites_word(const Recording& r) noexcept {
+  return r.sites == 1 ? " call site" : " call sites";
+}
+
 /// What exact books hold, and what they could not.
-void write_exact(const Snapshot& s, Sink& to) noexcept {
-  const ExactRecording& e = s.recording.exact;
-  Cell cell;
-  add_grouped(cell, e.live_blocks);
-  cell.add(" live blocks of ");
-  add_grouped(cell, s.recording.sites);
-  cell.add(s.recording.sites == 1 ? " call site" : " call sites");
-  cell.add("; the books themselves take up to ");
-  add_bytes(cell, static_cast<double>(e.own_bytes));
-  label(to, "booked");
-  to.add(cell.view()).add('\n');
-  cell.clear();
-  add_grouped(cell, e.trouble.unknown_frees);
-  cell.add(" frees of older blocks, ");
-  add_grouped(cell, e.trouble.unbooked);
-  cell.add(" blocks unbooked (no memory), ");
-  add_grouped(cell, e.trouble.missed_frees);
-  cell.add(" frees unseen");
-  label(to, "not on the books");
-  to.add(cell.view()).add('\n');
-  cell.clear();
-  add_bytes(cell, static_cast<double>(e.trouble.unsure_peak_bytes));
-  cell.add(" at most: threads tell of their newest blocks a little later");
-  label(to, "peaks may be off by");
-  to.add(cell.view()).add('\n');
+void write_exact(const Recording& r, Sink& to) noexcept {
+  const ExactRecording& e = r.exact;
+  labelled_line(to, "booked", as_grouped(e.live_blocks), " live blocks of ", as_grouped(r.sites),
+                sites_word(r), "; the books themselves take up to ", as_bytes(e.own_bytes));
+  labelled_line(to, "not on the books", as_grouped(e.trouble.unknown_frees), " frees of older blocks, ",
+                as_grouped(e.trouble.unbooked), " blocks unbooked (no memory), ",
+                as_grouped(e.trouble.missed_frees), " frees unseen");
+  labelled_line(to, "peaks may be off by", as_bytes(e.trouble.unsure_peak_bytes),
+                " at most: threads tell of their newest blocks a little later");
 }
 
 void write_recording(const Snapshot& s, Sink& to) noexcept {
   const Recording& r = s.recording;
   heading(to, "Recording");
-  if (!r.on) {
-    label(to, "mode");
-    to.add("off: ").add(r.why_off ? view_of(r.why_off) : "no call sites").add('\n');
-    return;
-  }
-  Cell cell;
-  cell.add(r.exact.on ? "exact: every allocation is booked" : "sample: one sample per ");
-  if (!r.exact.on) {
-    add_bytes(cell, static_cast<double>(r.sample_bytes));
-    cell.add(" allocated, on average");
-  }
-  cell.add(", for ");
-  add_duration(cell, r.since_ns);
-  label(to, "mode");
-  to.add(cell.view()).add('\n');
-  if (!r.since_start) {
-    label(to, "older blocks");
-    to.add("what was allocated before has no call site\n");
-  }
-  if (r.exact.on) write_exact(s, to);
-  cell.clear();
-  add_grouped(cell, r.counters.sampled);
-  cell.add(" taken, ");
-  add_grouped(cell, r.live_samples);
-  cell.add(" of them live");
-  if (!r.exact.on) {
-    cell.add(", ");
-    add_grouped(cell, r.sites);
-    cell.add(r.sites == 1 ? " call site" : " call sites");
-  }
+  if (!r.on) return labelled_line(to, "mode", "off: ", r.why_off ? view_of(r.why_off) : "no call sites");
+  if (r.exact.on)
+    labelled_line(to, "mode", "exact: every allocation is booked, for ", as_duration(r.since_ns));
+  else
+    labelled_line(to, "mode", "sample: one sample per ", as_bytes(r.sample_bytes),
+                  " allocated, on average, for ", as_duration(r.since_ns));
+  if (!r.since_start) labelled_line(to, "older blocks", "what was allocated before has no call site");
+  if (r.exact.on) write_exact(r, to);
   label(to, r.exact.on ? "samples, for ages" : "samples");
-  to.add(cell.view()).add('\n');
-  cell.clear();
-  add_grouped(cell, r.counters.dropped_full);
-  cell.add(" samples (table full), ");
-  add_grouped(cell, r.counters.overflow_sites);
-  cell.add(" stacks (table ").add(r.stacks.addresses_dropped == 0 ? "" : "of code addresses ").add("full), ");
-  add_grouped(cell, r.counters.missed_frees + r.counters.reentrant);
-  cell.add(" frees, ");
-  add_grouped(cell, r.skipped_live);
-  cell.add(" while reading");
-  label(to, "lost");
-  to.add(cell.view()).add('\n');
-  cell.clear();
-  add_grouped(cell, r.stacks.captured);
-  cell.add(" captured, ");
-  add_grouped(cell, r.stacks.truncated);
-  cell.add(" cut short, ");
-  add_grouped(cell, r.stacks.by_libunwind);
-  cell.add(" by libunwind");
-  label(to, "stacks");
-  to.add(cell.view()).add('\n');
+  add_parts(to, as_grouped(r.counters.sampled), " taken, ", as_grouped(r.live_samples), " of them live");
+  if (!r.exact.on) add_parts(to, ", ", as_grouped(r.sites), sites_word(r));
+  to.add('\n');
+  labelled_line(to, "lost", as_grouped(r.counters.dropped_full), " samples (table full), ",
+                as_grouped(r.counters.overflow_sites), " stacks (table ",
+                r.stacks.addresses_dropped == 0 ? "" : "of code addresses ", "full), ",
+                as_grouped(r.counters.missed_frees + r.counters.reentrant), " frees, ",
+                as_grouped(r.skipped_live), " while reading");
+  labelled_line(to, "stacks", as_grouped(r.stacks.captured), " captured, ", as_grouped(r.stacks.truncated),
+                " cut short, ", as_grouped(r.stacks.by_libunwind), " by libunwind");
   if (!s.ledger.known) byte_line(to, "mallard's own memory", s.own_bytes, "");
 }
 
 /// What only exact books know.
 void write_peak(const Snapshot& s, Sink& to) noexcept {
-  Cell cell;
-  label(to, "peak of live");
-  add_bytes(cell, static_cast<double>(s.peak_bytes));
-  to.add(cell.view()).add('\n');
-  cell.clear();
-  add_count(cell, static_cast<double>(s.temporary_count));
-  cell.add(" blocks (");
-  add_decimal(cell,
-              s.allocated_count.value > 0
-                  ? 100 * static_cast<double>(s.temporary_count) / s.allocated_count.value
-                  : 0,
-              1);
-  cell.add(" %) were freed before their thread's next allocation");
+  labelled_line(to, "peak of live", as_bytes(s.peak_bytes));
   label(to, "temporary");
-  to.add(cell.view()).add('\n');
-  if (s.before.live_bytes <= 0) return;
-  cell.clear();
-  add_bytes(cell, s.before.live_bytes);
-  cell.add(" more, allocated before exact recording began, rounding included");
-  label(to, "older");
-  to.add(cell.view()).add('\n');
+  add_parts(to, as_count(s.temporary_count), " blocks (");
+  add_percent(to, static_cast<double>(s.temporary_count), s.allocated_count.value, 0);
+  to.add(") were freed before their thread's next allocation\n");
+  if (s.before.live_bytes > 0)
+    labelled_line(to, "older", as_bytes(s.before.live_bytes),
+                  " more, allocated before exact recording began, rounding included");
 }
 
 void write_heap(const Snapshot& s, Sink& to) noexcept {
@@ -212,33 +126,22 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
   else if (!s.heap_is_bound)
     byte_line(to, "heap resident", s.heap_resident_bytes, "of the allocator, metadata included");
   if (!s.recording.on) return;
-  Cell cell;
-  add_bytes_with_interval(cell, s.live_bytes);
   const bool exact = s.recording.exact.on;
-  label(to, exact              ? "live, on the books"
-            : s.ledger.divided ? "live, by samples alone"
-                               : facts_of(Cause::kLive).words);
-  to.add(cell.view()).add(exact ? " in " : " in about ");
-  cell.clear();
-  add_count(cell, s.live_count.value);
-  to.add(cell.view()).add(" blocks\n");
-  if (s.inherited) {
-    cell.clear();
-    add_bytes_with_interval(cell, s.inherited_live_bytes);
-    label(to, "  of it inherited");
-    to.add(cell.view()).add(", allocated by the parent before the fork\n");
-  }
-  cell.clear();
-  add_bytes_with_interval(cell, s.allocated_bytes);
-  label(to, s.recording.since_start ? "allocated since start" : "allocated since then");
-  to.add(cell.view()).add(exact ? " in " : " in about ");
-  cell.clear();
-  add_count(cell, s.allocated_count.value);
-  to.add(cell.view()).add(" blocks\n");
+  const char* in = exact ? " in " : " in about ";
+  labelled_line(to,
+                exact              ? "live, on the books"
+                : s.ledger.divided ? "live, by samples alone"
+                                   : facts_of(Cause::kLive).words,
+                as_interval(s.live_bytes), in, as_count(s.live_count.value), " blocks");
+  if (s.inherited)
+    labelled_line(to, "  of it inherited", as_interval(s.inherited_live_bytes),
+                  ", allocated by the parent before the fork");
+  labelled_line(to, s.recording.since_start ? "allocated since start" : "allocated since then",
+                as_interval(s.allocated_bytes), in, as_count(s.allocated_count.value), " blocks");
   if (exact) write_peak(s, to);
   label(to, "fragmentation ratio");
   const Estimate& f = s.fragmentation_ratio;
-  cell.clear();
+  Cell cell;
   if (f.value > 0) {
     add_decimal(cell, f.value, 2);
     if (f.has_interval && f.low < f.high) {
@@ -258,7 +161,6 @@ void write_heap(const Snapshot& s, Sink& to) noexcept {
 }
 
 void write_footer(const Snapshot& s, Sink& to) noexcept {
-  Cell cell;
   heading(to, "About these figures");
   if (s.recording.exact.on) {
     to.add("  error: exact. Every block is counted; while the report was taken the program ran on.\n");
@@ -266,10 +168,7 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
     to.add(
         "  error: half of the 95 % confidence interval; ±? where a site has too few samples for one.\n"
         "  A site that is missing here has, with 95 % confidence, at most three sampling intervals live.\n");
-  cell.add("  The report was taken in ");
-  add_duration(cell, s.duration_ns);
-  cell.add(" while the program ran on.\n");
-  to.add(cell.view());
+  add_parts(to, "  The report was taken in ", as_duration(s.duration_ns), " while the program ran on.\n");
 }
 
 }  // namespace

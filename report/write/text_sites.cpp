@@ -175,11 +175,8 @@ class SiteTables {
 
   void write_none() noexcept {
     if (s_.recording.exact.on) return void(to_.add("  None.\n"));
-    Cell cell;
-    add_bytes(cell, static_cast<double>(s_.recording.sample_bytes));
-    to_.add("  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES ");
-    to_.add("lower than ");
-    to_.add(cell.view()).add(".\n");
+    add_parts(to_, "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES ",
+              "lower than ", as_bytes(s_.recording.sample_bytes), ".\n");
   }
 
   const Snapshot& s_;
@@ -191,20 +188,16 @@ class SiteTables {
 /// Where pages under live blocks are not the sites'.
 void write_unattributed(const Snapshot& s, Sink& to) noexcept {
   if (s.ledger.unattributed_bytes == 0 || s.live_count.value <= 0) return;
-  Cell cell;
-  cell.add("  Of the pinned pages, ");
-  add_bytes(cell, static_cast<double>(s.ledger.unattributed_bytes));
-  cell.add(s.ledger.lines[static_cast<int>(Cause::kPastMallard)].bytes.value > 0
-               ? " are charged to no call site: blocks allocated past mallard\n"
-                 "  pin them, or it is not known whose they are.\n"
-           : s.recording.exact.on
-               ? " hold no booked block: free ones in thread caches, or the allocator's own.\n"
-           : !s.recording.since_start
-               ? " hold more than the samples account for: blocks allocated before\n"
-                 "  recording began, mostly.\n"
-               : " hold blocks of sizes that too few samples were taken of to say whose\n"
-                 "  they are; ALLOC_SAMPLE_BYTES lower than now would tell.\n");
-  to.add(cell.view());
+  add_parts(to, "  Of the pinned pages, ", as_bytes(s.ledger.unattributed_bytes));
+  to.add(
+      s.ledger.lines[static_cast<int>(Cause::kPastMallard)].bytes.value > 0
+          ? " are charged to no call site: blocks allocated past mallard\n"
+            "  pin them, or it is not known whose they are.\n"
+      : s.recording.exact.on ? " hold no booked block: free ones in thread caches, or the allocator's own.\n"
+      : !s.recording.since_start ? " hold more than the samples account for: blocks allocated before\n"
+                                   "  recording began, mostly.\n"
+                                 : " hold blocks of sizes that too few samples were taken of to say whose\n"
+                                   "  they are; ALLOC_SAMPLE_BYTES lower than now would tell.\n");
 }
 
 struct TableSection {
