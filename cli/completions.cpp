@@ -11,6 +11,7 @@
 #include "base/backend_names.hpp"
 #include "base/options.hpp"
 #include "cli/commands.hpp"
+#include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
 #include "cli/top/model.hpp"
 
@@ -48,7 +49,7 @@ Value value_of(const CLI::Option& option, const std::string& name) {
     std::replace(words.begin(), words.end(), ',', ' ');
     return {words, ""};
   }
-  if (name == "--fail-on") return {fmt::format("any {}", fmt::join(verdict_names(), " ")), ""};
+  if (name == "--fail-on") return {fmt::format("any {} {}", fmt::join(verdict_names(), " "), kInconsistentWord), ""};
   if (name == "--backend") return {fmt::format("{}", fmt::join(kBackendNames, " ")), "file"};
   if (name == "--mode" || name == "MODE") return {fmt::format("{}", fmt::join(kModeNames, " ")), ""};
   if (name == "--probe") return {fmt::format("{}", fmt::join(kProbeNames, " ")), ""};

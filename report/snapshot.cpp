@@ -104,7 +104,6 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   out->rss = memory.after;
   out->charge = charge_of(out->rss);
   out->process = read_process_facts(arena);
-  out->allocator = read_allocator(served);
   const bool exact = out->recording.exact.on = record::exact_is_on();
   out->recording.exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
   out->recording.on = exact || record::is_recording();
@@ -118,6 +117,11 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     if (!read) return out_of_memory(*out);
   }
   account(arena, memory, served, books, bound, &out->recording.exact, &out->before, &out->ledger);
+  if (out->recording.on) {
+    out->ledger.freed_samples = record::counters().sampled_frees - out->recording.counters.sampled_frees;
+    out->ledger.allocated_meanwhile = exact ? 0 : allocated_since(books);
+  }
+  out->allocator = read_allocator(served);  // right after the heap, which it is held against
   find_other_allocators(arena, served, modules, memory, bound, &out->other_allocators);
   if (out->ledger.known) {
     // The books ask mincore, which holds pages to be there that were only read, too.

@@ -84,9 +84,10 @@ Condition parse_one(std::string_view text, bool of_two) {
     return c;
   }
   if (text == "any") c.kind = Kind::kAnyVerdict;
+  else if (text == kInconsistentWord) c.kind = Kind::kInconsistent;
   else if (!report::find_verdict(text) || text == report::facts_of(report::VerdictCause::kNone).name)
     refuse(c.text, "is neither a verdict nor of the form FIGURE>BOUND",
-           "any, leak, retention, ...; or holes>100M, unexplained>5%, site.live>10M");
+           "any, leak, retention, ...; inconsistent; or holes>100M, unexplained>5%, site.live>10M");
   return c;
 }
 
@@ -110,12 +111,13 @@ std::string conditions_help() {
       "CONDITIONS have commas between them; status 1 says that one is met, standard error says which. One "
       "is\n"
       "  any, or a verdict ({})\n"
+      "  {}: a check fails that the report makes of its own figures\n"
       "  FIGURE>SIZE, such as rss>2G; of rss, unexplained, or a cause of the ledger (live, holes, retained, "
       "files, ...)\n"
       "  FIGURE>SHARE% of RSS, such as unexplained>5%\n"
       "  site.FIGURE>SIZE, or >NUMBER of blocks, of any one call site: {}\n"
       "Estimates count with the low end of their 95 % interval.\n",
-      fmt::join(verdict_names(), ", "), fmt::join(figure_names(), ", "));
+      fmt::join(verdict_names(), ", "), kInconsistentWord, fmt::join(figure_names(), ", "));
 }
 
 void add_fail_on(CLI::App* command, std::string* conditions, const std::string& when) {

@@ -3,7 +3,7 @@
 // error.
 //
 //   conditions  condition{,condition}      met if one of them is
-//   condition   any | VERDICT | FIGURE>BOUND
+//   condition   any | VERDICT | inconsistent | FIGURE>BOUND
 //   FIGURE      rss | unexplained | a cause of the ledger | site.NAME, a figure of the site that has most of
 //   it BOUND       a size (500K, 10M, 2G) or a percentage of RSS (5%); for figures that count blocks a
 //   number.
@@ -24,7 +24,7 @@ class App;
 namespace mallard::cli {
 
 struct Condition {
-  enum class Kind { kAnyVerdict, kVerdict, kRss, kUnexplained, kLine, kSite };
+  enum class Kind { kAnyVerdict, kVerdict, kInconsistent, kRss, kUnexplained, kLine, kSite };
   std::string text;  ///< as it was given
   Kind kind;
   std::string subject;  ///< the verdict, the cause of the ledger, or the figure of sites
@@ -60,6 +60,9 @@ ExitStatus announce(const std::vector<Condition>& conditions, const std::vector<
 
 /// All of the above for one report; kDone where there are no conditions.
 ExitStatus fail_on(const std::vector<Condition>& conditions, const ReportFile& report);
+
+/// Met where a check fails that the report makes of its own figures.
+inline constexpr const char* kInconsistentWord = "inconsistent";
 
 /// What --help says of the grammar.
 std::string conditions_help();

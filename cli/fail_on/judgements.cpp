@@ -72,6 +72,25 @@ Judgement judge_verdict(const Condition& c, const ReportFile& r) {
   return {};
 }
 
+Judgement judge_checks(const ReportFile& r) {
+  std::string failed;
+  bool is_made = false;
+  for (int i = 0; i < report::kCheckCount; ++i) {
+    const report::Check& check = r.data.checks[i];
+    const report::CheckFacts& facts = report::kChecks[i];
+    is_made |= check.state != report::CheckState::kNotMade;
+    if (check.state != report::CheckState::kFailed) continue;
+    const auto figure = [&](double value) {
+      return facts.unit == report::CheckUnit::kBytes ? bytes_text(value) : fmt::format("{:.0f}", value);
+    };
+    failed += fmt::format("{}{} ({}) and {} ({})", failed.empty() ? "" : "; ", facts.ours, figure(check.ours),
+                          facts.theirs, figure(check.theirs));
+  }
+  if (!failed.empty()) return {State::kMet, "figures of the report contradict each other: " + failed};
+  if (!is_made) return unknown("the report has no check of its own figures that could be made");
+  return {};
+}
+
 /// Why a line of the ledger says nothing, or empty.
 std::string why_no_line(const Condition& c, const ReportFile& r) {
   if (!line_of(r, c.subject)) return fmt::format("the report has no line '{}'", c.subject);
@@ -145,6 +164,7 @@ void print_findings(const std::vector<Condition>& conditions, const std::vector<
 
 Judgement judge(const Condition& c, const ReportFile& r) {
   if (c.kind == Kind::kAnyVerdict || c.kind == Kind::kVerdict) return judge_verdict(c, r);
+  if (c.kind == Kind::kInconsistent) return judge_checks(r);
   const double bound = c.is_percentage ? r.rss_bytes() * c.bound / 100 : c.bound;
   const std::string than = bound_text(c, bound, "RSS");
   if (c.kind == Kind::kSite) return judge_sites(c, r, bound, than);

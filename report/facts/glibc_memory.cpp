@@ -25,9 +25,10 @@ std::uintptr_t arena_heap_end(const ProcessMemory& process, std::uintptr_t at,
                               std::uintptr_t limit) noexcept {
   HeapInfo heap;
   if (at % heaps::glibc::kHeapAlignment != 0 || !process.get(at, &heap) || !heap.is_at(at) ||
-      heap.accessible_bytes > std::min<std::uint64_t>(heaps::glibc::kHeapBytes, limit - at))
+      heap.accessible_bytes > heaps::glibc::kHeapBytes)
     return 0;
-  return at + heap.accessible_bytes;
+  // It may have grown since the mappings were listed.
+  return std::min(limit, at + heap.accessible_bytes);
 }
 
 /// \return the end of the block at `at` that malloc mapped by itself, or 0

@@ -107,6 +107,7 @@ Facts gather_facts(const Snapshot& s) noexcept {
   }
   f.live = line(Cause::kLive);
   f.rounding = line(Cause::kRounding);
+  f.past = line(Cause::kPastMallard);
   f.holes = line(Cause::kHoles);
   f.retained = line(Cause::kRetained);
   f.lazily_freed = line(Cause::kLazilyFreed);

@@ -38,7 +38,7 @@ inline constexpr double kChunkBytes = 16 << 10;
 /// What the rules look at, taken together from a snapshot.
 struct Facts {
   double memory;  ///< RSS less mallard's own and the files of code
-  double live, rounding, holes, retained, lazily_freed, anonymous, files, shared, stacks, undivided;
+  double live, rounding, past, holes, retained, lazily_freed, anonymous, files, shared, stacks, undivided;
   double
       growing;    ///< live bytes of the growing sites: all of a site's if it was born evenly, else its growth
   double growth;  ///< by how much they grew since the first report

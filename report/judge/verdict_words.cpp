@@ -121,6 +121,17 @@ void say_growth_so_far(Judged& j) noexcept {
 
 }  // namespace
 
+namespace {
+
+void say_past_mallard(Judged& j) noexcept {
+  if (j.f.past <= 0) return;
+  j.text.bytes(j.f.past).say(" are live blocks that were allocated past mallard: ");
+  j.text.say("no call site is known of them. ");
+  j.evidence("past_mallard_bytes", j.f.past);
+}
+
+}  // namespace
+
 void explain_none(Judged& j) noexcept {
   const Ledger& l = j.s.ledger;
   j.evidence("memory_bytes", j.f.memory);
@@ -129,12 +140,12 @@ void explain_none(Judged& j) noexcept {
     return;
   }
   if (j.f.memory < kSmallProcessBytes) {
-    j.text.say("The process is small: ")
-        .bytes(j.f.memory)
-        .say(" beside code and mallard's own. Nothing is unusual.");
+    j.text.say("The process is small: ").bytes(j.f.memory);
+    j.text.say(" beside code and mallard's own. Nothing is unusual.");
     return;
   }
   j.evidence("live_bytes", j.f.live);
+  say_past_mallard(j);
   if (j.f.undivided > 0) {
     j.text.say("Of ")
         .bytes(j.f.memory)
@@ -152,8 +163,8 @@ void explain_none(Judged& j) noexcept {
     }
     j.text.say("No other cause dominates.");
     say_next(j, "mallard dump --purge PID tells what of it is retained. ");
-  } else if (j.f.live >= kMostlyLive * j.f.memory) {
-    say_part(j, j.f.live);
+  } else if (j.f.live + j.f.past >= kMostlyLive * j.f.memory) {
+    say_part(j, j.f.live + j.f.past);
     j.text.say("are live data. Nothing is unusual.");
   } else {
     j.text.say("No cause dominates: of ").bytes(j.f.memory).say(", ").bytes(j.f.live).say(" are live, ");
@@ -203,6 +214,8 @@ std::string_view kept(Arena& arena, const TextBuffer& text) noexcept {
 }  // namespace
 
 double free_in_undivided_heap(const Snapshot& s) noexcept {
+  for (const BoundElsewhere& b : s.other_allocators.bound)
+    if (b.to_server) return 0;  // what is not recorded may be live
   const double heap = s.ledger.lines[static_cast<int>(Cause::kUndivided)].bytes.value;
   return s.ledger.known && s.live_bytes.has_interval && heap > s.live_bytes.high ? heap - s.live_bytes.high
                                                                                  : 0;

@@ -211,6 +211,8 @@ struct Ledger {
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
   std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
+  std::uint64_t freed_samples;       ///< live samples that were freed while the heap was looked at
+  double allocated_meanwhile;        ///< bytes allocated in that time, freed or not, by the samples
   bool live_compared;                ///< the two figures below are there
   double counted_live_bytes;         ///< usable bytes in memory that the allocator's own marks hold to be live
   Estimate recorded_live_bytes;      ///< of recorded blocks, measured in the same way

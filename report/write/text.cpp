@@ -168,6 +168,17 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
     to.add(
         "  error: half of the 95 % confidence interval; ±? where a site has too few samples for one.\n"
         "  A site that is missing here has, with 95 % confidence, at most three sampling intervals live.\n");
+  int made = 0, failed = 0;
+  for (const Check& check : s.checks) {
+    made += check.state != CheckState::kNotMade;
+    failed += check.state == CheckState::kFailed;
+  }
+  if (made > 0) {
+    Cell cell;
+    cell.add("  The report holds its figures against each other: ").add_signed(made).add(" checks, ");
+    cell.add_signed(failed).add(failed == 0 ? " fail.\n" : " of which fail, see above.\n");
+    to.add(cell.view());
+  }
   add_parts(to, "  The report was taken in ", as_duration(s.duration_ns), " while the program ran on.\n");
 }
 

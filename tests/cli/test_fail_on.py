@@ -37,7 +37,7 @@ def judged(t: Test, condition: str, status: int, change: Callable[[Any], None] =
 def test_fail_on_used_wrongly(t: Test) -> None:
     sizes = "hint: a number of bytes, or with K, M, G: 500K, 10M, 2G; or 5%"
     causes = "hint: rss, unexplained, a cause of the ledger (live, holes, retained, ...), or site.live and the like"
-    forms = "hint: any, leak, retention, ...; or holes>100M, unexplained>5%, site.live>10M"
+    forms = "hint: any, leak, retention, ...; inconsistent; or holes>100M, unexplained>5%, site.live>10M"
     for condition, error, hint in (
             ("leaks", "'leaks': is neither a verdict nor of the form FIGURE>BOUND", forms),
             ("none", "'none': is neither a verdict nor of the form FIGURE>BOUND", forms),
@@ -157,3 +157,20 @@ def test_fail_on_of_a_check(t: Test) -> None:
         found = f"mallard: finding: {done.verdict} (--fail-on {condition})\n" if status else ""
         expect(done.status == status and done.stderr == found, (program, condition, done))
     expect(t.run("check", "./static").status == 0, "without --fail-on the status is 0")
+
+
+def test_fail_on_inconsistent(t: Test) -> None:
+    def with_check(state: str) -> Callable[[Any], None]:
+        def change(report: Any) -> None:
+            report["checks"] = [{"name": "files", "state": state, "relation": "equal", "unit": "bytes", "ours": 3 << 20,
+                                 "theirs": 9 << 20, "tolerance": 1 << 20, "ours_is": "lines of files",
+                                 "theirs_is": "RssFile", "why_not": None}]
+        return change
+
+    said = judged(t, "inconsistent", 1, with_check("failed"))
+    expect(said == ["mallard: finding: figures of the report contradict each other: lines of files and of "
+                    "shared memory (3.00 MiB) and RssFile and RssShmem (9.00 MiB) (--fail-on 'inconsistent')"], said)
+    expect(not judged(t, "inconsistent", 0, with_check("held")), "a check that holds is a finding")
+    for change in (with_check("not made"), lambda report: report.pop("checks", None)):
+        said = judged(t, "inconsistent", 3, change)
+        expect("has no check of its own figures that could be made" in said[0], said)

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.compiler import build_case
 from support.framework import Test, wait_until
 from support.marks import backends
@@ -23,9 +25,9 @@ def library(t: Test, name: str, *flags: str, output: str) -> Path:
     return build_case(t, str(SOURCES / "cases" / name), *flags, output=output, shared=True)
 
 
-def report_of(t: Test, *command: str | Path, check: bool = False) -> tuple[Report, dict[str, Any]]:
+def report_of(t: Test, *command: str | Path, check: bool = False, **variables: str) -> tuple[Report, dict[str, Any]]:
     """Runs until it is ready. \\return its report, and what `mallard check` says of the process"""
-    process = t.start([*command], t.preload_env(), stdin=subprocess.PIPE)
+    process = t.start([*command], t.preload_env(**variables), stdin=subprocess.PIPE)
     wait_until(lambda: "ready" in t.output_of(process), 20, "the program to be ready")
     report, _ = ask(process.pid, t.dir)
     checked: dict[str, Any] = {}
@@ -146,6 +148,47 @@ def test_bound_by_deepbind(t: Test) -> None:
     t.equal((found["name"], found["why"]), ("glibc malloc", "binder.so is bound to it"), "the allocator")
     require_bytes(t, found)
     require_second(t, report, "glibc malloc")
+
+
+def bytes_of(report: Report, cause: str) -> int:
+    return next(line["bytes"] for line in report.data["ledger"] if line["cause"] == cause)
+
+
+@pytest.mark.parametrize("way", ["deep", "pointer"])
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_blocks_allocated_past_mallard(t: Test, mode: str, way: str) -> None:
+    """They are nobody's: neither the program's own site has them, nor are they free."""
+    binder = library(t, "binder.c", "-DBLOCK=200", output="small_binder.so")
+    program = case(t, "past_mallard.c", "-ldl", "-fno-builtin", output="past_mallard")
+    report, _ = report_of(t, program, way, binder, str(MEGABYTES), ALLOC_MODE=mode, ALLOC_SAMPLE_BYTES="64K")
+    past = bytes_of(report, "past_mallard")
+    if t.backend.name != "system":
+        # The blocks are glibc's, which does not serve: a second allocator.
+        t.equal(past, 0, "live bytes past mallard")
+        t.check(bytes_of(report, "anonymous") >= BYTES, f"the ledger: {report.data['ledger']}")
+        return
+    slack = BYTES // 100 if mode == "exact" else BYTES // 10
+    t.check(abs(past - BYTES) <= slack, f"{past} bytes are live past mallard, and not {BYTES}")
+    t.check("live, past mallard" in report.text, "the text does not have the line")
+    site = max(report.data["sites"], key=lambda s: s["resident_bytes"])
+    t.check(site["resident_bytes"] <= 16.64e6 * (1.01 if mode == "exact" else 1.5),
+            f"the program's own 16 MB are charged {site['resident_bytes']} resident bytes")
+    for cause in ("holes", "retained"):
+        t.check(bytes_of(report, cause) <= 2 << 20, f"{cause} has {bytes_of(report, cause)} bytes, and nothing is free")
+    t.equal([b["to_server"] for b in report.data["bound_elsewhere"]], [True] if way == "deep" else [], "bound to the server")
+    named = "small_binder.so, 1 call bound to libc.so.6" if way == "deep" else "No loaded object is known to call"
+    t.check(named in report.text, f"the text does not say '{named}'")
+    t.equal([c["name"] for c in report.data["checks"] if c["state"] == "failed"], [], "checks that fail")
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+@backends("system", "jemalloc", "mimalloc2")
+def test_nothing_past_mallard(t: Test, mode: str) -> None:
+    program = case(t, "past_mallard.c", "-ldl", "-fno-builtin", output="past_mallard")
+    report, _ = report_of(t, program, "none", "-", "0", ALLOC_MODE=mode)
+    t.equal(bytes_of(report, "past_mallard"), 0, "live bytes past mallard")
+    t.check("past mallard" not in report.text, "the text tells of blocks past mallard")
+    t.equal([c["name"] for c in report.data["checks"] if c["state"] == "failed"], [], "checks that fail")
 
 
 def test_bound_to_its_own(t: Test) -> None:

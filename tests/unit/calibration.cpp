@@ -141,6 +141,34 @@ TEST_CASE("calibration: with blocks older than the samples no factor raises") {
   CHECK(fewer.sites[1].resident.value == about(200));
 }
 
+TEST_CASE("calibration: what was allocated past mallard is nobody's, and other strata are as always") {
+  Arena arena;
+  Sampled s;
+  // The samples stand for 320 of 80,000 live bytes, and for 320 of 400.
+  s.stratum(100'000, 80'000).met(10, 1).stratum(500, 400, 9, 32).met(10, 2);
+  REQUIRE(calibrate(arena, s.pieces, s.strata, Beyond::kPastMallard, 100, s.sites, &s.totals));
+  CHECK(s.sites[1].resident.value == about(400));
+  CHECK(s.sites[2].resident.value == about(500));
+  CHECK(s.totals.past.value == about(80'000 - 320));
+  CHECK(s.totals.past.low < s.totals.past.value);
+  CHECK(s.totals.past.high > s.totals.past.value);
+  CHECK(s.totals.usable == about(320 + 400));
+  CHECK(s.totals.live.value == about(240 + 300));
+  CHECK(s.totals.unattributed == about(100'000 - 400));
+}
+
+TEST_CASE("calibration: beyond the error, or within it") {
+  const Estimate recorded{100e6, 25e12, false, 0, 0};  // one standard error is 5 MB
+  const BeyondEvidence nothing{false, 0.5e6, 0, 0}, bound{true, 0.5e6, 0, 0};
+  CHECK_FALSE(is_past_mallard(100e6, recorded, nothing));
+  CHECK_FALSE(is_past_mallard(118e6, recorded, bound));
+  CHECK(is_past_mallard(122e6, recorded, bound));
+  CHECK_FALSE(is_past_mallard(122e6, recorded, nothing));
+  CHECK(is_past_mallard(137e6, recorded, nothing));
+  CHECK_FALSE(is_past_mallard(137e6, recorded, {false, 0.5e6, 10e6, 0}));  // in thread caches
+  CHECK_FALSE(is_past_mallard(137e6, recorded, {false, 0.5e6, 0, 10e6}));  // allocated since
+}
+
 TEST_CASE("calibration: blocks that the census did not meet count as the samples say") {
   Sampled s;
   s.met(3, 1, 0).run();

@@ -77,7 +77,7 @@ struct Heap {
     result.met = shares.met_blocks();
     result.raced = shares.raced_units();
     const HeapTotals& t = result.totals;
-    REQUIRE(about(t.live.value + t.rounding.value + t.holes.value + t.headers + t.metadata + t.retained,
+    REQUIRE(about(t.live.value + t.rounding.value + t.past.value + t.holes.value + t.headers + t.metadata + t.retained,
                   static_cast<double>(resident_bytes())));
     for (double x : {t.live.value, t.rounding.value, t.holes.value, t.headers, t.metadata, t.retained})
       REQUIRE(x >= 0);
@@ -141,6 +141,20 @@ TEST_CASE("exact shares: what the allocator holds beyond books that began later 
   REQUIRE(about(r.before.live, 600));
   REQUIRE(about(r.before.resident, 0.6 * 16 * kKiB));
   REQUIRE(about(r.totals.live.value, 750));
+}
+
+TEST_CASE("exact shares: what the allocator holds beyond the books was allocated past mallard, where that is known") {
+  Heap heap;
+  heap.resident(kBase, 16 * kKiB).unit(kBase, 16 * kKiB, 1000, 100);
+  heap.block(kBase, 100, 1).block(kBase + 100, 50, 2);
+  heap.beyond = Beyond::kPastMallard;
+  const auto r = heap.shares(200);  // of it, so much lies free in thread caches
+  REQUIRE(about(r.totals.past.value, 600));
+  REQUIRE(about(r.totals.live.value, 150));
+  REQUIRE(about(r.totals.rounding.value, 50));
+  REQUIRE(about(r.totals.counted_live, 800));
+  REQUIRE(about(r.totals.recorded_live.value, 200));
+  REQUIRE(about(r.sites[1].resident, 0.1 * 16 * kKiB));
 }
 
 TEST_CASE("exact shares: fewer blocks than the books say is a race, not a negative line") {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A shared object that allocates megabytes by malloc. -DOWN: it defines malloc itself, by bump allocation.
+// A shared object that allocates megabytes by malloc, in blocks of -DBLOCK bytes. -DOWN: it defines malloc itself, by bump allocation.
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#ifndef BLOCK
+#define BLOCK (64 << 10)
+#endif
 
 #ifdef OWN
 static char* g_at;
@@ -24,10 +28,10 @@ void* malloc(size_t bytes) {
 static void* volatile g_kept;
 
 int use_allocator(int megabytes) {
-  for (int i = 0; i < megabytes * 16; i++) {
-    void** p = malloc(64 << 10);
+  for (long i = 0; i < ((long)megabytes << 20) / BLOCK; i++) {
+    void** p = malloc(BLOCK);
     if (!p) return 1;
-    memset(p, 1, 64 << 10);
+    memset(p, 1, BLOCK);
     *p = g_kept;
     g_kept = p;
   }
