@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "base/os.hpp"
 #include "base/pauses.hpp"
 #include "base/text.hpp"
@@ -15,7 +17,8 @@ constexpr std::size_t kBufferBytes = 64 * 1024;  // longest path, each byte esca
 }  // namespace
 
 bool for_each_line(Arena& arena, const char* path,
-                   void (*visit)(std::string_view line, void* opaque) noexcept, void* opaque) noexcept {
+                   void (*visit)(std::string_view line, void* opaque) noexcept, void* opaque,
+                   std::size_t at_once) noexcept {
   char* buffer = arena.array<char>(kBufferBytes);
   if (!buffer) return false;
   const long fd = os::open(path, O_RDONLY);
@@ -24,7 +27,10 @@ bool for_each_line(Arena& arena, const char* path,
   long got;
   bool in_overlong = false;  // the start of this line was given away already
   Pauses pauses{150'000};
-  while ((got = os::read(static_cast<int>(fd), buffer + have, kBufferBytes - have)) > 0) {
+  const auto read_more = [&] {
+    return os::read(static_cast<int>(fd), buffer + have, std::min(kBufferBytes - have, at_once));
+  };
+  while ((got = read_more()) > 0) {
     pauses.after_a_call();
     have += static_cast<std::size_t>(got);
     std::string_view rest(buffer, have);

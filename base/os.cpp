@@ -181,10 +181,14 @@ std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept {
   return resident;
 }
 
+// Memory of the own process is read by writing it to `to`. process_vm_readv would pin the pages that it reads,
+// and since Linux 5.19 pinning gives a process its own copy of each page that it shares with a relative: a
+// report of a forked child made its whole heap private. What is written from is read as the program itself
+// reads it.
 Copied copy(void* to, std::uintptr_t from, std::size_t bytes) noexcept {
-  iovec local{to, bytes};
-  iovec remote{reinterpret_cast<void*>(from), bytes};
-  const long copied = call(SYS_process_vm_readv, process_id(), arg(&local), 1, arg(&remote), 1, 0);
+  iovec source{reinterpret_cast<void*>(from), bytes};
+  iovec target{to, bytes};
+  const long copied = call(SYS_process_vm_writev, process_id(), arg(&source), 1, arg(&target), 1, 0);
   if (copied == static_cast<long>(bytes)) return Copied::kAll;
   return copied >= 0 || copied == -EFAULT ? Copied::kUnreadable : Copied::kRefused;
 }
@@ -195,11 +199,11 @@ bool copy_if_readable(void* to, std::uintptr_t from, std::size_t bytes) noexcept
 
 std::size_t copy_pieces_if_readable(void* to, const std::uintptr_t* from, std::size_t count,
                                     std::size_t bytes) noexcept {
-  iovec local{to, bytes * count};
-  iovec remote[kMaxPieces];
-  for (std::size_t i = 0; i < count; ++i) remote[i] = {reinterpret_cast<void*>(from[i]), bytes};
+  iovec target{to, bytes * count};
+  iovec sources[kMaxPieces];
+  for (std::size_t i = 0; i < count; ++i) sources[i] = {reinterpret_cast<void*>(from[i]), bytes};
   const long copied =
-      call(SYS_process_vm_readv, process_id(), arg(&local), 1, arg(remote), static_cast<long>(count), 0);
+      call(SYS_process_vm_writev, process_id(), arg(sources), static_cast<long>(count), arg(&target), 1, 0);
   return copied <= 0 ? 0 : static_cast<std::size_t>(copied) / bytes;
 }
 

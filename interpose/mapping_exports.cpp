@@ -99,7 +99,7 @@ void* map(void* address, std::size_t bytes, int protection, int flags, int fd, o
           std::uintptr_t caller) noexcept {
   void* p = do_mmap(address, bytes, protection, flags, fd, offset);
   if (MALLARD_UNLIKELY(p == MAP_FAILED)) return p;
-  if ((flags & MAP_ANONYMOUS) && (flags & MAP_TYPE) == MAP_PRIVATE)
+  if ((flags & MAP_ANONYMOUS) || (flags & MAP_TYPE) != MAP_PRIVATE)
     record::on_map(address_of(p), bytes, caller);
   else if (flags & MAP_FIXED) record::on_unmap(address_of(p), bytes, nullptr);
   return p;

@@ -36,6 +36,28 @@ Allocator read_allocator(const Served& served) noexcept {
   return a;
 }
 
+/// What single pages and mappings add to the kernel's figures of the whole process.
+Charge read_charge(const Memory& memory) noexcept {
+  Charge charge = charge_of(memory.after);
+  if (!charge.known || !memory.known) return charge;
+  const PageUse& use = memory.use;
+  if (use.has_smaps) {
+    charge.lazily_freed_known = charge.locked_files_known = true;
+    charge.locked_files = use.locked_files;
+    charge.proportional = use.proportional;
+    charge.proportional_why_not = nullptr;
+  }
+  charge.counts = memory_that_counts(memory.after, charge.locked_files);
+  charge.sharing = {};
+  charge.sharing_why_not = use.sharing_why_not;
+  for (const Region& region : memory.regions.all) {
+    if (region.owner == Owner::kKernel) continue;
+    charge.sharing.only_ours += region.in_files.only_ours + region.in_no_file.only_ours;
+    charge.sharing.with_others += region.in_files.with_others + region.in_no_file.with_others;
+  }
+  return charge;
+}
+
 bool out_of_memory(const Snapshot& snapshot) noexcept {
   say::report_failed(snapshot.process.name, "out of memory");
   return false;
@@ -102,7 +124,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   if (modules.all().empty()) modules.read(arena);  // what cannot be read stays without names
   const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   out->rss = memory.after;
-  out->charge = charge_of(out->rss);
+  out->charge = read_charge(memory);
   out->process = read_process_facts(arena);
   const bool exact = out->recording.exact.on = record::exact_is_on();
   out->recording.exact.own_bytes = record::exact_own_bytes();  // also of books that have ended

@@ -74,6 +74,7 @@ void add_ledger(const ReportFile& a, const ReportFile& b, const Changes& changes
   if (changes.ledger.empty()) *out += "  one of the reports has no ledger\n";
   else line("unexplained", a.unexplained_bytes(), b.unexplained_bytes(), "");
   line("resident (RSS)", a.rss_bytes(), b.rss_bytes(), "");
+  line("memory that counts", a.counts_bytes(), b.counts_bytes(), "");
 }
 
 void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes, const Options& o,
@@ -142,6 +143,7 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
   using nlohmann::ordered_json;
   ordered_json j = {{"schema_version", 1}, {"before", a.path}, {"after", b.path}};
   j["rss_bytes"] = json_of({a.rss_bytes(), b.rss_bytes(), 0});
+  j["counts_bytes"] = json_of({a.counts_bytes(), b.counts_bytes(), 0});
   j["ledger"] = ordered_json::array();
   for (const LineChange& c : changes.ledger)
     j["ledger"].push_back({{"cause", c.cause}, {"bytes", json_of(c.bytes)}});

@@ -26,6 +26,7 @@ using Kind = Condition::Kind;
 void set_subject(std::string_view name, Condition* c) {
   c->subject = name;
   if (name == "rss") c->kind = Kind::kRss;
+  else if (name == "counts") c->kind = Kind::kCounts;
   else if (name == "unexplained") c->kind = Kind::kUnexplained;
   else if (report::find_cause(name)) c->kind = Kind::kLine;
   else if (name.starts_with("site.")) {
@@ -37,7 +38,8 @@ void set_subject(std::string_view name, Condition* c) {
              "site. and one of " + fmt::format("{}", fmt::join(figure_names(), ", ")));
   } else {
     refuse(c->text, fmt::format("there is no figure '{}'", name),
-           "rss, unexplained, a cause of the ledger (live, holes, retained, ...), or site.live and the like");
+           "rss, counts, unexplained, a cause of the ledger (live, holes, retained, ...), or site.live and "
+           "the like");
   }
 }
 
@@ -112,7 +114,8 @@ std::string conditions_help() {
       "is\n"
       "  any, or a verdict ({})\n"
       "  {}: a check fails that the report makes of its own figures\n"
-      "  FIGURE>SIZE, such as rss>2G; of rss, unexplained, or a cause of the ledger (live, holes, retained, "
+      "  FIGURE>SIZE, such as rss>2G; of rss, counts (memory that counts), unexplained, or a cause of the "
+      "ledger (live, holes, retained, "
       "files, ...)\n"
       "  FIGURE>SHARE% of RSS, such as unexplained>5%\n"
       "  site.FIGURE>SIZE, or >NUMBER of blocks, of any one call site: {}\n"

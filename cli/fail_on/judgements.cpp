@@ -146,6 +146,12 @@ Judgement judge_site_growth(const Condition& c, const Changes& changes) {
   return worst;
 }
 
+double figure_of_process(Kind kind, const ReportFile& r) {
+  return kind == Kind::kRss      ? r.rss_bytes()
+         : kind == Kind::kCounts ? r.counts_bytes()
+                                 : std::abs(r.unexplained_bytes());
+}
+
 /// One line for each finding, whatever number of conditions it meets.
 void print_findings(const std::vector<Condition>& conditions, const std::vector<Judgement>& judgements) {
   std::vector<std::pair<std::string, std::string>> lines;  // finding, conditions
@@ -173,7 +179,7 @@ Judgement judge(const Condition& c, const ReportFile& r) {
     if (std::string why = why_no_line(c, r); !why.empty()) return unknown(std::move(why));
     f = line_of(r, c.subject)->bytes;
   } else {
-    f.value = c.kind == Kind::kRss ? r.rss_bytes() : std::abs(r.unexplained_bytes());
+    f.value = figure_of_process(c.kind, r);
   }
   if (low_end(f, 0) <= bound) return {};
   const std::string of_rss = r.rss_bytes() > 0 && c.kind != Kind::kRss
@@ -185,10 +191,9 @@ Judgement judge(const Condition& c, const ReportFile& r) {
 Judgement judge(const Condition& c, const ReportFile& before, const ReportFile& after,
                 const Changes& changes) {
   if (!c.is_growth) return judge(c, after);
-  if (c.kind == Kind::kRss) return judge_growth(c, {before.rss_bytes(), after.rss_bytes(), 0}, "rss");
-  if (c.kind == Kind::kUnexplained)
-    return judge_growth(c, {std::abs(before.unexplained_bytes()), std::abs(after.unexplained_bytes()), 0},
-                        "unexplained");
+  if (c.kind == Kind::kRss || c.kind == Kind::kCounts || c.kind == Kind::kUnexplained)
+    return judge_growth(c, {figure_of_process(c.kind, before), figure_of_process(c.kind, after), 0},
+                        c.subject);
   for (const ReportFile* r : {&before, &after})
     if (std::string why = c.kind == Kind::kSite ? why_no_sites(c, *r) : why_no_line(c, *r); !why.empty())
       return unknown(fmt::format("{}: {}", r == &before ? "BEFORE" : "AFTER", why));

@@ -8,6 +8,8 @@ export function showHeader({ report }) {
   document.title = `${process.name}: ${bytes(report.rss.total_bytes)} resident, mallard report ${report.report_number}`;
   const facts = [
     ['Resident (RSS)', bytes(report.rss.total_bytes), `of pid ${process.pid}`],
+    ['Memory that counts', report.memory?.known ? bytes(report.memory.counts_bytes) : '?',
+      'charged to a container, which cannot shed it'],
     ['Live, as requested', recording.mode === 'off' ? '?' : bytes(report.totals.live_bytes),
       recording.mode === 'off' ? 'nothing was recorded' : `${share(report.totals.live_bytes, report.rss.total_bytes)} of RSS`],
     ['Heap for each live byte', report.fragmentation_ratio ? report.fragmentation_ratio.toFixed(2) : '?',

@@ -52,16 +52,17 @@ class Chart {
     const p = this.points.reduce((best, q) => (Math.abs(q.at - at) < Math.abs(best.at - at) ? q : best));
     this.svg.select('.cursor').attr('visibility', 'visible').attr('x1', this.x(p.at)).attr('x2', this.x(p.at));
     showTip([`${new Date(p.at).toISOString().slice(0, 19).replace('T', ' ')} UTC`, `RSS ${bytes(p.rss_bytes)}`,
+      p.counts_bytes == null ? null : `memory that counts ${bytes(p.counts_bytes)}`,
       p.live_bytes == null ? null : `live blocks ${bytes(p.live_bytes)}`,
       ...this.keys.filter((k) => p.ledger?.[k] > 0).map((k) => `${causeWords(k)} ${bytes(p.ledger[k])}`)], event.clientX, event.clientY);
   }
 }
 
 function table(points, keys) {
-  const head = element('tr', {}, ...['time (UTC)', 'RSS', 'live blocks', ...keys.map(causeWords)].map((w, i) =>
+  const head = element('tr', {}, ...['time (UTC)', 'RSS', 'that counts', 'live blocks', ...keys.map(causeWords)].map((w, i) =>
     element(i ? 'th.number' : 'th', { scope: 'col' }, w)));
   const rows = points.map((p) => element('tr', {}, element('th', { scope: 'row' }, new Date(p.at).toISOString().slice(0, 19).replace('T', ' ')),
-    ...[p.rss_bytes, p.live_bytes, ...keys.map((k) => p.ledger?.[k])].map((v) => element('td.number', {}, v == null ? '?' : bytes(v)))));
+    ...[p.rss_bytes, p.counts_bytes, p.live_bytes, ...keys.map((k) => p.ledger?.[k])].map((v) => element('td.number', {}, v == null ? '?' : bytes(v)))));
   return element('details', {}, element('summary', {}, `The ${points.length} points as a table`),
     element('div.scroll', {}, element('table', {}, element('thead', {}, head), element('tbody', {}, ...rows))));
 }

@@ -47,6 +47,7 @@ struct ReportFile {
 
   bool is_exact() const { return data.recording.exact.on; }
   double rss_bytes() const { return static_cast<double>(data.rss.total); }
+  double counts_bytes() const { return static_cast<double>(data.charge.counts); }
   double unexplained_bytes() const { return static_cast<double>(data.ledger.unexplained_bytes); }
   std::string_view mode() const { return kModeNames[static_cast<int>(report::mode_of(data.recording))]; }
 };

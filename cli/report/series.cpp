@@ -63,6 +63,7 @@ nlohmann::ordered_json point_of(const ReportFile& report) {
   if (!report.ledger.empty()) ledger["unexplained"] = report.unexplained_bytes();
   return {{"taken_at_ns", report.data.process.taken_at_ns},
           {"rss_bytes", report.rss_bytes()},
+          {"counts_bytes", report.counts_bytes()},
           {"live_bytes", report.data.recording.on ? nlohmann::ordered_json(report.data.live_bytes.value)
                                                   : nlohmann::ordered_json(nullptr)},
           {"ledger", std::move(ledger)}};

@@ -160,7 +160,8 @@ void SnapshotOf::read_charge(const Json& j) {
   report::Charge& c = s_.charge;
   if (memory.empty()) {  // an earlier version's report
     c = report::charge_of(s_.rss);
-    c.proportional_why_not = c.sharing_why_not = "this report does not tell";
+    c.proportional_why_not = c.sharing_why_not = nullptr;  // and no figure: nothing is said of them
+    c.proportional = 0;
     return;
   }
   c.known = flag(memory, "known");
@@ -278,6 +279,7 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.counted_live_bytes = decimal(about, "counted_live_bytes");
   l.recorded_live_bytes = estimate(about, "recorded_live_bytes");
   l.huge_bytes = number(about, "heap_huge_page_bytes");
+  l.heap_sharing = {number(about, "heap_only_ours_bytes"), number(about, "heap_with_others_bytes")};
   l.thread_cached_bytes = number(about, "thread_cached_bytes");
   l.examined = decimal(about, "examined");
   l.reads = number(about, "reads");

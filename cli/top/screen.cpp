@@ -115,9 +115,10 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
                          view.backend.empty() ? mode_text(model)
                                               : fmt::format("{}, {}", view.backend, mode_text(model))),
              fmt::format("  {}", view.clock), width));
-  head.push_back(fmt::format("Resident  {}: anonymous {}, files {}, shared {}; swapped {}",
+  head.push_back(fmt::format("Resident  {}: anonymous {}, files {}, shared {}; swapped {}; counts {}",
                              bytes_text(v.resident), bytes_text(v.anonymous), bytes_text(v.file),
-                             bytes_text(v.shared), bytes_text(v.swapped)));
+                             bytes_text(v.shared), bytes_text(v.swapped),
+                             bytes_text(v.anonymous + v.shared)));
   head.push_back(fmt::format(
       "Live      {}; growth {} in {}; {}", with_error(bytes_text(t.live.value), t.live),
       with_error(change_text(t.growth.value), t.growth), duration_text(t.growth_seconds),
@@ -205,6 +206,8 @@ std::vector<Line> help_screen(std::size_t width) {
       "and ±? stands for fewer than about ten samples. In exact mode they are counts, of what was",
       "allocated since it is on. They are read from the process's memory without its help. Only l (and",
       "--ledger) sends a signal and has a report written.",
+      "What counts is charged to a container, which cannot shed it: anonymous and shared memory. What the",
+      "program gave back by MADV_FREE is in it here; a report takes that off, and adds locked files.",
       "",
       "Any key goes back.",
   };

@@ -266,12 +266,14 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
                               memory.after,
                               why_not ? nullptr : &totals,
                               why_not,
+                              view_of(served.backend->name) == "system",
                               memory.residency.method() <= ResidencyMethod::kSmaps};
   if (!build_ledger(arena, sources, out)) {
     *out = {};
     out->why_not = kNoMemory;
     return;
   }
+  out->dirty_known = memory.use.has_smaps;
   if (!exact->on) bound_holes(copy, *out);
 }
 

@@ -2,6 +2,7 @@
 #include "report/divide/ledger.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "base/arena.hpp"
 
@@ -34,6 +35,11 @@ Cause cause_of(Owner owner) noexcept {
   return Cause::kShared;
 }
 
+void add_to(Sharing& sum, const Sharing& part) noexcept {
+  sum.only_ours += part.only_ours;
+  sum.with_others += part.with_others;
+}
+
 bool same_owner(const LedgerDetail& a, const LedgerDetail& b) noexcept {
   return a.cause == b.cause && a.mapper == b.mapper && a.name == b.name && a.allocator == b.allocator;
 }
@@ -51,6 +57,8 @@ std::uint32_t group_details(std::span<LedgerDetail> details) noexcept {
     if (n > 0 && same_owner(details[n - 1], d)) {
       details[n - 1].bytes += d.bytes;
       details[n - 1].mappings += d.mappings;
+      details[n - 1].dirty += d.dirty;
+      add_to(details[n - 1].sharing, d.sharing);
     } else {
       details[n++] = d;
     }
@@ -72,20 +80,22 @@ double take_off(LedgerLine& from, double bytes) noexcept {
   return taken;
 }
 
-/// Pages that MADV_FREE gave back read as present. They are free memory, or not the allocator's.
-void separate_lazily_freed(std::span<const Region> regions, std::uint64_t kernel_says, Ledger* out) noexcept {
-  double in_heap = 0, elsewhere = 0;
-  for (const Region& region : regions) {
-    const auto bytes = static_cast<double>(region.lazily_freed_bytes);
-    if (region.owner == Owner::kHeap) in_heap += bytes;
-    if (region.owner == Owner::kAnonymous) elsewhere += bytes;
-  }
-  // Not told by mapping: the allocator is by far the likeliest to have given them back.
-  if (in_heap + elsewhere == 0) in_heap = static_cast<double>(kernel_says);
-  double taken = take_off(line(out, out->divided ? Cause::kRetained : Cause::kUndivided), in_heap);
-  taken += take_off(line(out, Cause::kHoles), in_heap - taken);
-  taken += take_off(line(out, Cause::kAnonymous), elsewhere);
-  set_exact(line(out, Cause::kLazilyFreed), taken);
+/// Pages of the heap that MADV_FREE gave back read as present. Which they are is not told, only how many: an
+/// allocator gives back free ones first; where the program itself gave them back, they lie under its blocks.
+/// \return what was taken off the heap's lines
+double separate_lazily_freed(double bytes, bool by_program, Ledger* out) noexcept {
+  constexpr Cause kByAllocator[] = {Cause::kRetained,    Cause::kUndivided, Cause::kHoles,
+                                    Cause::kLive,        Cause::kRounding,  Cause::kMetadata,
+                                    Cause::kPastMallard, Cause::kAnonymous};
+  constexpr Cause kByProgram[] = {Cause::kLive,  Cause::kUndivided, Cause::kPastMallard, Cause::kRounding,
+                                  Cause::kHoles, Cause::kRetained,  Cause::kAnonymous};
+  double taken = 0;
+  for (const Cause cause :
+       by_program ? std::span<const Cause>(kByProgram) : std::span<const Cause>(kByAllocator))
+    taken += take_off(line(out, cause), bytes - taken);
+  LedgerLine& freed = line(out, Cause::kLazilyFreed);
+  set_exact(freed, freed.bytes.value + taken);
+  return taken;
 }
 
 void set_heap_lines(const HeapTotals& heap, Ledger* out) noexcept {
@@ -97,26 +107,82 @@ void set_heap_lines(const HeapTotals& heap, Ledger* out) noexcept {
   line(out, Cause::kHoles).bytes = heap.holes;
   set_exact(line(out, Cause::kRetained), heap.retained);
   line(out, Cause::kRetained).bytes.has_interval = heap.holes.has_interval;
+  line(out, Cause::kMetadata).sharing = {};  // that of the heap as a whole is told
   Estimate& metadata = line(out, Cause::kMetadata).bytes;
   set_exact(line(out, Cause::kMetadata), metadata.value + heap.metadata + heap.headers);
 }
 
-/// Adds what of a region has this cause to its line. \return how many details were made
-std::uint32_t add(Cause cause, const Region& region, std::uint64_t bytes, LedgerDetail* detail,
+/// What of a region has one cause.
+struct PartOfRegion {
+  std::uint64_t bytes;
+  Sharing sharing;
+  std::uint64_t dirty;
+};
+
+/// Adds it to its line. \return how many details were made
+std::uint32_t add(Cause cause, const Region& region, PartOfRegion part, LedgerDetail* detail,
                   Ledger* out) noexcept {
-  if (bytes == 0) return 0;
+  if (part.bytes == 0) return 0;
   LedgerLine& l = line(out, cause);
-  set_exact(l, l.bytes.value + static_cast<double>(bytes));
+  set_exact(l, l.bytes.value + static_cast<double>(part.bytes));
   ++l.mappings;
+  add_to(l.sharing, part.sharing);
+  l.dirty += part.dirty;
   if (facts_of(cause).kind != CauseKind::kOwners) return 0;
-  const std::uint64_t lazily_freed = cause == Cause::kAnonymous ? region.lazily_freed_bytes : 0;
   *detail = {};
   detail->cause = cause;
   detail->name = region.name;
   detail->allocator = region.allocator;
-  detail->bytes = bytes - std::min(lazily_freed, bytes);
+  detail->bytes = part.bytes;
   detail->mappings = 1;
   detail->mapper = region.mapper;
+  detail->sharing = part.sharing;
+  detail->dirty = part.dirty;
+  return 1;
+}
+
+/// Adds the parts of a region: pages of a file, those that no file has, and those that were given back.
+std::uint32_t add_region(const Region& region, const InMemory& in_memory, bool files_told,
+                         LedgerDetail* details, Ledger* out) noexcept {
+  const Cause cause = cause_of(region.owner);
+  const bool may_be_copied = files_told && (cause == Cause::kFiles || cause == Cause::kShared);
+  const std::uint64_t copied = may_be_copied ? in_memory.anonymous : 0;
+  if (region.owner == Owner::kHeap) out->huge_bytes += in_memory.huge;
+  PartOfRegion files{in_memory.bytes - copied, region.in_files, region.dirty_bytes}, copies{copied, {}, 0};
+  PartOfRegion& others = may_be_copied ? copies : files;
+  add_to(others.sharing, region.in_no_file);
+  // Of the heap they are taken off once it is divided.
+  PartOfRegion freed{};
+  if (region.owner != Owner::kHeap) freed.bytes = std::min(region.lazily_freed_bytes, others.bytes);
+  freed.sharing.only_ours =
+      std::min(freed.bytes, others.sharing.only_ours);  // MADV_FREE leaves other pages alone
+  others.bytes -= freed.bytes;
+  others.sharing.only_ours -= freed.sharing.only_ours;
+  std::uint32_t made = add(cause, region, files, details, out);
+  made += add(Cause::kFileCopies, region, copies, details + made, out);
+  return made + add(Cause::kLazilyFreed, region, freed, details + made, out);
+}
+
+/// The heap's own part of what was given back, with its detail. \return how many details were made
+std::uint32_t add_lazily_freed_heap(const LedgerSources& sources, LedgerDetail* detail,
+                                    Ledger* out) noexcept {
+  std::uint64_t in_heap = 0, told = 0;
+  for (const Region& region : sources.regions) {
+    told += region.lazily_freed_bytes;
+    if (region.owner == Owner::kHeap) in_heap += region.lazily_freed_bytes;
+  }
+  if (told == 0) in_heap = sources.after.lazily_freed;  // not told by mapping
+  const double taken = separate_lazily_freed(static_cast<double>(in_heap), sources.program_gives_back, out);
+  if (taken <= 0) return 0;
+  const auto bytes = static_cast<std::uint64_t>(taken);
+  for (Sharing* sharing : {&out->heap_sharing, &line(out, Cause::kUndivided).sharing})
+    sharing->only_ours -= std::min(sharing->only_ours, bytes);
+  *detail = {};
+  detail->cause = Cause::kLazilyFreed;
+  detail->name = kServedHeap;
+  detail->bytes = bytes;
+  detail->sharing.only_ours = bytes;
+  add_to(line(out, Cause::kLazilyFreed).sharing, detail->sharing);
   return 1;
 }
 
@@ -150,20 +216,17 @@ bool heap_ranges(Arena& arena, std::span<const Region> regions, std::span<const 
 bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexcept {
   const std::span<const Region> regions = sources.regions;
   const InMemory* in_memory = measure_regions(arena, regions, sources.runs);
-  auto* details = arena.array<LedgerDetail>(2 * regions.size() + 1);
+  auto* details = arena.array<LedgerDetail>(3 * regions.size() + 1);
   if (!in_memory || !details) return false;
   for (LedgerLine& l : out->lines) set_exact(l, 0);
   std::uint32_t detail_count = 0;
   for (std::size_t i = 0; i < regions.size(); ++i) {
     const Region& region = regions[i];
     if (in_memory[i].bytes == 0 || region.owner == Owner::kKernel) continue;
-    const Cause cause = cause_of(region.owner);
-    const bool may_be_copied = sources.files_told && (cause == Cause::kFiles || cause == Cause::kShared);
-    const std::uint64_t copied = may_be_copied ? in_memory[i].anonymous : 0;
-    if (region.owner == Owner::kHeap) out->huge_bytes += in_memory[i].huge;
-    detail_count += add(cause, region, in_memory[i].bytes - copied, &details[detail_count], out);
-    detail_count += add(Cause::kFileCopies, region, copied, &details[detail_count], out);
+    detail_count += add_region(region, in_memory[i], sources.files_told, &details[detail_count], out);
   }
+  for (const Cause cause : {Cause::kUndivided, Cause::kMetadata})
+    add_to(out->heap_sharing, line(out, cause).sharing);
   out->divided = sources.heap != nullptr;
   out->not_divided_why = sources.not_divided_why;
   if (sources.heap) {
@@ -177,7 +240,7 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
     out->unattributed_bytes = static_cast<std::uint64_t>(sources.heap->unattributed);
     out->pinned_bytes = static_cast<std::uint64_t>(sources.heap->pinned);
   }
-  separate_lazily_freed(regions, sources.after.lazily_freed, out);
+  detail_count += add_lazily_freed_heap(sources, &details[detail_count], out);
   out->details = details;
   out->detail_count = group_details({details, detail_count});
   out->rss_before_bytes = sources.before.total;

@@ -20,6 +20,7 @@ struct LedgerSources {
   Rss before, after;                  ///< the kernel's figures around the scan
   const HeapTotals* heap;  ///< nullptr: the allocator could not be asked; `not_divided_why` says why
   const char* not_divided_why;
+  bool program_gives_back = false;  ///< the allocator never calls madvise(MADV_FREE): who does is the program
   bool files_told = true;  ///< a run says truly whether its pages are of a file
 };
 

@@ -7,7 +7,6 @@
 #include "base/arena.hpp"
 #include "base/os.hpp"
 #include "report/facts/kernel.hpp"
-#include "report/facts/smaps.hpp"
 
 namespace mallard::report {
 namespace {
@@ -87,10 +86,8 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
     for (const SmapsEntry& mapping : out->residency.smaps()) rss->lazily_freed += mapping.lazily_freed;
   }
   recognise_allocators(arena, &out->regions);
-  // Only where smaps_rollup says that there are such pages: the walk over all page tables holds the host up.
-  std::span<const SmapsEntry> smaps = out->residency.smaps();
-  if (smaps.empty() && out->after.lazily_freed > 0) read_smaps(arena, process, &smaps);
-  find_lazily_freed(smaps, out->residency, &out->regions);
+  find_page_use(arena, process, out->residency, out->residency.smaps(), &out->regions, &out->use);
+  if (out->use.has_smaps) out->after.lazily_freed = out->use.lazily_freed;
   out->scan_ns = os::monotonic_ns() - began;
 }
 

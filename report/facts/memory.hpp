@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/arena.hpp"
+#include "report/facts/page_use.hpp"
 #include "report/facts/regions.hpp"
 #include "report/facts/residency.hpp"
 #include "report/model/model.hpp"
@@ -19,6 +20,7 @@ struct Memory {
   const char* why_not = nullptr;
   Regions regions{};
   Residency residency;
+  PageUse use;
   Rss before{}, after{};  ///< around the scan
   int looks = 0;          ///< how often the page tables were read, because the host's memory moved
   std::uint64_t scan_ns = 0;

@@ -5,14 +5,15 @@
 #include <initializer_list>
 #include <new>
 
-#include "elf/loaded_objects.hpp"
-#include "inside/known_allocators.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
-#include "record/mappings.hpp"
-#include "report/facts/glibc_memory.hpp"
+#include "elf/loaded_objects.hpp"
 #include "elf/maps.hpp"
 #include "elf/modules.hpp"
+#include "inside/known_allocators.hpp"
+#include "record/mappings.hpp"
+#include "report/facts/glibc_memory.hpp"
+#include "report/facts/shared_names.hpp"
 #include "report/model/served.hpp"
 
 namespace mallard::report {
@@ -31,13 +32,6 @@ TextRange text_of(const link_map* object) noexcept {
   TextRange range;
   if (!object || !elf::text_range(object, &range.begin, &range.end)) return {};
   return range;
-}
-
-bool is_shared_memory(const elf::Mapping& m) noexcept {
-  if (m.path.starts_with("/memfd:") || m.path.starts_with("/dev/shm/") || m.path.starts_with("/SYSV") ||
-      m.path.starts_with("[anon_shmem:"))
-    return true;
-  return m.shared && m.path.starts_with("/dev/zero");
 }
 
 /// Pages of hugetlbfs are reserved apart: the kernel does not count them in RSS.
@@ -138,6 +132,9 @@ class Classifier {
     r.writable = m.writable;
     r.shared = m.shared;
     r.private_anonymous = is_anonymous(m) && !m.shared;
+    r.device = m.device;
+    r.inode = m.inode;
+    r.offset = m.offset;
     return r;
   }
 
@@ -165,9 +162,18 @@ class Classifier {
 
   /// Not within the segments of a loaded object.
   void classify_outside(const elf::Mapping& m) noexcept {
-    if (is_shared_memory(m)) return add(m, Owner::kShared, m.path);
+    if (is_shared_memory(m)) return add_shared_memory(m);
     if (!is_anonymous(m)) return add(m, Owner::kFile, m.path);
     for (std::uintptr_t at = m.begin; at < m.end;) at = classify_anonymous(m, at);
+  }
+
+  void add_shared_memory(const elf::Mapping& m) noexcept {
+    Region r = of(m, Owner::kShared);
+    r.name = name_of_shared_memory(arena_, m);
+    r.allocator = runtime_of_shared_memory(m.path);
+    const record::MappedInterval* logged = range_from(log_, m.begin);
+    if (logged && logged->begin <= m.begin) r.mapper = logged->caller;
+    regions_.add(r);
   }
 
   Owner owner_of_segment(const elf::Module& module, const elf::Mapping& m) const noexcept {

@@ -39,6 +39,9 @@ struct Region {
   std::string_view allocator;
   std::uintptr_t mapper;  ///< return address of the call of mmap, in the module `name`; 0 = nobody saw
   std::uint64_t lazily_freed_bytes;  ///< see find_lazily_freed()
+  std::uint64_t device, inode, offset;  ///< of what is mapped, at `begin`; inode 0 = no file
+  Sharing in_files, in_no_file;  ///< pages of files or of shared memory, and the others; see find_sharing()
+  std::uint64_t dirty_bytes;     ///< of pages of files; see find_page_use()
 };
 
 /// Bytes of a region that are in memory, how many of them are on huge pages, and how many are in no file.

@@ -75,10 +75,13 @@ class Reader {
 }  // namespace
 
 bool read_smaps(Arena& arena, const ProcessMemory& process, std::span<const SmapsEntry>* out) noexcept {
+  // A mapping is some 800 bytes: the kernel stops behind one, and lets go of its lock.
+  constexpr std::size_t kAtOnce = 512;
   Reader reader(arena);
   const bool complete = for_each_line(
       arena, ProcessMemory::Path(process, "smaps").c_str(),
-      [](std::string_view line, void* to) noexcept { static_cast<Reader*>(to)->read_line(line); }, &reader);
+      [](std::string_view line, void* to) noexcept { static_cast<Reader*>(to)->read_line(line); }, &reader,
+      kAtOnce);
   *out = reader.all();
   return complete && !reader.out_of_memory();
 }

@@ -101,9 +101,11 @@ Facts gather_facts(const Snapshot& s) noexcept {
   f.memory = static_cast<double>(l.rss_bytes) - line(Cause::kOwn);
   for (std::uint32_t i = 0; i < l.detail_count; ++i) {
     const LedgerDetail& d = l.details[i];
-    if (d.cause != Cause::kFiles && d.cause != Cause::kFileCopies) continue;
-    if (is_code(d.name, s.process)) f.memory -= static_cast<double>(d.bytes);
-    else f.files += static_cast<double>(d.bytes);
+    const auto bytes = static_cast<double>(d.bytes);
+    const bool of_code = is_code(d.name, s.process);
+    if (d.cause == Cause::kFiles && of_code) f.memory -= bytes;
+    else if (d.cause == Cause::kFiles) f.files += bytes;
+    else if (d.cause == Cause::kFileCopies) (of_code ? f.static_data : f.file_copies) += bytes;
   }
   f.live = line(Cause::kLive);
   f.rounding = line(Cause::kRounding);

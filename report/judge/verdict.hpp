@@ -39,6 +39,8 @@ inline constexpr double kChunkBytes = 16 << 10;
 struct Facts {
   double memory;  ///< RSS less mallard's own and the files of code
   double live, rounding, past, holes, retained, lazily_freed, anonymous, files, shared, stacks, undivided;
+  double file_copies;  ///< private pages of files other than code
+  double static_data;  ///< those of code: .data and .bss
   double
       growing;    ///< live bytes of the growing sites: all of a site's if it was born evenly, else its growth
   double growth;  ///< by how much they grew since the first report

@@ -182,16 +182,47 @@ void explain_second_allocator(Judged& j) noexcept {
   say_next(j, "'mallard check PID' names the allocators inside.");
 }
 
+/// Private pages of files: the kernel cannot take them back as it takes those of files.
+void explain_file_copies(Judged& j) noexcept {
+  say_part(j, j.f.file_copies);
+  j.text.say("are private copies of pages of mapped files, which the program has written to.");
+  j.evidence("file_copy_bytes", j.f.file_copies);
+  j.evidence("memory_bytes", j.f.memory);
+  say_changed(j, Cause::kFileCopies);
+  if (const LedgerDetail* d = largest_detail(j.s, Cause::kFileCopies, true)) {
+    j.text.say(" Most is of ")
+        .say(file_name_of(d->name))
+        .say(", ")
+        .bytes(static_cast<double>(d->bytes))
+        .say(".");
+    j.evidence("largest_file_bytes", static_cast<double>(d->bytes));
+  }
+  j.next.say(
+      "No file has these pages: without swap the kernel cannot take them. Map the file shared, or write to "
+      "less of it.");
+}
+
+void say_dirty(Judged& j) noexcept {
+  const auto dirty = static_cast<double>(j.s.ledger.lines[static_cast<int>(Cause::kFiles)].dirty);
+  if (!j.s.ledger.dirty_known || dirty < kLeastCauseBytes) return;
+  j.text.say(" ").bytes(dirty).say(
+      " of files are changed, and are to be written back before the kernel takes them.");
+  j.evidence("dirty_bytes", dirty);
+}
+
 void explain_files(Judged& j) noexcept {
+  if (j.f.file_copies > j.f.files + j.f.shared) return explain_file_copies(j);
   const bool shared = j.f.shared > j.f.files;
   say_part(j, j.f.files + j.f.shared);
   j.text.say(shared ? "are shared memory and mapped files." : "are pages of mapped files.");
+  if (!shared) say_dirty(j);
   j.evidence("file_bytes", j.f.files);
   j.evidence("shared_memory_bytes", j.f.shared);
   j.evidence("memory_bytes", j.f.memory);
   say_changed(j, shared ? Cause::kShared : Cause::kFiles);
   if (const LedgerDetail* d = largest_detail(j.s, shared ? Cause::kShared : Cause::kFiles, !shared)) {
     j.text.say(" Most is ").say(d->name.empty() ? "without a name" : file_name_of(d->name));
+    if (!d->allocator.empty()) j.text.say(", ").say(d->allocator);
     j.text.say(", ").bytes(static_cast<double>(d->bytes)).say(".");
     j.evidence("largest_file_bytes", static_cast<double>(d->bytes));
   }
@@ -228,8 +259,8 @@ constexpr Rule kRules[] = {
      explain_lazily_freed},
     {VerdictCause::kSecondAllocator, [](F f) noexcept { return f.anonymous; }, kLeastCauseShare,
      explain_second_allocator},
-    {VerdictCause::kMappedFiles, [](F f) noexcept { return f.files + f.shared; }, kLeastCauseShare,
-     explain_files},
+    {VerdictCause::kMappedFiles, [](F f) noexcept { return std::max(f.files + f.shared, f.file_copies); },
+     kLeastCauseShare, explain_files},
     {VerdictCause::kStacks, [](F f) noexcept { return f.stacks; }, kLeastCauseShare, explain_stacks},
 };
 

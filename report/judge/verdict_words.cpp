@@ -176,8 +176,10 @@ void explain_none(Judged& j) noexcept {
         .say(" retained, ");
     j.text.bytes(j.f.anonymous)
         .say(" not the allocator's, ")
-        .bytes(j.f.files + j.f.shared)
-        .say(" files and shared memory.");
+        .bytes(j.f.files + j.f.shared + j.f.file_copies)
+        .say(" files and shared memory, ")
+        .bytes(j.f.static_data)
+        .say(" static data.");
   }
   if (j.s.before.live_bytes > 0) {
     j.text.say(" ").bytes(j.s.before.live_bytes);

@@ -172,7 +172,10 @@ struct Charge {
   const char* sharing_why_not;       ///< a clause, where something resident was not looked at; else nullptr
 };
 
-/// One owner within kAnonymous, kFiles, kStacks or kShared.
+/// Name of the detail of kLazilyFreed that is the heap's.
+inline constexpr std::string_view kServedHeap = "heap";
+
+/// One owner within a line whose kind is kOwners.
 struct LedgerDetail {
   Cause cause;
   std::string_view name;       ///< path or module; "" = unknown
@@ -220,6 +223,7 @@ struct Ledger {
   bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
   double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
   bool dirty_known;     ///< the kernel told which pages of files are dirty
+  Sharing heap_sharing;  ///< of heap_bytes, which the causes do not divide
 };
 
 enum class OtherStatus : std::uint8_t {

@@ -8,6 +8,7 @@
 
 namespace mallard::report {
 
+void write_charge(const Charge& charge, Sink& to) noexcept;  ///< nothing where /proc is not readable
 void write_verdict(const Snapshot& snapshot, Sink& to) noexcept;
 void write_ledger(const Snapshot& snapshot, Sink& to) noexcept;
 void write_other_allocators(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing if there is none

@@ -18,6 +18,7 @@ void write_header(const Snapshot& s, Sink& to) noexcept {
   labelled_line(to, "state", "pid ", p.pid, ", parent ", p.parent_pid, ", ", p.threads,
                 p.threads == 1 ? " thread" : " threads",
                 s.reason == Reason::kSignal ? " (one is mallard's)" : "", ", up ", as_duration(p.uptime_ns));
+  write_charge(s.charge, to);
 }
 
 void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& to) noexcept {

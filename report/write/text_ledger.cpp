@@ -46,6 +46,15 @@ void write_part(double bytes, std::string_view what, Sink& to) noexcept {
   to.add("  ").add(what).add('\n');
 }
 
+/// What else is known of a line.
+void write_parts(const LedgerLine& line, Sink& to) noexcept {
+  if (line.sharing.with_others > 0)
+    write_part(static_cast<double>(line.sharing.with_others), "other processes map, too", to);
+  if (line.dirty > 0)
+    write_part(static_cast<double>(line.dirty), "changed: to be written back before the kernel takes them",
+               to);
+}
+
 /// The end of a path says more than its beginning.
 void add_path(Sink& to, std::string_view path) noexcept {
   if (columns(path) > kNameColumns) {
@@ -61,12 +70,15 @@ void write_detail(const LedgerDetail& d, Sink& to) noexcept {
   add_bytes(cell, static_cast<double>(d.bytes));
   add_right(to, cell.view(), 10);
   to.add("  ");
-  if (d.cause == Cause::kStacks) {
+  const bool is_anonymous = d.cause == Cause::kAnonymous || d.cause == Cause::kLazilyFreed;
+  if (d.cause == Cause::kLazilyFreed && d.name == kServedHeap && d.mapper == 0) {
+    to.add("in the heap of the allocator that serves");
+  } else if (d.cause == Cause::kStacks) {
     to.add(d.name == "main" ? "main thread" : "other threads");
   } else if (d.name.empty()) {
-    to.add(d.cause == Cause::kAnonymous ? "mapped by the loader, libc or a bare system call" : "no name");
+    to.add(is_anonymous ? "mapped by the loader, libc or a bare system call" : "no name");
   } else {
-    add_path(to, d.cause == Cause::kAnonymous ? file_name_of(d.name) : d.name);
+    add_path(to, is_anonymous ? file_name_of(d.name) : d.name);
   }
   if (d.frame && !d.frame->function.empty()) {
     char shortened[kNameColumns * 4];
@@ -297,6 +309,7 @@ void write_ledger(const Snapshot& s, Sink& to) noexcept {
           ledger.rss_bytes, of_divided, meaning_of(cause, ledger));
       if (cause == Cause::kLive && s.before.live_bytes > 0)
         write_part(s.before.live_bytes, "allocated before exact recording began, rounding included", to);
+      write_parts(ledger.lines[i], to);
       write_details(ledger, cause, to);
     }
     write_unexplained(ledger, to);
@@ -305,6 +318,9 @@ void write_ledger(const Snapshot& s, Sink& to) noexcept {
     if (ledger.huge_bytes > 0)
       byte_line(to, "  heap on huge pages", ledger.huge_bytes,
                 "within the heap; given back in 2 MiB pieces only");
+    if (ledger.divided && ledger.heap_sharing.with_others > 0)
+      byte_line(to, "  heap with others", ledger.heap_sharing.with_others,
+                "within the heap; other processes map it, too");
   }
   if (s.rss.swapped > 0) byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
   if (s.rss.locked > 0) byte_line(to, "locked", s.rss.locked, "within RSS, by mlock");

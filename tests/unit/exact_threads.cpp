@@ -67,11 +67,11 @@ TEST_CASE("exact: whoever takes a record over has waited for nobody") {
 
 namespace {
 
-/// As container runtimes do: process_vm_readv() fails with EPERM, in this thread and those that it makes.
-bool refuse_process_vm_readv() {
+/// As container runtimes do: process_vm_writev() fails with EPERM, in this thread and those that it makes.
+bool refuse_process_vm_writev() {
   sock_filter rules[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_writev, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
@@ -104,7 +104,7 @@ TEST_CASE("exact: where the kernel refuses to copy memory, no living thread lose
   while (here < kLiving) usleep(1000);
   bool refused = false;
   std::thread([&] {
-    refused = refuse_process_vm_readv();
+    refused = refuse_process_vm_writev();
     std::vector<std::thread> coming;
     for (std::uintptr_t t = kLiving; t < kLiving + kComing; ++t)
       coming.emplace_back([&, t] {

@@ -194,7 +194,7 @@ TEST_CASE("ledger: changed copies of files are no files") {
   REQUIRE(l.unexplained_bytes == 0);
   // mincore does not tell.
   l = {};
-  REQUIRE(build_ledger(arena, {p.regions, p.runs, p.rss, p.rss, nullptr, "?", false}, &l));
+  REQUIRE(build_ledger(arena, {p.regions, p.runs, p.rss, p.rss, nullptr, "?", false, false}, &l));
   REQUIRE(bytes(l, Cause::kFiles) == 96 * kKiB);
   REQUIRE(bytes(l, Cause::kFileCopies) == 0);
 }
