@@ -177,9 +177,9 @@ void explain_none(Judged& j) noexcept {
     j.text.bytes(j.f.anonymous)
         .say(" not the allocator's, ")
         .bytes(j.f.files + j.f.shared + j.f.file_copies)
-        .say(" files and shared memory, ")
-        .bytes(j.f.static_data)
-        .say(" static data.");
+        .say(" files and shared memory");
+    if (j.f.static_data > 0) j.text.say(", ").bytes(j.f.static_data).say(" static data");
+    j.text.say(".");
   }
   if (j.s.before.live_bytes > 0) {
     j.text.say(" ").bytes(j.s.before.live_bytes);
