@@ -151,7 +151,7 @@ std::uint32_t add_region(const Region& region, const InMemory& in_memory, bool f
   PartOfRegion files{in_memory.bytes - copied, region.in_files, region.dirty_bytes}, copies{copied, {}, 0};
   PartOfRegion& others = may_be_copied ? copies : files;
   add_to(others.sharing, region.in_no_file);
-  // Of the heap they are taken off once it is divided.
+  // Those of the heap are taken off once it is divided.
   PartOfRegion freed{};
   if (region.owner != Owner::kHeap) freed.bytes = std::min(region.lazily_freed_bytes, others.bytes);
   freed.sharing.only_ours =

@@ -41,7 +41,7 @@ std::span<AddressRange> mapped_twice(Arena& arena, std::span<const Region> regio
     if (a.device != b.device) return a.device < b.device;
     return a.inode != b.inode ? a.inode < b.inode : a.begin < b.begin;
   });
-  // Of the parts met so far the one that reaches farthest: each overlap of two is one with it, too.
+  // This is the part, of those met so far, that reaches farthest: each overlap of two is one with it, too.
   const FilePart* farthest = nullptr;
   for (const FilePart& part : all) {
     if (farthest && farthest->same_file(part) && part.begin < farthest->end) {

@@ -132,6 +132,16 @@ void say_past_mallard(Judged& j) noexcept {
 
 }  // namespace
 
+namespace {
+
+/// Ends the sentence about the parts of the memory.
+void say_static_data(Judged& j) noexcept {
+  if (j.f.static_data > 0) j.text.say(", ").bytes(j.f.static_data).say(" static data");
+  j.text.say(".");
+}
+
+}  // namespace
+
 void explain_none(Judged& j) noexcept {
   const Ledger& l = j.s.ledger;
   j.evidence("memory_bytes", j.f.memory);
@@ -178,8 +188,7 @@ void explain_none(Judged& j) noexcept {
         .say(" not the allocator's, ")
         .bytes(j.f.files + j.f.shared + j.f.file_copies)
         .say(" files and shared memory");
-    if (j.f.static_data > 0) j.text.say(", ").bytes(j.f.static_data).say(" static data");
-    j.text.say(".");
+    say_static_data(j);
   }
   if (j.s.before.live_bytes > 0) {
     j.text.say(" ").bytes(j.s.before.live_bytes);
