@@ -186,8 +186,7 @@ void explain_none(Judged& j) noexcept {
         .say(" retained, ");
     j.text.bytes(j.f.anonymous)
         .say(" not the allocator's, ")
-        .bytes(j.f.files + j.f.shared + j.f.file_copies)
-        .say(" files and shared memory");
+        .bytes(j.f.files + j.f.shared + j.f.file_copies).say(" files and shared memory");
     say_static_data(j);
   }
   if (j.s.before.live_bytes > 0) {
