@@ -112,7 +112,7 @@ std::string conditions_help() {
   return fmt::format(
       "CONDITIONS have commas between them; status 1 says that one is met, standard error says which. One "
       "is\n"
-      "  any, or a verdict ({})\n"
+      "  any, or a finding ({})\n"
       "  {}: a check fails that the report makes of its own figures\n"
       "  FIGURE>SIZE, such as rss>2G; of rss, counts (memory that counts), unexplained, or a cause of the "
       "ledger (live, holes, retained, "

@@ -59,13 +59,21 @@ Judgement unknown(std::string why) { return {State::kUnknown, std::move(why)}; }
 
 std::string_view first_sentence(std::string_view text) { return text.substr(0, text.find(". ")); }
 
-Judgement judge_verdict(const Condition& c, const ReportFile& r) {
-  const std::string_view found = r.verdict;
-  if (found.empty()) return unknown("the report has no verdict");
-  if (c.kind == Kind::kAnyVerdict ? found != "none" : found == c.subject)
-    return {State::kMet, fmt::format("the verdict is {}: {}", found, first_sentence(r.data.verdict.text))};
-  const report::VerdictFacts* verdict = report::find_verdict(c.subject);
-  const auto needs = [&](report::VerdictNeeds what) { return verdict && verdict->needs == what; };
+/// Whether the condition asks for this finding.
+bool asks_for(const Condition& c, std::string_view cause) {
+  if (c.kind == Kind::kVerdict) return cause == c.subject;
+  const report::VerdictFacts* known = report::find_verdict(cause);
+  return !known || known->weight == report::VerdictWeight::kCounts;
+}
+
+Judgement judge_findings(const Condition& c, const ReportFile& r) {
+  if (r.verdict.empty()) return unknown("the report has no verdict");
+  for (std::size_t i = 0; i < r.findings.size(); ++i)
+    if (asks_for(c, r.findings[i]))
+      return {State::kMet, fmt::format("{} {}: {}", i == 0 ? "the verdict is" : "beside the verdict there is",
+                                       r.findings[i], first_sentence(r.data.findings[i].text))};
+  const report::VerdictFacts* asked = report::find_verdict(c.subject);
+  const auto needs = [&](report::VerdictNeeds what) { return asked && asked->needs == what; };
   if ((c.kind == Kind::kAnyVerdict || needs(report::VerdictNeeds::kDividedHeap)) && is_undivided(r))
     return unknown(kNotDivided);
   if (needs(report::VerdictNeeds::kCallSites) && !r.data.recording.on) return unknown(kNoSites);
@@ -169,7 +177,7 @@ void print_findings(const std::vector<Condition>& conditions, const std::vector<
 }  // namespace
 
 Judgement judge(const Condition& c, const ReportFile& r) {
-  if (c.kind == Kind::kAnyVerdict || c.kind == Kind::kVerdict) return judge_verdict(c, r);
+  if (c.kind == Kind::kAnyVerdict || c.kind == Kind::kVerdict) return judge_findings(c, r);
   if (c.kind == Kind::kInconsistent) return judge_checks(r);
   const double bound = c.is_percentage ? r.rss_bytes() * c.bound / 100 : c.bound;
   const std::string than = bound_text(c, bound, "RSS");

@@ -121,6 +121,9 @@ void merge_sites(Json* document, std::size_t depth) {
   };
   if (const auto verdict = document->find("verdict"); verdict != document->end() && verdict->is_object())
     rename((*verdict)["sites"]);
+  if (const auto findings = document->find("findings"); findings != document->end())
+    for (Json& finding : *findings)
+      if (finding.is_object()) rename(finding["sites"]);
   if (const auto map = document->find("heap_map"); map != document->end() && map->is_object())
     for (Json& range : (*map)["ranges"])
       if (range.is_object()) rename(range["site"]);

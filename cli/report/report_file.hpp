@@ -43,6 +43,8 @@ struct ReportFile {
   };
   std::vector<Line> ledger;  ///< as in the file: a later version may have causes that data does not
   std::string_view verdict;  ///< name of its cause; empty where the report has none
+  std::vector<std::string_view>
+      findings;  ///< names of the causes of data.findings: a later version may have others
   Storage storage;
 
   bool is_exact() const { return data.recording.exact.on; }

@@ -6,54 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
-#include <optional>
 
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
+#include "cli/report/json_members.hpp"
 #include "report/model/charge.hpp"
 
 namespace mallard::cli {
 namespace {
-
-/// A member, or an empty object where there is none: a report may be cut down, or lie.
-const Json& member(const Json& object, const char* name) {
-  static const Json kNone = Json::object();
-  if (!object.is_object()) return kNone;
-  const auto found = object.find(name);
-  return found == object.end() ? kNone : *found;
-}
-
-double decimal(const Json& object, const char* name) {
-  const Json& j = member(object, name);
-  return j.is_number() ? j.get<double>() : 0;
-}
-
-std::uint64_t number(const Json& object, const char* name) {
-  const Json& j = member(object, name);
-  if (j.is_number_unsigned()) return j.get<std::uint64_t>();
-  const double value = decimal(object, name);
-  return value > 0 && value < 1.8e19 ? static_cast<std::uint64_t>(value) : 0;
-}
-
-int small_number(const Json& object, const char* name) {
-  return static_cast<int>(std::min<std::uint64_t>(number(object, name), 1u << 30));
-}
-
-bool flag(const Json& object, const char* name) {
-  const Json& j = member(object, name);
-  return j.is_boolean() && j.get<bool>();
-}
-
-/// Nothing where the report has null, or no such field. \throws Json::exception for what is no number
-report::Estimate estimate(const Json& object, const std::string& name) {
-  const auto value = [&object](const std::string& field) -> std::optional<double> {
-    const Json& j = member(object, field.c_str());
-    if (j.is_null() || j.is_object()) return {};
-    return j.get<double>();
-  };
-  const auto low = value(name + "_low"), high = value(name + "_high");
-  return {value(name).value_or(0), 0, low && high, low.value_or(0), high.value_or(0)};
-}
 
 /// An index into a table of `count` entries.
 std::size_t index_of(const Json& j, std::size_t count) {
@@ -185,9 +145,9 @@ void SnapshotOf::read_allocator(const Json& j) {
   a.bypass_owner = text(backend, "bypassed_by");
   a.stepped_aside = a.bypass_owner == report::kSanitizer;
   a.bypassed = !a.stepped_aside && member(backend, "bypassed_by").is_string();
-  a.takeover = {static_cast<report::Takeover::State>(
-                    index_in(report::kTakeoverStates, text(takeover, "state"), 0)),
-                text(takeover, "allocator"), number(takeover, "entry_points"), text(takeover, "why")};
+  a.takeover = {
+      static_cast<report::Takeover::State>(index_in(report::kTakeoverStates, text(takeover, "state"), 0)),
+      text(takeover, "allocator"), number(takeover, "entry_points"), text(takeover, "why")};
   for (const auto& [name, bytes] : member(backend, "statistics").items())
     if (a.statistic_count < backends::kMaxStatistics)
       a.statistics[a.statistic_count++] = {file_.storage.text(name).c_str(),
@@ -254,8 +214,8 @@ void SnapshotOf::read_ledger(const Json& j) {
       const Json& frame = d.at("frame");
       details.push_back({cause, text(d, "name"), text(d, "allocator"), number(d, "bytes"),
                          number(d, "mappings"), 0,
-                         frame.is_null() ? nullptr : &s_.frames[index_of(frame, s_.frames.size())], sharing(d),
-                         number(d, "dirty_bytes")});
+                         frame.is_null() ? nullptr : &s_.frames[index_of(frame, s_.frames.size())],
+                         sharing(d), number(d, "dirty_bytes")});
     }
   }
   l.detail_count = static_cast<std::uint32_t>(details.size());
@@ -267,8 +227,8 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.by_pages = flag(about, "by_pages");
   l.rounding_known = flag(about, "rounding_known");
   l.unit_name = text(about, "unit").c_str();
-  l.method = static_cast<report::ResidencyMethod>(
-      index_in(report::kResidencyMethods, text(about, "residency"), 0));
+  l.method =
+      static_cast<report::ResidencyMethod>(index_in(report::kResidencyMethods, text(about, "residency"), 0));
   l.rss_bytes = number(about, "rss_bytes");
   l.rss_before_bytes = number(about, "rss_before_bytes");
   l.rss_after_bytes = number(about, "rss_after_bytes");
@@ -316,31 +276,51 @@ void SnapshotOf::read_checks(const Json& j) {
   for (const Json& check : entries(j, "checks"))
     for (int i = 0; i < report::kCheckCount; ++i)
       if (report::kChecks[i].name == text(check, "name"))
-        s_.checks[i] = {static_cast<report::CheckState>(
-                            index_in(report::kCheckStates, text(check, "state"), 0)),
-                        decimal(check, "ours"), decimal(check, "theirs"), decimal(check, "tolerance"),
-                        text(check, "why_not")};
+        s_.checks[i] = {
+            static_cast<report::CheckState>(index_in(report::kCheckStates, text(check, "state"), 0)),
+            decimal(check, "ours"), decimal(check, "theirs"), decimal(check, "tolerance"),
+            text(check, "why_not")};
+}
+
+report::Finding SnapshotOf::finding(const Json& j) {
+  report::Finding f;
+  // A cause of a later version is shown by its own words. Reports of schema 1 have the name only.
+  const report::VerdictFacts* known = report::find_verdict(text(j, "cause"));
+  f.cause = known ? known->cause : report::VerdictCause::kNone;
+  f.bytes = estimate(j, "bytes");
+  f.title = text(j, member(j, "title").is_string() ? "title" : "cause");
+  f.text = text(j, "text");
+  f.next_step = text(j, "next_step");
+  return f;
+}
+
+void SnapshotOf::read_findings(const Json& j) {
+  const Json& verdict = member(j, "verdict");
+  file_.verdict = text(verdict, "cause");
+  s_.verdict = finding(verdict);
+  s_.growth_text = text(member(j, "history"), "growth_text");
+  std::vector<report::Finding> findings;
+  for (const Json& f : entries(j, "findings")) {
+    findings.push_back(finding(f));
+    file_.findings.push_back(text(f, "cause"));
+  }
+  const bool has_none = file_.verdict.empty() || s_.verdict.title.empty() ||
+                        file_.verdict == report::facts_of(report::VerdictCause::kNone).name;
+  if (findings.empty() && !has_none) {  // reports of earlier versions have one
+    findings.push_back(s_.verdict);
+    file_.findings.push_back(file_.verdict);
+  }
+  s_.findings = file_.storage.list(std::move(findings));
 }
 
 void SnapshotOf::read_probe(const Json& j) {
-  const Json &probe = member(j, "probe"), &verdict = member(j, "verdict");
-  s_.probe = {probe.is_object() && !probe.empty(),
-              flag(probe, "done"),
-              text(probe, "call").c_str(),
-              text(probe, "leaves").c_str(),
-              text(probe, "holds").c_str(),
-              text(probe, "why_not").c_str(),
-              number(probe, "rss_before_bytes"),
-              number(probe, "rss_after_bytes"),
-              number(probe, "heap_before_bytes"),
-              number(probe, "heap_after_bytes"),
-              number(probe, "given_back_bytes"),
-              number(probe, "duration_ns")};
-  // Reports of schema 1 have the cause only.
-  file_.verdict = text(verdict, "cause");
-  s_.verdict.title = text(verdict, member(verdict, "title").is_string() ? "title" : "cause");
-  s_.verdict.text = text(verdict, "text");
-  s_.verdict.next_step = text(verdict, "next_step");
+  const Json& probe = member(j, "probe");
+  s_.probe = {probe.is_object() && !probe.empty(), flag(probe, "done"),
+              text(probe, "call").c_str(),         text(probe, "leaves").c_str(),
+              text(probe, "holds").c_str(),        text(probe, "why_not").c_str(),
+              number(probe, "rss_before_bytes"),   number(probe, "rss_after_bytes"),
+              number(probe, "heap_before_bytes"),  number(probe, "heap_after_bytes"),
+              number(probe, "given_back_bytes"),   number(probe, "duration_ns")};
 }
 
 SnapshotOf::SnapshotOf(const Json& document, ReportFile* report) : file_(*report), s_(report->data) {
@@ -353,6 +333,7 @@ SnapshotOf::SnapshotOf(const Json& document, ReportFile* report) : file_(*report
   read_others(document);
   read_checks(document);
   read_probe(document);
+  read_findings(document);
 }
 
 std::span<const report::SiteRow> read_sites(const Json& document, ReportFile* report) {

@@ -26,6 +26,8 @@ class SnapshotOf {
   void read_others(const Json& j);
   void read_checks(const Json& j);
   void read_probe(const Json& j);
+  void read_findings(const Json& j);
+  report::Finding finding(const Json& j);
   const std::string& text(const Json& object, const char* name);
   const char* text_or_null(const Json& object, const char* name);
 

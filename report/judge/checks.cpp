@@ -74,7 +74,8 @@ Check check_lines(const Snapshot& s) noexcept {
   return compared(CheckKind::kLines, sum, rss, moved(s) + counter_slack(s));
 }
 
-/// Holds the lines that are pages of files and of shared memory, and all others, against the kernel's counters.
+/// Holds the lines that are pages of files and of shared memory, and all others, against the kernel's
+/// counters.
 void check_kinds(const Snapshot& s, Check* files, Check* anonymous, Check* shared) noexcept {
   if (const std::string_view why_not = why_no_pages(s); !why_not.empty() || !s.rss.known) {
     *files = *anonymous = *shared = not_made(why_not.empty() ? "/proc is not readable" : why_not);
@@ -121,7 +122,8 @@ Check check_recorded(const Snapshot& s) noexcept {
   if (s.recording.exact.on) return not_made(kExact);
   constexpr double kErrors = 5;  // one in a million
   const Estimate& recorded = l.recorded_live_bytes;
-  const double error = kErrors * math::sqrt(recorded.variance) + static_cast<double>(s.recording.sample_bytes);
+  const double error =
+      kErrors * math::sqrt(recorded.variance) + static_cast<double>(s.recording.sample_bytes);
   return compared(CheckKind::kRecorded, recorded.value, l.counted_live_bytes,
                   error + recorded.value * freed_share(s));
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The verdict in sentences, with the numbers of this report.
 #include "report/judge/verdict_words.hpp"
 
 #include <string.h>
 
 #include <algorithm>
 
+#include "report/model/largest.hpp"
 #include "symbols/demangle.hpp"
 
 namespace mallard::report::words {
@@ -20,9 +20,8 @@ bool is_of_a_library(std::string_view function) noexcept {
   constexpr std::string_view kBeginnings[] = {
       "operator new", "std::",  "void std::",  "__gnu_cxx::", "alloc::", "<alloc::", "core::",
       "<core::",      "<std::", "hashbrown::", "__rust_",     "__rdl_",  "__rg_"};
-  for (std::string_view with : kBeginnings)
-    if (part_of(function, 0, with.size()) == with) return true;
-  return false;
+  return std::any_of(std::begin(kBeginnings), std::end(kBeginnings),
+                     [function](std::string_view with) { return function.starts_with(with); });
 }
 
 /// The function of the program that allocates at the site and the two that called it, as far as they have
@@ -40,195 +39,114 @@ int functions_of(const SiteRow& row, std::string_view (&to)[3]) noexcept {
   return n;
 }
 
-}  // namespace
-
-void explain_leak(Judged& j) noexcept {
-  const Facts& f = j.f;
-  const SiteRow& row = j.s.sites[f.growing_sites.all()[0]];
-  const Growth& g = row.history.since_first;
-  j.evidence("growth", f.growth);
-  j.evidence("memory_bytes", f.memory);
-  for (const std::uint32_t i : f.growing_sites.all()) j.look_at(j.s.sites[i]);
-  if (f.long_leak) {
-    j.text.say("Live memory has grown steadily: ").bytes(f.growth).say(", ").percent(f.growth, f.memory);
-    j.text.say(" of the process, were born evenly over the ").time(j.s.recording.since_ns);
-    j.text.say(" of recording, and hardly any of it was freed. Most of it comes from ");
-  } else {
-    j.evidence("since_ns", static_cast<double>(j.s.history.since_first.ago_ns));
-    j.text.say("Live memory grows: ").bytes(f.growth).say(" more than ").time(j.s.history.since_first.ago_ns);
-    j.text.say(" ago, at the first report, ")
-        .percent(f.growth, f.memory)
-        .say(" of the process. Most of it comes from ");
-  }
-  add_site(j.text, row);
-  const double mean = row.live_count.value > 0 ? row.live_bytes.value / row.live_count.value : 0;
-  if (!f.long_leak) {
-    j.evidence("site_growth", g.bytes);
-    j.evidence("site_growth_low", g.low(1.96));
-    j.evidence("site_growth_high", g.high(1.96));
-    j.text.say(": ").bytes(g.bytes).say(" more");
-    if (g.variance > 0) j.text.say(" (95 %: ").bytes(g.low(1.96)).say(" to ").bytes(g.high(1.96)).say(")");
-  }
-  j.text.say("; ")
-      .bytes(row.live_bytes.value)
-      .say(j.s.recording.exact.on ? " live in " : " live in about ")
-      .count(row.live_count.value);
-  j.text.say(row.live_count.value < 1.5 ? " block" : " blocks").say(" of ").bytes(mean).say(" on average, ");
-  j.text.percent(row.live_bytes.value, row.allocated_bytes.value).say(" of what it ever allocated.");
-  const std::uint64_t then = row.history.largest_in_first;
-  if (mean >= kChunkBytes && row.live_count.value < 8 && then > 0 && row.largest_bytes >= 2 * then) {
-    j.text.say(" Its blocks grow: the largest was ")
-        .bytes(static_cast<double>(then))
-        .say(" at the first report and is ");
-    j.text.bytes(static_cast<double>(row.largest_bytes))
-        .say(" now, as with an arena that keeps the largest chunk it ever needed.");
-    j.next.say("Let the arena's owner shrink it when it is reset");
-  } else if (mean >= kChunkBytes) {
-    j.text.say(" They are large, as the chunks of an arena are: what lies in them is not seen here.");
-    j.next.say("Find who owns the arena at this site, and when it is reset");
-  } else {
-    j.text.say(" They are small, and nobody frees them.");
-    j.next.say(
-        "Find who should free them; if their owners lie in an arena, a reset of it runs no destructors");
-  }
-  j.text.say(" A cache that is still filling looks the same.");
-  say_next(j, ". Ask again later (mallard dump PID): a cache comes to an end, a leak does not.");
-}
-
-namespace {
-
-void say_growth_so_far(Judged& j) noexcept {
-  const Change& c = j.s.history.since_first;
-  if (!j.s.recording.on) return;
-  if (c.known && c.live.known) {
-    const bool sure = c.live.low(kGrowthErrors) > 0;
-    j.evidence("growth", c.live.bytes);
-    if (sure) j.text.say(" Live memory grew by ").bytes(c.live.bytes).say(" within ").time(c.ago_ns).say(".");
-    else if (j.s.recording.exact.on) j.text.say(" Live memory has not grown within ").time(c.ago_ns).say(".");
-    else j.text.say(" Live memory has not grown beyond its error within ").time(c.ago_ns).say(".");
-    return;
-  }
-  const SiteRow* row = largest(j.s, &SiteRow::live_bytes);
-  if (row && is_born_evenly(*row) && row->live_bytes.value > kLeastCauseShare * j.f.memory) {
-    j.text.say(" The blocks of ");
-    add_site(j.text, *row);
-    j.text.say(
-        " were born evenly over the recording and hardly any was freed: data that is being loaded, or a "
-        "leak.");
-  }
-  say_next(j, "One report cannot tell growth: ask again later (mallard dump PID).");
-}
-
-}  // namespace
-
-namespace {
-
-void say_past_mallard(Judged& j) noexcept {
-  if (j.f.past <= 0) return;
-  j.text.bytes(j.f.past).say(" are live blocks that were allocated past mallard: ");
-  j.text.say("no call site is known of them. ");
-  j.evidence("past_mallard_bytes", j.f.past);
-}
-
-}  // namespace
-
-namespace {
-
-/// Ends the sentence about the parts of the memory.
-void say_static_data(Judged& j) noexcept {
-  if (j.f.static_data > 0) j.text.say(", ").bytes(j.f.static_data).say(" static data");
-  j.text.say(".");
-}
-
-}  // namespace
-
-void explain_none(Judged& j) noexcept {
-  const Ledger& l = j.s.ledger;
-  j.evidence("memory_bytes", j.f.memory);
-  if (!l.known) {
-    j.text.say("It cannot be told where the memory is: ").say(view_of(l.why_not)).say(".");
-    return;
-  }
-  if (j.f.memory < kSmallProcessBytes) {
-    j.text.say("The process is small: ").bytes(j.f.memory);
-    j.text.say(" beside code and mallard's own. Nothing is unusual.");
-    return;
-  }
-  j.evidence("live_bytes", j.f.live);
-  say_past_mallard(j);
-  if (j.f.undivided > 0) {
-    j.text.say("Of ")
-        .bytes(j.f.memory)
-        .say(", ")
-        .bytes(j.f.undivided)
-        .say(" are the heap, which cannot be divided: ");
-    j.text.say(view_of(l.not_divided_why)).say(". ");
-    if (const double free = free_in_undivided_heap(j.s); free > 0) {
-      j.text.say(j.s.recording.exact.on ? "By the books " : "By the samples at most ")
-          .bytes(j.s.live_bytes.high)
-          .say(" are live: ")
-          .bytes(free);
-      j.text.say(" or more are free memory, pinned or retained. ");
-      j.evidence("free_bytes", free);
-    }
-    j.text.say("No other cause dominates.");
-    say_next(j, "mallard dump --purge PID tells what of it is retained. ");
-  } else if (j.f.live + j.f.past >= kMostlyLive * j.f.memory) {
-    say_part(j, j.f.live + j.f.past);
-    j.text.say("are live data. Nothing is unusual.");
-  } else {
-    j.text.say("No cause dominates: of ").bytes(j.f.memory).say(", ").bytes(j.f.live).say(" are live, ");
-    j.text.bytes(j.f.rounding)
-        .say(" rounding, ")
-        .bytes(j.f.holes)
-        .say(" holes, ")
-        .bytes(j.f.retained)
-        .say(" retained, ");
-    j.text.bytes(j.f.anonymous)
-        .say(" not the allocator's, ")
-        .bytes(j.f.files + j.f.shared + j.f.file_copies).say(" files and shared memory");
-    say_static_data(j);
-  }
-  if (j.s.before.live_bytes > 0) {
-    j.text.say(" ").bytes(j.s.before.live_bytes);
-    j.text.say(" are older than exact recording: no call site is known of them.");
-    j.evidence("older_bytes", j.s.before.live_bytes);
-  }
-  if (const SiteRow* row = largest(j.s, &SiteRow::live_bytes)) {
-    j.text.say(j.s.before.live_bytes > 0 ? " The largest site since is " : " The largest site is ");
-    add_site(j.text, *row);
-    j.text.say(" with ").bytes(row->live_bytes.value).say(" live.");
-    look_at_largest(j, &SiteRow::live_bytes);
-  }
-  say_growth_so_far(j);
-}
-
-namespace {
-
-void say_huge_pages(Judged& j) noexcept {
-  const Ledger& l = j.s.ledger;
+void say_huge_pages(Case& c) noexcept {
+  const Ledger& l = c.s.ledger;
   const auto huge = static_cast<double>(l.huge_bytes);
   if (!l.known || huge < kWorthSaying || huge < kMostlyLive * static_cast<double>(l.heap_bytes)) return;
-  j.text.say(" ").bytes(huge).say(
+  c.text.say(" ").bytes(huge).say(
       " of the heap lie on transparent huge pages: one touched byte keeps 2 MiB.");
-  j.evidence("huge_bytes", huge);
+  c.evidence("huge_bytes", huge);
+}
+
+void say_undivided(Case& c) noexcept {
+  const Snapshot& s = c.s;
+  c.text.say("Of the program's ").bytes(c.f.memory).say(", ").bytes(c.f.heap);
+  c.text.say(" are the heap, which cannot be divided: ").say(view_of(s.ledger.not_divided_why)).say(".");
+  const double free = free_in_undivided_heap(s);
+  if (free > 0) {
+    c.text.say(s.recording.exact.on ? " By the books " : " By the samples at most ").bytes(s.live_bytes.high);
+    c.text.say(" are live: ").bytes(free).say(" or more are free memory, pinned or retained.");
+    c.evidence("free_bytes", free);
+    if (free >= kLeastCauseBytes && free >= kLeastCauseShare * c.f.memory)
+      c.finding.title = "not told: much free memory, in a heap that cannot be divided";
+  }
+  say_next(c, "mallard dump --purge PID tells what of it is retained.");
+}
+
+void say_divided(Case& c) noexcept {
+  const auto line = [&c](Cause cause) { return c.s.ledger.lines[static_cast<int>(cause)].bytes.value; };
+  const double live = line(Cause::kLive);
+  c.evidence("live_bytes", live);
+  if (live >= kMostlyLive * c.f.memory) {
+    say_part(c, "");
+    c.text.say("are live data. Nothing is unusual.");
+    return;
+  }
+  c.text.say("No cause dominates: of the program's ")
+      .bytes(c.f.memory)
+      .say(", ")
+      .bytes(live)
+      .say(" are live, ");
+  c.text.bytes(line(Cause::kRounding)).say(" rounding, ").bytes(line(Cause::kHoles)).say(" holes, ");
+  c.text.bytes(line(Cause::kRetained)).say(" retained, ").bytes(line(Cause::kAnonymous));
+  c.text.say(" not the allocator's, ").bytes(line(Cause::kShared)).say(" shared memory.");
+}
+
+void say_largest_site(Case& c) noexcept {
+  const double older = c.s.before.live_bytes;
+  if (older > 0) {
+    c.text.say(" ").bytes(older).say(" are older than exact recording: no call site is known of them.");
+    c.evidence("older_bytes", older);
+  }
+  const bool by_resident = c.s.ledger.divided && largest(c.s, &SiteRow::resident_bytes);
+  const auto figure = by_resident ? &SiteRow::resident_bytes : &SiteRow::live_bytes;
+  const SiteRow* row = largest(c.s, figure);
+  if (!row) return;
+  c.text.say(older > 0 ? " The largest site since is " : " The largest site is ");
+  add_site(c.text, *row);
+  c.text.say(" with ").bytes((row->*figure).value).say(by_resident ? " in memory." : " live.");
+  look_at_largest(c, figure);
+}
+
+}  // namespace
+
+double surely(const Estimate& e) noexcept { return e.has_interval ? std::min(e.low, e.value) : e.value; }
+
+bool reaches(const Estimate& e, double share, double whole) noexcept {
+  return surely(e) >= kLeastCauseBytes && surely(e) >= share * whole;
+}
+
+bool reaches_in_heap(const Estimate& e, double share, const Facts& f) noexcept {
+  return reaches(e, share, f.heap) && surely(e) >= kLeastShareOfAll * f.memory;
+}
+
+Confidence how_known(const Estimate& e) noexcept {
+  return e.has_interval && e.low == e.high ? Confidence::kCounted : Confidence::kEstimated;
+}
+
+void Findings::add(const Case& made) noexcept {
+  Finding finding = made.finding;
+  finding.text = kept(arena_, made.text);
+  finding.next_step = kept(arena_, made.next);
+  found_.add(finding);
+}
+
+std::span<const Finding> Findings::in_order() noexcept {
+  const std::span<Finding> all = found_.all();
+  std::sort(all.begin(), all.end(), [](const Finding& a, const Finding& b) {
+    const VerdictWeight weight = facts_of(a.cause).weight, other = facts_of(b.cause).weight;
+    if (weight != other) return weight < other;
+    return a.bytes.value != b.bytes.value ? a.bytes.value > b.bytes.value : a.cause < b.cause;
+  });
+  return all;
 }
 
 std::string_view kept(Arena& arena, const TextBuffer& text) noexcept {
+  if (text.size() == 0) return {};
   char* copy = arena.array<char>(text.size() + 1);
   if (!copy) return "(no memory for the text)";
   memcpy(copy, text.c_str(), text.size());
   return {copy, text.size()};
 }
 
-}  // namespace
+std::string_view program_function(const SiteRow& row) noexcept {
+  std::string_view functions[3];
+  return functions_of(row, functions) > 0 ? functions[0] : std::string_view();
+}
 
-double free_in_undivided_heap(const Snapshot& s) noexcept {
-  for (const BoundElsewhere& b : s.other_allocators.bound)
-    if (b.to_server) return 0;  // what is not recorded may be live
-  const double heap = s.ledger.lines[static_cast<int>(Cause::kUndivided)].bytes.value;
-  return s.ledger.known && s.live_bytes.has_interval && heap > s.live_bytes.high ? heap - s.live_bytes.high
-                                                                                 : 0;
+void add_function(Words& to, std::string_view function) noexcept {
+  char room[kNameColumns * 4];
+  to.say(symbols::shorten_name(function, room, sizeof room, kNameColumns));
 }
 
 void add_site(Words& to, const SiteRow& row) noexcept {
@@ -238,11 +156,11 @@ void add_site(Words& to, const SiteRow& row) noexcept {
     to.say("the call site ").add_unsigned(row.id);
     return;
   }
-  char room[kNameColumns * 4];
-  to.say(symbols::shorten_name(functions[0], room, sizeof room, kNameColumns));
-  for (int i = 1; i < n; ++i)
-    to.say(i == 1 ? ", called by " : " and ")
-        .say(symbols::shorten_name(functions[i], room, sizeof room, kNameColumns));
+  add_function(to, functions[0]);
+  for (int i = 1; i < n; ++i) {
+    to.say(i == 1 ? ", called by " : " and ");
+    add_function(to, functions[i]);
+  }
   to.say(" (site ").add_unsigned(row.id).add(')');
 }
 
@@ -254,37 +172,71 @@ const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexc
   return most != end && (most->*figure).value > 0 ? most : nullptr;
 }
 
-void say_next(Judged& j, std::string_view text) noexcept {
+void say_next(Case& c, std::string_view text) noexcept {
   constexpr std::string_view kPid = "PID";
-  const std::size_t at = text.find(kPid);
-  j.next.say(part_of(text, 0, at));
-  if (at != std::string_view::npos) j.next.add_signed(j.s.process.pid).add(part_of(text, at + kPid.size()));
+  if (text.find(kPid) != std::string_view::npos && !is_alive(c.s)) return;  // nobody can ask it any more
+  if (c.next.size() == 0 && text.starts_with(' ')) text.remove_prefix(1);
+  const std::size_t pid = text.find(kPid);
+  c.next.say(part_of(text, 0, pid));
+  if (pid != std::string_view::npos) c.next.add_signed(c.s.process.pid).add(part_of(text, pid + kPid.size()));
 }
 
-void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept {
+void look_at_largest(Case& c, const Estimate SiteRow::*figure) noexcept {
   Largest<const SiteRow*, kMaxVerdictSites> sites;
-  for (const SiteRow& row : std::span(j.s.sites, j.s.site_count))
+  for (const SiteRow& row : std::span(c.s.sites, c.s.site_count))
     if ((row.*figure).value > 0) sites.add((row.*figure).value, &row);
-  for (const SiteRow* row : sites.all()) j.look_at(*row);
+  for (const SiteRow* row : sites.all()) c.look_at(*row);
 }
 
-void say_part(Judged& j, double part) noexcept {
-  j.text.bytes(part).say(" of the ").bytes(j.f.memory).say(" (").percent(part, j.f.memory);
-  j.text.say("; code and mallard's own left out) ");
+void say_part(Case& c, std::string_view evidence) noexcept {
+  const auto& live = c.s.ledger.lines[static_cast<int>(Cause::kLive)].bytes;
+  const double part = evidence.empty() ? live.value : c.finding.bytes.value;
+  c.text.bytes(part)
+      .say(" of the program's ")
+      .bytes(c.f.memory)
+      .say(" (")
+      .percent(part, c.f.memory)
+      .say(") ");
+  if (!evidence.empty()) c.evidence(evidence, part);
+  c.evidence("memory_bytes", c.f.memory);
+}
+
+void say_changed(Case& c, Cause cause) noexcept {
+  const Change& change = c.s.history.since_first;
+  if (!change.known || !change.causes_known) return;
+  const auto changed = static_cast<double>(change.causes[static_cast<int>(cause)]);
+  c.evidence("change", changed);
+  if (changed > -kWorthSaying && changed < kWorthSaying) return;
+  c.text.say(" That is ").bytes(changed > 0 ? changed : -changed);
+  c.text.say(changed > 0 ? " more than " : " less than ")
+      .time(change.ago_ns)
+      .say(" ago, at the first report.");
+}
+
+bool is_alive(const Snapshot& s) noexcept { return s.reason != Reason::kExit; }
+
+double free_in_undivided_heap(const Snapshot& s) noexcept {
+  const double heap = s.ledger.lines[static_cast<int>(Cause::kUndivided)].bytes.value;
+  return s.ledger.known && s.live_bytes.has_interval && heap > s.live_bytes.high ? heap - s.live_bytes.high
+                                                                                 : 0;
+}
+
+void say_nothing_found(Case& c) noexcept {
+  const Ledger& l = c.s.ledger;
+  if (!l.known) {
+    c.finding.title = "not told: the resident memory cannot be looked at";
+    c.text.say("It cannot be told where the memory is: ").say(view_of(l.why_not)).say(".");
+    return;
+  }
+  c.evidence("memory_bytes", c.f.memory);
+  if (c.f.memory < kSmallProcessBytes) {
+    c.text.say("The program has ").bytes(c.f.memory).say(", which is small. Nothing is unusual.");
+    return;
+  }
+  if (l.lines[static_cast<int>(Cause::kUndivided)].bytes.value > 0) say_undivided(c);
+  else say_divided(c);
+  say_largest_site(c);
+  say_huge_pages(c);
 }
 
 }  // namespace mallard::report::words
-
-namespace mallard::report {
-
-using namespace words;
-
-void explain(Arena& arena, const Snapshot& s, const Facts& facts, Verdict* verdict) noexcept {
-  Judged j{s, facts, {}, {}, verdict};
-  rules()[static_cast<std::size_t>(verdict->cause)].explain(j);
-  say_huge_pages(j);
-  verdict->text = kept(arena, j.text);
-  verdict->next_step = kept(arena, j.next);
-}
-
-}  // namespace mallard::report

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the sentences of a verdict are made with; shared by verdict_words.cpp and verdict_causes.cpp.
+// What findings are made with: a case collects sentences and evidence, and is added to the findings.
 #pragma once
 
 #include "base/numbers.hpp"
@@ -15,6 +15,7 @@ class Words : public FixedText<3072> {
   Words& say(std::string_view text) noexcept { return add(text), *this; }
   Words& bytes(double value) noexcept { return add_bytes(*this, value), *this; }
   Words& count(double value) noexcept { return add_count(*this, value), *this; }
+  Words& number(std::int64_t value) noexcept { return add_signed(value), *this; }
   Words& time(std::uint64_t ns) noexcept { return add_duration(*this, ns), *this; }
   Words& percent(double part, double whole) noexcept {
     add_decimal(*this, whole > 0 ? 100 * part / whole : 0, 0);
@@ -22,44 +23,95 @@ class Words : public FixedText<3072> {
   }
 };
 
-struct Judged {
+/// A finding under construction.
+struct Case {
   const Snapshot& s;
   const Facts& f;
-  Words text, next;
-  Verdict* verdict;
+  Finding finding{};
+  Words text{}, next{};
 
+  Case(const Snapshot& snapshot, const Facts& facts, VerdictCause cause, const Estimate& bytes,
+       Confidence confidence) noexcept
+      : s(snapshot), f(facts) {
+    finding.cause = cause;
+    finding.bytes = bytes;
+    finding.confidence = confidence;
+    finding.title = facts_of(cause).words;
+  }
   void evidence(std::string_view name, double value) noexcept {
-    if (verdict->evidence_count < kMaxEvidence) verdict->evidence[verdict->evidence_count++] = {name, value};
+    for (const Evidence& e : std::span(finding.evidence, static_cast<std::size_t>(finding.evidence_count)))
+      if (e.name == name) return;
+    if (finding.evidence_count < kMaxEvidence) finding.evidence[finding.evidence_count++] = {name, value};
   }
   void look_at(const SiteRow& row) noexcept {
-    if (verdict->site_count < kMaxVerdictSites) verdict->sites[verdict->site_count++] = row.id;
+    if (finding.site_count < kMaxVerdictSites) finding.sites[finding.site_count++] = row.id;
   }
 };
 
+/// The findings of one report.
+class Findings {
+ public:
+  Findings(Arena& arena, const Snapshot& snapshot, const Facts& facts) noexcept
+      : s(snapshot), f(facts), arena_(arena), found_(arena) {}
+
+  Case open(VerdictCause cause, const Estimate& bytes,
+            Confidence confidence = Confidence::kCounted) const noexcept {
+    return {s, f, cause, bytes, confidence};
+  }
+  /// The bytes of a line of the ledger.
+  const Estimate& line(Cause cause) const noexcept { return s.ledger.lines[static_cast<int>(cause)].bytes; }
+  void add(const Case& made) noexcept;
+  /// Sorts them: what counts before what is harmless, the largest first.
+  std::span<const Finding> in_order() noexcept;
+  Arena& arena() noexcept { return arena_; }
+
+  const Snapshot& s;
+  const Facts& f;
+
+ private:
+  Arena& arena_;
+  Growing<Finding> found_;
+};
+
+/// The low end of an interval: what it surely is.
+double surely(const Estimate& e) noexcept;
+/// True if it surely reaches the least size and the share of the whole.
+bool reaches(const Estimate& e, double share, double whole) noexcept;
+/// True if a part of the heap is worth naming.
+bool reaches_in_heap(const Estimate& e, double share, const Facts& f) noexcept;
+Confidence how_known(const Estimate& e) noexcept;
+
+/// A copy in the arena.
+std::string_view kept(Arena& arena, const TextBuffer& text) noexcept;
+/// The program's function at a site: the first frame that is none of a library's plumbing; empty = no name.
+std::string_view program_function(const SiteRow& row) noexcept;
+/// A name, cut to what fits into a sentence.
+void add_function(Words& to, std::string_view function) noexcept;
 /// "keep_record, called by handle and main (site 7)": the program's functions that lead there.
 void add_site(Words& to, const SiteRow& row) noexcept;
-/// What is surely free in a heap whose causes cannot be told apart; 0 if that cannot be said.
-double free_in_undivided_heap(const Snapshot& s) noexcept;
 /// The site with most of a figure; nullptr if none has any.
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;
 /// Replaces "PID" by the process's id: commands can be copied from the report.
-void say_next(Judged& j, std::string_view text) noexcept;
+void say_next(Case& c, std::string_view text) noexcept;
 /// Names the sites with most of a figure as those to look at.
-void look_at_largest(Judged& j, const Estimate SiteRow::*figure) noexcept;
-/// "60.0 MiB of the 100.0 MiB (60 %; ...) "
-void say_part(Judged& j, double part) noexcept;
+void look_at_largest(Case& c, const Estimate SiteRow::*figure) noexcept;
+/// "60.0 MiB of the program's 100.0 MiB (60 %) ", which also go into the evidence.
+void say_part(Case& c, std::string_view evidence) noexcept;
+/// How the line has changed since the first report, where it did by much.
+void say_changed(Case& c, Cause cause) noexcept;
+/// True if the process can still be asked.
+bool is_alive(const Snapshot& s) noexcept;
 
-/// When a verdict holds, and what is said of it.
-struct Rule {
-  VerdictCause cause;
-  double (*bytes)(const Facts&) noexcept;  ///< how much memory it answers for; 0 = it does not hold
-  double least_share;                      ///< of Facts::memory, beside kLeastCauseBytes
-  void (*explain)(Judged&) noexcept;
-};
-/// Indexed by VerdictCause; verdict_causes.cpp.
-std::span<const Rule> rules() noexcept;
+// The rules: a function for each cause.
+#define VERDICT(enumerator, name, words, needs, weight, find) void find(Findings& all) noexcept;
+#include "report/model/verdicts.def"
+#undef VERDICT
 
-void explain_leak(Judged& j) noexcept;
-void explain_none(Judged& j) noexcept;
+/// Says what there is where nothing was found.
+void say_nothing_found(Case& none) noexcept;
+/// What the reports so far tell of growth; nothing where none is recorded.
+void say_growth(const Snapshot& s, Words& to) noexcept;
+/// The free memory of a heap that cannot be divided; 0 if that cannot be said.
+double free_in_undivided_heap(const Snapshot& s) noexcept;
 
 }  // namespace mallard::report::words

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "report/model/estimate.hpp"
 
@@ -25,11 +26,32 @@ struct Growth {
 
 inline constexpr int kBirthPeriods = 4;
 
+/// How live memory has gone with the work that the process did (report/judge/trend.hpp).
+struct Trend {
+  enum class State : std::uint8_t {
+    kUnknown,  ///< nothing is recorded
+    kTooFew,   ///< not enough work between the reports so far
+    kFlat,
+    kGrew,   ///< beyond its error, but whether it goes on cannot be told yet
+    kGrows,  ///< in each of at least three stretches of work, the last one included
+  };
+  State state;
+  int stretches;          ///< of work between the reports that are remembered
+  double bytes, error;    ///< memory that was not given back again, and its standard error
+  double allocated;       ///< meanwhile, bytes
+  std::uint64_t ago_ns;   ///< when it began
+  std::uint64_t idle_ns;  ///< how long next to nothing has been allocated: nothing was learned since
+};
+/// As in JSON, indexed by Trend::State.
+inline constexpr std::string_view kTrendStates[] = {"unknown", "too_few", "flat", "grew", "grows"};
+
 struct SiteHistory {
   Growth since_first, since_previous;  ///< live bytes
+  Growth in_trend;                     ///< live bytes, since History::live began to grow
   Estimate
       born[kBirthPeriods];  ///< live bytes by when they were born: quarters of the recording, oldest first
-  std::uint64_t largest_in_first;  ///< largest request that the first report knew, of samples or of all; 0 = it knew none
+  /// Largest request that the first report knew, of samples or of all; 0 where it knew none.
+  std::uint64_t largest_in_first;
 
   /// Live bytes of blocks born in the last half of the recording.
   Estimate born_in_last_half() const noexcept {
@@ -72,6 +94,8 @@ struct History {
   std::uint32_t earlier_reports = 0;
   Change since_first, since_previous;
   Past past;
+  Trend live;  ///< of live blocks, as they lie in memory
+  Trend heap;  ///< of live and free memory of the heap together
 };
 
 }  // namespace mallard::report

@@ -315,7 +315,9 @@ struct Snapshot {
   Probe probe;                   ///< made after the rest was read
   History history;               ///< against earlier reports of this process
   Check checks[kCheckCount];     ///< whether the figures above agree, indexed by CheckKind
+  std::span<const Finding> findings;  ///< the largest first, harmless ones last
   Verdict verdict;
+  std::string_view growth_text;  ///< what the reports so far tell of growth; empty = nothing recorded
 };
 
 }  // namespace mallard::report

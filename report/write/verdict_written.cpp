@@ -41,6 +41,14 @@ void write_change(Json& json, std::string_view name, const Change& c) noexcept {
   json.close('}').close('}');
 }
 
+void write_trend(Json& json, std::string_view name, const Trend& t) noexcept {
+  json.key(name).open('{').key("state").text(kTrendStates[static_cast<int>(t.state)]);
+  json.key("stretches").number(static_cast<std::uint64_t>(t.stretches));
+  json.key("bytes").signed_number(rounded(t.bytes)).key("error").signed_number(rounded(t.error));
+  json.key("allocated_bytes").signed_number(rounded(t.allocated));
+  json.key("ago_ns").number(t.ago_ns).key("idle_ns").number(t.idle_ns).close('}');
+}
+
 void write_past_json(const Past& past, Json& json) noexcept {
   json.key("past").open('[');
   for (const PastPoint& p : past.points) {
@@ -66,21 +74,58 @@ void write_verdict(const Snapshot& s, Sink& to) noexcept {
   to.add(v.title).add('\n');
   label(to, "because");
   add_wrapped(to, v.text, kLabelColumns);
-  if (v.next_step.empty()) return;
-  label(to, "next step");
-  add_wrapped(to, v.next_step, kLabelColumns);
+  if (!v.next_step.empty()) {
+    label(to, "next step");
+    add_wrapped(to, v.next_step, kLabelColumns);
+  }
+  if (!s.growth_text.empty()) {
+    label(to, "growth");
+    add_wrapped(to, s.growth_text, kLabelColumns);
+  }
+  if (s.findings.size() < 2) return;
+  heading(to, "Also found");
+  for (const Finding& finding : s.findings.subspan(1)) {
+    label(to, facts_of(finding.cause).weight == VerdictWeight::kHarmless ? "harmless" : "cause");
+    to.add(finding.title).add('\n');
+    label(to, "because");
+    add_wrapped(to, finding.text, kLabelColumns);
+    if (finding.next_step.empty()) continue;
+    label(to, "next step");
+    add_wrapped(to, finding.next_step, kLabelColumns);
+  }
 }
 
-void write_verdict_json(const Snapshot& s, Json& json) noexcept {
-  const Verdict& v = s.verdict;
-  json.key("verdict").open('{').key("cause").text(facts_of(v.cause).name).key("title").text(v.title);
-  json.key("text").text(v.text);
+namespace {
+
+/// What a verdict and a finding have in common.
+void write_finding_members(const Finding& f, Json& json) noexcept {
+  json.key("cause").text(facts_of(f.cause).name).key("title").text(f.title);
+  json.key("text").text(f.text);
   json.key("evidence").open('{');
-  for (int i = 0; i < v.evidence_count; ++i)
-    json.key(v.evidence[i].name).signed_number(rounded(v.evidence[i].value));
+  for (int i = 0; i < f.evidence_count; ++i)
+    json.key(f.evidence[i].name).signed_number(rounded(f.evidence[i].value));
   json.close('}').key("sites").open('[');
-  for (int i = 0; i < v.site_count; ++i) json.number(v.sites[i]);
-  json.close(']').key("next_step").text(v.next_step).close('}').line();
+  for (int i = 0; i < f.site_count; ++i) json.number(f.sites[i]);
+  json.close(']').key("next_step").text(f.next_step);
+}
+
+}  // namespace
+
+void write_verdict_json(const Snapshot& s, Json& json) noexcept {
+  json.key("verdict").open('{');
+  write_finding_members(s.verdict, json);
+  json.close('}').line();
+  json.key("findings").open('[');
+  for (const Finding& f : s.findings) {
+    json.line().open('{');
+    write_estimate(json, "bytes", f.bytes);
+    json.key("confidence").text(kConfidences[static_cast<int>(f.confidence)]);
+    json.key("harmless").flag(facts_of(f.cause).weight == VerdictWeight::kHarmless);
+    json.key("owner").text(f.owner);
+    write_finding_members(f, json);
+    json.close('}');
+  }
+  json.close(']').line();
 }
 
 void write_history_json(const Snapshot& s, Json& json) noexcept {
@@ -88,6 +133,9 @@ void write_history_json(const Snapshot& s, Json& json) noexcept {
   json.key("history").open('{').key("earlier_reports").number(h.earlier_reports);
   write_change(json, "since_first", h.since_first);
   write_change(json, "since_previous", h.since_previous);
+  write_trend(json, "live_trend", h.live);
+  write_trend(json, "heap_trend", h.heap);
+  json.key("growth_text").text(s.growth_text);
   write_past_json(h.past, json);
   json.close('}').line();
 }

@@ -61,15 +61,18 @@ struct Process {
     rows.push_back(row);
     return rows.back();
   }
-  /// Grown since the first report, `born` of that since the latest one; errors as samples of 512 KiB have
-  /// them.
-  void grow(SiteRow& row, double megabytes, double since_previous) {
+  /// Live memory that grew within the last 40 s, in stretches of work, by what was allocated at the row.
+  void grow(SiteRow& row, double megabytes, double percent_kept = 10) {
     constexpr double kSample = 512 << 10;
-    row.history.since_first = {true, megabytes * kMega, megabytes * kMega * kSample};
-    row.history.since_previous = {true, since_previous * kMega, since_previous * kMega * kSample};
-    s.history.earlier_reports = 2;
-    s.history.since_first = {true, 40'000'000'000, row.history.since_first, 0, false, {}};
-    s.history.since_previous = {true, 10'000'000'000, row.history.since_previous, 0, false, {}};
+    row.history.in_trend = {true, megabytes * kMega, megabytes * kMega * kSample};
+    Trend& t = s.history.live;
+    t.state = Trend::State::kGrows;
+    t.stretches = 5;
+    t.bytes += megabytes * kMega;
+    t.error = 100e3;
+    t.allocated = t.bytes * 100 / percent_kept;
+    t.ago_ns = 40'000'000'000;
+    s.history.earlier_reports = 5;
   }
   std::string judge_it() {
     s.sites = rows.data();
@@ -78,6 +81,9 @@ struct Process {
     s.ledger.detail_count = static_cast<std::uint32_t>(details.size());
     judge(arena, &s);
     REQUIRE(!s.verdict.text.empty());
+    double sum = 0;
+    for (const Finding& f : s.findings) sum += f.bytes.value;
+    REQUIRE(sum <= static_cast<double>(s.ledger.rss_bytes) * 1.000001);
     return std::string(facts_of(s.verdict.cause).name);
   }
   std::string text() const { return std::string(s.verdict.text); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a verdict says, word for word and figure by figure, of processes made by hand: tests/unit/golden/verdicts.txt.
+// What a verdict says, word for word and figure by figure, of processes made by hand:
+// tests/unit/golden/verdicts.txt.
 #include <functional>
 #include <sstream>
 
@@ -15,19 +16,33 @@ namespace {
 
 std::ostringstream g_written;
 
+void write(const Finding& f) {
+  g_written << facts_of(f.cause).name << ": " << f.title << "\n"
+            << f.text << "\nNEXT " << f.next_step << "\n";
+  g_written << static_cast<long long>(f.bytes.value) << " bytes, "
+            << kConfidences[static_cast<int>(f.confidence)];
+  if (!f.owner.empty()) g_written << ", of " << f.owner;
+  g_written << "\n";
+  for (int i = 0; i < f.evidence_count; ++i)
+    g_written << f.evidence[i].name << " " << static_cast<long long>(f.evidence[i].value) << "\n";
+  g_written << "sites";
+  for (int i = 0; i < f.site_count; ++i) g_written << " " << f.sites[i];
+  g_written << "\n";
+}
+
 /// Judges a process that `prepare` makes out of one with 100 MB live, and writes all of the verdict.
 void tell(const char* title, const std::function<void(Process&)>& prepare, double megabytes = 100) {
   Process p(megabytes);
   prepare(p);
   p.judge_it();
-  const Verdict& v = p.s.verdict;
-  g_written << "== " << title << "\n" << facts_of(v.cause).name << ": " << v.title << "\n"
-            << v.text << "\nNEXT " << v.next_step << "\n";
-  for (int i = 0; i < v.evidence_count; ++i)
-    g_written << v.evidence[i].name << " " << static_cast<long long>(v.evidence[i].value) << "\n";
-  g_written << "sites";
-  for (int i = 0; i < v.site_count; ++i) g_written << " " << v.sites[i];
-  g_written << "\n\n";
+  g_written << "== " << title << "\n";
+  write(p.s.verdict);
+  for (std::size_t i = 1; i < p.s.findings.size(); ++i) {
+    g_written << "ALSO ";
+    write(p.s.findings[i]);
+  }
+  if (!p.s.growth_text.empty()) g_written << "GROWTH " << p.s.growth_text << "\n";
+  g_written << "\n";
 }
 
 void set_backend(Process& p, const char* name) { p.s.allocator.name = name; }
@@ -49,7 +64,8 @@ void add_sites(Process& p) {
     row.allocated_bytes.value = megabytes * 5 * kMega;
   }
   p.add_site(0, 200);
-  set_functions(p.rows[2], {"operator new(unsigned long)", "std::vector<int>::push_back", "keep", "", "serve", "main"});
+  set_functions(p.rows[2],
+                {"operator new(unsigned long)", "std::vector<int>::push_back", "keep", "", "serve", "main"});
   set_functions(p.rows[1], {"keep", "handle", "serve", "main"});
   set_functions(p.rows[0], {"malloc_wrapper", "std::sort", "main"});
   set_functions(p.rows[3], {"", "__rust_alloc", "hashbrown::raw"});
@@ -64,14 +80,16 @@ void set_change(Process& p, Cause cause, double megabytes) {
 }
 
 void add_detail(Process& p, Cause cause, const char* name, const char* allocator, std::uint64_t megabytes) {
-  p.details.push_back({cause, name, allocator, megabytes << 20, 1, 0, nullptr});
+  p.details.push_back(
+      {.cause = cause, .name = name, .allocator = allocator, .bytes = megabytes << 20, .mappings = 1});
 }
 
 }  // namespace
 
 TEST_CASE("verdict texts: nothing unusual") {
   g_written.str("");
-  tell("small", [](Process&) {}, 20);
+  tell(
+      "small", [](Process&) {}, 20);
   tell("all live, no site", [](Process&) {});
   tell("all live, five sites", add_sites);
   tell("half live", [](Process& p) { p.move(Cause::kRounding, 50); });
@@ -128,52 +146,80 @@ TEST_CASE("verdict texts: nothing unusual") {
 
 TEST_CASE("verdict texts: growth") {
   g_written.str("");
-  const auto grown = [](double megabytes, double variance, bool exact) {
+  const auto in_state = [](Trend::State state, int stretches) {
     return [=](Process& p) {
-      p.s.recording.exact.on = exact;
-      p.s.history.since_first = {true, 40'000'000'000, {true, megabytes * kMega, variance * kMega * kMega}, 0, false, {}};
+      p.s.history.live = {state, stretches, 20 * kMega, 1e5, 300 * kMega, 40'000'000'000, 0};
     };
   };
-  tell("grown", grown(20, 4, false));
-  tell("grown within the error", grown(6.5, 4, false));
-  tell("not grown, exact", grown(0, 0, true));
-  const auto born = [](double megabytes) {
+  tell("one report", in_state(Trend::State::kTooFew, 0));
+  tell("too little work", in_state(Trend::State::kTooFew, 2));
+  tell("too little work, at exit", [&](Process& p) {
+    in_state(Trend::State::kTooFew, 2)(p);
+    p.s.reason = Reason::kExit;
+  });
+  tell("flat", in_state(Trend::State::kFlat, 4));
+  tell("grew", in_state(Trend::State::kGrew, 2));
+  tell("grows, but little", [&](Process& p) { p.grow(p.add_site(60, 200), 7.9); });
+  const auto born = [](std::uint64_t seconds) {
     return [=](Process& p) {
-      SiteRow& row = p.add_site(megabytes, 200);
+      SiteRow& row = p.add_site(60, 200);
       for (Estimate& e : row.history.born) e.value = row.live_bytes.value / 4;
+      p.s.recording.since_ns = seconds * 1'000'000'000;
+      p.s.history.live.state = Trend::State::kTooFew;
     };
   };
-  tell("born evenly", born(31));
-  tell("born evenly, but few", born(29));
-  tell("leak of small blocks", [](Process& p) { p.grow(p.add_site(60, 200), 30, 8); });
+  tell("born evenly, but not for long", born(500));
+  tell("leak by births alone", born(700));
+  tell("leak of small blocks", [](Process& p) { p.grow(p.add_site(60, 200), 30); });
+  tell("leak, then idle", [](Process& p) {
+    p.grow(p.add_site(60, 200), 30);
+    p.s.history.live.idle_ns = 600'000'000'000;
+  });
+  tell("leak, at exit", [](Process& p) {
+    p.grow(p.add_site(60, 200), 30);
+    p.s.reason = Reason::kExit;
+  });
   tell("leak, exact", [](Process& p) {
-    p.grow(p.add_site(60, 200), 30, 8);
-    p.rows[0].history.since_first.variance = 0;
+    p.grow(p.add_site(60, 200), 30);
+    p.rows[0].history.in_trend.variance = 0;
     p.rows[0].allocated_bytes.value *= 2;
     p.s.recording.exact.on = true;
   });
-  tell("leak of one block", [](Process& p) { p.grow(p.add_site(60, 60 * kMega), 30, 8); });
-  tell("leak of a hundred chunks", [](Process& p) { p.grow(p.add_site(60, 600 << 10), 40, 10); });
+  tell("leak of one block", [](Process& p) { p.grow(p.add_site(60, 60 * kMega), 30); });
+  tell("leak of a hundred chunks", [](Process& p) { p.grow(p.add_site(60, 600 << 10), 40); });
   for (const int blocks : {7, 8})
     tell("leak of growing chunks", [blocks](Process& p) {
-      p.grow(p.add_site(60, 60 * kMega / blocks), 40, 10);
+      p.grow(p.add_site(60, 60 * kMega / blocks), 40);
       p.rows[0].history.largest_in_first = 10 << 20;
       p.rows[0].largest_bytes = 20 << 20;
     });
   tell("leak of chunks that hardly grow", [](Process& p) {
-    p.grow(p.add_site(60, 10 * kMega), 40, 10);
+    p.grow(p.add_site(60, 10 * kMega), 40);
     p.rows[0].history.largest_in_first = 11 << 20;
     p.rows[0].largest_bytes = 20 << 20;
   });
-  tell("leak at five sites", [](Process& p) {
+  tell("leak over five sites of one function", [](Process& p) {
     p.rows.reserve(5);
-    for (const double megabytes : {6, 12, 8, 14, 10}) p.grow(p.add_site(20, 200), megabytes, megabytes / 4);
+    for (const double megabytes : {6, 12, 8, 14, 10}) p.grow(p.add_site(20, 200), megabytes);
   });
-  tell("leak by births alone", [](Process& p) {
-    SiteRow& row = p.add_site(60, 200);
-    for (Estimate& e : row.history.born) e.value = row.live_bytes.value / 4;
-    p.s.recording.since_ns = 700'000'000'000;
+  tell("leak in several functions", [](Process& p) {
+    p.rows.reserve(5);
+    for (const double megabytes : {9, 12, 8, 11}) p.grow(p.add_site(20, 200), megabytes);
+    set_functions(p.rows[0], {"keep_a", "main"});
+    set_functions(p.rows[1], {"keep_b", "main"});
+    set_functions(p.rows[2], {"keep_c", "main"});
+    set_functions(p.rows[3], {"keep_d", "main"});
   });
+  tell(
+      "leak beside a file and holes",
+      [](Process& p) {
+        p.move(Cause::kHoles, 70);
+        p.s.ledger.rss_bytes += 200u << 20;
+        p.set(Cause::kFiles, 200);
+        p.details = {{.cause = Cause::kFiles, .name = "/data.mdb", .bytes = 200u << 20}};
+        p.grow(p.add_site(60, 200), 30);
+      },
+      200);
   expect_golden("verdicts_growth.txt", g_written.str());
 }
 
@@ -219,6 +265,46 @@ TEST_CASE("verdict texts: causes of the heap") {
     retained(p);
     p.s.ledger.by_pages = true;
   });
+  tell("thread caches beside holes", [&](Process& p) {
+    holes(p);
+    p.s.process.threads = 100;
+    p.s.ledger.thread_cached_bytes = 40u << 20;
+  });
+  for (const char* backend : {"jemalloc", "system", "mimalloc"})
+    tell("thread caches", [&](Process& p) {
+      holes(p);
+      set_backend(p, backend);
+      p.s.process.threads = 100;
+      p.s.ledger.thread_cached_bytes = 60u << 20;
+    });
+  const auto unfit = [](Process& p) {
+    p.move(Cause::kHoles, 50);
+    p.move(Cause::kRetained, 10);
+    p.s.history.heap = {Trend::State::kGrows, 5, 40 * kMega, 1e5, 900 * kMega, 40'000'000'000, 0};
+    p.s.history.live.state = Trend::State::kFlat;
+  };
+  tell("unfit free memory", unfit);
+  tell("unfit free memory, glibc", [&](Process& p) {
+    unfit(p);
+    set_backend(p, "system");
+  });
+  tell("a heap that grows with live memory", [&](Process& p) {
+    unfit(p);
+    p.s.history.live.bytes = 21 * kMega;
+  });
+  tell("rounding", [](Process& p) {
+    p.move(Cause::kRounding, 60);
+    p.s.ledger.rounding_known = true;
+    SiteRow& row = p.add_site(30, 100);
+    row.resident_bytes.value = 80 * kMega;
+    row.resident_live_bytes.value = 20 * kMega;
+  });
+  for (const bool bound : {false, true})
+    tell("past mallard", [bound](Process& p) {
+      static BoundElsewhere plugin{"/lib/plugin.so", "/lib/libc.so.6", 4, true};
+      p.move(Cause::kPastMallard, 60);
+      if (bound) p.s.other_allocators.bound = {&plugin, 1};
+    });
   tell("lazily freed", [](Process& p) {
     p.move(Cause::kLazilyFreed, 60);
     set_change(p, Cause::kLazilyFreed, -20);
@@ -247,6 +333,11 @@ TEST_CASE("verdict texts: causes beside the heap") {
   tell("files", mapped(50, 10));
   tell("shared memory", mapped(10, 50));
   tell("as much of both", mapped(30, 27));
+  tell("private copies of a file", [](Process& p) {
+    p.move(Cause::kFileCopies, 60);
+    add_detail(p, Cause::kFileCopies, "/lib/libc.so.6", "", 20);
+    add_detail(p, Cause::kFileCopies, "/var/large.db", "", 40);
+  });
   tell("stacks", [](Process& p) {
     p.move(Cause::kStacks, 60);
     p.s.process.threads = 70;

@@ -10,7 +10,7 @@ int main(int count, char** words) {
   const std::uint64_t bytes = argument(count, words, 1, 200) * kMega;
   Random random(argument(count, words, 2, 1));
   static Arena state(site_kept_chunk, 64 << 10, false);
-  constexpr int kReports = 5;
+  constexpr int kReports = 7;
   for (int report = 1; report <= kReports; report++) {
     while (state.held_bytes() < bytes * static_cast<std::uint64_t>(report) / kReports)
       for (int row = 0; row < 1000; row++) {  // a query

@@ -21,7 +21,7 @@ int main(int count, char** words) {
   const std::uint64_t bytes = argument(count, words, 1, 150) * kMega;
   Random random(argument(count, words, 2, 1));
   static Arena arena(site_arena_chunk, 64 << 10, false);
-  constexpr int kReports = 5;
+  constexpr int kReports = 7;
   std::uint64_t lost = 0;
   for (int report = 1; report <= kReports; report++) {
     while (lost < bytes * static_cast<std::uint64_t>(report) / kReports) {

@@ -18,7 +18,7 @@ int main(int count, char** words) {
   touch(memory, bytes / 2);
   Truth truth;
   truth.cause("shared", bytes, bytes / 100);
-  truth.verdict("mapped_files");
+  truth.verdict("shared_memory");
   truth.rss();
   ask_for_report();
   truth.print();

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// Findings about the free and the rounded part of the heap.
+#include <algorithm>
+#include <initializer_list>
+
+#include "report/judge/verdict_words.hpp"
+
+namespace mallard::report::words {
+namespace {
+
+constexpr double kMostly = 0.5;
+constexpr double kProved = 0.8;  ///< of what the ledger calls retained went back in the purge probe
+
+bool serves(const Snapshot& s, std::string_view backend) noexcept { return s.allocator.name == backend; }
+
+std::string_view allocator_of(const Snapshot& s) noexcept {
+  return serves(s, "system") ? std::string_view("glibc") : s.allocator.name;
+}
+
+/// Free blocks in thread caches lie among the holes: no live block of the program pins them.
+double cached(const Findings& all) noexcept {
+  return std::min(static_cast<double>(all.s.ledger.thread_cached_bytes), all.line(Cause::kHoles).value);
+}
+
+Estimate less(Estimate e, double bytes) noexcept {
+  for (double* figure : {&e.value, &e.low, &e.high}) *figure = std::max(0.0, *figure - bytes);
+  return e;
+}
+
+/// Free memory that could have served requests: without what jemalloc and mimalloc are about to give back.
+double free_bytes(const Findings& all) noexcept {
+  const bool decays = serves(all.s, "jemalloc") || serves(all.s, "mimalloc");
+  return all.line(Cause::kHoles).value - cached(all) + (decays ? 0 : all.line(Cause::kRetained).value);
+}
+
+/// The heap grows with the work while live memory does not: what is free is not used again.
+bool is_unfit(const Findings& all) noexcept {
+  const History& h = all.s.history;
+  return h.heap.state == Trend::State::kGrows && h.live.state != Trend::State::kGrows &&
+         h.live.bytes < h.heap.bytes / 2 && h.heap.bytes >= kLeastGrowthFinding &&
+         reaches_in_heap(counted(free_bytes(all)), kLeastHeapShare, all.f);
+}
+
+void say_purge(Case& c) noexcept {
+  const Probe& p = c.s.probe;
+  if (!p.done) return say_next(c, " mallard dump --purge PID shows how much of it a purge gives back.");
+  c.text.say(" The purge probe gave back ").bytes(static_cast<double>(p.given_back)).say(".");
+  c.evidence("given_back_bytes", static_cast<double>(p.given_back));
+}
+
+/// Who has most of the holes. \return false if it is blocks that no call site is known of
+bool say_who_pins(Case& c) noexcept {
+  const SiteRow* row = largest(c.s, &SiteRow::hole_bytes);
+  const double older = c.s.before.hole_bytes, all = c.finding.bytes.value;
+  if (older > 0 && (!row || older > row->hole_bytes.value)) {
+    c.text.say(older > kMostly * all ? " Most is" : " The largest part is")
+        .say(" pinned by blocks allocated before exact recording began: ")
+        .bytes(older)
+        .say(" of holes around ")
+        .bytes(c.s.before.live_bytes)
+        .say(" of them.");
+    c.evidence("older_hole_bytes", older);
+    return false;
+  }
+  if (!row) return true;
+  c.text.say(row->hole_bytes.value > kMostly * all ? " Most is pinned by "
+                                                   : " The largest part is pinned by ");
+  add_site(c.text, *row);
+  c.text.say(": ").bytes(row->hole_bytes.value).say(" of holes around ").bytes(row->live_bytes.value);
+  c.text.say(" of live blocks.");
+  c.evidence("site_hole_bytes", row->hole_bytes.value);
+  look_at_largest(c, &SiteRow::hole_bytes);
+  return true;
+}
+
+void say_next_of_holes(Case& c, bool sites_known) noexcept {
+  if (!sites_known)
+    c.next.say("Start the program with ALLOC_MODE=exact to see which call sites they belong to.");
+  else if (c.finding.site_count == 0)
+    c.next.say("Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes.");
+  else
+    c.next.say(
+        "Keep long-lived blocks of these sites apart from short-lived ones, in a pool of their own; where "
+        "several sites lie on the same pages, all of them have to move.");
+  c.next.say(" Or try another allocator (ALLOC_BACKEND).");
+}
+
+void say_next_of_retention(Case& c) noexcept {
+  if (serves(c.s, "jemalloc"))
+    c.next.say(
+        "Ask again in 20 s: jemalloc gives dirty pages back within 10 s (dirty_decay_ms) while the program "
+        "allocates. In an idle program set MALLOC_CONF=background_thread:true.");
+  else if (serves(c.s, "mimalloc"))
+    c.next.say(
+        "Ask again in some seconds, while the program allocates. Pages of threads that are idle or have "
+        "ended stay: set MIMALLOC_PURGE_DELAY=0, or try ALLOC_BACKEND=jemalloc.");
+  else if (serves(c.s, "system"))
+    c.next.say(
+        "glibc keeps them until malloc_trim. It trims by itself only the top of an arena, above a threshold "
+        "that grows with the largest block freed: MALLOC_MMAP_THRESHOLD_=131072 holds it down. Where they "
+        "lie in "
+        "the arenas of many threads, MALLOC_ARENA_MAX=2 keeps less. ALLOC_BACKEND=jemalloc gives them back "
+        "by "
+        "itself.");
+}
+
+}  // namespace
+
+void find_holes(Findings& all) noexcept {
+  const Estimate holes = less(all.line(Cause::kHoles), cached(all));
+  if (is_unfit(all) || !reaches_in_heap(holes, kLeastHeapShare, all.f)) return;
+  Case c = all.open(VerdictCause::kExternalFragmentation, holes, how_known(holes));
+  say_part(c, "holes_bytes");
+  c.text.say("are holes: free memory on pages that live blocks pin (a ")
+      .say(view_of(c.s.ledger.unit_name))
+      .say(" goes back as a whole only). Live data itself is ")
+      .bytes(all.line(Cause::kLive).value)
+      .say(".");
+  c.evidence("live_bytes", all.line(Cause::kLive).value);
+  say_changed(c, Cause::kHoles);
+  say_next_of_holes(c, say_who_pins(c));
+  say_purge(c);
+  all.add(c);
+}
+
+void find_thread_caches(Findings& all) noexcept {
+  const Estimate bytes = counted(cached(all));
+  if (!reaches_in_heap(bytes, kLeastHeapShare, all.f)) return;
+  Case c = all.open(VerdictCause::kThreadCaches, bytes);
+  say_part(c, "thread_cached_bytes");
+  c.text.say("are free blocks in the caches of ")
+      .count(c.s.process.threads)
+      .say(c.s.process.threads == 1 ? " thread" : " threads")
+      .say(": freed by the program, and kept by the thread that freed them for its own next requests.");
+  c.evidence("threads", c.s.process.threads);
+  if (serves(c.s, "jemalloc"))
+    c.next.say(
+        "Threads that are about to idle can flush theirs (thread.tcache.flush). MALLOC_CONF=lg_tcache_max:12 "
+        "or "
+        "tcache:false keeps less. A purge does not reach them.");
+  else if (serves(c.s, "system"))
+    c.next.say("GLIBC_TUNABLES=glibc.malloc.tcache_count=0 keeps none. A purge does not reach them.");
+  else c.next.say("Use fewer threads, or end those that idle.");
+  all.add(c);
+}
+
+void find_unfit_free(Findings& all) noexcept {
+  if (!is_unfit(all)) return;
+  const Trend& heap = all.s.history.heap;
+  Case c = all.open(VerdictCause::kUnfitFree, counted(free_bytes(all)), Confidence::kInferred);
+  say_part(c, "free_bytes");
+  c.text.say("are free memory that new requests do not fit into: ");
+  c.text.say("the heap grew by ").bytes(heap.bytes).say(" within ").time(heap.ago_ns);
+  c.text.say(", evenly over at least three stretches of work, while live memory did not grow so.");
+  c.evidence("heap_growth", heap.bytes);
+  c.text.say(" Holes are ").bytes(all.line(Cause::kHoles).value).say(", free pages ");
+  c.text.bytes(all.line(Cause::kRetained).value).say(".");
+  c.evidence("holes_bytes", all.line(Cause::kHoles).value);
+  c.evidence("retained_bytes", all.line(Cause::kRetained).value);
+  look_at_largest(c, &SiteRow::allocated_bytes);
+  if (serves(c.s, "system"))
+    c.next.say(
+        "glibc before 2.38 does not use the pieces again that aligned requests (posix_memalign, "
+        "aligned_alloc) "
+        "leave: align less, or try ALLOC_BACKEND=jemalloc.");
+  else c.next.say("Try another allocator (ALLOC_BACKEND).");
+  say_purge(c);
+  all.add(c);
+}
+
+void find_retention(Findings& all) noexcept {
+  const Estimate& retained = all.line(Cause::kRetained);
+  if (is_unfit(all) || !reaches_in_heap(retained, kLeastRetentionShare, all.f)) return;
+  const Probe& p = all.s.probe;
+  const bool proved = p.done && static_cast<double>(p.given_back) >= kProved * retained.value;
+  Case c = all.open(VerdictCause::kRetention, retained, proved ? Confidence::kProved : Confidence::kCounted);
+  say_part(c, "retained_bytes");
+  c.text.say(c.s.ledger.by_pages ? "are pages without a live block, free or metadata, that "
+                                 : "are free pages that ");
+  c.text.say(allocator_of(c.s)).say(" keeps for later; no live block pins them.");
+  c.evidence("live_bytes", all.line(Cause::kLive).value);
+  say_changed(c, Cause::kRetained);
+  if (p.done) {
+    c.evidence("given_back_bytes", static_cast<double>(p.given_back));
+    c.text.say(" The purge probe ").say(proved ? "proved it: " : "gave back ");
+    c.text.bytes(static_cast<double>(p.given_back)).say(proved ? " went back." : ".");
+  }
+  look_at_largest(c, &SiteRow::allocated_bytes);
+  say_next_of_retention(c);
+  if (!p.done) say_next(c, " To prove it: mallard dump --purge PID.");
+  all.add(c);
+}
+
+void find_rounding(Findings& all) noexcept {
+  const Estimate& rounding = all.line(Cause::kRounding);
+  if (!all.s.ledger.rounding_known || !reaches_in_heap(rounding, kLeastHeapShare, all.f)) return;
+  Case c = all.open(VerdictCause::kRounding, rounding, how_known(rounding));
+  say_part(c, "rounding_bytes");
+  c.text.say("are rounding: the program asked for ")
+      .bytes(all.line(Cause::kLive).value)
+      .say(" in memory, and ")
+      .say(allocator_of(c.s))
+      .say(" hands out blocks of the next size class, or of the alignment that was asked for.");
+  c.evidence("live_bytes", all.line(Cause::kLive).value);
+  say_changed(c, Cause::kRounding);
+  const SiteRow* most = nullptr;
+  const auto of = [](const SiteRow& r) {
+    return r.resident_bytes.value - r.resident_live_bytes.value - r.hole_bytes.value;
+  };
+  for (const SiteRow& row : std::span(c.s.sites, c.s.site_count))
+    if (of(row) > 0 && (!most || of(row) > of(*most))) most = &row;
+  if (most) {
+    c.text.say(" The largest part is at ");
+    add_site(c.text, *most);
+    c.text.say(": ").bytes(of(*most)).say(".");
+    c.look_at(*most);
+  }
+  c.next.say(
+      "Ask for sizes that fill a size class, or for less alignment; small blocks can be kept in arrays.");
+  all.add(c);
+}
+
+void find_past_mallard(Findings& all) noexcept {
+  const Estimate& past = all.line(Cause::kPastMallard);
+  if (!reaches_in_heap(past, kLeastHeapShare, all.f)) return;
+  Case c = all.open(VerdictCause::kPastMallard, past, how_known(past));
+  say_part(c, "past_mallard_bytes");
+  c.text.say("are live blocks that were not allocated by way of mallard: no call site is known of them.");
+  const auto& bound = all.s.other_allocators.bound;
+  const auto server =
+      std::find_if(bound.begin(), bound.end(), [](const BoundElsewhere& b) { return b.to_server; });
+  if (server != bound.end()) {
+    c.text.say(" ").say(file_name_of(server->object)).say(" calls the allocator directly.");
+    c.finding.owner = server->object;
+    c.next.say(
+        "Load that object without RTLD_DEEPBIND, or relink it without -Bsymbolic, to see who they are.");
+  }
+  say_changed(c, Cause::kPastMallard);
+  all.add(c);
+}
+
+}  // namespace mallard::report::words

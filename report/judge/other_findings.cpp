@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Findings about memory beside the heap: other allocators, shared memory, stacks, files.
+#include <algorithm>
+
+#include "report/judge/verdict_words.hpp"
+
+namespace mallard::report::words {
+namespace {
+
+const LedgerDetail* largest_detail(const Snapshot& s, Cause cause, bool data_only) noexcept {
+  const LedgerDetail* most = nullptr;
+  for (const LedgerDetail& d : std::span(s.ledger.details, s.ledger.detail_count)) {
+    if (d.cause != cause || (most && d.bytes <= most->bytes)) continue;
+    if (data_only && is_code(d.name, s.process)) continue;
+    most = &d;
+  }
+  return most;
+}
+
+bool belongs_to(const LedgerDetail& d, const OtherAllocator& a) noexcept {
+  if (!d.allocator.empty() && a.name == d.allocator) return d.name.empty() || a.object == d.name;
+  return !d.name.empty() && a.object == d.name && d.allocator.empty();
+}
+
+/// What the ledger's lines hold of an allocator: in memory, and not lazily freed.
+double bytes_of(const Snapshot& s, const OtherAllocator& a) noexcept {
+  double bytes = 0;
+  for (const LedgerDetail& d : std::span(s.ledger.details, s.ledger.detail_count))
+    if (d.cause == Cause::kAnonymous && belongs_to(d, a)) bytes += static_cast<double>(d.bytes);
+  const double brk = a.brk_bytes > 0 && bytes == 0 ? static_cast<double>(a.brk_bytes) : 0;
+  return std::min(std::max(bytes, brk), s.ledger.lines[static_cast<int>(Cause::kAnonymous)].bytes.value);
+}
+
+void say_next_step_of(Case& c, const OtherAllocator& a) noexcept {
+  if (a.next_step.empty()) return;
+  const char first = a.next_step[0];  // a sentence, here
+  c.next.add(first >= 'a' && first <= 'z' && !a.is_managed ? static_cast<char>(first - 'a' + 'A') : first);
+  c.next.say(part_of(a.next_step, 1)).say(".");
+  if (!a.is_managed && a.status == OtherStatus::kReported && a.why != "not asked for" && !a.why.empty())
+    c.next.say(" Here ").say(a.why).say(".");
+}
+
+void add_allocator(Findings& all, const OtherAllocator& a, double bytes) noexcept {
+  const VerdictCause cause = a.is_managed ? VerdictCause::kRuntimeHeap : VerdictCause::kSecondAllocator;
+  Case c = all.open(cause, counted(bytes));
+  c.finding.owner = a.object.empty() ? a.name : a.object;
+  say_part(c, "second_allocator_bytes");
+  c.text.say("are held by ").say(a.name);
+  if (!a.version.empty()) c.text.say(" ").say(a.version);
+  if (!a.object.empty()) c.text.say(" inside ").say(file_name_of(a.object));
+  c.text.say(a.is_managed
+                 ? ", which has a heap of its own: malloc does not serve it."
+                 : ", beside the allocator that serves malloc. What is free in the one is no use to the "
+                   "other.");
+  if (a.status == OtherStatus::kRefused) c.text.say(" It was not taken over: ").say(a.why).say(".");
+  say_next_step_of(c, a);
+  all.add(c);
+}
+
+/// A bare system call has no caller that could be seen; whoever has an allocator inside is suspect.
+void say_who_it_may_be(Case& c) noexcept {
+  for (const OtherAllocator& a : c.s.other_allocators.allocators) {
+    if (a.is_managed || a.status == OtherStatus::kRedirected || a.mapped_bytes > 0) continue;
+    c.text.say(" ").say(a.name).say(" inside ").say(file_name_of(a.object));
+    c.text.say(" was not seen to map any: it may be its, by bare system calls.");
+    return;
+  }
+}
+
+bool is_anybodys(const Snapshot& s, const LedgerDetail& d) noexcept {
+  const auto& known = s.other_allocators.allocators;
+  return std::any_of(known.begin(), known.end(), [&d](const OtherAllocator& a) { return belongs_to(d, a); });
+}
+
+/// Memory that somebody mapped who is no allocator that we know.
+void add_unknown(Findings& all, double bytes) noexcept {
+  const Estimate rest = counted(bytes);
+  if (!reaches(rest, kLeastCauseShare, all.f.memory)) return;
+  Case c = all.open(VerdictCause::kSecondAllocator, rest);
+  c.finding.title = "memory mapped past malloc";
+  say_part(c, "anonymous_bytes");
+  c.text.say("are anonymous memory that did not come from malloc.");
+  say_changed(c, Cause::kAnonymous);
+  const LedgerDetail* most = nullptr;
+  for (const LedgerDetail& d : std::span(c.s.ledger.details, c.s.ledger.detail_count))
+    if (d.cause == Cause::kAnonymous && !is_anybodys(c.s, d) && (!most || d.bytes > most->bytes)) most = &d;
+  if (most) {
+    const auto part = static_cast<double>(most->bytes);
+    c.text.say(part > bytes / 2 ? " Most of it, " : " The largest part, ")
+        .bytes(part)
+        .say(", was mapped by ");
+    c.text.say(most->name.empty() ? "somebody whom nobody saw" : file_name_of(most->name)).say(".");
+    c.evidence("largest_owner_bytes", part);
+    c.finding.owner = most->name;
+    if (most->name.empty()) say_who_it_may_be(c);
+  }
+  c.next.say(
+      "Look at what it maps: an arena, a cache or a JIT of its own. Call sites are known for malloc only.");
+  say_next(c, " 'mallard check PID' names the allocators inside.");
+  all.add(c);
+}
+
+}  // namespace
+
+void find_second_allocators(Findings& all) noexcept {
+  double unknown = all.line(Cause::kAnonymous).value;
+  for (const OtherAllocator& a : all.s.other_allocators.allocators) {
+    const double bytes = bytes_of(all.s, a);
+    unknown -= bytes;
+    const double share = a.is_managed ? kLeastCauseShare : kLeastAllocatorShare;
+    if (a.status != OtherStatus::kRedirected && reaches(counted(bytes), share, all.f.memory))
+      add_allocator(all, a, bytes);
+  }
+  add_unknown(all, std::max(0.0, unknown));
+}
+
+void find_shared_memory(Findings& all) noexcept {
+  const Estimate& shared = all.line(Cause::kShared);
+  if (!reaches(shared, kLeastCauseShare, all.f.memory)) return;
+  Case c = all.open(VerdictCause::kSharedMemory, shared);
+  say_part(c, "shared_memory_bytes");
+  c.text.say("are shared memory.");
+  say_changed(c, Cause::kShared);
+  if (const LedgerDetail* d = largest_detail(c.s, Cause::kShared, false)) {
+    c.text.say(static_cast<double>(d->bytes) > shared.value / 2 ? " Most is " : " The largest part is ");
+    c.text.say(d->name.empty() ? "without a name" : file_name_of(d->name)).say(", ");
+    if (!d->allocator.empty()) c.text.say(d->allocator).say(", ");
+    c.text.bytes(static_cast<double>(d->bytes)).say(".");
+    c.finding.owner = d->name;
+  }
+  c.next.say("It counts in each process that uses it: look at Pss, and at who made the segment.");
+  all.add(c);
+}
+
+void find_file_copies(Findings& all) noexcept {
+  const Estimate copies = counted(all.f.data_copies);
+  if (!reaches(copies, kLeastCauseShare, all.f.memory)) return;
+  Case c = all.open(VerdictCause::kFileCopies, copies);
+  say_part(c, "file_copy_bytes");
+  c.text.say(
+      "are pages of files that were mapped privately and written to: they are anonymous in truth, and the "
+      "kernel cannot take them back.");
+  say_changed(c, Cause::kFileCopies);
+  if (const LedgerDetail* d = largest_detail(c.s, Cause::kFileCopies, true)) {
+    c.text.say(static_cast<double>(d->bytes) > copies.value / 2 ? " Most is of "
+                                                                : " The largest part is of ");
+    c.text.say(d->name.empty() ? "a file without a name" : file_name_of(d->name)).say(", ");
+    c.text.bytes(static_cast<double>(d->bytes)).say(".");
+    c.finding.owner = d->name;
+  }
+  c.next.say("Without swap the kernel cannot take them. Map the file shared, or write to less of it.");
+  all.add(c);
+}
+
+void find_stacks(Findings& all) noexcept {
+  const LedgerLine& line = all.s.ledger.lines[static_cast<int>(Cause::kStacks)];
+  if (!reaches(line.bytes, kLeastCauseShare, all.f.memory)) return;
+  Case c = all.open(VerdictCause::kStacks, line.bytes);
+  say_part(c, "stack_bytes");
+  c.text.say("are stacks of ")
+      .count(static_cast<double>(line.mappings > 0 ? line.mappings
+                                                   : static_cast<std::uint64_t>(c.s.process.threads)));
+  c.text.say(" threads. A stack keeps the pages of the deepest call until its thread ends.");
+  c.evidence("threads", c.s.process.threads);
+  say_changed(c, Cause::kStacks);
+  c.next.say("Use fewer threads, or find the deep calls and the large local arrays.");
+  all.add(c);
+}
+
+void find_lazily_freed(Findings& all) noexcept {
+  const Estimate& freed = all.line(Cause::kLazilyFreed);
+  if (!reaches(freed, kLeastCauseShare, all.f.memory + freed.value)) return;
+  Case c = all.open(VerdictCause::kLazilyFreed, freed);
+  c.text.bytes(freed.value)
+      .say(" have been given back by MADV_FREE; the kernel counts them as resident until it needs memory.");
+  c.evidence("lazily_freed_bytes", freed.value);
+  c.evidence("memory_bytes", all.f.memory);
+  say_changed(c, Cause::kLazilyFreed);
+  c.next.say("Nothing has to be done: they are as good as free. To see it in RSS at once, ");
+  c.next.say(c.s.allocator.name == "jemalloc" ? "set MALLOC_CONF=muzzy_decay_ms:0."
+                                              : "have their owner use MADV_DONTNEED.");
+  all.add(c);
+}
+
+void find_mapped_files(Findings& all) noexcept {
+  const Estimate files = counted(all.f.data_files);
+  if (!reaches(files, kLeastCauseShare, all.f.memory + files.value)) return;
+  Case c = all.open(VerdictCause::kMappedFiles, files);
+  c.text.bytes(files.value).say(" are pages of mapped files, beside ").bytes(all.f.memory);
+  c.text.say(" of other memory.");
+  c.evidence("file_bytes", files.value);
+  c.evidence("memory_bytes", all.f.memory);
+  const auto dirty = static_cast<double>(all.s.ledger.lines[static_cast<int>(Cause::kFiles)].dirty);
+  if (all.s.ledger.dirty_known && dirty >= kLeastCauseBytes) {
+    c.text.say(" ").bytes(dirty).say(
+        " of files are changed, and are to be written back before the kernel takes them.");
+    c.evidence("dirty_bytes", dirty);
+  }
+  say_changed(c, Cause::kFiles);
+  if (const LedgerDetail* d = largest_detail(c.s, Cause::kFiles, true)) {
+    c.text.say(static_cast<double>(d->bytes) > files.value / 2 ? " Most is " : " The largest is ");
+    c.text.say(d->name.empty() ? "without a name" : file_name_of(d->name));
+    c.text.say(", ").bytes(static_cast<double>(d->bytes)).say(".");
+    c.evidence("largest_file_bytes", static_cast<double>(d->bytes));
+    c.finding.owner = d->name;
+  }
+  c.next.say(
+      "The kernel takes clean pages of files back when it needs memory: this is no heap problem. To limit "
+      "it, "
+      "map less of the file, or advise MADV_DONTNEED after use.");
+  all.add(c);
+}
+
+}  // namespace mallard::report::words
