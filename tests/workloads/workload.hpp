@@ -74,6 +74,9 @@ class List {
   T* end() { return items_ + size_; }
   std::size_t size() const { return size_; }
 
+  /// Forgets all but the first `count` items; their pages stay.
+  void shorten_only(std::size_t count) { size_ = count; }
+
   /// Forgets all but the first `count` items and gives their pages back.
   void shorten(std::size_t count) {
     size_ = count;
