@@ -12,7 +12,7 @@ namespace {
 // 24 ns a page: 8 GiB of small pages.
 constexpr std::uint64_t kSharingBudgetNs = 50'000'000;
 // The kernel walks a mapping under the lock of the address space, 25 to 50 ns a page: 2 ms at most.
-constexpr std::uint64_t kMostSmallPageBytes = 168u << 20;
+constexpr std::uint64_t kMostSmallPageBytes = 128u << 20;
 // Each costs some 3 us.
 constexpr std::size_t kMostMappings = 10'000;
 

@@ -14,14 +14,19 @@ namespace {
 constexpr double kMostlyLive = 0.5;
 constexpr std::size_t kNameColumns = 60;
 
-/// Containers and allocation functions of the languages' libraries: true of every program, and so telling
-/// nothing.
-bool is_of_a_library(std::string_view function) noexcept {
+/// Containers and allocation functions of the languages' libraries, and whatever has malloc in its name
+/// (zmalloc, xcalloc, g_malloc0, PyMem_RawMalloc): true of every program, and so telling nothing.
+bool tells_nothing(std::string_view function) noexcept {
   constexpr std::string_view kBeginnings[] = {
       "operator new", "std::",  "void std::",  "__gnu_cxx::", "alloc::", "<alloc::", "core::",
       "<core::",      "<std::", "hashbrown::", "__rust_",     "__rdl_",  "__rg_"};
+  constexpr std::string_view kWithin[] = {"malloc", "Malloc", "calloc", "Calloc", "realloc", "Realloc"};
+  const bool is_plain = function.find('(') == std::string_view::npos;  // C: a C++ name may have it as a word
   return std::any_of(std::begin(kBeginnings), std::end(kBeginnings),
-                     [function](std::string_view with) { return function.starts_with(with); });
+                     [function](std::string_view with) { return function.starts_with(with); }) ||
+         (is_plain && std::any_of(std::begin(kWithin), std::end(kWithin), [function](std::string_view part) {
+            return function.find(part) != std::string_view::npos;
+          }));
 }
 
 /// The function of the program that allocates at the site and the two that called it, as far as they have
@@ -30,7 +35,7 @@ int functions_of(const SiteRow& row, std::string_view (&to)[3]) noexcept {
   int n = 0;
   for (int i = 0; i < row.depth && n < 3; ++i) {
     const std::string_view function = row.frames[i]->function;
-    if (n == 0 ? function.empty() || is_of_a_library(function) : function.empty()) {
+    if (n == 0 ? function.empty() || tells_nothing(function) : function.empty()) {
       if (n == 0) continue;
       break;
     }

@@ -176,8 +176,8 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
   }
   if (made > 0) {
     Cell cell;
-    cell.add("  The report holds its figures against each other: ").add_signed(made).add(" checks, ");
-    cell.add_signed(failed).add(failed == 0 ? " fail.\n" : " of which fail, see above.\n");
+    cell.add("  Checks of these figures against each other: ").add_signed(made).add(" made, ");
+    cell.add_signed(failed).add(failed == 0 ? " failed.\n" : " failed, see above.\n");
     to.add(cell.view());
   }
   add_parts(to, "  The report was taken in ", as_duration(s.duration_ns), " while the program ran on.\n");
