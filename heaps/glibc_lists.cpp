@@ -86,6 +86,16 @@ bool FreeLists::leads_on(std::uintptr_t next, std::uint64_t size, int hops) noex
   return true;
 }
 
+/// A list of an arena stays in its heaps. A block that holds its own address may look like a link into
+/// another one, as those lie.
+bool FreeLists::share_arena(std::uintptr_t chunk, std::uintptr_t next) noexcept {
+  const std::uintptr_t from = chunk / kHeapBytes * kHeapBytes, to = next / kHeapBytes * kHeapBytes;
+  HeapInfo heap{}, other{};
+  if (from == to || !reader_.copy(from, &heap, sizeof heap) || !reader_.copy(to, &other, sizeof other))
+    return true;
+  return !heap.is_at(from) || !other.is_at(to) || heap.arena == other.arena;
+}
+
 /// The link of a fastbin leads to the head of a chunk of the same size whose own link is plausible. Looks
 /// aside cost a system call each: while they confirm nearly everything, only one in 16 is made, and after
 /// many one in 1024: a program that freed millions of blocks at random would cost seconds. Mangling leaves a
@@ -109,7 +119,7 @@ bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
       checks.made > kAlwaysChecked[kind] && (kind < 2 || checks.refuted * kTolerated < checks.made);
   const std::uint64_t one_in = checks.skipped < kMany ? 16 : 1024;
   if (!near && enough && ++checks.skipped % one_in != 0) return checks.refuted * 2 < checks.made;
-  const bool confirmed = leads_on(next, chunk.size, look_alike ? 2 : 1);
+  const bool confirmed = leads_on(next, chunk.size, look_alike ? 2 : 1) && share_arena(chunk.at, next);
   if (!near) {
     ++checks.made;
     if (!confirmed) ++checks.refuted;

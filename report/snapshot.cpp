@@ -58,6 +58,16 @@ Charge read_charge(const Memory& memory) noexcept {
   return charge;
 }
 
+/// The first report reads whole files, and what it finds in them is kept. It does so before the memory is
+/// looked at: nothing must move for long between that and the copy of what was recorded.
+void read_files_once(Arena& arena, const Served& served) noexcept {
+  static constinit bool is_done = false;  // one report at a time
+  elf::Modules modules;
+  if (is_done || !modules.read(arena)) return;
+  find_bound_elsewhere(arena, served, modules);
+  is_done = true;
+}
+
 bool out_of_memory(const Snapshot& snapshot) noexcept {
   say::report_failed(snapshot.process.name, "out of memory");
   return false;
@@ -97,8 +107,8 @@ void relate(Snapshot* out, const Arena& arena) noexcept {
 void round_figures(SiteRow* rows, Snapshot* s) noexcept {
   for (std::uint32_t i = 0; i < s->site_count; ++i)
     for (const FigureFacts& figure : kFigures) round_outward(figure.of(rows[i]));
-  for (Estimate* e : {&s->live_bytes, &s->live_count, &s->allocated_bytes, &s->allocated_count,
-                      &s->inherited_live_bytes})
+  for (Estimate* e :
+       {&s->live_bytes, &s->live_count, &s->allocated_bytes, &s->allocated_count, &s->inherited_live_bytes})
     round_outward(*e);
   for (LedgerLine& line : s->ledger.lines) round_outward(line.bytes);
   round_outward(s->ledger.recorded_live_bytes);
@@ -117,9 +127,9 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   const std::uint64_t began = os::monotonic_ns();
   out->mallard_version = view_of(kVersion);
   out->reason = reason;
+  read_files_once(arena, served);
   Memory memory;
-  read_memory(arena, own_process(), served,
-              &memory);  // first, so that little of this report's own memory is in it
+  read_memory(arena, own_process(), served, &memory);
   elf::Modules modules = memory.regions.modules;
   if (modules.all().empty()) modules.read(arena);  // what cannot be read stays without names
   const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
@@ -134,9 +144,9 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   if (out->recording.on) {
     out->recording.since_start = exact ? record::exact_since_start() : record::began_with_process();
     out->recording.sample_bytes = record::sampler_mean_bytes();
-    out->recording.since_ns = began - (exact ? record::exact_since_ns() : record::started_ns());
     const bool read = exact ? copy_exact_record(arena, &books, out) : copy_record(arena, &books, out);
     if (!read) return out_of_memory(*out);
+    out->recording.since_ns = os::monotonic_ns() - (exact ? record::exact_since_ns() : record::started_ns());
   }
   account(arena, memory, served, books, bound, &out->recording.exact, &out->before, &out->ledger);
   if (out->recording.on) {

@@ -256,7 +256,7 @@ void SnapshotOf::read_others(const Json& j) {
     allocators.push_back(
         {text(a, "object"), text(a, "name"), text(a, "version"), text(a, "recognised_by"),
          flag(a, "managed_heap"), flag(a, "exports_malloc"), false, number(a, "resident_bytes"),
-         number(a, "mapped_bytes"), number(a, "brk_bytes"),
+         number(a, "mapped_bytes"), number(a, "brk_bytes"), 0,
          static_cast<report::OtherStatus>(index_in(report::kOtherStatuses, text(a, "status"), 0)),
          text(a, "why"), text(a, "next_step")});
   for (const Json& b : entries(j, "bound_elsewhere"))

@@ -17,7 +17,7 @@ std::span<const ScanRange> ranges_of(Arena& arena, std::span<const Region> regio
   Growing<ScanRange> ranges(arena);
   for (const Region& region : regions) {
     if (region.owner == Owner::kKernel) continue;
-    const Content content = !region.private_anonymous              ? Content::kFile
+    const Content content = !region.private_anonymous            ? Content::kFile
                             : region.readable || region.writable ? Content::kAnonymous
                                                                  : Content::kInaccessible;
     if (ranges.size() > 0 && ranges[ranges.size() - 1].end == region.begin &&
@@ -85,8 +85,8 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
     rss->huge_pages = out->residency.private_huge_bytes();
     for (const SmapsEntry& mapping : out->residency.smaps()) rss->lazily_freed += mapping.lazily_freed;
   }
-  recognise_allocators(arena, &out->regions);
   find_page_use(arena, process, out->residency, out->residency.smaps(), &out->regions, &out->use);
+  recognise_allocators(arena, &out->regions);
   if (out->use.has_smaps) out->after.lazily_freed = out->use.lazily_freed;
   out->scan_ns = os::monotonic_ns() - began;
 }

@@ -22,13 +22,9 @@ bool belongs_to(const LedgerDetail& d, const OtherAllocator& a) noexcept {
   return !d.name.empty() && a.object == d.name && d.allocator.empty();
 }
 
-/// What the ledger's lines hold of an allocator: in memory, and not lazily freed.
-double bytes_of(const Snapshot& s, const OtherAllocator& a) noexcept {
-  double bytes = 0;
-  for (const LedgerDetail& d : std::span(s.ledger.details, s.ledger.detail_count))
-    if (d.cause == Cause::kAnonymous && belongs_to(d, a)) bytes += static_cast<double>(d.bytes);
-  const double brk = a.brk_bytes > 0 && bytes == 0 ? static_cast<double>(a.brk_bytes) : 0;
-  return std::min(std::max(bytes, brk), s.ledger.lines[static_cast<int>(Cause::kAnonymous)].bytes.value);
+/// What an allocator has in memory, and has not given back lazily.
+double bytes_of(const OtherAllocator& a) noexcept {
+  return static_cast<double>(a.resident_bytes - std::min(a.resident_bytes, a.lazily_freed_bytes));
 }
 
 void say_next_step_of(Case& c, const OtherAllocator& a) noexcept {
@@ -105,7 +101,7 @@ void add_unknown(Findings& all, double bytes) noexcept {
 void find_second_allocators(Findings& all) noexcept {
   double unknown = all.line(Cause::kAnonymous).value;
   for (const OtherAllocator& a : all.s.other_allocators.allocators) {
-    const double bytes = bytes_of(all.s, a);
+    const double bytes = std::min(bytes_of(a), unknown);
     unknown -= bytes;
     const double share = a.is_managed ? kLeastCauseShare : kLeastAllocatorShare;
     if (a.status != OtherStatus::kRedirected && reaches(counted(bytes), share, all.f.memory))

@@ -245,6 +245,7 @@ struct OtherAllocator {
   bool uses_brk;                               ///< calls sbrk or brk
   std::uint64_t resident_bytes, mapped_bytes;  ///< private anonymous memory that was seen to be mapped by it
   std::uint64_t brk_bytes;  ///< of resident_bytes: its by elimination, as the only one that calls sbrk
+  std::uint64_t lazily_freed_bytes;  ///< of resident_bytes: given back by MADV_FREE
   OtherStatus status;
   std::string_view why;        ///< of the status; empty = nothing to add
   std::string_view next_step;  ///< empty = none

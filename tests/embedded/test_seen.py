@@ -67,7 +67,7 @@ def test_by_symbol(t: Test) -> None:
     t.equal((found["object"], found["name"], found["recognised_by"], found["status"], found["calls"]),
             (str(program), "rpmalloc", "symbol rpmalloc", "reported", None), "the allocator")
     require_bytes(t, found)
-    require_second(t, report, "rpmalloc holds", "could not take it over")
+    require_second(t, report, "held by rpmalloc", "could not take it over")
     t.check("rpmalloc in carrier: 48.0 MiB resident" in report.text, "the text does not say how much it holds")
 
 
@@ -77,7 +77,7 @@ def test_stripped(t: Test) -> None:
     t.equal((found["name"], found["version"], found["recognised_by"]),
             ("jemalloc", "5.3.0", "text '<jemalloc>: '"), "the allocator")
     require_bytes(t, found)
-    require_second(t, report, "jemalloc 5.3.0 holds", "it is stripped")
+    require_second(t, report, "held by jemalloc 5.3.0", "it is stripped")
 
 
 def test_two_in_one_library(t: Test) -> None:
@@ -89,7 +89,7 @@ def test_two_in_one_library(t: Test) -> None:
     for name, part in (("mimalloc", 1), ("jemalloc", 2)):
         t.equal(found[name]["object"], str(carried), f"where {name} is")
         t.equal(found[name]["resident_bytes"], BYTES * part // 3, f"what {name} holds")
-    require_second(t, report, "libtwo.so, which has jemalloc inside", "jemalloc holds 32.0 MiB in all")
+    require_second(t, report, "32.0 MiB of the program", "held by jemalloc inside libtwo.so")
     details = [d for line in report.data["ledger"] if line["cause"] == "anonymous" for d in line["details"]]
     other = [d for d in details if d["bytes"] == 1 << 20 and d.get("function") == "map_table"]
     t.check(len(other) == 1 and not other[0].get("allocator"), f"the memory of neither: {details}")

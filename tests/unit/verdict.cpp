@@ -167,10 +167,12 @@ TEST_CASE("verdict: several allocators are judged one by one") {
       {.cause = Cause::kAnonymous, .name = "/lib/engine.so", .allocator = "mimalloc", .bytes = 41u << 20},
       {.cause = Cause::kAnonymous, .name = "/lib/runtime.so", .allocator = "V8", .bytes = 49u << 20}};
   p.s.other_allocators.allocators = others;
+  others[0].resident_bytes = 41u << 20;
+  others[1].resident_bytes = 49u << 20;
   REQUIRE(p.judge_it() == "second_allocator");  // from a fifth of memory on; a runtime's heap from 30 %
   REQUIRE(p.s.findings.size() == 1);
-  p.details[0].bytes = 29u << 20;
-  p.details[1].bytes = 61u << 20;
+  others[0].resident_bytes = 39u << 20;
+  others[1].resident_bytes = 61u << 20;
   REQUIRE(p.judge_it() == "runtime_heap");
 }
 
