@@ -82,10 +82,15 @@ void add_unknown(Findings& all, double bytes) noexcept {
     if (d.cause == Cause::kAnonymous && !is_anybodys(c.s, d) && (!most || d.bytes > most->bytes)) most = &d;
   if (most) {
     const auto part = static_cast<double>(most->bytes);
-    c.text.say(part > bytes / 2 ? " Most of it, " : " The largest part, ")
-        .bytes(part)
-        .say(", was mapped by ");
-    c.text.say(most->name.empty() ? "somebody whom nobody saw" : file_name_of(most->name)).say(".");
+    c.text.say(part > bytes / 2 ? " Most of it, " : " The largest part, ").bytes(part);
+    if (most->name.empty() && !most->allocator.empty()) {
+      c.text.say(", is memory of ").say(most->allocator);
+    } else {
+      c.text.say(", was mapped by ");
+      c.text.say(most->name.empty() ? "somebody whom nobody saw" : file_name_of(most->name));
+      if (!most->allocator.empty()) c.text.say(", which has ").say(most->allocator).say(" inside");
+    }
+    c.text.say(".");
     c.evidence("largest_owner_bytes", part);
     c.finding.owner = most->name;
     if (most->name.empty()) say_who_it_may_be(c);

@@ -171,7 +171,7 @@ TEST_CASE("verdict: several allocators are judged one by one") {
   others[1].resident_bytes = 49u << 20;
   REQUIRE(p.judge_it() == "second_allocator");  // from a fifth of memory on; a runtime's heap from 30 %
   REQUIRE(p.s.findings.size() == 1);
-  others[0].resident_bytes = 39u << 20;
+  others[0].resident_bytes = 29u << 20;
   others[1].resident_bytes = 61u << 20;
   REQUIRE(p.judge_it() == "runtime_heap");
 }

@@ -3,6 +3,7 @@
 // tests/unit/golden/verdicts.txt.
 #include <functional>
 #include <sstream>
+#include <utility>
 
 #include "tests/unit/golden.hpp"
 #include "tests/unit/made_up_snapshot.hpp"
@@ -381,10 +382,13 @@ TEST_CASE("verdict texts: a second allocator") {
   managed.version = "";
   managed.is_managed = true;
   managed.next_step = "set --max-old-space-size";
+  managed.resident_bytes = 4u << 20;
   others = {managed, engine};
   tell("known, not asked for", with("/opt/lib/engine.so", "jemalloc"));
   tell("known by its object alone", with("/opt/lib/engine.so", ""));
+  std::swap(others[0].resident_bytes, others[1].resident_bytes);
   tell("managed", with("", "V8"));
+  std::swap(others[0].resident_bytes, others[1].resident_bytes);
   tell("known by its name alone, elsewhere", with("/opt/lib/another.so", "jemalloc"));
   others[1].status = OtherStatus::kRefused;
   others[1].why = "its calls are inlined";
