@@ -129,10 +129,10 @@ class Window {
   /// The latest reports saw some of what was to be expected of them, as soon as that can be told; and the
   /// very latest one was no fall deeper than all before it.
   bool goes_on() const noexcept {
-    constexpr double kErrors = 4, kDrawdowns = 2, kLeast = 0.2;
+    constexpr double kErrors = 4, kDrawdowns = 2, kLeast = 0.2, kDeeper = 1.1;
     const TrendPoint& before = last_[-1];
     const double fall = before.level - last_->level;
-    if (fall > error_between(before, *last_) && fall >= 0.99 * series_.drawdown) return false;
+    if (fall > error_between(before, *last_) && fall > kDeeper * series_.drawdown_before) return false;
     for (const TrendPoint* p = &before; p > first_; --p) {
       const double expected = growth() * (along(axis_, *last_) - along(axis_, *p)) / work();
       if (expected <= std::max(kErrors * error_between(*p, *last_), kDrawdowns * series_.drawdown)) continue;
@@ -158,6 +158,7 @@ class Window {
 TrendPoint& add_level(TrendSeries* series, std::uint64_t taken_ns, double allocated, double level,
                       double error) noexcept {
   series->peak = std::max(series->peak, level);
+  series->drawdown_before = series->drawdown;
   series->drawdown = std::max(series->drawdown, series->peak - level);
   for (int i = 0; i < series->count; ++i)
     series->points[i].lowest = std::min(series->points[i].lowest, level);

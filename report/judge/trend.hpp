@@ -31,8 +31,9 @@ inline constexpr int kTrendPoints = 10;
 struct TrendSeries {
   TrendPoint points[kTrendPoints];
   int count;
-  double peak;      ///< the highest level ever
-  double drawdown;  ///< the deepest fall below an earlier level: what ups and downs are usual
+  double peak;             ///< the highest level ever
+  double drawdown;         ///< the deepest fall below an earlier level: what ups and downs are usual
+  double drawdown_before;  ///< the same, without the latest report
 
   std::span<const TrendPoint> all() const noexcept { return {points, static_cast<std::size_t>(count)}; }
 };
