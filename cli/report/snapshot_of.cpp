@@ -111,7 +111,8 @@ void SnapshotOf::read_process(const Json& j) {
             number(rss, "huge_page_bytes"),
             number(rss, "swapped_bytes"),
             number(rss, "locked_bytes"),
-            0};
+            0,
+            number(rss, "peak_bytes")};
   read_charge(j);
 }
 

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "record/mappings.hpp"
@@ -109,6 +111,7 @@ Rss read_counters(const ProcessMemory& process) noexcept {
   rss.file = bytes("RssFile");
   rss.shared_memory = bytes("RssShmem");
   rss.swapped = bytes("VmSwap");
+  rss.peak = bytes("VmHWM");
   rss.locked = bytes("VmLck");
   return rss;
 }
@@ -146,6 +149,7 @@ void add_walked(const ProcessMemory& process, Rss* rss) noexcept {
 Rss read_rss(const ProcessMemory& process) noexcept {
   Rss rss = read_counters(process);
   if (rss.known && may_walk(rss)) add_walked(process, &rss);
+  if (rss.peak > 0) rss.peak = std::max(rss.peak, rss.total);  // read a moment before
   return rss;
 }
 

@@ -115,17 +115,40 @@ void find_second_allocators(Findings& all) noexcept {
   add_unknown(all, std::max(0.0, unknown));
 }
 
+namespace {
+
+/// A runtime's heap that lies in shared memory, as ZGC's does. \return its bytes
+double add_shared_runtime(Findings& all) noexcept {
+  double bytes = 0;
+  const LedgerDetail* most = nullptr;
+  for (const LedgerDetail& d : std::span(all.s.ledger.details, all.s.ledger.detail_count)) {
+    if (d.cause != Cause::kShared || d.allocator.empty()) continue;
+    bytes += static_cast<double>(d.bytes);
+    if (!most || d.bytes > most->bytes) most = &d;
+  }
+  if (!most || !reaches(counted(bytes), kLeastCauseShare, all.f.memory)) return bytes;
+  Case c = all.open(VerdictCause::kRuntimeHeap, counted(bytes));
+  say_part(c, "runtime_heap_bytes");
+  c.text.say("are ").say(most->allocator).say(", in shared memory (").say(file_name_of(most->name));
+  c.text.say("): malloc does not serve it.");
+  c.finding.owner = most->name;
+  c.next.say("It has the size that the runtime was given, and what is free in it is for the runtime to say.");
+  all.add(c);
+  return bytes;
+}
+
+}  // namespace
+
 void find_shared_memory(Findings& all) noexcept {
-  const Estimate& shared = all.line(Cause::kShared);
+  const Estimate shared = counted(all.line(Cause::kShared).value - add_shared_runtime(all));
   if (!reaches(shared, kLeastCauseShare, all.f.memory)) return;
   Case c = all.open(VerdictCause::kSharedMemory, shared);
   say_part(c, "shared_memory_bytes");
   c.text.say("are shared memory.");
   say_changed(c, Cause::kShared);
-  if (const LedgerDetail* d = largest_detail(c.s, Cause::kShared, false)) {
+  if (const LedgerDetail* d = largest_detail(c.s, Cause::kShared, false); d && d->allocator.empty()) {
     c.text.say(static_cast<double>(d->bytes) > shared.value / 2 ? " Most is " : " The largest part is ");
     c.text.say(d->name.empty() ? "without a name" : file_name_of(d->name)).say(", ");
-    if (!d->allocator.empty()) c.text.say(d->allocator).say(", ");
     c.text.bytes(static_cast<double>(d->bytes)).say(".");
     c.finding.owner = d->name;
   }

@@ -53,6 +53,16 @@ void say_huge_pages(Case& c) noexcept {
   c.evidence("huge_bytes", huge);
 }
 
+/// A process that is small now may have been large.
+void say_peak(Case& c) noexcept {
+  const auto peak = static_cast<double>(c.s.rss.peak);
+  if (peak < kSmallProcessBytes || peak < 2 * static_cast<double>(c.s.rss.total)) return;
+  c.text.say(" At its peak RSS was ")
+      .bytes(peak)
+      .say(", as the kernel noted; who held it is not known here.");
+  c.evidence("peak_rss_bytes", peak);
+}
+
 void say_undivided(Case& c) noexcept {
   const Snapshot& s = c.s;
   c.text.say("Of the program's ").bytes(c.f.memory).say(", ").bytes(c.f.heap);
@@ -236,6 +246,7 @@ void say_nothing_found(Case& c) noexcept {
   c.evidence("memory_bytes", c.f.memory);
   if (c.f.memory < kSmallProcessBytes) {
     c.text.say("The program has ").bytes(c.f.memory).say(", which is small. Nothing is unusual.");
+    say_peak(c);
     return;
   }
   if (l.lines[static_cast<int>(Cause::kUndivided)].bytes.value > 0) say_undivided(c);

@@ -47,6 +47,7 @@ struct Rss {
   bool walked;
   std::uint64_t total, anonymous, file, shared_memory, lazily_freed, huge_pages, swapped, locked;
   std::uint64_t proportional;  ///< PSS; only where `walked`
+  std::uint64_t peak;          ///< the most that RSS ever was (VmHWM); 0 = unknown
 };
 
 /// What became of ALLOC_EMBEDDED=redirect.

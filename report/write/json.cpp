@@ -85,7 +85,7 @@ void write_rss(Json& json, const Rss& r) noexcept {
   json.key("anonymous_bytes").number(r.anonymous).key("file_bytes").number(r.file);
   json.key("shared_memory_bytes").number(r.shared_memory).key("lazily_freed_bytes").number(r.lazily_freed);
   json.key("huge_page_bytes").number(r.huge_pages).key("locked_bytes").number(r.locked);
-  json.key("swapped_bytes").number(r.swapped).close('}').line();
+  json.key("swapped_bytes").number(r.swapped).key("peak_bytes").number(r.peak).close('}').line();
 }
 
 void write_totals(Json& json, const Snapshot& s) noexcept {

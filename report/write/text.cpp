@@ -19,6 +19,7 @@ void write_header(const Snapshot& s, Sink& to) noexcept {
                 p.threads == 1 ? " thread" : " threads",
                 s.reason == Reason::kSignal ? " (one is mallard's)" : "", ", up ", as_duration(p.uptime_ns));
   write_charge(s.charge, to);
+  if (s.rss.peak > 0) byte_line(to, "peak RSS", s.rss.peak, "the most that it ever was (VmHWM)");
 }
 
 void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& to) noexcept {

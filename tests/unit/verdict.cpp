@@ -176,6 +176,17 @@ TEST_CASE("verdict: several allocators are judged one by one") {
   REQUIRE(p.judge_it() == "runtime_heap");
 }
 
+TEST_CASE("verdict: a runtime's heap in shared memory is the runtime's") {
+  Process p;
+  p.move(Cause::kShared, 60);
+  p.details = {
+      {.cause = Cause::kShared, .name = "memfd java_heap", .allocator = "a Java heap", .bytes = 60u << 20}};
+  REQUIRE(p.judge_it() == "runtime_heap");
+  REQUIRE(has(p.text(), "are a Java heap, in shared memory (memfd java_heap)"));
+  p.details[0].allocator = "";
+  REQUIRE(p.judge_it() == "shared_memory");
+}
+
 TEST_CASE("verdict: growth is a leak from 8 MiB and 2 % of memory on") {
   Process p;
   p.grow(p.add_site(60, 200), 7.9);

@@ -2,6 +2,7 @@
 // What a verdict says, word for word and figure by figure, of processes made by hand:
 // tests/unit/golden/verdicts.txt.
 #include <functional>
+#include <initializer_list>
 #include <sstream>
 #include <utility>
 
@@ -91,6 +92,11 @@ TEST_CASE("verdict texts: nothing unusual") {
   g_written.str("");
   tell(
       "small", [](Process&) {}, 20);
+  for (const std::uint64_t peak : {39, 41})
+    tell("small, and once larger", [peak](Process& p) {
+      p.s.rss.total = 20u << 20;
+      p.s.rss.peak = peak << 20;
+    }, 20);
   tell("all live, no site", [](Process&) {});
   tell("all live, five sites", add_sites);
   tell("half live", [](Process& p) { p.move(Cause::kRounding, 50); });
