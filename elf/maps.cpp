@@ -95,12 +95,17 @@ bool for_each_mapping(Arena& arena, const char* maps_path,
     void* opaque;
     Mapping before;
   } state{arena, visit, opaque, {}};
+  // The kernel is asked piece by piece: what grew or was joined meanwhile may be told of once more.
   return for_each_line(
       arena, maps_path,
       [](std::string_view line, void* to) noexcept {
         State& s = *static_cast<State*>(to);
         std::optional<Mapping> m = parse_mapping(line);
-        if (!m) return;
+        if (!m || m->end <= s.before.end) return;
+        if (m->begin < s.before.end) {
+          if (m->inode != 0) m->offset += s.before.end - m->begin;
+          m->begin = s.before.end;
+        }
         // Neighbours often have the same path, which is kept once.
         const bool same = m->inode == s.before.inode && m->device == s.before.device;
         if (same && m->inode != 0 && m->path == s.before.path) {

@@ -94,6 +94,14 @@ std::vector<AddressRange> heap_ranges() {
     else remove(ranges, r);
   }
   std::sort(ranges.begin(), ranges.end(), [](auto& a, auto& b) { return a.begin < b.begin; });
+  // A thread may have noted its new mapping before another one notes that it unmapped the same addresses.
+  std::uintptr_t end = 0;
+  for (AddressRange& r : ranges) {
+    r.begin = std::max(r.begin, end);
+    end = std::max(r.end, end);
+  }
+  ranges.erase(std::remove_if(ranges.begin(), ranges.end(), [](auto& r) { return r.begin >= r.end; }),
+               ranges.end());
   return ranges;
 }
 

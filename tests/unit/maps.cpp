@@ -2,10 +2,13 @@
 // Lines of /proc/PID/maps, as kernels write them and as nobody should.
 #include "elf/maps.hpp"
 
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "tests/unit/catch.hpp"
 
@@ -65,4 +68,27 @@ TEST_CASE("maps: this program is mapped from the file that stat finds") {
     found = found || (m->inode == facts.st_ino && m->executable);
   }
   CHECK(found);
+}
+
+TEST_CASE("maps: what is told of twice, because it grew between two pieces, is visited once") {
+  char name[] = "/tmp/mallard-maps-XXXXXX";
+  const int fd = mkstemp(name);
+  REQUIRE(fd >= 0);
+  constexpr std::string_view kLines =
+      "1000-3000 rw-p 00000000 00:00 0 \n"
+      "1000-5000 rw-p 00000000 00:00 0 \n"
+      "4000-5000 rw-p 00000000 00:00 0 \n"
+      "4000-7000 r--p 00001000 00:01 9 /tmp/a\n";
+  REQUIRE(write(fd, kLines.data(), kLines.size()) == static_cast<ssize_t>(kLines.size()));
+  Arena arena;
+  std::vector<elf::Mapping> seen;
+  REQUIRE(elf::for_each_mapping(
+      arena, name,
+      [](const elf::Mapping& m, void* to) noexcept { static_cast<std::vector<elf::Mapping>*>(to)->push_back(m); },
+      &seen));
+  close(fd);
+  unlink(name);
+  REQUIRE(seen.size() == 3);
+  CHECK((seen[1].begin == 0x3000 && seen[1].end == 0x5000));
+  CHECK((seen[2].begin == 0x5000 && seen[2].end == 0x7000 && seen[2].offset == 0x2000));
 }
