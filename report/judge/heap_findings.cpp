@@ -48,6 +48,11 @@ void say_purge(Case& c) noexcept {
   c.evidence("given_back_bytes", static_cast<double>(p.given_back));
 }
 
+/// Live bytes as the table of resident memory shows them.
+double live_of(const SiteRow& row) noexcept {
+  return row.resident_live_bytes.value > 0 ? row.resident_live_bytes.value : row.live_bytes.value;
+}
+
 /// Who has most of the holes. \return false if it is blocks that no call site is known of
 bool say_who_pins(Case& c) noexcept {
   const SiteRow* row = largest(c.s, &SiteRow::hole_bytes);
@@ -66,7 +71,7 @@ bool say_who_pins(Case& c) noexcept {
   c.text.say(row->hole_bytes.value > kMostly * all ? " Most is pinned by "
                                                    : " The largest part is pinned by ");
   add_site(c.text, *row);
-  c.text.say(": ").bytes(row->hole_bytes.value).say(" of holes around ").bytes(row->live_bytes.value);
+  c.text.say(": ").bytes(row->hole_bytes.value).say(" of holes around ").bytes(live_of(*row));
   c.text.say(" of live blocks.");
   c.evidence("site_hole_bytes", row->hole_bytes.value);
   look_at_largest(c, &SiteRow::hole_bytes);
