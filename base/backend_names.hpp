@@ -24,7 +24,7 @@ inline constexpr char kBackendsTaken[] =
     "or the path of a shared object that defines malloc";
 
 inline constexpr char kBackendHelp[] =
-    "allocator that serves every call: "
+    "allocator that serves every call (next: the program's own, the default): "
 #include "base/backend_names.def"
     "or the path of a shared object that defines malloc";
 #undef BACKEND

@@ -32,7 +32,7 @@ inline constexpr std::uint64_t kMinIntervalNs = 10'000'000;
 inline constexpr std::uint64_t kMaxIntervalNs = std::uint64_t{366} * 24 * 3600 * 1'000'000'000;
 
 struct Options {
-  char backend[1024] = "system";
+  char backend[1024] = "next";
   Mode mode = Mode::kSample;
   std::uint64_t sample_bytes = 512 * 1024;
   int signal = 12;  ///< SIGUSR2; 0 = none

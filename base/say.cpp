@@ -109,6 +109,15 @@ void not_taken_over(std::string_view what, std::string_view why, std::string_vie
   emit_error(line, hint);
 }
 
+void jemalloc_calls_not_led(std::string_view serves) noexcept {
+  Line line;
+  line.add(
+      "mallard: error: calls of mallocx and its kin still lead to the program's own jemalloc: the kernel "
+      "does ");
+  line.add("not let their slots be written; blocks may cross between it and ").add(serves);
+  emit_error(line, "leave out ALLOC_BACKEND: then that jemalloc serves malloc, too");
+}
+
 void sanitizer_present() noexcept {
   Line line;
   line.add("mallard: a sanitizer runs in this process and owns malloc; mallard steps aside\n");

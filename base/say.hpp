@@ -19,6 +19,7 @@ void bypassed(std::string_view owner) noexcept;
 void taken_over(std::string_view what, std::size_t entries) noexcept;
 /// \param what  may be empty
 void not_taken_over(std::string_view what, std::string_view why, std::string_view hint) noexcept;
+void jemalloc_calls_not_led(std::string_view serves) noexcept;
 void sanitizer_present() noexcept;
 void misaligning_backend(std::string_view version) noexcept;
 void text_not_patched(std::string_view why) noexcept;

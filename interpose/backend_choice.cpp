@@ -11,6 +11,7 @@
 #include "base/say.hpp"
 #include "base/started.hpp"
 #include "elf/loaded_objects.hpp"
+#include "elf/rebind.hpp"
 #include "inside/outcome.hpp"
 #include "inside/take_over.hpp"
 #include "interpose/dispatch.hpp"
@@ -34,8 +35,25 @@ bool is_first_process() noexcept {
   return !started || view_of(started) == own.view();
 }
 
+/// A malloc that wraps glibc's by calling __libc_malloc would be led to itself, by way of our export of that
+/// name.
+void lead_to_libc(const link_map* backend) noexcept {
+  const link_map *own = elf::own_object(), *libc = elf::libc_object();
+  if (!backend || !own || !libc || backend == libc || backend == elf::first_object()) return;
+  constexpr const char* kNames[] = {"__libc_malloc",  "__libc_free",        "__libc_calloc",
+                                    "__libc_realloc", "__libc_memalign",    "__libc_valloc",
+                                    "__libc_pvalloc", "__libc_reallocarray"};
+  elf::Rebinding list[std::size(kNames)];
+  std::size_t count = 0;
+  for (const char* name : kNames)
+    if (const void* to = elf::find_symbol(libc, name))
+      list[count++] = {name, elf::find_symbol(own, name), to};
+  elf::rebind(backend, list, count);
+}
+
 void install(backends::Backend& backend) noexcept {
   g_to_be_loaded = false;
+  lead_to_libc(backend.object);
   answer_for_boot_blocks(&backend);
   install_final(backend);
   if (backend.misaligns && (is_first_process() || options().verbose))
@@ -93,8 +111,10 @@ bool step_aside_for_sanitizer() noexcept {
 bool choose_next(backends::Backend* to, TextBuffer& why) noexcept {
   const link_map* own = elf::own_object();
   const link_map* next = own ? elf::find_definer(own->l_next, "malloc") : nullptr;
-  if (next == elf::libc_object()) return backends::use_system(to);
-  return next && backends::use_object(next, to, why);
+  if (!next || next == elf::libc_object()) return backends::use_system(to);
+  if (backends::use_object(next, to, why)) return true;
+  // It defines a part of the family; what is missing the program would call of others.
+  return backends::use_natural_owners(next, own, to);
 }
 
 bool is_path(std::string_view backend) noexcept { return backend.find('/') != std::string_view::npos; }
@@ -129,7 +149,7 @@ void choose_backend() noexcept {
   }
   if (wanted == "next") {
     if (choose_next(&backend, why)) return install(backend);
-    return fall_back(why.view(), {});
+    return why.size() ? fall_back(why.view(), {}) : install_system();
   }
   if (is_path(wanted) || mimalloc_major(wanted) >= 0) {
     g_to_be_loaded = true;

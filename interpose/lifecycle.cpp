@@ -14,6 +14,7 @@
 #include "interpose/backend_choice.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
+#include "interpose/jemalloc_calls.hpp"
 #include "interpose/mode.hpp"
 #include "record/exact/exact.hpp"
 #include "record/mappings.hpp"
@@ -41,7 +42,7 @@ void read_environment() noexcept {
   if (!environ) environ = environment;  // backends read MALLOC_CONF and MIMALLOC_* with getenv
   Options read;
   if (getauxval(AT_SECURE)) {
-    // Set-uid: the environment is an attacker's. Serve from glibc, write nothing.
+    // Set-uid: the environment is an attacker's. The program keeps its allocator, and nothing is written.
     read.mode = Mode::kOff;
     read.signal = 0;
     set_options(read);
@@ -98,6 +99,7 @@ void tell_who_serves() noexcept {
 __attribute__((constructor)) void start() noexcept {
   ensure_started();
   load_backend();
+  lead_jemalloc_calls();
   start_recording();
   const ForeignOwner& foreign = foreign_owner();
   report::configure(

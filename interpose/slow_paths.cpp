@@ -25,7 +25,6 @@ void* fail_huge() noexcept {
   return fail(ENOMEM);
 }
 
-/// Counts the allocation. \return true if it is a sample
 inline bool is_drawn(std::size_t bytes) noexcept {
   return has_duty(kCounts) && MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
 }
@@ -46,20 +45,50 @@ void* move_boot_block(void* p, std::size_t bytes) noexcept {
   return fresh;
 }
 
+inline Unbooked unbooked(void* p) noexcept {
+  Unbooked out;
+  out.was_sample = p && record::may_be_tracked(p) && record::on_move(p, &out.sample);
+  out.was_exact = p && has_duty(kUnbooksExactly);
+  if (out.was_exact) out.exact = record::exact_free(p);
+  return out;
+}
+
+inline void booked_again(void* p, const Unbooked& before) noexcept {
+  if (before.was_sample) record::on_move_failed(before.sample);
+  if (before.was_exact) record::exact_restore(p, before.exact);
+}
+
 /// The countdown has been charged already; `sampled` is its verdict.
 void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
   if (p && backends::is_boot_block(p)) return booked(move_boot_block(p, bytes), bytes, sampled, caller);
-  record::LiveBlock saved;
-  const bool was_sample = p && record::may_be_tracked(p) && record::on_move(p, &saved);
-  const bool exact = p && has_duty(kUnbooksExactly);
-  const record::ExactBlock saved_exactly = exact ? record::exact_free(p) : record::ExactBlock{};
+  const Unbooked before = unbooked(p);
   void* moved = mallard_table.realloc(p, bytes);
-  if (!moved && was_sample) record::on_move_failed(saved);
-  if (!moved && exact) record::exact_restore(p, saved_exactly);
+  if (!moved) booked_again(p, before);
   return booked(moved, bytes, sampled, caller);
 }
 
 }  // namespace
+
+bool counts_as_sample(std::size_t bytes) noexcept { return bytes <= kMaxRequestBytes && is_drawn(bytes); }
+
+void* book(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
+  return booked(p, bytes, sampled, caller);
+}
+
+Unbooked unbook(void* p) noexcept { return unbooked(p); }
+void book_again(void* p, const Unbooked& before) noexcept { booked_again(p, before); }
+
+bool forget(void* p) noexcept {
+  if (MALLARD_UNLIKELY(record::may_be_tracked(p))) {
+    if (backends::is_boot_block(p)) {
+      backends::boot_free(p);
+      return false;
+    }
+    record::on_free(p);
+  }
+  if (has_duty(kUnbooksExactly)) record::exact_release(p);
+  return true;
+}
 
 void* allocate(std::size_t bytes, const Caller& caller) noexcept {
   if (MALLARD_UNLIKELY(bytes > kMaxRequestBytes)) return fail(ENOMEM);
@@ -91,13 +120,7 @@ void* allocate_zeroed(std::size_t count, std::size_t size, const Caller& caller)
 }
 
 void release(void* p) noexcept {
-  if (!p) return;
-  if (MALLARD_UNLIKELY(record::may_be_tracked(p))) {
-    if (backends::is_boot_block(p)) return backends::boot_free(p);
-    record::on_free(p);
-  }
-  if (has_duty(kUnbooksExactly)) record::exact_release(p);
-  mallard_table.free(p);
+  if (p && forget(p)) mallard_table.free(p);
 }
 
 void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept {

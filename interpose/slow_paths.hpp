@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "record/exact/exact.hpp"
 #include "record/record.hpp"
 
 namespace mallard::interpose {
@@ -22,5 +23,22 @@ void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& c
 void* allocate_zeroed(std::size_t count, std::size_t size, const Caller& caller) noexcept;
 void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept;
 void release(void* p) noexcept;
+
+// The books alone, for an allocator's own interface, which allocates by itself. \context hot (slow path)
+
+/// Counts an allocation of `bytes`. \return true if it is a sample
+bool counts_as_sample(std::size_t bytes) noexcept;
+/// Enters what was allocated, and may be null. \return p
+void* book(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept;
+/// What the books had of a block that is about to be moved.
+struct Unbooked {
+  record::LiveBlock sample{};
+  record::ExactBlock exact{};
+  bool was_sample = false, was_exact = false;
+};
+Unbooked unbook(void* p) noexcept;
+void book_again(void* p, const Unbooked& before) noexcept;  ///< it was not moved
+/// Before a block is freed. \return false if it was a boot block, which is freed now
+bool forget(void* p) noexcept;
 
 }  // namespace mallard::interpose

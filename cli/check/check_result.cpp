@@ -123,11 +123,8 @@ std::string CheckResult::next_step() const {
                                         : "see the findings above";
     }
   if (process && !process->mallard_path.empty()) return how_to_ask(process->pid);
-  bool has_allocator = false;
-  for (const ObjectReport& o : objects)
-    for (const Finding& f : o.findings) has_allocator |= f.id == "allocator_library";
-  return fmt::format("LD_PRELOAD={}{} {}{}", library_path(), has_allocator ? " ALLOC_BACKEND=next" : "",
-                     process ? program : target, process ? "  (start it anew)" : "");
+  return fmt::format("LD_PRELOAD={} {}{}", library_path(), process ? program : target,
+                     process ? "  (start it anew)" : "");
 }
 
 std::string as_text(const CheckResult& r) {

@@ -49,6 +49,9 @@ std::string full_name(const inside::CarriedAllocator& c) {
                               : fmt::format("{} {}", c.allocator->name, c.version);
 }
 
+/// interpose/jemalloc_calls.cpp: these two stand for the interface.
+bool is_led_to_mallard(const std::string& call) { return call == "mallocx" || call == "rallocx"; }
+
 /// Judges what both programs and libraries may have in them.
 void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* out) {
   const bool exports_malloc = file.exports.contains("malloc") && !is_glibc(file);
@@ -72,7 +75,7 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
         out->push_back({"allocator_library", Severity::kNote,
                         fmt::format("is {}; the program is linked with it, but mallard's malloc comes first",
                                     full_name(c)),
-                        "ALLOC_BACKEND=next keeps it as the allocator behind mallard",
+                        "it goes on serving, behind mallard; ALLOC_BACKEND chooses another",
                         std::string(c.allocator->name), c.version, evidence_of(c)});
       continue;
     }
@@ -88,7 +91,7 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
                     "relink it without -Bsymbolic"});
   else if (exports_malloc && !is_program && !knows_malloc)
     out->push_back({"allocator_library", Severity::kNote, "defines malloc too, but mallard's comes first",
-                    "ALLOC_BACKEND=next keeps it as the allocator behind mallard"});
+                    "it goes on serving, behind mallard; ALLOC_BACKEND chooses another"});
   if (!exports_malloc && file.hidden.contains("malloc") && !is_glibc(file) && !knows_malloc)
     out->push_back(
         {"hidden_malloc", Severity::kPart,
@@ -96,11 +99,15 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
          kUseRedirect});
   for (const inside::KnownAllocator& a : inside::known_allocators()) {
     const std::string call = first_match(file.imports, a.calls);
-    if (!call.empty() && !is_its_own_library(a, file))
+    if (call.empty() || is_its_own_library(a, file)) continue;
+    if (is_led_to_mallard(call))
+      out->push_back({"direct_calls", Severity::kNote,
+                      fmt::format("calls {}() of {} by name, which mallard sees, too", call, a.name), ""});
+    else
       out->push_back(
           {"direct_calls", Severity::kPart,
            fmt::format("calls {}() of {} by name; that memory does not pass through mallard", call, a.name),
-           "ALLOC_BACKEND=next serves malloc from that library too, so that both work on one heap"});
+           kUseRedirect});
   }
 }
 

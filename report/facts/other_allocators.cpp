@@ -139,7 +139,7 @@ class Finder {
     if (!is_program(module)) {
       if (carried && is_its_own_library(*carried->allocator, module.path)) {
         a->why = inside.defines_malloc ? "its malloc comes to mallard; calls by names of its own do not" : "";
-        a->next_step = "ALLOC_BACKEND=next keeps it as the allocator behind mallard";
+        a->next_step = "without ALLOC_BACKEND it serves, behind mallard";
       } else if (!carried && inside.is_symbolic) {
         a->why = "it binds its own calls to it";
         a->next_step = "relink it without -Bsymbolic";

@@ -53,6 +53,8 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
              a.requested.find('/') == std::string_view::npos) {
     labelled_line(to, "asked for", Printable{a.requested},
                   ", which could not be used; the reason was printed on stderr at start");
+  } else if (a.requested == "next" && a.takeover.state != Takeover::State::kTakenOver) {
+    labelled_line(to, "", "the program came with it; ALLOC_BACKEND chooses another");
   }
   const Takeover& t = a.takeover;
   if (t.state == Takeover::State::kTakenOver) {

@@ -21,7 +21,7 @@ static Options read(std::vector<std::string> variables, bool expect_good) {
 
 TEST_CASE("options: defaults are those of the table") {
   const Options o = read({"PATH=/bin"}, true);
-  REQUIRE(std::string(o.backend) == "system");
+  REQUIRE(std::string(o.backend) == "next");
   REQUIRE(o.sample_bytes == 524288);
   REQUIRE(o.signal == SIGUSR2);
   REQUIRE(std::string(o.report) == "mallard.%e.%p.%n");
@@ -57,11 +57,11 @@ TEST_CASE("options: a bad value keeps its default and is reported") {
   REQUIRE(read({"ALLOC_SIGNAL=SIGKILL"}, false).signal == SIGUSR2);
   REQUIRE_FALSE(read({"ALLOC_AT_EXIT=yes"}, false).at_exit);
   REQUIRE(read({"ALLOC_MODE=everything"}, false).mode == mallard::Mode::kSample);
-  REQUIRE(std::string(read({"ALLOC_BACKEND=" + std::string(2000, 'x')}, false).backend) == "system");
+  REQUIRE(std::string(read({"ALLOC_BACKEND=" + std::string(2000, 'x')}, false).backend) == "next");
 }
 
 TEST_CASE("options: an empty value means the default") {
-  REQUIRE(std::string(read({"ALLOC_BACKEND="}, true).backend) == "system");
+  REQUIRE(std::string(read({"ALLOC_BACKEND="}, true).backend) == "next");
 }
 
 TEST_CASE("options: signals by name and number") {

@@ -17,6 +17,8 @@ constexpr bool is_address_relocation(std::uint32_t type) noexcept {
   return type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT || type == R_X86_64_64;
 }
 
+constexpr bool is_jump_relocation(std::uint32_t type) noexcept { return type == R_X86_64_JUMP_SLOT; }
+
 /// The loader's name of the platform, the folders of its libraries, and how its cache marks them.
 #define MALLARD_LIBRARY_FOLDER "x86_64-linux-gnu"
 inline constexpr const char *kPlatform = "x86_64", *kLibraryFolder = MALLARD_LIBRARY_FOLDER;
