@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "heaps/census.hpp"
+#include "base/older.hpp"
 #include "base/text.hpp"
 
 namespace mallard::backends {

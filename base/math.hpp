@@ -3,8 +3,9 @@
 // Slow-path quality: relative error below 1e-12 (tests/unit/math.cpp compares them with libm).
 #pragma once
 
-#include <bit>
 #include <cstdint>
+
+#include "base/older.hpp"
 
 namespace mallard::math {
 
@@ -14,9 +15,9 @@ inline double sqrt(double x) noexcept { return __builtin_sqrt(x); }
 
 /// Natural logarithm of a positive, normal x, by ln m = 2 artanh((m - 1) / (m + 1)).
 inline double log(double x) noexcept {
-  auto bits = std::bit_cast<std::uint64_t>(x);
+  auto bits = bit_cast<std::uint64_t>(x);
   int exponent = static_cast<int>((bits >> 52) & 0x7ff) - 1022;
-  double m = std::bit_cast<double>((bits & 0x000fffffffffffffu) | 0x3fe0000000000000u);  // [0.5, 1)
+  double m = bit_cast<double>((bits & 0x000fffffffffffffu) | 0x3fe0000000000000u);  // [0.5, 1)
   if (m < 0.70710678118654752440) {
     m *= 2;
     --exponent;
@@ -35,7 +36,7 @@ inline double exp(double x) noexcept {
   const double r = x - n * kLn2;  // |r| <= 0.3466
   double sum = 1;
   for (int k = 16; k >= 1; --k) sum = 1 + sum * r / k;
-  return sum * std::bit_cast<double>(static_cast<std::uint64_t>(static_cast<int>(n) + 1023) << 52);
+  return sum * bit_cast<double>(static_cast<std::uint64_t>(static_cast<int>(n) + 1023) << 52);
 }
 
 /// 1 - e^-x for x >= 0 without cancellation: the chance that a draw falls within x means.

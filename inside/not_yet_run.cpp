@@ -7,6 +7,7 @@
 #include <sys/auxv.h>
 
 #include "arch/elf.hpp"
+#include "arch/thread.hpp"
 #include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
 #include "inside/take_over.hpp"
@@ -81,7 +82,7 @@ bool is_tls_unused(const ElfW(Phdr) & tls, std::uintptr_t base) noexcept {
   const std::uintptr_t first = (0 - tls.p_vaddr) & (alignment - 1);
   const std::uintptr_t offset = align_up(tls.p_memsz - (first < tls.p_memsz ? first : 0), alignment) +
                                 (first < tls.p_memsz ? first : 0);
-  const std::uintptr_t block = address_of(__builtin_thread_pointer()) - offset;
+  const std::uintptr_t block = arch::thread_pointer() - offset;
   return memcmp(reinterpret_cast<const void*>(block), reinterpret_cast<const void*>(base + tls.p_vaddr),
                 tls.p_filesz) == 0 &&
          is_zero(block + tls.p_filesz, block + tls.p_memsz);

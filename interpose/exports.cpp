@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "elf/loaded_objects.hpp"
+#include "base/older.hpp"
 #include "base/os.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/lifecycle.hpp"

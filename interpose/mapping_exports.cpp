@@ -11,6 +11,7 @@
 
 #include "base/attributes.hpp"
 #include "elf/loaded_objects.hpp"
+#include "base/older.hpp"
 #include "base/os.hpp"
 #include "record/mappings.hpp"
 

@@ -6,6 +6,7 @@
 
 #include "arch/code.hpp"
 #include "arch/hot_exports.h"
+#include "arch/thread.hpp"
 #include "backends/boot.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
@@ -46,7 +47,7 @@ int patch_jumps(unsigned char* view) noexcept {
     unsigned char* at = in_view(view, runs_at);
     if (site->slot == MALLARD_SLOT_COUNTDOWN) {
       arch::make_countdown_direct(
-          at, static_cast<std::int64_t>(address_of(&mallard_thread) - address_of(__builtin_thread_pointer())));
+          at, static_cast<std::int64_t>(address_of(&mallard_thread) - arch::thread_pointer()));
       continue;
     }
     std::uintptr_t target;

@@ -2,7 +2,6 @@
 #include "report/reporter.hpp"
 
 #include <errno.h>
-#include <linux/close_range.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -12,6 +11,7 @@
 
 #include "base/lock.hpp"
 #include "base/options.hpp"
+#include "base/older.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "base/signal_mask.hpp"

@@ -135,7 +135,7 @@ class MapsSearch {
 
 }  // namespace
 
-constinit thread_local OwnStack t_own_stack{};
+constinit __thread OwnStack t_own_stack{};
 
 void note_first_thread() noexcept {
   if (g_first_descriptor == 0) g_first_descriptor = arch::thread_descriptor();

@@ -15,7 +15,7 @@ struct OwnStack {
   std::uintptr_t low, high;
   int searches;
 };
-extern constinit thread_local OwnStack t_own_stack;
+extern __thread OwnStack t_own_stack;  // thread_local would be initialised by a function for gcc 10
 
 /// The calling thread is the one that the process began with; later calls say nothing. \context init
 void note_first_thread() noexcept;

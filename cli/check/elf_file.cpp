@@ -15,10 +15,11 @@
 namespace mallard::cli {
 namespace {
 
+constexpr unsigned kLoongArch = 258;  // EM_LOONGARCH, since glibc 2.36
 constexpr std::pair<unsigned, const char*> kMachines[] = {
     {EM_X86_64, "x86-64"}, {EM_386, "i386"},         {EM_AARCH64, "AArch64"},
     {EM_ARM, "ARM"},       {EM_RISCV, "RISC-V"},     {EM_PPC64, "PowerPC 64"},
-    {EM_S390, "s390"},     {EM_MIPS, "MIPS"},        {EM_LOONGARCH, "LoongArch"}};
+    {EM_S390, "s390"},     {EM_MIPS, "MIPS"},        {kLoongArch, "LoongArch"}};
 
 std::string machine_name(unsigned machine, bool is_64_bit) {
   if (machine == EM_X86_64 && !is_64_bit) return "x32";

@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "base/text.hpp"
+#include "cli/decimal.hpp"
 #include "cli/help.hpp"
 #include "report/model/causes.hpp"
 #include "report/model/verdict_model.hpp"
@@ -48,8 +49,7 @@ bool parse_number(std::string_view text, double* out) {
   const auto is_part = [](char c) { return (c >= '0' && c <= '9') || c == '.'; };
   if (text.empty() || text.size() > 15 || text[0] == '.' || !std::all_of(text.begin(), text.end(), is_part))
     return false;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
-  return error == std::errc() && end == text.data() + text.size();
+  return read_decimal(std::string(text), out);
 }
 
 /// What stands behind '>'.

@@ -16,6 +16,7 @@
 #include <initializer_list>
 
 #include "base/control_protocol.hpp"
+#include "base/older.hpp"
 #include "cli/error.hpp"
 
 namespace mallard::cli {

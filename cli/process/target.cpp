@@ -15,6 +15,7 @@
 #include <filesystem>
 
 #include "base/options.hpp"
+#include "cli/decimal.hpp"
 #include "cli/error.hpp"
 
 namespace mallard::cli {
@@ -27,11 +28,10 @@ std::string signal_name(int number) {
 }
 
 /// The number that all of the word is, else 0.
-template <typename T>
-T number_of(const std::string& word) {
-  T number{};
+int number_of(const std::string& word) {
+  int number{};
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-  return error == std::errc() && end == word.data() + word.size() ? number : T{};
+  return error == std::errc() && end == word.data() + word.size() ? number : 0;
 }
 
 }  // namespace
@@ -112,14 +112,15 @@ double now_seconds() {
 }
 
 std::string is_wait(const std::string& word) {
-  const double seconds = number_of<double>(word);
+  double seconds;
+  if (!read_decimal(word, &seconds)) seconds = 0;
   return seconds > 0 && std::isfinite(seconds) ? ""
                                                : fmt::format("'{}' is no number of seconds above 0", word);
 }
 
 void add_pid(CLI::App* command, int* pid, const std::string& which) {
   const auto is_process_id = [](const std::string& word) {
-    return number_of<int>(word) > 0 ? "" : fmt::format("'{}' is no process id", word);
+    return number_of(word) > 0 ? "" : fmt::format("'{}' is no process id", word);
   };
   command->add_option("PID", *pid, which)->required()->check(is_process_id, "POSITIVE");
 }

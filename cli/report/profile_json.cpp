@@ -90,9 +90,11 @@ std::string as_speedscope(const Profile& profile) {
   Json stacks = Json::array();
   for (const report::SiteRow* row : profile.sites) {
     Json stack = Json::array();
-    for (const report::Frame* frame : stack_of(*row) | std::views::reverse)
-      for (const report::SourceLine& line : lines_of(*frame) | std::views::reverse)
+    for (const report::Frame* frame : stack_of(*row) | std::views::reverse) {
+      const std::vector<report::SourceLine> lines = lines_of(*frame);
+      for (const report::SourceLine& line : lines | std::views::reverse)
         stack.push_back(index_of(*frame, line));
+    }
     stacks.push_back(std::move(stack));
   }
   Json profiles = Json::array();

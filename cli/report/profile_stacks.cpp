@@ -32,13 +32,15 @@ std::string as_folded(const Profile& profile) {
   std::map<std::string, double> stacks;
   for (const report::SiteRow* row : profile.sites) {
     std::string stack;
-    for (const report::Frame* frame : stack_of(*row) | std::views::reverse)
-      for (const report::SourceLine& line : lines_of(*frame) | std::views::reverse) {
+    for (const report::Frame* frame : stack_of(*row) | std::views::reverse) {
+      const std::vector<report::SourceLine> lines = lines_of(*frame);
+      for (const report::SourceLine& line : lines | std::views::reverse) {
         std::string label = label_of(profile, *frame, line);
         std::replace(label.begin(), label.end(), ';', ':');
         if (!stack.empty()) stack += ';';
         stack += label;
       }
+    }
     stacks[stack.empty() ? "no stack" : stack] += profile.by->of(*row).value;
   }
   const report::OtherSites& others = profile.report.others;

@@ -8,11 +8,19 @@ from pathlib import Path
 
 # Constructors that run in the host: ours, and nothing that a compiler made for a global.
 EXPECTED_CONSTRUCTORS = 1
-ALLOWED_NEEDED = {"libc.so.6", "ld-linux-x86-64.so.2"}
+# Of the last two an ordinary build for glibc 2.34 or newer has none: what was in them is in libc.so.6.
+ALLOWED_NEEDED = {"libc.so.6", "ld-linux-x86-64.so.2", "libdl.so.2", "libpthread.so.0"}
+NEWEST_GLIBC = (2, 17)
 
 
 def output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def newest_glibc(library: str) -> tuple[int, ...]:
+    """The highest of the versions of glibc that the library asks for."""
+    needs = output("readelf", "-VW", library).split("needs section")[-1]
+    return max(tuple(int(part) for part in version.split(".")) for version in re.findall(r"Name: GLIBC_([\d.]+)", needs))
 
 
 def exported(library: str) -> set[str]:
@@ -64,6 +72,9 @@ def check(library: str, export_map: str, expected_file: str) -> list[str]:
     needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
     if not needed <= ALLOWED_NEEDED or "libc.so.6" not in needed:
         problems.append(f"NEEDED is {sorted(needed)}, expected libc and the loader alone")
+    newest = newest_glibc(library)
+    if newest > NEWEST_GLIBC:
+        problems.append(f"needs glibc {newest[0]}.{newest[1]}, and may need 2.17 at most (arch/x86_64/glibc.txt)")
     if "TEXTREL" in dynamic:
         problems.append("there are text relocations")
     for flag in ("INITFIRST", "NOOPEN", "NODELETE"):

@@ -155,3 +155,15 @@ def test_case_own_malloc_in_the_executable(t: Test) -> None:
     t.check("bypassed" in done.stderr, f"stderr does not say that calls are bypassed: {done.stderr[-300:]}")
     check_report(report.data, report.text, Expected(pid=process.pid, served=False))
     t.check("bypass" in report.text.lower(), "the text report does not say that calls are bypassed")
+
+
+def test_jemallocs_own_profiler_has_stacks(t: Test) -> None:
+    """MALLOC_CONF=prof:true of the built-in jemalloc: the stacks in its dump are those of our unwinder."""
+    process = start_idle(t, t.preload_env(ALLOC_BACKEND="jemalloc", MALLOC_CONF=f"prof:true,lg_prof_sample:0,prof_final:true,"
+                                                                                f"prof_prefix:{t.tmp}/dump"))
+    done = finish_idle(t, process)
+    if "was built without it" in done.stderr:
+        t.skip("this build has no jemalloc")
+    dump = "".join(path.read_text() for path in t.tmp.glob("dump.*.heap"))
+    depths = [len(line.split()) - 1 for line in dump.splitlines() if line.startswith("@")]
+    t.check(depths and max(depths) > 4, f"expected stacks that lead to the program, found {depths}: {done.stderr[-400:]}")

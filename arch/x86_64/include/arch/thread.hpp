@@ -9,10 +9,14 @@
 
 namespace mallard::arch {
 
-/// The calling thread's. \context hot
-inline std::uintptr_t thread_descriptor() noexcept {
-  return reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+/// What thread-local variables stand relative to. Read so, because gcc knows a builtin for it from 11 on. \context hot
+inline std::uintptr_t thread_pointer() noexcept {
+  std::uintptr_t pointer;
+  __asm__("mov %%fs:0, %0" : "=r"(pointer));
+  return pointer;
 }
+/// The calling thread's. \context hot
+inline std::uintptr_t thread_descriptor() noexcept { return thread_pointer(); }
 /// What all versions of the descriptor have at least; a word of it, at kDescriptorSelf, is its own address.
 inline constexpr std::size_t kDescriptorBytes = 2304, kDescriptorSelf = 16;
 
