@@ -64,6 +64,14 @@ class PageCopies {
   alignas(64) unsigned char copies_[kSlots][kPageBytes] = {};
 };
 
+/// Neighbouring ranges of the heap as one: what the allocator mapped at once may be several mappings.
+/// \param i  index of the first one; moves past the last
+inline AddressRange joined_range(std::span<const AddressRange> ranges, std::size_t* i) noexcept {
+  AddressRange range = ranges[(*i)++];
+  while (*i < ranges.size() && ranges[*i].begin == range.end) range.end = ranges[(*i)++].end;
+  return range;
+}
+
 /// Questions about ascending addresses to ascending ranges.
 class RangeCursor {
  public:

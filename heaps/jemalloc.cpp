@@ -302,12 +302,7 @@ CensusResult JemallocCensus::run() noexcept {
     result_.why_not = "the page map of this jemalloc is laid out as in none of the versions 5.1 to 5.3";
     return result_;
   }
-  for (std::size_t i = 0; i < request_.heap.size(); ++i) {
-    AddressRange range = request_.heap[i];  // extents may reach from one mapping into the next
-    while (i + 1 < request_.heap.size() && request_.heap[i + 1].begin == range.end)
-      range.end = request_.heap[++i].end;
-    sweep(range);
-  }
+  for (std::size_t i = 0; i < request_.heap.size();) sweep(joined_range(request_.heap, &i));
   result_.done = true;
   return result_;
 }

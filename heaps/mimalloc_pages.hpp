@@ -106,14 +106,6 @@ class MimallocPages {
   std::uint64_t one_in_ = 1;      ///< so many pages are examined
 };
 
-/// Neighbouring ranges of the heap as one: what the allocator mapped at once may be several mappings.
-/// \param i  index of the first one; moves past the last
-inline AddressRange joined_range(std::span<const AddressRange> ranges, std::size_t* i) noexcept {
-  AddressRange range = ranges[(*i)++];
-  while (*i < ranges.size() && ranges[*i].begin == range.end) range.end = ranges[(*i)++].end;
-  return range;
-}
-
 /// The censuses by family; find_*: the layout that has that family, or one without a shape.
 MimallocLayout find_mimalloc_segments(const MimallocAccess& access, const ProcessMemory& process) noexcept;
 MimallocLayout find_mimalloc_page_map(const MimallocAccess& access, const ProcessMemory& process) noexcept;

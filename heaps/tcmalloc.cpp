@@ -222,12 +222,7 @@ CensusResult TcmallocCensus::run() noexcept {
   }
   result_.thread_cached_bytes =
       property("tcmalloc.thread_cache_free_bytes") + property("tcmalloc.transfer_cache_free_bytes");
-  for (std::size_t i = 0; i < request_.heap.size(); ++i) {
-    AddressRange range = request_.heap[i];  // spans may reach from one mapping into the next
-    while (i + 1 < request_.heap.size() && request_.heap[i + 1].begin == range.end)
-      range.end = request_.heap[++i].end;
-    sweep(range);
-  }
+  for (std::size_t i = 0; i < request_.heap.size();) sweep(joined_range(request_.heap, &i));
   result_.done = true;
   return result_;
 }

@@ -126,12 +126,12 @@ def test_next_serves_another_preload(t: Test) -> None:
     report, rss = ask(process.pid, t.dir)
     finish_idle(t, process)
     check_report(report.data, report.text, Expected(
-        pid=process.pid, backend=replace(tcmalloc, value="next"), rss_bytes=rss, min_sites=1))
+        pid=process.pid, backend=replace(tcmalloc, value="next"), rss_span=rss, min_sites=1))
     process = start_idle(t, t.preload_env(ALLOC_BACKEND="next"), label="nothing-behind")
     report, rss = ask(process.pid, t.dir)
     finish_idle(t, process)
     check_report(report.data, report.text, Expected(
-        pid=process.pid, backend=replace(t.backend, value="next"), rss_bytes=rss, min_sites=1))
+        pid=process.pid, backend=replace(t.backend, value="next"), rss_span=rss, min_sites=1))
 
 
 def test_another_preload_in_front_is_named(t: Test) -> None:

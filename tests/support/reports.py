@@ -57,13 +57,15 @@ def wait_for_handler(pid: int, signal_number: int, seconds: float = 20) -> None:
 
 
 def ask(pid: int, directory: Path, signal_number: int = signal.SIGUSR2,
-        seconds: float = ANY_TIME_SECONDS) -> tuple[Report, int]:
-    """Sends the signal, waits for the new report. Also gives the RSS at the time of the signal."""
+        seconds: float = ANY_TIME_SECONDS) -> tuple[Report, tuple[int, int]]:
+    """Sends the signal, waits for the new report. Also gives the RSS before it and after: a program whose threads
+    are still starting has grown meanwhile."""
     wait_for_handler(pid, signal_number)
     before = set(reports_of(directory, pid))
     rss = processes.rss_bytes(pid)
     os.kill(pid, signal_number)
-    return wait_for_new(pid, directory, before, seconds), rss
+    report = wait_for_new(pid, directory, before, seconds)
+    return report, (rss, processes.rss_bytes(pid))
 
 
 def wait_for_new(pid: int, directory: Path, before: set[Path], seconds: float = ANY_TIME_SECONDS) -> Report:
@@ -89,7 +91,7 @@ def ask_and_check(t: Test, process: subprocess.Popen[bytes] | int, signal_number
     pid = process if isinstance(process, int) else process.pid
     report, rss = ask(pid, directory or t.dir, signal_number)
     check_report(report.data, report.text, Expected(
-        pid=pid, backend=t.backend, executable=processes.executable_of(pid), rss_bytes=rss,
+        pid=pid, backend=t.backend, executable=processes.executable_of(pid), rss_span=rss,
         min_sites=min_sites))
     check_files(report.json_path)
     if said_on_stderr and not isinstance(process, int):
