@@ -39,6 +39,7 @@ struct Options {
   char report[1024] = "mallard.%e.%p.%n";
   ProbeKind probe = ProbeKind::kNone;
   EmbeddedAction embedded = EmbeddedAction::kReport;
+  bool keep_deepbind = false;
   Interval interval = {0};
   bool at_exit = false;
   bool control = false;

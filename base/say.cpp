@@ -131,6 +131,13 @@ void misaligning_backend(std::string_view version) noexcept {
   emit(line);
 }
 
+void deepbind_cleared() noexcept {
+  Line line;
+  line.add("mallard: dlopen goes on without RTLD_DEEPBIND: the object would allocate from libc's heap, and others ");
+  line.add("free its blocks (ALLOC_KEEP_DEEPBIND=1 keeps the flag)\n");
+  emit(line);
+}
+
 void text_not_patched(std::string_view why) noexcept {
   Line line;
   line.add("mallard: calls go through a table (about 1 ns more per call): ").add(why).add('\n');

@@ -22,6 +22,7 @@ void not_taken_over(std::string_view what, std::string_view why, std::string_vie
 void jemalloc_calls_not_led(std::string_view serves) noexcept;
 void sanitizer_present() noexcept;
 void misaligning_backend(std::string_view version) noexcept;
+void deepbind_cleared() noexcept;
 void text_not_patched(std::string_view why) noexcept;
 void nothing_recorded() noexcept;
 void exact_unusable(std::string_view why) noexcept;

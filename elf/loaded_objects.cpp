@@ -108,6 +108,20 @@ bool imports(const link_map* object, const char* name) noexcept {
          std::any_of(t.relocations, t.relocations + t.relocation_count, refers);
 }
 
+void run_constructors(const link_map* object, int argc, char** argv, char** environment) noexcept {
+  using Constructor = void (*)(int, char**, char**);
+  const Constructor* constructors = nullptr;
+  std::size_t bytes = 0;
+  for (const ElfW(Dyn)* d = object ? object->l_ld : nullptr; d && d->d_tag != DT_NULL; ++d) {
+    const ElfW(Addr) at = object->l_addr + d->d_un.d_ptr;  // of these the loader relocates none
+    if (d->d_tag == DT_INIT) reinterpret_cast<Constructor>(at)(argc, argv, environment);
+    else if (d->d_tag == DT_INIT_ARRAY) constructors = reinterpret_cast<const Constructor*>(at);
+    else if (d->d_tag == DT_INIT_ARRAYSZ) bytes = d->d_un.d_val;
+  }
+  for (std::size_t i = 0; constructors && i < bytes / sizeof *constructors; ++i)
+    constructors[i](argc, argv, environment);
+}
+
 link_map* first_object() noexcept { return _r_debug.r_map; }
 
 link_map* own_object() noexcept {

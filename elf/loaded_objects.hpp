@@ -27,6 +27,10 @@ void* find_symbol(const link_map* object, const char* name) noexcept;
 /// First object of the link map, from `first` on, that defines `name`; nullptr if none does.
 link_map* find_definer(link_map* first, const char* name) noexcept;
 
+/// Calls the constructors of `object` (DT_INIT, then DT_INIT_ARRAY), which may have run or run again later.
+/// \context init
+void run_constructors(const link_map* object, int argc, char** argv, char** environment) noexcept;
+
 link_map* first_object() noexcept;  ///< the executable
 link_map* own_object() noexcept;    ///< libmallard.so
 link_map* libc_object() noexcept;   ///< the object that defines gnu_get_libc_version

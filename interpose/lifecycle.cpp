@@ -11,6 +11,8 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "base/threads.hpp"
+#include "elf/loaded_objects.hpp"
 #include "interpose/backend_choice.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
@@ -30,10 +32,25 @@ __attribute__((visibility("hidden"))) constinit void* __dso_handle = nullptr;
 namespace mallard::interpose {
 namespace {
 
-char** early_environment() noexcept {
-  if (environ) return environ;                         // libc sets it in its own constructor, after ours
-  auto* stack = static_cast<long*>(__libc_stack_end);  // argc, argv[], NULL, envp[]
-  return reinterpret_cast<char**>(stack + 1 + stack[0] + 1);
+/// What the kernel put on the stack: argc, argv[], NULL, envp[].
+struct StartStack {
+  int argc;
+  char **argv, **environment;
+};
+StartStack start_stack() noexcept {
+  auto* stack = static_cast<long*>(__libc_stack_end);
+  return {static_cast<int>(stack[0]), reinterpret_cast<char**>(stack + 1),
+          reinterpret_cast<char**>(stack + 1 + stack[0] + 1)};
+}
+
+/// libc sets its own in a constructor of its own, after ours.
+char** early_environment() noexcept { return environ ? environ : start_stack().environment; }
+
+/// A dlopen before libc's constructors have run has libc initialised, too, with the arguments that libc does not
+/// know yet: the program's name would be lost for its messages, argc for the constructors of other objects.
+void tell_libc_the_arguments() noexcept {
+  const StartStack start = start_stack();
+  elf::run_constructors(elf::libc_object(), start.argc, start.argv, early_environment());
 }
 
 void read_environment() noexcept {
@@ -74,6 +91,38 @@ MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   signals_after_fork_in_child();
 }
 
+/// Of libc's list of open streams, which its fork locks after all handlers. A thread that holds it may wait for one
+/// of ours: fflush(NULL) for a stream whose owner allocates. So it comes first, as libc's own malloc has it.
+struct StreamList {
+  void (*lock)(), (*unlock)(), (*reset)();
+};
+constinit StreamList g_streams{};
+MALLARD_FORK_DATA constinit bool g_streams_locked = false;  ///< guarded by the lock itself
+
+MALLARD_FORK_TEXT void lock_streams() noexcept {
+  if (single_threaded()) return;  // nor does libc
+  g_streams.lock();
+  g_streams_locked = true;
+}
+MALLARD_FORK_TEXT void unlock_streams(void (*how)()) noexcept {
+  if (!g_streams_locked) return;
+  g_streams_locked = false;
+  how();
+}
+MALLARD_FORK_TEXT void unlock_streams_in_parent() noexcept { unlock_streams(g_streams.unlock); }
+MALLARD_FORK_TEXT void unlock_streams_in_child() noexcept { unlock_streams(g_streams.reset); }
+
+/// Our handlers that lock streams run before the backend's, which jemalloc registers with its first block.
+void follow_forks_of_streams() noexcept {
+  if (backend().object != elf::libc_object()) backend().functions.free(backend().functions.malloc(1));
+  const link_map* libc = elf::libc_object();
+  g_streams.lock = elf::find_function<void()>(libc, "_IO_list_lock");
+  g_streams.unlock = elf::find_function<void()>(libc, "_IO_list_unlock");
+  g_streams.reset = elf::find_function<void()>(libc, "_IO_list_resetlock");
+  if (g_streams.lock && g_streams.unlock && g_streams.reset)
+    pthread_atfork(lock_streams, unlock_streams_in_parent, unlock_streams_in_child);
+}
+
 /// Begins recording, in the mode that is asked for.
 void start_recording() noexcept {
   const ForeignOwner& foreign = foreign_owner();
@@ -98,8 +147,10 @@ void tell_who_serves() noexcept {
 
 __attribute__((constructor)) void start() noexcept {
   ensure_started();
+  if (backend_is_to_be_loaded()) tell_libc_the_arguments();
   load_backend();
   lead_jemalloc_calls();
+  follow_forks_of_streams();
   start_recording();
   const ForeignOwner& foreign = foreign_owner();
   report::configure(
