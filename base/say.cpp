@@ -133,7 +133,9 @@ void misaligning_backend(std::string_view version) noexcept {
 
 void deepbind_cleared() noexcept {
   Line line;
-  line.add("mallard: dlopen goes on without RTLD_DEEPBIND: the object would allocate from libc's heap, and others ");
+  line.add(
+      "mallard: dlopen goes on without RTLD_DEEPBIND: the object would allocate from libc's heap, and "
+      "others ");
   line.add("free its blocks (ALLOC_KEEP_DEEPBIND=1 keeps the flag)\n");
   emit(line);
 }

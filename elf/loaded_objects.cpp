@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tables are read in place: elf::Image copies them by the kernel, which the start of a program under a seccomp filter
-// cannot rely on, and the loader has believed them already.
+// Tables are read in place: elf::Image copies them by the kernel, which the start of a program under a
+// seccomp filter cannot rely on, and the loader has believed them already.
 #include "elf/loaded_objects.hpp"
 
 #include <elf.h>

@@ -46,8 +46,9 @@ StartStack start_stack() noexcept {
 /// libc sets its own in a constructor of its own, after ours.
 char** early_environment() noexcept { return environ ? environ : start_stack().environment; }
 
-/// A dlopen before libc's constructors have run has libc initialised, too, with the arguments that libc does not
-/// know yet: the program's name would be lost for its messages, argc for the constructors of other objects.
+/// A dlopen before libc's constructors have run has libc initialised, too, with the arguments that libc does
+/// not know yet: the program's name would be lost for its messages, argc for the constructors of other
+/// objects.
 void tell_libc_the_arguments() noexcept {
   const StartStack start = start_stack();
   elf::run_constructors(elf::libc_object(), start.argc, start.argv, early_environment());
@@ -91,8 +92,9 @@ MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   signals_after_fork_in_child();
 }
 
-/// Of libc's list of open streams, which its fork locks after all handlers. A thread that holds it may wait for one
-/// of ours: fflush(NULL) for a stream whose owner allocates. So it comes first, as libc's own malloc has it.
+/// Of libc's list of open streams, which its fork locks after all handlers. A thread that holds it may wait
+/// for one of ours: fflush(NULL) for a stream whose owner allocates. So it comes first, as libc's own malloc
+/// has it.
 struct StreamList {
   void (*lock)(), (*unlock)(), (*reset)();
 };

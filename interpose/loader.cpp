@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exports of dlclose and, with arch, of dlopen. After dlclose code addresses may mean something else, which the stack
-// walker has to know. An object opened with RTLD_DEEPBIND prefers libc's malloc to ours: its blocks would come from
-// another heap than the one where the program frees them.
+// The exports of dlclose and, with arch, of dlopen. After dlclose code addresses may mean something else,
+// which the stack walker has to know. An object opened with RTLD_DEEPBIND prefers libc's malloc to ours: its
+// blocks would come from another heap than the one where the program frees them.
 #include <dlfcn.h>
 
 #include <atomic>

@@ -11,16 +11,18 @@
 #include <time.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <atomic>
+#include <iterator>
 
 #include "base/control_protocol.hpp"
-#include "elf/loaded_objects.hpp"
 #include "base/lock.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "base/signal_mask.hpp"
 #include "base/two_copies.hpp"
+#include "elf/loaded_objects.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/safe_point.hpp"
 #include "report/reporter.hpp"
@@ -42,8 +44,28 @@ MALLARD_FORK_DATA constinit std::atomic<int> g_asked_early{0};
 constinit Lock g_host_lock;
 constinit TwoCopies<Action> g_host_action;
 
+constexpr int kEndingSignals[] = {SIGTERM, SIGINT, SIGHUP};
+
+MALLARD_FORK_TEXT int real_sigaction(int signal, const Action* action, Action* old) noexcept {
+  if (!g_real_sigaction)
+    g_real_sigaction = elf::find_function<SigactionFunction>(elf::libc_object(), "sigaction");
+  if (g_real_sigaction) return g_real_sigaction(signal, action, old);
+  errno = ENOSYS;
+  return -1;
+}
+
 bool is_function(const Action& action) noexcept {
   return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+}
+
+/// Whether the host has one handler for whatever may end it, as bash has for its EXIT trap and LLVM for files
+/// that it would leave behind: it takes every signal for the end.
+bool catches_all(const Action& host) noexcept {
+  return std::any_of(std::begin(kEndingSignals), std::end(kEndingSignals), [&host](int signal) noexcept {
+    Action other{};
+    return signal != options().signal && real_sigaction(signal, nullptr, &other) == 0 &&
+           other.sa_sigaction == host.sa_sigaction;
+  });
 }
 
 void call_host(int signal, siginfo_t* info, void* context) noexcept {
@@ -78,6 +100,21 @@ bool asks_for_purge(const siginfo_t* info) noexcept { return is_queued(info, kPu
 bool is_mallards(const siginfo_t* info) noexcept {
   return is_timer(info, kRetryCookie) || is_timer(info, kIntervalCookie) || is_queued(info, kPurgeRequest) ||
          is_queued(info, kReportRequest) || is_queued(info, kControlRequest);
+}
+
+/// What a signal is for. A host with a handler that sends itself the signal, by a timer or a queue of its
+/// own, too, means its handler; what somebody else sends by `kill` may be meant for both, but not for a
+/// handler that would end the host.
+struct Meaning {
+  bool request, hosts;
+};
+Meaning meaning_of(const siginfo_t* info, int process_id) noexcept {
+  if (is_mallards(info)) return {true, false};
+  const Action host = g_host_action.read();
+  if (!is_function(host)) return {true, false};
+  const bool by_somebody_else =
+      info && (info->si_code == SI_USER || info->si_code == SI_TKILL) && info->si_pid != process_id;
+  return {by_somebody_else, !by_somebody_else || !catches_all(host)};
 }
 
 constexpr int kNoTimer = -1;
@@ -172,18 +209,19 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
   const bool retry = is_timer(info, kRetryCookie);
   const int process_id = os::process_id();
+  const Meaning meaning = meaning_of(info, process_id);
   if (process_id != g_process_id) {  // a vfork child, which shares our memory, or a fork's first moment
-    if (!is_queued(info, kControlRequest))  // its command sends it again
+    if (meaning.request && !is_queued(info, kControlRequest))  // its command sends it again
       g_asked_early.store(asks_for_purge(info) ? -process_id : process_id);
   } else {
     if (retry) drop_timer();
-    else take_request(info);
+    else if (meaning.request) take_request(info);
     if (report::needs_thread()) {
       if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
       else if (report::start_thread()) g_retries.store(0);
     }
   }
-  if (!is_mallards(info)) call_host(signal, info, context);
+  if (meaning.hosts) call_host(signal, info, context);
   errno = saved;
 }
 
@@ -219,14 +257,6 @@ int host_sigaction(const Action* action, Action* old) noexcept {
   }
   if (old) *old = before;
   return 0;
-}
-
-MALLARD_FORK_TEXT int real_sigaction(int signal, const Action* action, Action* old) noexcept {
-  if (!g_real_sigaction)
-    g_real_sigaction = elf::find_function<SigactionFunction>(elf::libc_object(), "sigaction");
-  if (g_real_sigaction) return g_real_sigaction(signal, action, old);
-  errno = ENOSYS;
-  return -1;
 }
 
 int any_sigaction(int signal, const Action* action, Action* old) noexcept {

@@ -9,7 +9,7 @@
 extern volatile sig_atomic_t early_runs;
 
 int main(void) {
-  raise(SIGUSR2);
+  signal_from_outside(SIGUSR2);
   CHECK(early_runs == 1, "the early handler ran %d times", (int)early_runs);
   CHECK(wait_for_reports(1) == 1, "%d reports", count_reports());
   return check_done();

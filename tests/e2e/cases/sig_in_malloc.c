@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A handler of the host that allocates (many do) while the main program is in malloc only at safe points:
-// raise between calls; and reports while four threads allocate as fast as they can.
+// between calls; and reports while four threads allocate as fast as they can.
 // BACKENDS: all
 // ENV: ALLOC_SAMPLE_BYTES=2048
 // REPORTS: 3
@@ -38,7 +38,7 @@ int main(void) {
   for (uintptr_t i = 0; i < 4; i++) pthread_create(&threads[i], NULL, busy, (void*)(i + 1));
   for (int i = 1; i <= 3; i++) {
     pause_ms(20);
-    raise(SIGUSR2);
+    signal_from_outside(SIGUSR2);
     CHECK(wait_for_reports(i) == i, "%d reports after signal %d", count_reports(), i);
   }
   CHECK(g_runs == 3, "the handler ran %d times", (int)g_runs);

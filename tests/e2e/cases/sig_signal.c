@@ -11,7 +11,7 @@ static void handler(int number) { g_runs += number == SIGUSR2; }
 static void other(int number) { g_others += number == SIGUSR2; }
 
 static void send(int reports) {
-  kill(getpid(), SIGUSR2);
+  signal_from_outside(SIGUSR2);
   CHECK(wait_for_reports(reports) == reports, "%d reports instead of %d", count_reports(), reports);
 }
 

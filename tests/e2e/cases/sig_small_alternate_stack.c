@@ -20,7 +20,7 @@ static void* on_small_stack(void* report) {
   mprotect(memory + 8192, size, PROT_READ | PROT_WRITE);
   stack_t small = {.ss_sp = memory + 8192, .ss_size = size};
   CHECK(sigaltstack(&small, NULL) == 0, "sigaltstack: %s", strerror(errno));
-  pthread_kill(pthread_self(), SIGUSR2);
+  signal_thread_from_outside(SIGUSR2, gettid());
   int wanted = (int)(intptr_t)report;
   CHECK(wait_for_reports(wanted) == wanted, "%d reports", count_reports());
   small.ss_flags = SS_DISABLE;
