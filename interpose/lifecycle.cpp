@@ -92,8 +92,8 @@ MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   signals_after_fork_in_child();
 }
 
-/// Of libc's list of open streams, which its fork locks after all handlers. A thread that holds it may wait
-/// for one of ours: fflush(NULL) for a stream whose owner allocates. So it comes first, as libc's own malloc
+/// The lock of libc's list of open streams, which its fork takes after all handlers. A thread that holds it may wait
+/// for one of our locks: fflush(NULL) for a stream whose owner allocates. So it comes first, as libc's own malloc
 /// has it.
 struct StreamList {
   void (*lock)(), (*unlock)(), (*reset)();

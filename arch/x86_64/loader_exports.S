@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dlopen looks its caller up by the return address, for the caller's search paths: the real one must be jumped to,
-   with nothing of ours on the stack. */
+/* The export of dlopen. The real one looks its caller up by the return address, for the caller's search paths: it must
+   be jumped to, with nothing of ours on the stack. */
 #define DEEPBIND 8  /* RTLD_DEEPBIND of dlfcn.h, which is no header for assemblers */
 
     .text
