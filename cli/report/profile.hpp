@@ -38,6 +38,14 @@ std::vector<report::SourceLine> lines_of(const report::Frame& frame);
 std::string label_of(const Profile& profile, const report::Frame& frame, const report::SourceLine& line);
 
 std::string as_text(const Profile& profile, const report::TextLayout& layout);
+/// As the library writes it, without the totals of as_text().
+std::string report_text(const report::Snapshot& report, const report::TextLayout& layout);
+/// The lines of a stack as reports show them: the function that names the site first.
+std::vector<std::string> stack_lines(const report::Snapshot& report, const report::SiteRow& row);
+/// Place of the function that names a site among all functions of its stack, inlined ones included.
+std::size_t naming_index(const report::SiteRow& row);
+/// That function's label; "no stack" without one.
+std::string naming_label(const Profile& profile, const report::SiteRow& row);
 /// \param document  the report as it was read
 std::string as_json(const Profile& profile, nlohmann::ordered_json document);
 std::string as_folded(const Profile& profile);

@@ -87,10 +87,12 @@ void add_sites(const Profile& profile, Json& document, Json* page) {
   for (const report::SiteRow* row : profile.sites)
     for (const auto& [name, value] : sites[profile.index_of(*row)].items())
       if (name != "stack" && !name.ends_with("_error")) fields.insert(name);
+  fields.insert("named_by");
   Frames frames(profile);
   Json rows = Json::array();
   for (const report::SiteRow* shown : profile.sites) {
     Json& site = document["sites"][profile.index_of(*shown)];
+    site["named_by"] = naming_index(*shown);
     Json& row = rows.emplace_back(Json::array());
     for (const std::string& name : fields) {
       const auto found = site.find(name);

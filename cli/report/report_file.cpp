@@ -7,6 +7,7 @@
 #include "cli/report/report_json.hpp"
 #include "cli/report/schema_1.hpp"
 #include "cli/report/snapshot_of.hpp"
+#include "report/model/naming.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -20,9 +21,10 @@ void read_document(Json& j, ReportFile* report) {
                             version, report::kSchemaVersion),
                 "use the command of the mallard that wrote it");
   SnapshotOf(j, report);
-  const std::span<const report::SiteRow> sites = read_sites(j, report);
-  report->data.sites = sites.data();
-  report->data.site_count = static_cast<std::uint32_t>(sites.size());
+  report->rows = read_sites(j, report);
+  report->data.sites = report->rows.data();
+  report->data.site_count = static_cast<std::uint32_t>(report->rows.size());
+  name_sites(report, {});
 }
 
 }  // namespace
@@ -45,6 +47,13 @@ ReportFile parse_report(const std::string& text, const std::string& shown, Json*
     throw Error(kUnreadable, fmt::format("'{}' is JSON, but no report of mallard: {}", shown,
                                          what.substr(what.find(']') + 2)));
   }
+}
+
+void name_sites(ReportFile* report, const std::string& wrappers) {
+  std::string_view& all = report->data.wrappers;
+  if (!wrappers.empty()) all = report->storage.text(fmt::format("{} {}", all, wrappers));
+  Arena arena;
+  report::name_sites(arena, report->rows, all);
 }
 
 std::string allocator_text(const report::Snapshot& s) {

@@ -123,12 +123,20 @@ struct Frame {
   std::span<const SourceLine> lines;  ///< innermost first; the command's, from debug information; else empty
 };
 
+/// A function on the stack of a call site.
+struct Naming {
+  int frame = 0;
+  int line = 0;  ///< of that frame's lines
+};
+
 /// A call site. In exact mode the estimates are counts, with no variance; else the figures that only exact
 /// mode has are 0. Figures of resident memory are 0 where the heap is not divided.
 struct SiteRow : SiteFigures<Estimate> {
   std::uint32_t id;
   const Frame* const* frames;  ///< leaf first
   int depth;
+  Naming naming;          ///< the function that names the site (naming.hpp); of the leaf until name_sites()
+  Naming naming_by_name;  ///< the same, before thin functions that many sites share were folded
   std::uint64_t samples, live_samples, largest_bytes;
   std::uint64_t oldest_ns, youngest_ns, mean_age_ns;  ///< ages of live samples; mean is by weight
   SiteHistory history;
@@ -289,6 +297,7 @@ struct ModuleRow {
 
 struct Snapshot {
   std::string_view mallard_version;
+  std::string_view wrappers;  ///< what name_sites() was given: ALLOC_WRAPPERS
   int number;
   Reason reason;
   ProcessFacts process;
