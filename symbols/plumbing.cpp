@@ -153,6 +153,12 @@ bool is_runtime_library(std::string_view file) noexcept {
   return begins_with_one_of(file, kBeginnings);
 }
 
+bool is_library_source(std::string_view path) noexcept {
+  constexpr std::string_view kFolders[] = {"/include/c++/", "/library/std/src/", "/library/alloc/src/",
+                                           "/library/core/src/"};
+  return has_one_of(path, kFolders);
+}
+
 bool is_listed(std::string_view names, std::string_view function) noexcept {
   if (names.empty() || function.empty()) return false;
   const std::string_view path = path_of(function);

@@ -23,6 +23,9 @@ Plumbing plumbing_of(std::string_view function) noexcept;
 /// \param file  the last part of a module's path
 bool is_runtime_library(std::string_view file) noexcept;
 
+/// True of source files of the languages' own libraries, as debug information names them.
+bool is_library_source(std::string_view path) noexcept;
+
 /// True if a list of names has the function. Names are separated by commas or spaces; * stands for any
 /// characters. They are compared with the function's path, without parameters: ngx_alloc, pool::*,
 /// my::Buffer::grow.

@@ -45,6 +45,7 @@ struct ProcessOptions {
   bool control;         ///< ALLOC_CONTROL
   bool certain;         ///< read from the library's own memory
   std::string backend;  ///< ALLOC_BACKEND; empty = not known
+  std::string wrappers{};  ///< ALLOC_WRAPPERS
 };
 
 /// Read from the library's own memory, or, where that is not permitted, from the environment, which a program

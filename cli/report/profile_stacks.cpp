@@ -77,9 +77,11 @@ std::string quoted(const std::string& text) {
   return out;
 }
 
+constexpr std::size_t kColumns = 90;  ///< of a function
+
 /// A stack in one cell. Whole stacks of a large program took a hundred times the memory of its figures.
 std::string csv_stack(const Profile& profile, const report::SiteRow& row) {
-  constexpr std::size_t kFunctions = 8, kColumns = 90;
+  constexpr std::size_t kFunctions = 8;
   std::string stack;
   std::size_t functions = 0;
   for (const report::Frame* frame : stack_of(row))
@@ -103,7 +105,7 @@ std::string as_csv(const Profile& profile) {
   out += ",stack\n";
   int rank = 0;
   for (const report::SiteRow* row : profile.sites) {
-    out += fmt::format("{},{},{}", ++rank, row->id, quoted(naming_label(profile, *row)));
+    out += fmt::format("{},{},{}", ++rank, row->id, quoted(shortened(naming_label(profile, *row), kColumns)));
     for (const report::FigureFacts& facts : report::kFigures) {
       if (facts.pprof_type.empty()) continue;
       const report::Estimate& f = facts.of(*row);

@@ -65,7 +65,7 @@ std::string module_name(const report::Snapshot& s, std::string_view module) {
 }
 
 std::string frame_text(const report::Snapshot& s, const report::Frame& f) {
-  if (f.module.empty()) return fmt::format("{:#x}", f.pc);
+  if (f.module.empty()) return f.function.empty() ? fmt::format("{:#x}", f.pc) : std::string(f.function);
   const std::string module = module_name(s, f.module);
   return f.function.empty() ? fmt::format("{}+{:#x}", module, f.module_address)
                             : fmt::format("{}  [{}]", f.function, module);

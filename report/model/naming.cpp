@@ -100,11 +100,12 @@ bool fold_shared(std::span<SiteRow> rows, std::span<Use> room, std::string_view 
 
 StackFunction StackWalk::get() const noexcept {
   const Frame* frame = row_.frames[at_.frame];
-  if (frame->lines.empty()) return {frame, frame->function, false};
+  if (frame->lines.empty()) return {frame, frame->function, {}, false};
   const auto line = static_cast<std::size_t>(at_.line);
   const SourceLine& source = frame->lines[line];
   const bool outermost = line + 1 == frame->lines.size();
-  return {frame, source.function.empty() && outermost ? frame->function : source.function, source.inlined};
+  return {frame, source.function.empty() && outermost ? frame->function : source.function, source.file,
+          source.inlined};
 }
 
 void StackWalk::next() noexcept {
@@ -114,6 +115,7 @@ void StackWalk::next() noexcept {
 
 bool is_folded(const StackFunction& function, std::string_view wrappers) noexcept {
   if (function.name.empty() && function.frame->module.empty()) return true;  // nothing is known of it
+  if (symbols::is_library_source(function.file)) return true;
   return symbols::plumbing_of(function.name) != Plumbing::kNone ||
          symbols::is_runtime_library(file_name_of(function.frame->module)) ||
          symbols::is_listed(wrappers, function.name);
@@ -130,7 +132,7 @@ void name_sites(Arena& arena, std::span<SiteRow> rows, std::string_view wrappers
 }
 
 StackFunction naming_function(const SiteRow& row) noexcept {
-  return row.depth > 0 ? StackWalk(row, row.naming).get() : StackFunction{nullptr, {}, false};
+  return row.depth > 0 ? StackWalk(row, row.naming).get() : StackFunction{nullptr, {}, {}, false};
 }
 
 }  // namespace mallard::report

@@ -14,6 +14,7 @@ namespace mallard::report {
 struct StackFunction {
   const Frame* frame;
   std::string_view name;  ///< empty = unknown
+  std::string_view file;  ///< of its source; empty = unknown
   bool inlined;
 };
 

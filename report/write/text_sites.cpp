@@ -41,10 +41,10 @@ void write_name(const Frame& f, std::string_view function, std::size_t columns, 
 }
 
 /// "keep(int)  keep.cpp:12  [program]", with a newline.
-void write_place(const StackFunction& function, const SourceLine* line, const ProcessFacts& process,
-                 Sink& to) noexcept {
+void write_place(const StackFunction& function, const SourceLine* line, std::size_t columns,
+                 const ProcessFacts& process, Sink& to) noexcept {
   const Frame& f = *function.frame;
-  write_name(f, function.name, kFunctionColumns, process, to);
+  write_name(f, function.name, columns, process, to);
   if (line && !line->file.empty()) {
     Cell cell;
     to.add("  ");
@@ -67,7 +67,7 @@ const SourceLine* line_at(const SiteRow& row, Naming place) noexcept {
 
 void write_naming(const SiteRow& row, const ProcessFacts& process, Sink& to) noexcept {
   to.add("        ");
-  write_place(naming_function(row), line_at(row, row.naming), process, to);
+  write_place(naming_function(row), line_at(row, row.naming), kFunctionColumns, process, to);
 }
 
 /// The functions that were folded, from the one that the naming function calls down to the leaf.
@@ -76,8 +76,10 @@ void write_folded(const SiteRow& row, const ProcessFacts& process, Sink& to) noe
     const auto lines = std::max<std::size_t>(1, row.frames[frame]->lines.size());
     const int above = frame == row.naming.frame ? row.naming.line : static_cast<int>(lines);
     for (int line = above - 1; line >= 0; --line) {
-      to.add("          by way of ");
-      write_place(StackWalk(row, {frame, line}).get(), line_at(row, {frame, line}), process, to);
+      constexpr std::string_view kWords = "  by way of ";
+      to.add("        ").add(kWords);
+      write_place(StackWalk(row, {frame, line}).get(), line_at(row, {frame, line}),
+                  kFunctionColumns - kWords.size(), process, to);
     }
   }
 }
@@ -91,7 +93,7 @@ void write_stack(const SiteRow& row, const ProcessFacts& process, int most_frame
   StackWalk walk(row, row.naming);
   for (walk.next(); !walk.is_done() && walk.place().frame < most_frames; walk.next()) {
     to.add("        ");
-    write_place(walk.get(), line_at(row, walk.place()), process, to);
+    write_place(walk.get(), line_at(row, walk.place()), kFunctionColumns, process, to);
   }
   if (walk.is_done()) return;
   add_parts(to, "        ... ", row.depth - walk.place().frame, " more frames in the JSON report\n");

@@ -147,6 +147,12 @@ TEST_CASE("naming: calls that were inlined have names of their own") {
   Frame frame{0, 0, "/bin/program", 0x1000, "std::for_each<I, main::F>(I, I, F)", 40, *lines};
   CHECK(s.name_of_frames({&frame, s.frame("main")}) == "Index::add(int)");
   CHECK(naming_function(s.rows[0]).inlined);
+  // Names of local classes have no namespace: the source file tells whose they are.
+  *lines = {{"__invoke_impl<void, main()::<lambda(int)>&>", "/usr/include/c++/12/bits/invoke.h", 61, true},
+            {"main::<lambda(int)>::operator()", "index.cpp", 7, true},
+            {"std::for_each<I, main::F>(I, I, F)", "/usr/include/c++/12/bits/stl_algo.h", 30, false}};
+  frame.lines = *lines;
+  CHECK(s.name_of_frames({&frame, s.frame("main")}) == "main::<lambda(int)>::operator()");
 }
 
 TEST_CASE("naming: a thin function that sites with many callers share is a wrapper") {
