@@ -32,25 +32,30 @@ constexpr std::string_view kAllocationNames[] = {
     "MemoryContextAllocZeroAligned", "MemoryContextAllocExtended", "MemoryContextAllocHuge", "AllocSetAlloc",
     "CRYPTO_zalloc"};
 
-constexpr std::string_view kAllocationBeginnings[] = {"__rust_", "__rdl_", "__rg_", "__rustc::__r", "_cgo_",
-                                                      "runtime.cgocall", "runtime.asmcgocall"};
+constexpr std::string_view kAllocationBeginnings[] = {
+    "__rust_", "__rdl_", "__rg_", "__rustc::__r", "_cgo_", "runtime.cgocall", "runtime.asmcgocall"};
 
-constexpr std::string_view kRoots[] = {"_start",       "start_thread", "clone",
-                                       "clone3",       "__clone",      "__clone3",
-                                       "thread_start", "__libc_start_call_main",
+constexpr std::string_view kRoots[] = {"_start",
+                                       "start_thread",
+                                       "clone",
+                                       "clone3",
+                                       "__clone",
+                                       "__clone3",
+                                       "thread_start",
+                                       "__libc_start_call_main",
                                        "execute_native_thread_routine"};
 
 /// Functions of the languages' libraries that run a callable: where its code is inlined into one of them, no
 /// other name is left of it than its own, among the template arguments.
 constexpr std::string_view kRunners[] = {
-    "_M_invoke",   "_S_invoke",  "__invoke",    "__invoke_impl",
-    "__invoke_r",  "invoke",     "_M_run",      "operator()",
-    "for_each",    "for_each_n", "transform",   "generate",
-    "generate_n",  "accumulate", "sort",        "__introsort_loop",
-    "stable_sort", "call_once",  "visit",       "__visit_invoke",
-    "__do_visit",  "apply",      "__apply_impl", "__rust_begin_short_backtrace",
-    "call_mut",    "call",       "do_call",     "try",
-    "catch_unwind", "fold",      "try_fold",    "__thread_proxy"};
+    "_M_invoke",    "_S_invoke",  "__invoke",     "__invoke_impl",
+    "__invoke_r",   "invoke",     "_M_run",       "operator()",
+    "for_each",     "for_each_n", "transform",    "generate",
+    "generate_n",   "accumulate", "sort",         "__introsort_loop",
+    "stable_sort",  "call_once",  "visit",        "__visit_invoke",
+    "__do_visit",   "apply",      "__apply_impl", "__rust_begin_short_backtrace",
+    "call_mut",     "call",       "do_call",      "try",
+    "catch_unwind", "fold",       "try_fold",     "__thread_proxy"};
 
 constexpr std::string_view kLambdas[] = {"{lambda(", "{closure#", "{{closure}}", "'lambda", "::$_"};
 
@@ -85,23 +90,24 @@ bool is_in_library(std::string_view path, bool is_rust) noexcept {
   constexpr std::string_view kBoth[] = {"std::"};
   constexpr std::string_view kCpp[] = {"__gnu_cxx::", "__gnu_debug::"};
   constexpr std::string_view kRust[] = {"alloc::", "core::", "hashbrown::"};
-  return begins_with_one_of(path, kBoth) || begins_with_one_of(path, is_rust ? std::span<const std::string_view>(kRust)
-                                                                            : std::span<const std::string_view>(kCpp));
+  return begins_with_one_of(path, kBoth) ||
+         begins_with_one_of(path, is_rust ? std::span<const std::string_view>(kRust)
+                                          : std::span<const std::string_view>(kCpp));
 }
 
-/// "<Type as Trait>::function" of Rust, and "<Type>::function": the type's crate, or of a type that belongs to
-/// no crate (u8, [T], &str) the trait's.
+/// "<Type as Trait>::function" of Rust, and "<Type>::function": the type's crate, or of a type that belongs
+/// to no crate (u8, [T], &str) the trait's.
 Plumbing plumbing_of_rust_impl(std::string_view path) noexcept {
   if (path.find("GlobalAlloc>::") != kNowhere) return Plumbing::kAllocation;
   std::string_view type = part_of(path, 1);
   const std::size_t as = type.find(" as ");
   const std::string_view trait = as == kNowhere ? std::string_view() : part_of(type, as + 4);
-  for (std::string_view beginning : {std::string_view("impl "), std::string_view("&mut "), std::string_view("dyn ")})
+  for (std::string_view beginning :
+       {std::string_view("impl "), std::string_view("&mut "), std::string_view("dyn ")})
     if (type.starts_with(beginning)) type.remove_prefix(beginning.size());
   type = part_of(type, std::min(type.find_first_not_of("&*[(<"), type.size()));
   const std::string_view name = part_of(type, 0, type.find_first_of(" >]),<"));
-  if (name.find("::") != kNowhere)
-    return is_in_library(name, true) ? Plumbing::kLibrary : Plumbing::kNone;
+  if (name.find("::") != kNowhere) return is_in_library(name, true) ? Plumbing::kLibrary : Plumbing::kNone;
   return trait.empty() || is_in_library(trait, true) ? Plumbing::kLibrary : Plumbing::kNone;
 }
 
@@ -147,9 +153,9 @@ Plumbing plumbing_of(std::string_view function) noexcept {
 
 bool is_runtime_library(std::string_view file) noexcept {
   constexpr std::string_view kBeginnings[] = {
-      "libc.so",   "libc-2.",    "libstdc++.so", "libc++.so", "libc++abi.so", "libgcc_s.so", "ld-linux",
-      "ld-2.",     "ld-musl",    "libc.musl",    "libm.so",   "libpthread.so", "libpthread-2.", "libdl.so",
-      "librt.so",  "libmallard.so"};
+      "libc.so",       "libc-2.",  "libstdc++.so", "libc++.so",    "libc++abi.so", "libgcc_s.so",
+      "ld-linux",      "ld-2.",    "ld-musl",      "libc.musl",    "libm.so",      "libpthread.so",
+      "libpthread-2.", "libdl.so", "librt.so",     "libmallard.so"};
   return begins_with_one_of(file, kBeginnings);
 }
 

@@ -183,7 +183,9 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
     j["ledger"].push_back({{"cause", c.cause}, {"bytes", json_of(c.bytes)}});
   j["sites"] = ordered_json::array();
   for (const SiteChange* c : certain(changes, by)) {
-    const auto id_of = [](const report::SiteRow* row) { return row ? ordered_json(row->id) : ordered_json(nullptr); };
+    const auto id_of = [](const report::SiteRow* row) {
+      return row ? ordered_json(row->id) : ordered_json(nullptr);
+    };
     ordered_json& site = j["sites"].emplace_back(ordered_json{
         {"site_before", id_of(c->before)}, {"site_after", id_of(c->after)}, {"stack", stack_of(a, b, *c)}});
     for (const FigureFacts& f : report::kFigures)
@@ -194,7 +196,8 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
 }
 
 /// Source lines of the sites that will be shown.
-void add_lines(const Changes& changes, const FigureFacts& by, std::size_t limit, ReportFile* a, ReportFile* b) {
+void add_lines(const Changes& changes, const FigureFacts& by, std::size_t limit, ReportFile* a,
+               ReportFile* b) {
   std::vector<const report::SiteRow*> of_a, of_b;
   for (const SiteChange* c : certain(changes, by)) {
     if (of_a.size() + of_b.size() == limit) break;

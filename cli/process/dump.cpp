@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "cli/commands.hpp"
-#include "cli/fail_on/conditions.hpp"
 #include "cli/demangled.hpp"
+#include "cli/fail_on/conditions.hpp"
 #include "cli/process/ask_report.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
@@ -39,8 +39,8 @@ std::string text_of(const Request& request, const std::string& json, const std::
   std::size_t end = 0;  // whatever the sections came to
   for (std::size_t line = 1; line < report::kBriefLines && end < text.size(); ++line)
     end = std::min(text.find('\n', end), text.size() - 1) + 1;
-  return fmt::format("{}  all call sites and figures: mallard report {}, or dump --full\n", text.substr(0, end),
-                     printable(shown));
+  return fmt::format("{}  all call sites and figures: mallard report {}, or dump --full\n",
+                     text.substr(0, end), printable(shown));
 }
 
 ExitStatus dump(const Request& request) {

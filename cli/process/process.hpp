@@ -22,11 +22,11 @@ struct ProcessRange {
 
 struct Process {
   int pid;
-  std::string executable;                ///< path as the process sees it
-  std::string executable_open;           ///< /proc/PID/exe
-  std::vector<ProcessObject> libraries;  ///< mapped executable, without the executable itself
-  std::vector<ProcessRange> code;            ///< of files
-  std::vector<ProcessRange> generated_code;  ///< of no file: what a just-in-time compiler has made
+  std::string executable;                             ///< path as the process sees it
+  std::string executable_open;                        ///< /proc/PID/exe
+  std::vector<ProcessObject> libraries;               ///< mapped executable, without the executable itself
+  std::vector<ProcessRange> code;                     ///< of files
+  std::vector<ProcessRange> generated_code;           ///< of no file: what a just-in-time compiler has made
   std::map<std::string, std::uintptr_t> first_pages;  ///< path -> where offset 0 of the file is mapped
 };
 
@@ -42,9 +42,9 @@ struct ProcessOptions {
   int signal;          ///< 0 = none
   std::string report;  ///< ALLOC_REPORT
   std::string temporary_directory;
-  bool control;         ///< ALLOC_CONTROL
-  bool certain;         ///< read from the library's own memory
-  std::string backend;  ///< ALLOC_BACKEND; empty = not known
+  bool control;            ///< ALLOC_CONTROL
+  bool certain;            ///< read from the library's own memory
+  std::string backend;     ///< ALLOC_BACKEND; empty = not known
   std::string wrappers{};  ///< ALLOC_WRAPPERS
 };
 

@@ -13,12 +13,12 @@ namespace mallard::cli {
 
 struct Profile {
   const ReportFile* file;
-  report::Snapshot report;          ///< the file's, with the sites that --focus and --depth leave
-  const report::FigureFacts* by;    ///< sites are ranked by it
+  report::Snapshot report;                    ///< the file's, with the sites that --focus and --depth leave
+  const report::FigureFacts* by;              ///< sites are ranked by it
   std::vector<const report::SiteRow*> sites;  ///< of the report, largest first
-  std::size_t sites_left_out = 0;   ///< by --limit
-  std::size_t sites_unfocused = 0;  ///< by --focus
-  bool depth_given = false;         ///< --depth says how much of a stack is wanted
+  std::size_t sites_left_out = 0;             ///< by --limit
+  std::size_t sites_unfocused = 0;            ///< by --focus
+  bool depth_given = false;                   ///< --depth says how much of a stack is wanted
 
   bool is_exact() const { return report.recording.exact.on; }
   /// Where a site of `sites`, or a frame of its stack, stands in the report's document.

@@ -5,10 +5,9 @@
 //   frames       [label, file, line or null, module, inlined], each once
 //   site_fields  names of the columns of `sites`; the last is the stack: indices into frames, leaf first
 //   causes       of the ledger, in its order: name, words, meaning
-//   figures      of call sites: name, field, column, words, meaning, whether bytes, whether exact mode's alone
-//   verdicts     name, words
-//   functions    totals by function, module_totals by module: as in --format json
-//   series       of other reports of the process: when, RSS, live bytes, bytes by cause
+//   figures      of call sites: name, field, column, words, meaning, whether bytes, whether exact mode's
+//   alone verdicts     name, words functions    totals by function, module_totals by module: as in --format
+//   json series       of other reports of the process: when, RSS, live bytes, bytes by cause
 #include <fmt/format.h>
 
 #include <map>

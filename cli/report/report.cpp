@@ -89,9 +89,8 @@ void keep_names(std::span<const report::SiteRow> all, std::span<report::SiteRow>
   for (const report::SiteRow& row : all) by_id[row.id] = &row;
   for (report::SiteRow& row : shown)
     if (const auto found = by_id.find(row.id); found != by_id.end())
-      row.naming = found->second->naming.frame < row.depth
-                       ? found->second->naming
-                       : report::Naming{std::max(row.depth - 1, 0), 0};
+      row.naming = found->second->naming.frame < row.depth ? found->second->naming
+                                                           : report::Naming{std::max(row.depth - 1, 0), 0};
 }
 
 /// Leaves the sites that --focus asks for, those merged that --depth makes equal.

@@ -290,8 +290,8 @@ report::Finding SnapshotOf::finding(const Json& j) {
   const report::VerdictFacts* known = report::find_verdict(text(j, "cause"));
   f.cause = known ? known->cause : report::VerdictCause::kNone;
   f.bytes = estimate(j, "bytes");
-  f.confidence = static_cast<report::Confidence>(index_in(
-      report::kConfidences, text(j, "confidence"), static_cast<int>(report::Confidence::kInferred)));
+  f.confidence = static_cast<report::Confidence>(
+      index_in(report::kConfidences, text(j, "confidence"), static_cast<int>(report::Confidence::kInferred)));
   for (const Json& site : entries(j, "sites"))
     if (f.site_count < report::kMaxVerdictSites && site.is_number_unsigned())
       f.sites[f.site_count++] = site.get<std::uint32_t>();

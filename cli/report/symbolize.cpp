@@ -53,8 +53,7 @@ std::vector<const report::SiteRow*> leading_sites(const report::Snapshot& report
   const auto figure = report.ledger.divided ? &report::SiteRow::resident_bytes : &report::SiteRow::live_bytes;
   std::vector<const report::SiteRow*> sites;
   for (const report::SiteRow& row : sites_of(report)) sites.push_back(&row);
-  const auto shown = sites.begin() + static_cast<std::ptrdiff_t>(
-                                         std::min(sites.size(), report::kBriefLines));
+  const auto shown = sites.begin() + static_cast<std::ptrdiff_t>(std::min(sites.size(), report::kBriefLines));
   std::partial_sort(sites.begin(), shown, sites.end(), [figure](const auto* a, const auto* b) {
     return (a->*figure).value > (b->*figure).value;
   });

@@ -71,8 +71,9 @@ void ProcessSymbols::look_again() {
 }
 
 bool ProcessSymbols::is_generated(std::uint64_t address) const {
-  return std::any_of(generated_code_.begin(), generated_code_.end(),
-                     [address](const ProcessRange& range) { return address >= range.begin && address < range.end; });
+  return std::any_of(generated_code_.begin(), generated_code_.end(), [address](const ProcessRange& range) {
+    return address >= range.begin && address < range.end;
+  });
 }
 
 ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {

@@ -211,8 +211,7 @@ void TopSession::press_character(Terminal& terminal, char c) {
   view_.message = books_ ? "" : why_reports_;
   const auto sort = std::find_if(std::begin(kTopSortNames), std::end(kTopSortNames),
                                  [c](const char* name) { return name[0] - 'a' + 'A' == c; });
-  if (sort != std::end(kTopSortNames))
-    return sort_by(static_cast<TopSort>(sort - std::begin(kTopSortNames)));
+  if (sort != std::end(kTopSortNames)) return sort_by(static_cast<TopSort>(sort - std::begin(kTopSortNames)));
   switch (c) {
     case ' ':
       next_reading_ = 0;
@@ -247,9 +246,12 @@ bool TopSession::press(Terminal& terminal, const KeyPress& p) {
     return true;
   }
   constexpr long kEverything = 1L << 30;
-  const std::pair<Key, long> steps[] = {{Key::kUp, -1},             {Key::kDown, 1},
-                                        {Key::kPageUp, -page},      {Key::kPageDown, page},
-                                        {Key::kHome, -kEverything}, {Key::kEnd, kEverything}};
+  const std::pair<Key, long> steps[] = {{Key::kUp, -1},
+                                        {Key::kDown, 1},
+                                        {Key::kPageUp, -page},
+                                        {Key::kPageDown, page},
+                                        {Key::kHome, -kEverything},
+                                        {Key::kEnd, kEverything}};
   for (const auto& [key, rows] : steps)
     if (p.key == key) scroll(rows);
   const auto& rows = model_.sort(view_.sort);

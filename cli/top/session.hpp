@@ -6,14 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "cli/top/books_reader.hpp"
 #include "cli/error.hpp"
+#include "cli/top/books_reader.hpp"
 #include "cli/top/ledger_watch.hpp"
+#include "cli/top/model.hpp"
 #include "cli/top/process_symbols.hpp"
+#include "cli/top/screen.hpp"
 #include "cli/top/site_names.hpp"
 #include "cli/top/terminal.hpp"
-#include "cli/top/model.hpp"
-#include "cli/top/screen.hpp"
 
 namespace mallard::cli {
 

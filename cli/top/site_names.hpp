@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The call sites of a running process as rows of a report, so that they have the names that reports give them.
+// The call sites of a running process as rows of a report, so that they have the names that reports give
+// them.
 #pragma once
 
 #include <cstdint>

@@ -23,9 +23,7 @@ struct Origins {
   std::span<FunctionGrowth> functions;
   double grown = 0;  ///< the sum of what grew; what shrank is netted within its function only
 
-  bool is_of_one() const noexcept {
-    return !functions.empty() && functions.front().bytes >= kMostly * grown;
-  }
+  bool is_of_one() const noexcept { return !functions.empty() && functions.front().bytes >= kMostly * grown; }
 };
 
 /// \param named_by  the member that says which function names a row

@@ -226,13 +226,13 @@ struct Ledger {
   std::uint64_t freed_samples;       ///< live samples that were freed while the heap was looked at
   double allocated_meanwhile;        ///< bytes allocated in that time, freed or not, by the samples
   bool live_compared;                ///< the two figures below are there
-  double counted_live_bytes;         ///< usable bytes in memory that the allocator's own marks hold to be live
-  Estimate recorded_live_bytes;      ///< of recorded blocks, measured in the same way
-  HeapCells heap_map;                ///< without cells: none
-  bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
-  double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
-  bool dirty_known;     ///< the kernel told which pages of files are dirty
-  Sharing heap_sharing;  ///< of heap_bytes, which the causes do not divide
+  double counted_live_bytes;     ///< usable bytes in memory that the allocator's own marks hold to be live
+  Estimate recorded_live_bytes;  ///< of recorded blocks, measured in the same way
+  HeapCells heap_map;            ///< without cells: none
+  bool rounding_known;           ///< false: no sample tells requested from usable bytes; kLive counts both
+  double examined;               ///< part of the heap whose blocks were looked at, 0 to 1
+  bool dirty_known;              ///< the kernel told which pages of files are dirty
+  Sharing heap_sharing;          ///< of heap_bytes, which the causes do not divide
 };
 
 enum class OtherStatus : std::uint8_t {

@@ -51,8 +51,7 @@ void write_who_serves(const Allocator& a, Sink& to) noexcept {
     labelled_line(to, "STEPPED ASIDE", "a sanitizer owns malloc in this process; nothing is recorded.");
     labelled_line(to, "next step", "use a build without -fsanitize.");
   } else if (a.requested != a.name && a.requested != "next" && !a.requested.empty() &&
-             part_of(a.requested, 0, 8) != "mimalloc" &&
-             a.requested.find('/') == std::string_view::npos) {
+             part_of(a.requested, 0, 8) != "mimalloc" && a.requested.find('/') == std::string_view::npos) {
     labelled_line(to, "asked for", Printable{a.requested},
                   ", which could not be used; the reason was printed on stderr at start");
   } else if (a.requested == "next" && a.takeover.state != Takeover::State::kTakenOver) {
@@ -205,8 +204,8 @@ namespace {
 
 /// Who it is, in a line.
 void write_title(const Snapshot& s, Sink& to) noexcept {
-  add_parts(to, "mallard ", s.mallard_version, " report ", s.number, " of ", Printable{s.process.name}, ", pid ",
-            s.process.pid, ", ", Number{add_utc, s.process.taken_at_ns}, "\n");
+  add_parts(to, "mallard ", s.mallard_version, " report ", s.number, " of ", Printable{s.process.name},
+            ", pid ", s.process.pid, ", ", Number{add_utc, s.process.taken_at_ns}, "\n");
 }
 
 /// Conclusions, where the memory is, and who has most of it.

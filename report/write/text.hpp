@@ -17,11 +17,11 @@ inline constexpr std::size_t kConclusionLines = 24;
 
 /// What is shown. The library's report is what stands here.
 struct TextLayout {
-  bool brief = false;           ///< conclusions, the ledger and the leading call sites, in kBriefLines
-  bool only_one = false;        ///< one table instead of all
-  Table table = Table::kLive;   ///< which
-  int sites = 0;                ///< of each table; 0 = 20, and 10 of what only exact mode counts
-  int frames = 16;              ///< of each stack
+  bool brief = false;          ///< conclusions, the ledger and the leading call sites, in kBriefLines
+  bool only_one = false;       ///< one table instead of all
+  Table table = Table::kLive;  ///< which
+  int sites = 0;               ///< of each table; 0 = 20, and 10 of what only exact mode counts
+  int frames = 16;             ///< of each stack
 };
 
 void write_text(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;

@@ -4,13 +4,14 @@
 #include "report/model/naming.hpp"
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
-#include "symbols/demangle.hpp"
 #include "report/write/text_site_lines.hpp"
+#include "symbols/demangle.hpp"
 
 namespace mallard::report {
 namespace {
 
-constexpr std::string_view kNoStack = "        (stacks that found a table full: the line \"lost\" says which)\n";
+constexpr std::string_view kNoStack =
+    "        (stacks that found a table full: the line \"lost\" says which)\n";
 constexpr int kTopSites = 20;
 constexpr int kFramesShown = 16;
 constexpr std::size_t kFunctionColumns = 76;
@@ -312,7 +313,8 @@ void write_leading_sites(const Snapshot& s, std::size_t most_lines, Sink& to) no
   const auto rows = std::count_if(s.sites, s.sites + s.site_count, [table](const SiteRow& site) {
     return facts_of(table).of(site).value > 0;
   });
-  if (rows > shown) add_parts(to, "  and ", as_grouped(static_cast<std::uint64_t>(rows - shown)), " more sites\n");
+  if (rows > shown)
+    add_parts(to, "  and ", as_grouped(static_cast<std::uint64_t>(rows - shown)), " more sites\n");
 }
 
 void write_site_tables(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
