@@ -2,6 +2,7 @@
 #include "symbols/plumbing.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <span>
 
 #include "base/text.hpp"
@@ -26,7 +27,7 @@ constexpr std::string_view kAllocationNames[] = {
     "_PyObject_GC_Alloc", "_PyObject_GC_New", "_PyObject_GC_NewVar", "_PyObject_New", "_PyObject_NewVar",
     "PyType_GenericAlloc", "_PyType_AllocNoTrack", "_PyObject_ArenaMmap", "_PyMem_ArenaAlloc", "new_arena",
     "allocate_from_new_pool", "gc_alloc",
-    // nginx, APR, PostgreSQL, OpenSSL
+    // These are of nginx, APR, PostgreSQL and OpenSSL.
     "ngx_alloc", "ngx_palloc", "ngx_pnalloc", "ngx_palloc_small", "ngx_palloc_block", "ngx_palloc_large",
     "apr_palloc", "palloc", "palloc0", "palloc_extended", "MemoryContextAlloc", "MemoryContextAllocZero",
     "MemoryContextAllocZeroAligned", "MemoryContextAllocExtended", "MemoryContextAllocHuge", "AllocSetAlloc",

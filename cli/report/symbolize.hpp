@@ -14,7 +14,7 @@ namespace mallard::cli {
 /// \param sites  those of the report that will be shown
 /// \return one line for each module that could not be used, for standard error
 std::vector<std::string> symbolize(ReportFile* report, std::span<const report::SiteRow* const> sites);
-/// Of all its sites.
+/// Does so for all sites of the report.
 std::vector<std::string> symbolize(ReportFile* report);
 
 /// The sites that a brief report of it shows or names.
