@@ -110,10 +110,13 @@ MALLARD_EXPORT int malloc_trim(std::size_t pad_bytes) noexcept {
   return b.extras.trim ? b.extras.trim(pad_bytes) : 0;
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"  // gcc 10: the function hides the structure's constructor
 MALLARD_EXPORT struct mallinfo2 mallinfo2() noexcept {
   const backends::Backend& b = chosen();
   return b.extras.mallinfo2 ? b.extras.mallinfo2() : described();
 }
+#pragma GCC diagnostic pop
 
 MALLARD_EXPORT struct mallinfo mallinfo() noexcept {
   const backends::Backend& b = chosen();

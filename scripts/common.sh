@@ -23,13 +23,18 @@ export LC_ALL=C.UTF-8
   # Of the HTML page; npm brings hundreds of small packages, which the demo does without.
   HTML_PACKAGES=(node@nodejs npm@npm)
   DEMO_PACKAGES=(redis-server redis-tools '?libmimalloc2.0|libmimalloc3')
+  # Of all architectures, and so taken from a newer suite of the same mirror where this one has none or one below the
+  # version. Debian 11 needs that.
+  declare -A FROM_NEWER=([meson]=1.0.1 [libcli11-dev]=1.8)
+  NEWER_SUITES=(bookworm trixie)
   EXTRA_PACKAGES=(clang@clang clang-tidy@clang-tidy)
   TEST_PACKAGES=(
-    redis-server redis-tools slapd ldap-utils postgresql postgresql-contrib sqlite3@sqlite3 git@git
-    node@nodejs chromium@chromium ps@procps 'libtcmalloc-minimal4|libtcmalloc-minimal4t64'
-    '?libmimalloc2.0|libmimalloc3' libjemalloc2 liblmdb-dev
-    mdb_load@lmdb-utils zsh@zsh mandoc@mandoc dpkg-shlibdeps@dpkg-dev
-    python3-pytest python3-pytest-xdist python3-pytest-timeout python3-pyte python3-jsonschema python3-hypothesis
+    redis-server redis-tools '?slapd' '?ldap-utils' '?postgresql' '?postgresql-contrib' 'sqlite3@?sqlite3' git@git
+    'node@?nodejs' 'chromium@?chromium' ps@procps '?libtcmalloc-minimal4|libtcmalloc-minimal4t64'
+    '?libmimalloc2.0|libmimalloc3' '?libjemalloc2' '?liblmdb-dev'
+    'mdb_load@?lmdb-utils' 'zsh@?zsh' 'mandoc@?mandoc' dpkg-shlibdeps@dpkg-dev 'dh@?debhelper' 'lintian@?lintian'
+    '?python3-pytest' '?python3-pytest-xdist' '?python3-pytest-timeout' '?python3-pyte' '?python3-jsonschema'
+    '?python3-hypothesis'
   )
 }
 
@@ -94,6 +99,10 @@ missing_packages() {
     names=${spec#*@}
     [[ -z ${seen[$names]:-} ]] || continue
     seen[$names]=1
+    if is_too_old "$names"; then
+      printf '%s\n' "$names"
+      continue
+    fi
     if [[ $spec == *@* ]] && command -v "${spec%%@*}" >/dev/null; then continue; fi
     if [[ $spec != *@* ]] && ! command -v dpkg-query >/dev/null; then continue; fi # cannot be told here
     any_installed "${names#\?}" || printf '%s\n' "$names"
@@ -107,6 +116,21 @@ any_installed() {
     if is_installed "$name"; then return 0; fi
   done
   return 1
+}
+
+# is_too_old PACKAGE: whether it is installed as a package below the version of FROM_NEWER.
+is_too_old() {
+  [[ -n ${FROM_NEWER[$1]:-} ]] && command -v dpkg-query >/dev/null && is_installed "$1" &&
+    dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "$1")" lt "${FROM_NEWER[$1]}"
+}
+
+# is_from_newer PACKAGE: whether this release lacks it, or has one below the version of FROM_NEWER. False as long
+# as apt has no package lists.
+is_from_newer() {
+  local candidate
+  [[ -n ${FROM_NEWER[$1]:-} ]] && has_candidate gcc || return 1
+  candidate=$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p')
+  [[ -z $candidate || $candidate == '(none)' ]] || dpkg --compare-versions "$candidate" lt "${FROM_NEWER[$1]}"
 }
 
 # has_candidate PACKAGE: whether the package lists offer it.
@@ -151,33 +175,69 @@ run_apt() {
     "$@" </dev/null >>"$log" 2>&1
 }
 
-# Makes `missing` of `wanted`. Part of install_packages, run again once the package lists are there.
+# Makes `missing` of `wanted`, and `newer` of what has to come from a newer suite. Part of install_packages, run again
+# once the package lists are there.
 names_for_release() {
   local name
-  missing=()
+  missing=() newer=()
   for name in "${wanted[@]}"; do
     if ! command -v apt-cache >/dev/null; then
       name=${name#\?} name=${name%%|*}
     elif [[ $name == *[\|?]* ]]; then
       name=$(known_name "$name")
     fi
-    if [[ -n $name ]]; then missing+=("$name"); fi
+    if [[ -n $name ]] && is_from_newer "$name"; then
+      newer+=("$name")
+    elif [[ -n $name ]]; then
+      missing+=("$name")
+    fi
   done
+}
+
+# install_from_newer LOG PACKAGE...: the packages of the first newer suite that has them all.
+install_from_newer() {
+  local log=$1 suite entry name version files=0
+  shift
+  # shellcheck source=newer-suites.sh
+  . "$MALLARD_ROOT/scripts/newer-suites.sh"
+  prepare_private_apt || {
+    error "$WHY_NOT: $*"
+    hint "$WHAT_HELPS"
+    return 1
+  }
+  for suite in "${NEWER_SUITES[@]}"; do
+    for entry in "${mirror_list[@]}"; do
+      read_suite_verified "${entry% *}" "$suite" || continue
+      say "not in this release, or too old here; installing from $suite: $*"
+      files=0
+      for name in "$@"; do
+        read -r _ version < <(newest_versions "$name") && download "$name" "$version" &&
+          mv "$PRIVATE_APT"/deb/*.deb "$PRIVATE_APT/" && files=$((files + 1))
+      done
+      if ((files == $#)) && run_apt "$log" install --no-install-recommends "$PRIVATE_APT"/*.deb; then return 0; fi
+    done
+  done
+  error "no newer suite of the mirror gave these packages: $*"
+  return 1
 }
 
 # install_packages SPEC...: installs what is missing. Returns 2, after naming what is missing in one line,
 # where it must not or cannot install.
 install_packages() {
-  local -a wanted missing
+  local -a wanted missing newer
   local by_hand log attempt
   mapfile -t wanted < <(missing_packages "$@")
   if ((${#wanted[@]} == 0)); then return 0; fi
   names_for_release
-  if ((${#missing[@]} == 0)); then return 0; fi
+  if ((${#missing[@]} + ${#newer[@]} == 0)); then return 0; fi
   if ! command -v apt-get >/dev/null; then
     error "missing, and there is no apt-get to install them: ${missing[*]}"
     hint "install what corresponds to these Debian packages, then use --no-install"
     return 2
+  fi
+  if [[ $NO_INSTALL == 1 || $EUID != 0 ]] && ((${#newer[@]})); then
+    hint "not in this release, or too old; run as root and without --no-install to get from a newer one: ${newer[*]}"
+    if ((${#missing[@]} == 0)); then return 2; fi
   fi
   by_hand="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   if [[ $NO_INSTALL == 1 ]]; then
@@ -204,6 +264,7 @@ install_packages() {
   fi
   for attempt in 1 2 3; do
     if run_apt "$log" install --no-install-recommends "${missing[@]}"; then
+      if ((${#newer[@]})) && ! install_from_newer "$log" "${newer[@]}"; then break; fi
       allow_services
       say "installed"
       return 0
@@ -217,7 +278,7 @@ install_packages() {
   done
   allow_services
   tail -n 20 "$log" | sed 's/^/  apt-get: /' >&2
-  error "these packages could not be installed: ${missing[*]}"
+  error "these packages could not be installed: ${missing[*]} ${newer[*]}"
   hint "as root: $by_hand"
   return 1
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/package: the Debian package of this build, what is in it, and that it works unpacked."""
+"""scripts/package, scripts/linked-in: the Debian package of this build, what is in it, and that it works unpacked."""
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from .test_installed import library_used
 
 WANTED = ["usr/bin/mallard", "usr/share/man/man1/mallard.1.gz", "usr/share/man/man7/libmallard.7.gz",
           "usr/share/bash-completion/completions/mallard", "usr/share/zsh/vendor-completions/_mallard",
-          "usr/share/doc/mallard/copyright", "usr/share/doc/mallard/changelog.gz", "usr/share/doc/mallard/CHANGELOG.md.gz",
+          "usr/share/doc/mallard/copyright", "usr/share/doc/mallard/changelog.gz", "usr/share/doc/mallard/CHANGELOG.md",
           "usr/share/doc/mallard/README.md"]
 
 
@@ -26,7 +27,7 @@ def output_of(*command: object, cwd: Path | None = None) -> str:
 
 
 def test_debian_package(t: Test) -> None:
-    for tool in ("dpkg-deb", "dpkg-shlibdeps", "meson"):
+    for tool in ("dh", "dpkg-buildpackage", "meson"):
         if not shutil.which(tool):
             raise Skip(f"there is no {tool}")
     script = REPOSITORY / "scripts/package"
@@ -55,3 +56,22 @@ def test_debian_package(t: Test) -> None:
         print(output_of("lintian", "--fail-on", "error,warning", "--allow-root", package), end="")
     else:
         print("lintian is not there: the package was not checked with it")
+
+
+def test_what_is_linked_in(t: Test) -> None:
+    if not shutil.which("dpkg-query"):
+        raise Skip("there is no dpkg-query")
+    script = REPOSITORY / "scripts/linked-in"
+    document = json.loads(output_of(script, "--spdx", "--version", "1.2", t.mallard.parent))
+    packages = {p["name"]: p for p in document["packages"]}
+    identifiers = {p["SPDXID"] for p in document["packages"]} | {document["SPDXID"]}
+    if document["spdxVersion"] != "SPDX-2.3" or packages["mallard"]["versionInfo"] != "1.2":
+        raise Failure(f"no SPDX document of mallard 1.2: {document}")
+    if lost := [r for r in document["relationships"] if not {r["spdxElementId"], r["relatedSpdxElement"]} <= identifiers]:
+        raise Failure(f"relationships to what is not in the document: {lost}")
+    if unknown := [p["name"] for p in document["packages"] if p["licenseDeclared"] == "NOASSERTION" or not p["versionInfo"]]:
+        raise Failure(f"no licence or version known: {unknown}")
+    if "libunwind-dev" not in packages or "npm-d3-hierarchy" not in packages:
+        raise Failure(f"libunwind or d3 are not in it: {sorted(packages)}")
+    if not re.fullmatch(r"(\S+ \(= \S+\)(, )?)+", output_of(script, "--built-using", t.mallard.parent).strip()):
+        raise Failure("Built-Using is not a list of packages with versions")
