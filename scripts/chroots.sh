@@ -30,10 +30,16 @@ make_chroot() {
   if [[ -s ${NODE_EXTRA_CA_CERTS:-} ]]; then cp -L "$NODE_EXTRA_CA_CERTS" "$directory/etc/machine-certificates.crt"; fi
 }
 
+CHROOT_PROCESS=''
+stop_chroot() {
+  if [[ -n $CHROOT_PROCESS ]]; then kill -KILL "$CHROOT_PROCESS" 2>/dev/null; fi
+}
+on_exit stop_chroot
+
 # in_chroot DIRECTORY COMMAND...: runs it there as root in mount and process namespaces of its own: what it mounts and
 # starts is gone with it, however it ends.
 in_chroot() {
-  local directory=$1 name
+  local directory=$1 name status=0
   local -a environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8)
   shift
   for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY SOURCE_DATE_EPOCH MALLARD_PACKAGE_VERSION; do
@@ -50,7 +56,12 @@ in_chroot() {
     mount -t proc proc "$directory/proc"
     mount --rbind /dev "$directory/dev"
     mount -t sysfs -o ro sysfs "$directory/sys"
-    exec chroot "$directory" /usr/bin/env -i "$@"' _ "$directory" "${environment[@]}" "$@" </dev/null
+    exec chroot "$directory" /usr/bin/env -i "$@"' _ "$directory" "${environment[@]}" "$@" </dev/null &
+  # In the background, because bash puts signals off as long as a command runs in front.
+  CHROOT_PROCESS=$!
+  wait "$CHROOT_PROCESS" || status=$?
+  CHROOT_PROCESS=''
+  return "$status"
 }
 
 # remove_chroot DIRECTORY
