@@ -93,8 +93,8 @@ bool use_mimalloc(int major, const char* own_path, Backend* out, TextBuffer& why
   }
   if (why.size() == 0) why.add("no such library is installed");
   if (hint.size() == 0)
-    hint.add(major == 3 ? "run scripts/get-mimalloc3, or install libmimalloc.so.3"
-                        : "install the package libmimalloc2.0, or run scripts/get-mimalloc3");
+    hint.add(major == 3 ? "install libmimalloc.so.3 (Debian 13: the package libmimalloc3), or give its path"
+                        : "install mimalloc (Debian: the package libmimalloc2.0 or libmimalloc3), or give its path");
   return false;
 }
 

@@ -13,7 +13,7 @@ namespace mallard {
 namespace {
 
 /// The mark is set when the options are: who finds it finds them complete.
-constinit OptionsInForce g_in_force{"", sizeof(OptionsInForce), {}};
+constinit OptionsInForce g_in_force{"", sizeof(OptionsInForce), {}, ""};
 
 struct SignalName {
   std::string_view name;
@@ -194,6 +194,12 @@ const char* what_is_expected(std::string_view variable, std::string_view value) 
 }
 
 MALLARD_FORK_TEXT const Options& options() noexcept { return g_in_force.options; }
+void set_serving_backend(std::string_view name) noexcept {
+  const std::size_t n = name.size() < sizeof g_in_force.serves ? name.size() : sizeof g_in_force.serves - 1;
+  memcpy(g_in_force.serves, name.data(), n);
+  g_in_force.serves[n] = '\0';
+}
+
 void set_options(const Options& options) noexcept {
   g_in_force.options = options;
   memcpy(g_in_force.mark, kOptionsMark, sizeof kOptionsMark);

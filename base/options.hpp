@@ -45,7 +45,6 @@ struct Options {
   bool control = false;
   bool strict = false;
   bool verbose = false;
-  char wrappers[1024] = "";
   char temporary_directory[256] = "/tmp";  ///< TMPDIR, where reports go if ALLOC_REPORT cannot be written
 };
 
@@ -55,6 +54,7 @@ struct OptionsInForce {
   char mark[24];
   std::uint64_t bytes;  ///< of this structure: another value is another build
   Options options;
+  char serves[32];  ///< the backend that was chosen, which `next` does not tell; empty at first
 };
 inline constexpr char kOptionsMark[24] = "mallard's options: 1";
 
@@ -71,6 +71,8 @@ const char* what_is_expected(std::string_view variable, std::string_view value) 
 /// The options in force. \context any, after init
 const Options& options() noexcept;
 void set_options(const Options& options) noexcept;
+/// Says who serves, once that is final. \context init
+void set_serving_backend(std::string_view name) noexcept;
 
 /// "SIGUSR2", "usr2", "12", "none" (0) or "RTMIN+3". \return -1 for anything else
 int parse_signal(std::string_view text) noexcept;

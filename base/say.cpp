@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -39,6 +40,17 @@ void emit(TextBuffer& line) noexcept {
 }
 
 using Line = FixedText<4096>;
+constexpr std::string_view kErrorWords = "mallard: error: ";
+
+constinit LastFailure g_failure{"mallard's failure: 1", 0, ""};
+
+/// Two failures at once may mix their words, which end in time all the same.
+void remember_failure(std::string_view what) noexcept {
+  const std::size_t n = what.size() < sizeof g_failure.text ? what.size() : sizeof g_failure.text - 1;
+  memcpy(g_failure.text, what.data(), n);
+  g_failure.text[n] = '\0';
+  __atomic_fetch_add(&g_failure.count, 1, __ATOMIC_RELEASE);  // the reader is another process
+}
 
 void emit_error(Line& line, std::string_view hint) noexcept {
   line.add('\n');
@@ -64,6 +76,18 @@ void bad_option(const char* variable, const char* value, const char* expected, c
   line.add(given.size() > kShown ? "...' is not " : "' is not ").add(view_of(expected));
   line.add("; ").add(view_of(instead)).add(" is used");
   emit_error(line, {});
+}
+
+void unknown_variable(std::string_view name, std::string_view meant) noexcept {
+  Line line;
+  line.add("mallard: warning: ").add(name).add(" is no variable of mallard; ").add(meant).add(" is\n");
+  emit(line);
+}
+
+void contradiction(std::string_view what, std::string_view why) noexcept {
+  Line line;
+  line.add("mallard: warning: ").add(what).add(" has no effect: ").add(why).add('\n');
+  emit(line);
 }
 
 void refused_to_start() noexcept {
@@ -189,6 +213,7 @@ void report_elsewhere(std::string_view wanted, std::string_view why, std::string
 void report_failed(std::string_view path, std::string_view why) noexcept {
   Line line;
   line.add("mallard: error: report '").add(path).add("' cannot be written: ").add(why);
+  remember_failure(part_of(line.view(), kErrorWords.size()));
   line.add("; the process goes on");
   emit_error(line, "set ALLOC_REPORT to a path pattern in a directory with space that the process may write");
 }
@@ -203,6 +228,7 @@ void interval_ended(unsigned reports) noexcept {
 void reporter_not_started(std::string_view why) noexcept {
   Line line;
   line.add("mallard: error: no report: the reporter thread cannot be started: ").add(why);
+  remember_failure(part_of(line.view(), kErrorWords.size() + std::string_view("no report: ").size()));
   emit_error(line, "send the signal again");
 }
 

@@ -4,6 +4,8 @@
 // after closing it, and where nobody reads it. \context any thread, signal handlers; keeps errno
 #pragma once
 
+#include <cstdint>
+
 #include "base/text.hpp"
 
 namespace mallard::say {
@@ -12,6 +14,8 @@ namespace mallard::say {
 void remember_stderr() noexcept;
 
 void bad_option(const char* variable, const char* value, const char* expected, const char* instead) noexcept;
+void unknown_variable(std::string_view name, std::string_view meant) noexcept;
+void contradiction(std::string_view what, std::string_view why) noexcept;
 void refused_to_start() noexcept;
 void backend_unusable(std::string_view backend, std::string_view why, std::string_view hint) noexcept;
 void backend_chosen(std::string_view name, std::string_view version, std::string_view path) noexcept;
@@ -28,6 +32,15 @@ void nothing_recorded() noexcept;
 void exact_unusable(std::string_view why) noexcept;
 void out_of_boot_memory() noexcept;
 void no_bad_alloc() noexcept;
+
+/// What the library last failed at when it was asked for a report, for the command that asked (it finds the mark in the
+/// writable data of libmallard.so): it need not wait, and can say why.
+struct LastFailure {
+  char mark[24];
+  std::uint32_t count;  ///< of failures
+  char text[500];       ///< of the last one
+};
+inline constexpr char kFailureMark[24] = "mallard's failure: 1";
 
 void report_written(std::string_view path_without_extension) noexcept;
 void report_elsewhere(std::string_view wanted, std::string_view why, std::string_view instead) noexcept;

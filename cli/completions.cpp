@@ -29,7 +29,7 @@ constexpr Known kKnown[] = {{"--signal", "SIGUSR1 SIGUSR2 SIGRTMIN+5 none", ""},
                             {"--output", "", "file"},
                             {"--html", "", "file"},
                             {"BINARY|PID", "", "program"},
-                            {"PID", "", "pid"},
+                            {"PID|NAME", "", "pid"},
                             {"FILE", "", "json"},
                             {"BEFORE", "", "json"},
                             {"AFTER", "", "json"},
@@ -49,7 +49,8 @@ Value value_of(const CLI::Option& option, const std::string& name) {
     std::replace(words.begin(), words.end(), ',', ' ');
     return {words, ""};
   }
-  if (name == "--fail-on") return {fmt::format("any {} {}", fmt::join(verdict_names(), " "), kInconsistentWord), ""};
+  if (name == "--fail-on")
+    return {fmt::format("any {} {}", fmt::join(verdict_names(), " "), kInconsistentWord), ""};
   if (name == "--backend") return {fmt::format("{}", fmt::join(kBackendNames, " ")), "file"};
   if (name == "--mode" || name == "MODE") return {fmt::format("{}", fmt::join(kModeNames, " ")), ""};
   if (name == "--probe") return {fmt::format("{}", fmt::join(kProbeNames, " ")), ""};

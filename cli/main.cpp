@@ -3,12 +3,14 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "cli/commands.hpp"
+#include "cli/guesses.hpp"
 #include "cli/help.hpp"
 
 namespace {
@@ -29,37 +31,47 @@ std::string as_message(std::string text) {
   return text;
 }
 
-bool has_subcommand(const CLI::App& app, const std::string& name) {
-  const auto all = app.get_subcommands([](const CLI::App*) { return true; });
-  return std::any_of(all.begin(), all.end(), [&](const CLI::App* sub) { return sub->check_name(name); });
+/// What CLI11 says, and what was meant.
+Error explained(const CLI::App& app, const CLI::ParseError& e, const std::vector<std::string>& words) {
+  const auto chosen = app.get_subcommands();
+  if (chosen.empty() && !words.empty() && words[0][0] != '-') return unknown_subcommand(app, words[0]);
+  std::string asked = "mallard --help", what = as_message(e.what());
+  for (const CLI::App* sub : chosen) {
+    asked = "mallard " + sub->get_name() + " --help";
+    for (const std::string& word : words)
+      if (what.ends_with(": " + word))
+        if (const std::string near = nearest_option(*sub, word); !near.empty())
+          return {kUsage, what, fmt::format("did you mean {}?", near)};
+  }
+  return {kUsage, what, fmt::format("'{}' shows the usage", asked)};
 }
 
 int run(int argc, char** argv) {
   CLI::App app("Looks at the memory of unmodified programs with libmallard.so", "mallard");
-  app.set_version_flag("-V,--version", "mallard " MALLARD_VERSION, "Print the version and exit");
+  app.set_version_flag("-V,-v,--version", "mallard " MALLARD_VERSION, "Print the version and exit");
   app.require_subcommand(1);
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.footer(
-      "'mallard SUBCOMMAND --help' explains each, with examples; so does mallard(1).\n\n"
+      "'mallard SUBCOMMAND --help' explains each, with examples; so does mallard(1). A process id or the "
+      "name of a "
+      "running program alone is 'mallard dump'.\n\n"
       "Examples:\n"
       "  mallard run -- redis-server --port 0\n"
       "  mallard dump $(pidof redis-server)\n\n"
       "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 unreadable input");
   Run chosen;
   for (AddCommand add : kCommands) add(app, &chosen);
+  const std::vector<std::string> words = as_meant(app, {argv + 1, argv + argc});
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& e) {  // --help, --version
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 takes them
+  } catch (const CLI::Success& e) {                                     // --help, --version
     std::ostringstream text;
     app.exit(e, text, text);
     fmt::print("{}", wrapped(text.str()));
     return kDone;
   } catch (const CLI::ParseError& e) {
-    std::string asked = "mallard --help", what = as_message(e.what());
-    for (const CLI::App* sub : app.get_subcommands()) asked = "mallard " + sub->get_name() + " --help";
-    if (argc > 1 && argv[1][0] != '-' && !has_subcommand(app, argv[1]))
-      what = fmt::format("there is no subcommand '{}'", argv[1]);
-    print_error(what, fmt::format("'{}' shows the usage", asked));
+    const Error error = explained(app, e, words);
+    print_error(error.what(), error.hint());
     return kUsage;
   }
   return chosen();

@@ -103,12 +103,34 @@ void make_room_for_tls(const std::string& backend) {
   setenv("GLIBC_TUNABLES", (tunables + kTunable + "=4096").c_str(), 1);
 }
 
-/// Says what will not be seen. \return false if that is everything
-bool announce(const std::string& command, bool redirects) {
+/// musl's loader cannot load the library, and ends a program that is told to.
+bool is_without_library(const CheckResult& result) {
+  for (const ObjectReport& o : result.objects)
+    for (const Finding& f : o.findings)
+      if (f.id == "musl") return true;
+  return false;
+}
+
+enum class Seen { kAllOrPart, kNothing, kNotWithLibrary };
+
+/// Says what will not be seen.
+Seen announce(const std::string& command, bool redirects) {
   const CheckResult result = check_file(command, redirects);
-  if (result.worst() == Severity::kNote) return true;
+  if (result.worst() == Severity::kNote) return Seen::kAllOrPart;
+  if (is_without_library(result)) {
+    fmt::print(stderr, "mallard: warning: {}; it runs without mallard\n", result.verdict());
+    return Seen::kNotWithLibrary;
+  }
   fmt::print(stderr, "mallard: warning: {}\nmallard: hint: {}\n", result.verdict(), result.next_step());
-  return result.worst() != Severity::kAll;
+  return result.worst() == Severity::kAll ? Seen::kNothing : Seen::kAllOrPart;
+}
+
+[[noreturn]] void become(const std::string& file, std::vector<std::string> command) {
+  std::vector<char*> arguments;
+  for (std::string& word : command) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  execv(file.c_str(), arguments.data());
+  throw Error(kUnreadable, fmt::format("'{}' cannot be started: {}", file, std::strerror(errno)));
 }
 
 ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::string> command) {
@@ -124,22 +146,19 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
   const std::string file = command_file(command.front());
   if (access(file.c_str(), X_OK) != 0)
     throw Error(kUnreadable, fmt::format("'{}' cannot be run: {}", file, std::strerror(errno)));
-  if (!announce(file, effective(settings, "ALLOC_EMBEDDED") == "redirect") &&
-      effective(settings, "ALLOC_STRICT") == "1") {
+  const Seen seen = announce(file, effective(settings, "ALLOC_EMBEDDED") == "redirect");
+  if (seen != Seen::kAllOrPart && effective(settings, "ALLOC_STRICT") == "1") {
     fmt::print(stderr, "mallard: error: '{}' is not started, because of --strict\n", command.front());
     return ExitStatus{kRefused};
   }
+  if (seen == Seen::kNotWithLibrary) become(file, std::move(command));
   for (const Setting& s : settings)
     if (!s.value.empty()) setenv(s.variable, s.value.c_str(), 1);
   if (effective(settings, "ALLOC_CONTROL").empty()) setenv("ALLOC_CONTROL", "1", 1);
   setenv(kStartedVariable, std::to_string(getpid()).c_str(), 1);
   make_room_for_tls(effective(settings, "ALLOC_BACKEND"));
   set_preload(library);
-  std::vector<char*> arguments;
-  for (std::string& word : command) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  execv(file.c_str(), arguments.data());
-  throw Error(kUnreadable, fmt::format("'{}' cannot be started: {}", file, std::strerror(errno)));
+  become(file, std::move(command));
 }
 
 }  // namespace
@@ -168,7 +187,8 @@ void add_run(CLI::App& app, Run* run) {
       "Examples:\n"
       "  mallard run -- redis-server --port 0\n"
       "  mallard run --backend jemalloc --at-exit --report /tmp/gcc.%p -- gcc -O2 -c a.c\n"
-      "  mallard run --backend /usr/lib/" MALLARD_LIBRARY_FOLDER "/libtcmalloc_minimal.so.4 -- ./server\n\n"
+      "  mallard run --backend /usr/lib/" MALLARD_LIBRARY_FOLDER
+      "/libtcmalloc_minimal.so.4 -- ./server\n\n"
       "Exit status: the program's own; 2 usage, 3 the program cannot be started, 78 refused by --strict");
   command->callback(
       [options, run] { *run = [options] { return run_command(options->settings, options->command); }; });

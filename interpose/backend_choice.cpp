@@ -9,7 +9,6 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
-#include "base/started.hpp"
 #include "elf/loaded_objects.hpp"
 #include "elf/rebind.hpp"
 #include "inside/outcome.hpp"
@@ -17,6 +16,7 @@
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
 #include "interpose/lifecycle.hpp"
+#include "interpose/odd_variables.hpp"
 #include "interpose/own_interfaces.hpp"
 
 namespace mallard::interpose {
@@ -25,15 +25,6 @@ namespace {
 constinit ForeignOwner g_foreign_owner;
 constinit char g_owner_name[256] = "";
 constinit bool g_to_be_loaded = false;
-
-/// Not one of the children of what `mallard run` started: there may be hundreds. By hand, each is taken for
-/// the first.
-bool is_first_process() noexcept {
-  const char* started = find_variable(environ, kStartedVariable);
-  FixedText<24> own;
-  own.add_unsigned(static_cast<unsigned>(getpid()));
-  return !started || view_of(started) == own.view();
-}
 
 /// A malloc that wraps glibc's by calling __libc_malloc would be led to itself, by way of our export of that
 /// name.

@@ -18,6 +18,7 @@
 #include "interpose/first_calls.hpp"
 #include "interpose/jemalloc_calls.hpp"
 #include "interpose/mode.hpp"
+#include "interpose/odd_variables.hpp"
 #include "record/exact/exact.hpp"
 #include "record/mappings.hpp"
 #include "record/record.hpp"
@@ -153,6 +154,7 @@ __attribute__((constructor)) void start() noexcept {
   load_backend();
   lead_jemalloc_calls();
   follow_forks_of_streams();
+  set_serving_backend(view_of(backend().name));
   start_recording();
   const ForeignOwner& foreign = foreign_owner();
   report::configure(
@@ -160,6 +162,7 @@ __attribute__((constructor)) void start() noexcept {
   mappings_start();
   signals_start();
   tell_who_serves();
+  tell_odd_variables();
 }
 
 __attribute__((destructor)) MALLARD_FORK_TEXT void end() noexcept { report::at_exit(options().at_exit); }

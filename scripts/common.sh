@@ -309,7 +309,7 @@ configure_build() {
   say "configuring build/"
   # Left by a configuration that failed or was interrupted.
   rm -rf "$BUILD_DIR/meson-private" "$BUILD_DIR/meson-info"
-  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release)
+  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release -Dwerror=true)
 }
 
 # quietly COMMAND...: shows the end of the command's output if it fails, without ninja's progress.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -47,6 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "again(**faults): failures that are a backend's own fault: run once more")
     config.addinivalue_line("markers", "xdist_group(name): tests that one process runs, one after the other")
     processes.become_subreaper()
+    # A shell starts what it puts into the background with these ignored, and every child would inherit that.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if is_worker(config):
         os.setsid()  # no terminal: the tests must not depend on one
     elif not config.option.collectonly:

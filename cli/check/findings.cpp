@@ -132,6 +132,18 @@ void judge_privileges(const std::string& path, std::vector<Finding>* out) {
                     "run a copy of it without these privileges: cp FILE COPY as an ordinary user"});
 }
 
+/// The launcher of Java loads the virtual machine when it runs: its file does not show it.
+void judge_launcher(const ElfFile& program, std::vector<Finding>* out) {
+  if (std::find(program.needed.begin(), program.needed.end(), "libjli.so") == program.needed.end()) return;
+  for (const inside::KnownAllocator& a : inside::known_allocators())
+    if (a.name == "the Java heap")
+      out->push_back(
+          {"managed_heap", Severity::kNote,
+           "starts a Java virtual machine, which has the Java heap: its objects lie in memory that it "
+           "maps by itself",
+           std::string(a.advice), std::string(a.name)});
+}
+
 std::string go_text(const ElfFile& program) {
   return program.go_version.empty() ? "is a Go program"
                                     : fmt::format("is a Go program ({})", program.go_version);
@@ -143,11 +155,12 @@ std::vector<Finding> judge_program(const ElfFile& program, const std::string& st
   std::vector<Finding> out;
   if (!program.is_for_this_machine || !program.is_64_bit) {
     const bool compatible = program.machine == "i386" || program.machine == "x32";
-    out.push_back({"architecture", Severity::kAll,
-                   fmt::format("is a {}-bit program for {}; libmallard.so is for 64-bit " MALLARD_MACHINE "{}",
-                               program.is_64_bit ? 64 : 32, program.machine,
-                               compatible ? ", and the loader passes over it" : ""),
-                   "use a 64-bit " MALLARD_MACHINE " build of the program"});
+    out.push_back(
+        {"architecture", Severity::kAll,
+         fmt::format("is a {}-bit program for {}; libmallard.so is for 64-bit " MALLARD_MACHINE "{}",
+                     program.is_64_bit ? 64 : 32, program.machine,
+                     compatible ? ", and the loader passes over it" : ""),
+         "use a 64-bit " MALLARD_MACHINE " build of the program"});
     return out;
   }
   judge_privileges(status_path, &out);
@@ -193,6 +206,7 @@ std::vector<Finding> judge_program(const ElfFile& program, const std::string& st
                    go_text(program) + ": of its memory mallard sees only what C code (cgo) allocates",
                    "use Go's own profiler (net/http/pprof) for the rest"});
   judge_contents(program, !is_library, &out);
+  judge_launcher(program, &out);
   return out;
 }
 

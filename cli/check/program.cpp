@@ -8,28 +8,16 @@
 #include <filesystem>
 #include <sstream>
 
+#include "cli/check/foretell.hpp"
+#include "cli/check/libraries.hpp"
+#include "cli/check/scripts.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
-#include "cli/check/libraries.hpp"
-#include "cli/check/foretell.hpp"
 
 namespace mallard::cli {
 namespace {
 
 constexpr int kMaxScripts = 5;  // the kernel's own limit
-
-/// Finds a command as a shell does; empty if nothing of that name is in PATH.
-std::string find_in_path(const std::string& name) {
-  if (name.empty()) return {};
-  const char* list = std::getenv("PATH");
-  std::istringstream directories(list ? list : "");
-  for (std::string directory; std::getline(directories, directory, ':');) {
-    const std::string path = (directory.empty() ? "." : directory) + "/" + name;
-    std::error_code none;
-    if (access(path.c_str(), X_OK) == 0 && std::filesystem::is_regular_file(path, none)) return path;
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -49,23 +37,7 @@ std::string command_file(const std::string& command) {
 
 namespace {
 
-/// The program that a "#!" line starts: of `env NAME` it is NAME.
-std::string interpreter_of(const std::string& line, const std::string& script) {
-  std::istringstream words(line);
-  std::string program, word;
-  words >> program;
-  if (base_name(program) != "env") return program;
-  while (words >> word) {
-    if (word.starts_with('-') || word.find('=') != word.npos) continue;  // options of env, variables
-    if (word.find('/') != word.npos) return word;
-    const std::string found = find_in_path(word);
-    if (!found.empty()) return found;
-    throw Error(kUnreadable, fmt::format("the interpreter '{}' of '{}' is not in PATH", word, script));
-  }
-  return program;
-}
-
-/// Follows "#!" lines to the program that really runs.
+/// Follows shims, "#!" lines and shells that end by exec to the program that really runs.
 std::string follow_scripts(std::string path, CheckResult* result) {
   for (int i = 0; i < kMaxScripts; ++i) {
     switch (kind_of_file(path, path)) {
@@ -77,12 +49,21 @@ std::string follow_scripts(std::string path, CheckResult* result) {
         throw Error(kUnreadable, fmt::format("'{}' is neither an ELF file nor a script", path),
                     "give the program itself, or the pid of a process that runs it");
     }
+    if (const std::string program = program_of_shim(path); !program.empty()) {
+      result->scripts.push_back(fmt::format("'{}' is a shim, which runs '{}'", path, program));
+      path = program;
+      continue;
+    }
     const std::string line = script_line(path, path);
     const std::string interpreter = line.empty() ? "" : interpreter_of(line, path);
     if (interpreter.empty())
       throw Error(kUnreadable, fmt::format("the script '{}' names no interpreter", path));
-    result->scripts.push_back(fmt::format("'{}' is a script, run by '{}'", path, interpreter));
-    path = interpreter;
+    const std::string becomes = is_shell(interpreter) ? program_of_shell_script(path) : "";
+    result->scripts.push_back(
+        becomes.empty()
+            ? fmt::format("'{}' is a script, run by '{}'", path, interpreter)
+            : fmt::format("'{}' is a script of '{}', which becomes '{}'", path, interpreter, becomes));
+    path = becomes.empty() ? interpreter : becomes;
   }
   throw Error(kUnreadable, fmt::format("'{}' leads from script to script without end", path));
 }

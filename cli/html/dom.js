@@ -19,6 +19,12 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A name as children that may be broken between its words, and nowhere inside them: "store::", "make_", "entry". */
+export function breakable(name) {
+  const words = name.split(/(?<=::|[_/,<(])(?=[^\s_])/u);
+  return words.flatMap((word, i) => (i ? [element('wbr'), word] : [word]));
+}
+
 /** A section of the page with its heading; it appears in the list of contents, too. */
 export function section(id, title, lead) {
   document.getElementById('contents').append(element('a', { href: `#${id}` }, title));

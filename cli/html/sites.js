@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The call sites: a table to sort and search, with the stack of each behind a click.
 import { FIGURES, title } from './data.js';
-import { element, section } from './dom.js';
+import { breakable, element, section } from './dom.js';
 import { bytes, count, error } from './format.js';
 import { siteDetails } from './site.js';
 
@@ -66,10 +66,14 @@ class Table {
       if (!this.opened.delete(site)) this.opened.add(site);
       this.draw();
       this.body.querySelector(`#site-${site.id} button`)?.focus();
-    } }, leaf);
+    } }, ...breakable(leaf));
     const name = element('th.name', { scope: 'row' }, button,
-      element('span.caller', {}, caller ? `← ${caller}` : ''));
-    const rows = [element('tr.site', { id: `site-${site.id}` }, name, ...this.columns.map((c) =>
+      element('span.caller', {}, ...(caller ? breakable(`← ${caller}`) : [])));
+    // The whole row opens, unless somebody marks text in it.
+    const click = (event) => {
+      if (!event.target.closest('button') && getSelection().isCollapsed) button.click();
+    };
+    const rows = [element('tr.site', { id: `site-${site.id}`, click }, name, ...this.columns.map((c) =>
       element(`td.number${c.classes ?? ''}`, {}, c.show(site[c.field] ?? 0),
         c.error ? element('small', {}, error(site, c.field)) : null)))];
     if (open) rows.push(element('tr.stack', {}, element('td', { colspan: this.columns.length + 1 }, siteDetails(site))));
@@ -79,7 +83,9 @@ class Table {
   draw() {
     this.heads.forEach((head, i) => head.setAttribute('aria-sort',
       this.columns[i].field !== this.by ? 'none' : this.falling ? 'descending' : 'ascending'));
-    this.body.replaceChildren(...this.found.slice(0, this.shown).flatMap((s) => this.row(s)));
+    const nothing = element('tr.nothing', {}, element('td', { colspan: this.columns.length + 1 },
+      `Nothing matches “${this.input.value.trim()}”: functions, files, modules and “site N” are searched.`));
+    this.body.replaceChildren(...(this.found.length ? this.found.slice(0, this.shown).flatMap((s) => this.row(s)) : [nothing]));
     const left = this.found.length - this.shown;
     this.more.hidden = left <= 0;
     this.more.textContent = `Show ${count(Math.min(left, MORE_ROWS))} more of ${count(left)}`;

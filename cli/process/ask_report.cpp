@@ -14,6 +14,8 @@
 
 #include "base/control_protocol.hpp"
 #include "base/options.hpp"
+#include "base/say.hpp"
+#include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
 
@@ -63,8 +65,11 @@ std::int64_t pid_of(const nlohmann::json& report) {
 
 }  // namespace
 
-ReportWatch::ReportWatch(const Target& t) : target_(t), users_(status_words(t.pid, "Uid")) {
+ReportWatch::ReportWatch(Target target)
+    : target_(std::move(target)), memory_(target_.pid), users_(status_words(target_.pid, "Uid")) {
+  const Target& t = target_;
   const ProcessOptions& options = t.options;
+  if (memory_.is_open()) failure_at_ = memory_.find_in_library({say::kFailureMark, sizeof say::kFailureMark});
   const std::string file = options.report.substr(options.report.rfind('/') + 1);
   for (const std::string& path : {options.report, options.temporary_directory + "/" + file, "/tmp/" + file})
     patterns_.push_back((path.starts_with('/') ? t.root->path() : t.here->path() + "/") +
@@ -85,8 +90,25 @@ ReportWatch::Seen ReportWatch::reports_now() const {
   return seen;
 }
 
+/// \throws Error with what the library has said since it was asked, BecameAnother if it is there no more
+void ReportWatch::look_for_failure() const {
+  say::LastFailure failure{};
+  if (failure_at_ == 0 || is_gone(target_.pid)) return;
+  if (!memory_.read(failure_at_, &failure)) {
+    if (!is_gone(target_.pid))
+      throw BecameAnother(kUnreadable, fmt::format("{} became another program", target_.who()));
+    return;
+  }
+  if (failure.count == failures_before_) return;
+  failure.text[sizeof failure.text - 1] = '\0';
+  throw Error(kUnreadable,
+              fmt::format("{} has written no report: {}", target_.who(), printable(failure.text)));
+}
+
 void ReportWatch::send(bool purge) {
   before_ = reports_now();
+  say::LastFailure failure{};
+  if (failure_at_ != 0 && memory_.read(failure_at_, &failure)) failures_before_ = failure.count;
   send_request(target_, static_cast<std::uint32_t>(purge ? kPurgeRequest : kReportRequest));
 }
 
@@ -136,6 +158,8 @@ NewReport ReportWatch::ask(bool purge, double timeout_seconds, const std::atomic
       send(purge);
       continue;
     }
+    if (is_stopped(t.pid)) fail_stopped(t);
+    look_for_failure();
     if (gone) throw Error(kUnreadable, fmt::format("{} ended before it had written a report", t.who()));
     if (now_seconds() >= until || (stop && *stop)) break;
     usleep(10'000);

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "cli/error.hpp"
+#include "cli/process/process_memory.hpp"
 #include "cli/process/target.hpp"
 
 namespace mallard::cli {
@@ -18,10 +20,15 @@ struct NewReport {
   nlohmann::json json;
 };
 
+/// The process has begun another program since it was asked, which knows nothing of the request.
+struct BecameAnother : Error {
+  using Error::Error;
+};
+
 /// Where the reports of a process may appear, and which of them are there already.
 class ReportWatch {
  public:
-  explicit ReportWatch(const Target& target);
+  explicit ReportWatch(Target target);
   /// Asks, and waits for the answer. \param stop  ends the wait \throws Error if none comes
   NewReport ask(bool purge, double timeout_seconds, const std::atomic<bool>* stop = nullptr);
   /// A path as people write it here, where the process sees the same files as this command.
@@ -33,7 +40,12 @@ class ReportWatch {
   bool find_new(NewReport* out) const;
   void send(bool purge);
 
-  const Target& target_;
+  void look_for_failure() const;
+
+  Target target_;
+  ProcessMemory memory_;
+  std::uint64_t failure_at_ = 0;  ///< where the library says what it failed at; 0 = that cannot be read
+  std::uint32_t failures_before_ = 0;
   std::vector<std::string>
       patterns_;  ///< for glob: where its JSON reports may appear, as this command sees them
   std::vector<std::string> users_;  ///< of the process: real, effective, ...

@@ -15,8 +15,8 @@
 #include <cstring>
 
 #include "base/control_protocol.hpp"
-#include "cli/process/control_socket.hpp"
 #include "cli/error.hpp"
+#include "cli/process/control_socket.hpp"
 
 namespace mallard::cli {
 namespace {

@@ -3,60 +3,63 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <memory>
+#include <optional>
 
 #include "cli/commands.hpp"
-#include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/file.hpp"
 #include "cli/process/ask_report.hpp"
+#include "cli/process/find_process.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
-#include "cli/report/symbolize.hpp"
+#include "cli/terminal_text.hpp"
 
 namespace mallard::cli {
 namespace {
 
 struct Request {
-  int pid = 0;
-  bool purge = false, json = false, full = false;
+  std::string process;
+  bool purge = false, json = false;
   std::string html;  ///< empty = not asked for
   double timeout_seconds = 30;
-  std::string fail_on, wrappers;
+  std::string fail_on;
 };
 
-/// The report by the writer that the library has, too, with source lines where debug information is there.
-std::string text_of(const Request& request, const std::string& json, const std::string& shown) {
-  ReportFile report = parse_report(json, shown);
-  name_sites(&report, request.wrappers);
-  if (request.full) {
-    symbolize(&report);
-    return report_text(report.data, {});
+/// A shell or a wrapper may become another program while it is asked: then that one is asked.
+NewReport ask_running(int pid, bool purge, double until, std::optional<ReportWatch>* watch) {
+  while (true) {
+    const double left = until - now_seconds();
+    watch->emplace(wait_for_start(pid, "dump", "a report", left));
+    try {
+      return (*watch)->ask(purge, std::max(until - now_seconds(), 0.001));
+    } catch (const BecameAnother&) {
+      if (now_seconds() >= until) throw;
+    }
   }
-  symbolize(&report, leading_sites(report.data));
-  report::TextLayout layout;
-  layout.brief = true;
-  const std::string text = report_text(report.data, layout);
-  std::size_t end = 0;  // whatever the sections came to
-  for (std::size_t line = 1; line < report::kBriefLines && end < text.size(); ++line)
-    end = std::min(text.find('\n', end), text.size() - 1) + 1;
-  return fmt::format("{}  all call sites and figures: mallard report {}, or dump --full\n",
-                     text.substr(0, end), printable(shown));
 }
 
 ExitStatus dump(const Request& request) {
   const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
   if (!request.html.empty()) require_html();
-  const Target target = look_at(request.pid, "dump");
-  check_signal(target, "a report");
-  ReportWatch watch(target);
-  const NewReport report = watch.ask(request.purge, request.timeout_seconds);
+  const int pid = process_of(request.process, "dump");
+  const double until = now_seconds() + request.timeout_seconds;
+  std::optional<ReportWatch> watch;
+  const NewReport report = ask_running(pid, request.purge, until, &watch);
   if (request.json) {
     fmt::print("{}", report.text);
   } else if (request.html.empty()) {
-    fmt::print("{}", text_of(request, report.text, watch.shown_path(report.path)));
+    const std::string path = report.path.substr(0, report.path.size() - strlen(".json")) + ".txt";
+    std::string text;
+    if (!read_whole(path, &text))
+      throw Error(kUnreadable, fmt::format("the report '{}' cannot be read: {}", watch->shown_path(path),
+                                           std::strerror(errno)));
+    print_report_text(text);
   }
-  fmt::print(stderr, "mallard: {} (and .txt)\n", watch.shown_path(report.path));
-  if (!request.html.empty()) write_html(report.path, request.html, request.wrappers);
+  fmt::print(stderr, "mallard: {} (and .txt)\n", watch->shown_path(report.path));
+  if (!request.html.empty()) write_html(report.path, request.html);
   return conditions.empty() ? kDone : fail_on(conditions, read_report(report.path));
 }
 
@@ -65,16 +68,13 @@ ExitStatus dump(const Request& request) {
 void add_dump(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("dump", "Ask a running process for a report and print it");
-  add_pid(command, &request->pid, "A process with libmallard.so loaded");
+  add_pid(command, &request->process, "A process with libmallard.so loaded");
   command->add_flag(
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");
-  command->add_flag("--full", request->full,
-                    fmt::format("Print all of the report, not {} lines of it", report::kBriefLines));
   command->add_flag("--json", request->json, "Print JSON instead of text");
   command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
       ->type_name("FILE");
-  add_wrappers(command, &request->wrappers);
   add_timeout(command, &request->timeout_seconds, "report");
   add_fail_on(command, &request->fail_on, "the report shows any of CONDITIONS");
   command->footer(
@@ -84,6 +84,7 @@ void add_dump(CLI::App& app, Run* run) {
       conditions_help() +
       "\nExamples:\n"
       "  mallard dump 4711\n"
+      "  mallard dump redis-server\n"
       "  mallard dump --purge --json 4711\n"
       "  mallard dump --html report.html 4711\n"
       "  mallard dump --fail-on 'any,rss>2G' 4711\n\n"

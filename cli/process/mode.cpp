@@ -7,12 +7,13 @@
 #include "base/options.hpp"
 #include "cli/commands.hpp"
 #include "cli/process/control_channel.hpp"
+#include "cli/process/find_process.hpp"
 
 namespace mallard::cli {
 namespace {
 
 struct Request {
-  int pid = 0;
+  std::string process;
   std::string mode;  ///< empty: only show it
   bool json = false;
   double timeout_seconds = 10;
@@ -24,7 +25,8 @@ std::string is_mode(const std::string& word) {
 }
 
 ExitStatus mode(const Request& request) {
-  const Target target = look_at(request.pid, "mode");
+  const Target target = wait_for_start(process_of(request.process, "mode"), "mode", nullptr,
+                                       request.timeout_seconds);
   const ControlAnswer answer =
       ask_control(target, request.mode.empty() ? "mode" : "mode " + request.mode, request.timeout_seconds);
   if (!answer.done())
@@ -48,7 +50,7 @@ ExitStatus mode(const Request& request) {
 void add_mode(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("mode", "Show or switch what a running process records");
-  add_pid(command, &request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1");
+  add_pid(command, &request->process, "A process under 'mallard run', or with ALLOC_CONTROL=1");
   command->add_option("MODE", request->mode, "sample, exact (every allocation) or off; without: only show it")
       ->check(is_mode, "");
   command->add_flag("--json", request->json, "Print the answer as JSON");

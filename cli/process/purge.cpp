@@ -6,13 +6,14 @@
 
 #include "cli/commands.hpp"
 #include "cli/process/control_channel.hpp"
+#include "cli/process/find_process.hpp"
 #include "cli/units.hpp"
 
 namespace mallard::cli {
 namespace {
 
 struct Request {
-  int pid = 0;
+  std::string process;
   bool json = false;
   double timeout_seconds = 60;
 };
@@ -27,7 +28,9 @@ void print_text(const Target& target, const nlohmann::json& a) {
   fmt::print("{}: {} given back to the kernel\n", target.who(), bytes("given_back_bytes"));
   line("called",
        fmt::format("{} of {}, which took {:.{}f} ms", text("call"), text("allocator"), ms, ms < 10 ? 1 : 0));
-  line("held up", text("holds"));
+  // What may take seconds was over at once here.
+  constexpr double kNoticed = 100;
+  line("held up", ms < kNoticed ? text("holds").substr(0, text("holds").find(", up to")) : text("holds"));
   line("not reached", text("leaves"));
   line("resident (RSS)",
        fmt::format("{} before, {} after", bytes("rss_before_bytes"), bytes("rss_after_bytes")));
@@ -36,7 +39,8 @@ void print_text(const Target& target, const nlohmann::json& a) {
 }
 
 ExitStatus purge(const Request& request) {
-  const Target target = look_at(request.pid, "purge");
+  const Target target = wait_for_start(process_of(request.process, "purge"), "purge", nullptr,
+                                       request.timeout_seconds);
   const ControlAnswer answer = ask_control(target, "purge", request.timeout_seconds);
   if (!answer.done())
     throw Error(kUnreadable, fmt::format("{} has not been purged: {}", target.who(), answer.why_not()));
@@ -50,7 +54,7 @@ ExitStatus purge(const Request& request) {
 void add_purge(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("purge", "Have a running process's allocator give back free pages");
-  add_pid(command, &request->pid, "A process under 'mallard run', or with ALLOC_CONTROL=1");
+  add_pid(command, &request->process, "A process under 'mallard run', or with ALLOC_CONTROL=1");
   command->add_flag("--json", request->json, "Print the answer as JSON");
   add_timeout(command, &request->timeout_seconds, "answer");
   command->footer(

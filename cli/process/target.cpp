@@ -17,6 +17,7 @@
 #include "base/options.hpp"
 #include "cli/decimal.hpp"
 #include "cli/error.hpp"
+#include "cli/process/find_process.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -83,10 +84,14 @@ void check_signal(const Target& t, const char* what) {
   if (t.signal.blocked)
     throw Error(kUnreadable, fmt::format("every thread of {} blocks {}", who, name),
                 "start it with another signal: ALLOC_SIGNAL=SIGRTMIN+5");
+  if (is_stopped(t.pid)) fail_stopped(t);
+}
+
+void fail_stopped(const Target& t) {
   const std::vector<std::string> state = status_words(t.pid, "State");
-  if (!state.empty() && (state[0] == "T" || state[0] == "t"))
-    throw Error(kUnreadable, fmt::format("{} is stopped, and cannot answer", who),
-                state[0] == "T" ? fmt::format("let it go on: kill -CONT {}", t.pid) : "a debugger holds it");
+  throw Error(kUnreadable, fmt::format("{} is stopped, and cannot answer", t.who()),
+              !state.empty() && state[0] == "t" ? "a debugger holds it"
+                                                : fmt::format("let it go on: kill -CONT {}", t.pid));
 }
 
 void send_request(const Target& t, std::uint64_t value) {
@@ -98,6 +103,11 @@ void send_request(const Target& t, std::uint64_t value) {
       kUnreadable,
       fmt::format("{} cannot be sent {}: {}", t.who(), signal_name(t.signal.number), std::strerror(error)),
       error == EPERM ? "run it as the user of that process, or as root" : "");
+}
+
+bool is_stopped(int pid) {
+  const std::vector<std::string> state = status_words(pid, "State");
+  return !state.empty() && (state[0] == "T" || state[0] == "t");
 }
 
 bool is_gone(int pid) {
@@ -118,11 +128,14 @@ std::string is_wait(const std::string& word) {
                                                : fmt::format("'{}' is no number of seconds above 0", word);
 }
 
-void add_pid(CLI::App* command, int* pid, const std::string& which) {
-  const auto is_process_id = [](const std::string& word) {
-    return number_of(word) > 0 ? "" : fmt::format("'{}' is no process id", word);
+void add_pid(CLI::App* command, std::string* word, const std::string& which) {
+  const auto is_process = [](const std::string& given) {
+    const bool is_name = !given.empty() && given[0] != '-' && !is_number(given);
+    return is_name || number_of(given) > 0 ? "" : fmt::format("'{}' is no process id", given);
   };
-  command->add_option("PID", *pid, which)->required()->check(is_process_id, "POSITIVE");
+  command->add_option("PID|NAME", *word, which + ": its id, or its name where that is the only one")
+      ->required()
+      ->check(is_process, "");
 }
 
 void add_timeout(CLI::App* command, double* seconds, const std::string& for_what) {

@@ -50,17 +50,26 @@ Target look_at(int pid, const char* command);
 /// \param what  that the signal asks for: "a report" \throws Error if it cannot be sent
 void check_signal(const Target& target, const char* what);
 
+/// look_at() and check_signal() of a process that may be starting: waits for it as long as it shows that it
+/// is about to become a program with mallard. \throws Error as these do
+/// \param what  nullptr: that its signal cannot be sent is no error
+Target wait_for_start(int pid, const char* command, const char* what, double timeout_seconds);
+
 /// Sends the report signal with a value. \throws Error if that is not permitted, or the process is gone
 void send_request(const Target& target, std::uint64_t value);
 
 /// The words behind "Name:" in a status file; none if the process is gone.
 std::vector<std::string> status_words(int pid, const std::string& name);
 bool is_gone(int pid);
+bool is_stopped(int pid);  ///< by a signal or a debugger
+/// \throws Error, with what lets it go on
+[[noreturn]] void fail_stopped(const Target& target);
 
 double now_seconds();  ///< CLOCK_MONOTONIC
 
-/// Adds what a subcommand takes that asks a process: PID, --timeout.
-void add_pid(CLI::App* command, int* pid, const std::string& which);
+/// Adds what a subcommand takes that asks a process: PID, --timeout. The word becomes a process by
+/// process_of().
+void add_pid(CLI::App* command, std::string* word, const std::string& which);
 void add_timeout(CLI::App* command, double* seconds, const std::string& for_what);
 /// The complaint for CLI11 about a word that is no finite number of seconds above 0; empty if it is one. The
 /// checks of CLI11 let "nan" pass.

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
+#include <zlib.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
@@ -21,8 +23,38 @@ constexpr int kDeepest = 32;
 /// A report spends some 50 bytes on each value; "[[],[],[]..." spends 3, and 20 times as much in memory.
 constexpr std::uint64_t kMostValues = 32'000'000;
 
+/// The first bytes of what is compressed; empty where it is damaged.
+std::string beginning_of_gzip(const std::string& text) {
+  std::string out(64, '\0');
+  z_stream stream{};
+  constexpr int kGzip = 16;
+  if (inflateInit2(&stream, kGzip + MAX_WBITS) != Z_OK) return {};
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(std::min<std::size_t>(text.size(), 65536));
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  const int status = inflate(&stream, Z_NO_FLUSH);
+  out.resize(status == Z_OK || status == Z_STREAM_END ? out.size() - stream.avail_out : 0);
+  inflateEnd(&stream);
+  return out;
+}
+
 [[noreturn]] void refuse_size(const std::string& path) {
   throw Error(kUnreadable, fmt::format("'{}' is larger than any report", path), "give a .json report");
+}
+
+/// A pprof profile is a message of protobuf, as a rule compressed: its first field is a type of sample.
+void refuse_profile(const std::string& text, const std::string& path) {
+  const auto is_pprof = [](const std::string& t) { return t.size() > 2 && t[0] == '\n' && t[2] == '\b'; };
+  const bool is_compressed = text.starts_with("\x1f\x8b");
+  if (!is_pprof(is_compressed ? beginning_of_gzip(text) : text)) {
+    if (!is_compressed) return;
+    throw Error(kUnreadable, fmt::format("'{}' is compressed by gzip", path),
+                "gunzip it first, or give - and a pipe");
+  }
+  throw Error(
+      kUnreadable, fmt::format("'{}' is a pprof profile, and no report of mallard", path),
+      "go tool pprof reads it; the report that 'mallard report --format pprof' made it of is the .json file");
 }
 
 std::string read_standard_input(const std::string& path) {
@@ -60,6 +92,7 @@ Json parse_json(const std::string& text, const std::string& path) {
   if (text.empty())
     throw Error(kUnreadable, fmt::format("'{}' is empty", path),
                 "the process ended, or the disk was full, before the report was written");
+  refuse_profile(text, path);
   try {
     return Json::parse(text, bound);
   } catch (const Json::parse_error& e) {

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "cli/demangled.hpp"
@@ -88,7 +87,7 @@ std::string column_names(const TopView& view, const TopModel& model, std::size_t
 
 std::string site_text(const TopView& view, std::uint32_t site, std::size_t width) {
   std::string text;
-  for (std::string function : view.names(site)) {
+  for (std::string function : view.stack(site)) {
     // Where there is little room, callers tell more than the names of modules; Enter shows those.
     if (const auto module = function.rfind("  ["); width < kRoomForModules && module != function.npos)
       function.resize(module);
@@ -181,7 +180,7 @@ std::vector<Line> stack_screen(const TopView& view, const TopRow& row, std::size
   const std::vector<std::string> stack = view.stack(row.site);
   const std::size_t room = height > 5 ? height - 5 : 1;
   for (std::size_t i = view.first; i < stack.size() && i < view.first + room; ++i)
-    lines.push_back({shortened(stack[i], std::max<std::size_t>(width, 1))});
+    lines.push_back({cut(fmt::format("  {}", shortened(stack[i], width > 4 ? width - 3 : 1)), width)});
   if (stack.size() > view.first + room)
     lines.push_back({cut(fmt::format("  ... and {} more", stack.size() - view.first - room), width)});
   lines.push_back({cut("Enter goes back, arrows scroll", width)});
@@ -198,17 +197,19 @@ std::vector<Line> help_screen(std::size_t width) {
       "  s, d           time between two readings",
       "  L G A C        sort by live, growth, allocated, blocks/s (count)",
       "  R              sort by resident memory (after l)",
-      "  l              ask the process for a report now: its ledger, and resident memory by site",
+      "  l              ask for a report now: its ledger, and resident memory by site",
       "  z              count growth from now on",
       "  arrows, PgUp, PgDn, Home, End    select a site",
       "  Enter          the stack of the selected site, and back",
       "",
-      "Live and allocated bytes are estimates from samples, growth likewise; errors are 95 % intervals,",
-      "and ±? stands for fewer than about ten samples. In exact mode they are counts, of what was",
-      "allocated since it is on. They are read from the process's memory without its help. Only l (and",
-      "--ledger) sends a signal and has a report written.",
-      "What counts is charged to a container, which cannot shed it: anonymous and shared memory. What the",
-      "program gave back by MADV_FREE is in it here; a report takes that off, and adds locked files.",
+      "Live and allocated bytes are estimates from samples, growth likewise; errors",
+      "are 95 % intervals, and ±? stands for fewer than about ten samples. In exact",
+      "mode they are counts, of what was allocated since it is on. They are read from",
+      "the process's memory without its help. Only l (and --ledger) sends a signal",
+      "and has a report written.",
+      "What counts is charged to a container, which cannot shed it: anonymous and",
+      "shared memory. What the program gave back by MADV_FREE is in it here; a report",
+      "takes that off, and adds locked files.",
       "",
       "Any key goes back.",
   };

@@ -119,6 +119,8 @@ KeyPress Terminal::key(int milliseconds) {
     endwin();
     paint_anew();
   }
+  // The terminal has moved what it showed, or cut it off, as it likes.
+  if (c == KEY_RESIZE) clearok(stdscr, TRUE);
   if (c == ERR) {
     if (is_hung_up()) TerminalSignals::end_with(SIGHUP);  // only a session's leader is told
     return {};

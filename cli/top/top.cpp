@@ -10,6 +10,7 @@
 
 #include "base/options.hpp"
 #include "cli/commands.hpp"
+#include "cli/process/find_process.hpp"
 #include "cli/process/target.hpp"
 #include "cli/top/session.hpp"
 
@@ -33,12 +34,12 @@ double seconds_of(const std::string& word) {
 void add_top(CLI::App& app, Run* run) {
   struct Words {
     TopRequest request;
-    std::string ledger = "0", sort = "live";
+    std::string process, ledger = "0", sort = "live";
   };
   auto words = std::make_shared<Words>();
   TopRequest& request = words->request;
   CLI::App* command = app.add_subcommand("top", "Watch the memory of a running process");
-  add_pid(command, &request.pid, "A process with libmallard.so loaded");
+  add_pid(command, &words->process, "A process with libmallard.so loaded");
   command->add_flag("-b,--batch", request.batch, "Print text, for scripts, instead of using the terminal");
   command->add_option("-n,--iterations", request.iterations, "End after so many readings; 0: never")
       ->check(CLI::Range(0, 1'000'000'000));
@@ -57,7 +58,6 @@ void add_top(CLI::App& app, Run* run) {
                    "Ask the process for a report every so often, for its ledger: 30s, 5m; 0: only on key l")
       ->check(is_interval, "")
       ->capture_default_str();
-  add_wrappers(command, &request.wrappers);
   command->footer(
       "Reads the process's memory from outside, which costs it nothing. Only the ledger takes a report, by "
       "the "
@@ -71,6 +71,7 @@ void add_top(CLI::App& app, Run* run) {
   command->callback([words, run] {
     *run = [words] {
       TopRequest asked = words->request;
+      asked.pid = process_of(words->process, "top");
       asked.ledger_seconds = seconds_of(words->ledger);
       const auto sort = std::find(std::begin(kTopSortNames), std::end(kTopSortNames), words->sort);
       asked.sort = static_cast<TopSort>(sort - std::begin(kTopSortNames));

@@ -50,7 +50,7 @@ def expect_json(done: Checked, pid: int) -> dict:
 
 def test_dump_prints_the_report(t: Test) -> None:
     pid = start(t)
-    t.expect(dump(t, pid), 0, f"pid {pid},", "Call sites by resident memory",
+    t.expect(dump(t, pid), 0, f"pid {pid},", "Call sites by live bytes",
              error=f"mallard: {t.dir.resolve()}/mallard.holder.{pid}.0001.json (and .txt)")
     data = expect_json(dump(t, pid, "--json"), pid)
     if data["report_number"] != 2 or data["probe"] is not None:
@@ -134,9 +134,9 @@ def test_dump_of_processes_that_cannot_answer(t: Test) -> None:
     ended = t.start("sh", "-c", "echo up")
     ended.wait()
     t.expect(dump(t, ended.pid), 3, error=f"process {ended.pid} cannot be read: No such process")
-    for wrong in ("0", "-4", "x", "", "4294967297"):
-        t.expect(t.run("dump", wrong), 2, error=f"mallard: error: PID: '{wrong}' is no process id")
-    t.expect(t.run("dump"), 2, error="PID is required")
+    for wrong in ("0", "-4", "", "4294967297"):
+        t.expect(t.run("dump", wrong), 2, error=f"'{wrong}' is no process id")
+    t.expect(t.run("dump"), 2, error="PID|NAME is required")
     silent = start(t, HOLDER, ALLOC_SIGNAL="none")
     t.expect(dump(t, silent), 3, error="ALLOC_SIGNAL=none")
     blocked = start(t, HOLDER.replace('puts("up")', "sigset_t all; sigfillset(&all); "
@@ -152,9 +152,10 @@ def test_dump_of_processes_that_cannot_answer(t: Test) -> None:
 def test_dump_does_not_wait_for_ever(t: Test) -> None:
     pid = start(t, HOLDER, ALLOC_REPORT="too-long" * 40)  # for any directory
     began = time.monotonic()
-    t.expect(t.run("dump", str(pid), "--timeout", "0.3"), 3, error="has written no report within 0.3 s")
-    if time.monotonic() - began > 60:
-        raise Failure("it waited far longer")
+    done = t.run("dump", str(pid), "--timeout", "200")
+    t.expect(done, 3, error="has written no report: report '")
+    if "cannot be written: name too long" not in done.stderr or time.monotonic() - began > 150:
+        raise Failure(f"after {time.monotonic() - began:.0f} s: {done.stderr}")
 
 
 def test_dump_takes_no_report_of_others(t: Test) -> None:

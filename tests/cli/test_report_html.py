@@ -131,6 +131,8 @@ def test_html_table_sorts_searches_and_opens(t: Test) -> None:
     b.call("Input.insertText", text="FILL_less")
     expect(b.run("document.querySelectorAll('tr.site').length") == 1 and "fill_less" in b.run(first), b.run(first))
     expect("1 of " in text_of(b, "#sites [role=status]"), text_of(b, "#sites [role=status]"))
+    b.call("Input.insertText", text="_of_nowhere")
+    expect(text_of(b, "tr.nothing").startswith("Nothing matches “FILL_less_of_nowhere”"), text_of(b, "#sites tbody"))
     b.run("document.querySelector('input[type=search]').value = ''; document.querySelector('input[type=search]').dispatchEvent(new Event('input'))")
     for name in ("live_bytes", "allocated_bytes"):
         column = {"live_bytes": 2, "allocated_bytes": 4}[name]
@@ -179,6 +181,23 @@ def test_html_is_readable_on_a_phone_in_the_dark_and_on_paper(t: Test) -> None:
     dark = b.run(paper)
     expect(light != dark, (light, dark))
     expect(b.run("document.documentElement.scrollWidth") <= 390, b.run("document.documentElement.scrollWidth"))
+    # Names are broken between their words: each piece stands whole on one line.
+    broken = b.run("""[...document.querySelectorAll('tr.site .name')].flatMap(cell => {
+      const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), out = [];
+      while (walker.nextNode()) for (const word of walker.currentNode.data.matchAll(/[\\w:~]+/g)) {
+        const range = document.createRange();
+        range.setStart(walker.currentNode, word.index);
+        range.setEnd(walker.currentNode, word.index + word[0].length);
+        if (range.getClientRects().length > 1) out.push(word[0]);
+      }
+      return out;
+    })""")
+    expect(broken == [], f"broken in the middle: {broken}")
+    count = "document.querySelectorAll('.site-details').length"
+    expect(b.run(count) == 0, "something is open")
+    b.run("document.querySelector('tr.site td.number').click()")
+    expect(b.run(count) == 1, "a click on the figures of a row does not open it")
+    b.run("document.querySelector('tr.site td.number').click()")
     b.run("document.querySelectorAll('.expand').forEach(x => x.click())")
     expect(b.run("document.documentElement.scrollWidth") <= 390, "with everything open")
     themes = []

@@ -70,7 +70,7 @@ def test_top_batch_agrees_with_the_program(t: Test) -> None:
     pid = start(t, WORKER, ALLOC_SAMPLE_BYTES="16384")
     before = quiet_state(pid)
     done = t.run("top", "-b", "-n", "2", "-d", "3", str(pid))
-    t.expect(done, 0, f"mallard top: holder ({pid}), up ", "mode sample, a sample per 16.0 KiB",
+    t.expect(done, 0, f"mallard top: holder ({pid}), up ", "system, mode sample, a sample per 16.0 KiB",
              "Ledger    not asked for (--ledger)", "Rates     from the next reading on")
     screen = done.stdout[done.stdout.rindex("mallard top:"):]
     live, growth, _ = row_of(screen, "hold")
@@ -129,7 +129,7 @@ def test_top_of_processes_that_cannot_be_read(t: Test) -> None:
     plain = t.start(t.compile("holder", source=HOLDER)).pid
     t.expect(t.run("top", "-b", str(plain)), 3,
              error=f"mallard: error: libmallard.so is not loaded in process {plain} ('holder')\n")
-    for arguments, message in ((["x"], "PID: 'x' is no process id"), ([], "PID is required"),
+    for arguments, message in ((["0"], "PID|NAME: '0' is no process id"), ([], "PID|NAME is required"),
                                (["1", "-d", "0"], "--delay: "),
                                (["1", "-d", "nan"], "--delay: 'nan' is no number of seconds above 0"), (["1", "--sort", "size"], "--sort: "),
                                (["1", "--ledger", "often"], "--ledger: 'often' cannot be used: expected is 0, or a time")):

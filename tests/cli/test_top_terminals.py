@@ -12,6 +12,12 @@ from .control import start
 from .harness import Failure, Test
 from .screen import ENTERS_SCREEN, LEAVES_SCREEN, SHOWS_CURSOR, Screen
 
+# Twelve call sites, each larger than the next.
+MANY_SITES = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n" + "".join(
+    f"__attribute__((noinline)) void site_{letter}(void) {{ for (int i = 0; i < {(12 - i) * 40}; ++i) malloc(1000); }}\n"
+    for i, letter in enumerate("abcdefghijkl")) + "int main(void) {\n" + "".join(
+    f"  site_{letter}();\n" for letter in "abcdefghijkl") + '  puts("up");\n  fflush(stdout);\n  for (;;) pause();\n}\n'
+
 # Whose default is not to end the process, or that cannot be caught.
 HARMLESS = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP, signal.SIGTTIN,
             signal.SIGTTOU, signal.SIGKILL, signal.SIGSTOP}
@@ -134,3 +140,32 @@ def test_top_ends_with_its_terminal(t: Test) -> None:
         raise Failure("it goes on without its terminal") from None
     if status not in (-signal.SIGHUP, 3):
         raise Failure(f"status {status}, expected that of SIGHUP")
+
+
+def test_top_help_fits_the_smallest_terminal(t: Test) -> None:
+    screen = Screen(t, str(start(t)))
+    screen.read_until("Resident")
+    screen.press("h")
+    screen.read_until("Any key goes back.")
+    for words in ("and resident memory by site", "errors", "a report", "takes that off, and adds locked files."):
+        if not any(words in line for line in screen.lines):
+            raise Failure(f"{words!r} is cut off:\n" + "\n".join(screen.lines))
+    screen.press("q")
+    screen.press("q")
+    screen.end()
+
+
+def test_top_shows_the_largest_row_again_after_a_resize(t: Test) -> None:
+    screen = Screen(t, str(start(t, MANY_SITES, ALLOC_SAMPLE_BYTES="64")))
+    screen.read_until_shown(lambda lines: sum("site_" in line for line in lines) >= 10, "rows of ten sites")
+    largest = next(line for line in screen.lines if "site_" in line)
+    name = largest[largest.index("site_"):][:7]
+    for _ in range(6):
+        screen.press("\x1bOB")  # the sixth row is selected
+    screen.resize(80, 11)  # there is room for three rows: the selected one stays in sight
+    screen.read_until_shown(lambda lines: len(lines) == 11 and not any(name in line for line in lines),
+                            "the selected row, and not the largest")
+    screen.resize(80, 24)
+    screen.read_until_shown(lambda lines: any(name in line for line in lines), f"{name}, which is the largest row")
+    screen.press("q")
+    screen.end()

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process that was started a moment ago: a shell's fork, `mallard run` before it becomes the program, a
+// program whose libraries are being loaded. `mallard run ... & mallard dump $!` asks such a one.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <sstream>
+
+#include "cli/error.hpp"
+#include "cli/file.hpp"
+#include "cli/process/target.hpp"
+
+namespace mallard::cli {
+namespace {
+
+constexpr double kYoungSeconds = 30;    // older than that, a process starts no more
+constexpr double kLoadingSeconds = 5;   // from the first look on; a busy machine takes some tenths
+constexpr unsigned kForkedOnly = 0x40;  // PF_FORKNOEXEC of the kernel: it runs the program of its parent
+
+struct Age {
+  double seconds = kYoungSeconds + 1;
+  bool is_forked_only = false;
+};
+
+Age age_of(int pid) {
+  std::string stat, uptime;
+  Age age;
+  if (!read_whole(fmt::format("/proc/{}/stat", pid), &stat) || !read_whole("/proc/uptime", &uptime))
+    return age;
+  constexpr int kFlags = 7, kStarted = 20;  // fields, counted from the one behind the name
+  std::istringstream words(stat.substr(std::min(stat.rfind(')') + 1, stat.size())));
+  std::string word;
+  for (int field = 1; words >> word; ++field)
+    if (field == kFlags) age.is_forked_only = (std::stoul(word) & kForkedOnly) != 0;
+    else if (field == kStarted)
+      age.seconds = std::stod(uptime) - std::stod(word) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return age;
+}
+
+/// `mallard run`, which becomes the program in the next moment.
+bool is_about_to_run(int pid) {
+  std::string words;
+  if (!read_whole(fmt::format("/proc/{}/cmdline", pid), &words) ||
+      words.find(std::string_view("\0run\0", 5)) == words.npos)
+    return false;
+  struct stat own {
+  }, its{};
+  return stat("/proc/self/exe", &own) == 0 && stat(fmt::format("/proc/{}/exe", pid).c_str(), &its) == 0 &&
+         own.st_ino == its.st_ino && own.st_dev == its.st_dev;
+}
+
+bool is_told_to_preload(int pid) {
+  std::string environment;
+  if (!read_whole(fmt::format("/proc/{}/environ", pid), &environment)) return false;
+  environment.insert(0, 1, '\0');
+  const std::size_t at = environment.find(std::string_view("\0LD_PRELOAD=", 12));
+  return at != environment.npos && environment.find("libmallard.so", at) < environment.find('\0', at + 1);
+}
+
+/// Whether a process without a handler for the signal may have one soon.
+bool may_be_starting(int pid, bool has_library, double waited_seconds) {
+  if (is_about_to_run(pid)) return true;
+  const Age age = age_of(pid);
+  if (age.seconds > kYoungSeconds || is_gone(pid)) return false;
+  if (age.is_forked_only) return waited_seconds < kYoungSeconds;
+  return (has_library || is_told_to_preload(pid)) && waited_seconds < kLoadingSeconds;
+}
+
+}  // namespace
+
+Target wait_for_start(int pid, const char* command, const char* what, double timeout_seconds) {
+  const double began = now_seconds();
+  while (true) {
+    std::optional<Target> target;
+    try {
+      target = look_at(pid, command);
+      check_signal(*target, what ? what : "this");
+      return *target;
+    } catch (const Error&) {
+      const double waited = now_seconds() - began;
+      const bool waits =
+          !is_stopped(pid) && waited < timeout_seconds && may_be_starting(pid, target.has_value(), waited);
+      if (!waits && target && !what) return *target;
+      if (!waits) throw;
+    }
+    usleep(10'000);
+  }
+}
+
+}  // namespace mallard::cli
