@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
+#include <iterator>
 
 namespace mallard::os {
 namespace {
@@ -165,6 +168,38 @@ std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t thread_work_ns() noexcept { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
+namespace {
+
+/// By /proc/self/pagemap, whose words have bit 63 for a page in memory.
+bool pages_present_by_pagemap(std::uintptr_t begin, std::size_t pages, unsigned char* present) noexcept {
+  const long fd = open("/proc/self/pagemap", O_RDONLY);
+  if (fd < 0) return false;
+  std::uint64_t words[256];
+  bool good = true;
+  for (std::size_t done = 0; good && done < pages;) {
+    const std::size_t n = std::min(pages - done, std::size(words));
+    const std::uintptr_t from = (begin / kPageBytes + done) * sizeof *words;
+    good = call(SYS_pread64, fd, arg(words), static_cast<long>(n * sizeof *words), static_cast<long>(from)) ==
+           static_cast<long>(n * sizeof *words);
+    for (std::size_t i = 0; good && i < n; ++i)
+      present[done + i] = static_cast<unsigned char>(words[i] >> 63);
+    done += n;
+  }
+  close(static_cast<int>(fd));
+  return good;
+}
+
+}  // namespace
+
+bool pages_present(std::uintptr_t begin, std::size_t pages, unsigned char* present) noexcept {
+  // A filter may end the process for mincore: systemd's @system-service, which many services run under, lacks
+  // it.
+  if (call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) != 0)
+    return pages_present_by_pagemap(begin, pages, present);
+  return call(SYS_mincore, static_cast<long>(begin), static_cast<long>(pages * kPageBytes), arg(present)) ==
+         0;
+}
+
 std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept {
   constexpr std::size_t kPagesAtOnce = 1024;
   unsigned char present[kPagesAtOnce];
@@ -173,18 +208,17 @@ std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept {
   std::uint64_t resident = 0;
   while (at < end) {
     const std::size_t left = (end - at) / kPageBytes, pages = left < kPagesAtOnce ? left : kPagesAtOnce;
-    if (call(SYS_mincore, static_cast<long>(at), static_cast<long>(pages * kPageBytes), arg(present)) != 0)
-      return resident + (end - at);
+    if (!pages_present(at, pages, present)) return resident + (end - at);
     for (std::size_t i = 0; i < pages; ++i) resident += (present[i] & 1) * kPageBytes;
     at += pages * kPageBytes;
   }
   return resident;
 }
 
-// Memory of the own process is read by writing it to `to`. process_vm_readv would pin the pages that it reads,
-// and since Linux 5.19 pinning gives a process its own copy of each page that it shares with a relative: a
-// report of a forked child made its whole heap private. What is written from is read as the program itself
-// reads it.
+// Memory of the own process is read by writing it to `to`. process_vm_readv would pin the pages that it
+// reads, and since Linux 5.19 pinning gives a process its own copy of each page that it shares with a
+// relative: a report of a forked child made its whole heap private. What is written from is read as the
+// program itself reads it.
 Copied copy(void* to, std::uintptr_t from, std::size_t bytes) noexcept {
   iovec source{reinterpret_cast<void*>(from), bytes};
   iovec target{to, bytes};

@@ -66,6 +66,10 @@ std::uint64_t monotonic_ns() noexcept;    ///< CLOCK_MONOTONIC, through the vDSO
 std::uint64_t thread_work_ns() noexcept;  ///< on a processor, of the calling thread
 std::uint64_t realtime_ns() noexcept;     ///< CLOCK_REALTIME, through the vDSO
 
+/// Whether each of `pages` pages of the own process from `begin` on is in memory: bit 0 of each byte of `present`.
+/// \return false if the kernel does not tell  \context any thread; keeps errno
+bool pages_present(std::uintptr_t begin, std::size_t pages, unsigned char* present) noexcept;
+
 /// How much of an anonymous range is in memory, in bytes of whole pages; all of it where the kernel does not
 /// tell. \context reporter
 std::uint64_t resident_bytes(const void* p, std::size_t bytes) noexcept;

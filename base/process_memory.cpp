@@ -13,11 +13,8 @@ constexpr ProcessMemory::Access kOwnAccess = {
     .copy_pieces =
         [](const ProcessMemory&, void* to, const std::uintptr_t* from, std::size_t count,
            std::size_t bytes) noexcept { return os::copy_pieces_if_readable(to, from, count, bytes); },
-    .pages_present =
-        [](const ProcessMemory&, std::uintptr_t begin, std::size_t pages, unsigned char* present) noexcept {
-          return os::call(SYS_mincore, static_cast<long>(begin), static_cast<long>(pages * kPageBytes),
-                          os::arg(present)) == 0;
-        },
+    .pages_present = [](const ProcessMemory&, std::uintptr_t begin, std::size_t pages,
+                        unsigned char* present) noexcept { return os::pages_present(begin, pages, present); },
     .add_path = [](const ProcessMemory&, std::string_view name,
                    TextBuffer& to) noexcept { to.add("/proc/self/").add(name); },
 };

@@ -8,8 +8,8 @@
 
 #include "arch/elf.hpp"
 #include "arch/thread.hpp"
-#include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
+#include "elf/loaded_objects.hpp"
 #include "inside/take_over.hpp"
 
 namespace mallard::inside {
@@ -50,7 +50,7 @@ class CopiedVariables {
 /// Pages that were never touched are left so.
 bool is_untouched_page(std::uintptr_t page) noexcept {
   unsigned char resident = 1;
-  return os::call(SYS_mincore, static_cast<long>(page), kPage, os::arg(&resident)) == 0 && !(resident & 1);
+  return os::pages_present(page, 1, &resident) && !(resident & 1);
 }
 
 bool is_bss_unused(const CopiedVariables& copies, std::uintptr_t begin, std::uintptr_t end) noexcept {

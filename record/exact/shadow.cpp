@@ -212,8 +212,7 @@ void visit_window(const Walk& walk, std::size_t window) noexcept {
     for (unsigned level = 0; level < kLevels; ++level) {
       AtomicWord* table = g_windows[window].levels[level].load(std::memory_order_acquire);
       if (!table || walk.read_all ||
-          os::call(SYS_mincore, os::arg(&table[piece_begin]), static_cast<long>(pages * kPageBytes),
-                   os::arg(present[level])) != 0)
+          !os::pages_present(address_of(&table[piece_begin]), pages, present[level]))
         memset(present[level], table != nullptr, pages);
     }
     for (std::size_t page = 0; page < pages && at < last; ++page) {
