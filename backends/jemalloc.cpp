@@ -6,9 +6,11 @@
 #ifdef MALLARD_HAVE_JEMALLOC
 
 #include <string.h>
+#include <time.h>
 
 #include "base/attributes.hpp"
 #include "base/math.hpp"
+#include "base/os.hpp"
 #include "elf/loaded_objects.hpp"
 
 extern "C" {
@@ -20,6 +22,11 @@ void* mallard_je_memalign(std::size_t, std::size_t);
 std::size_t mallard_je_malloc_usable_size(void*);
 int mallard_je_mallctl(const char*, void*, std::size_t*, void*, std::size_t);
 void mallard_je_malloc_stats_print(void (*)(void*, const char*), void*, const char*);
+
+/// Not the host's, which may allocate: libfaketime's waits for its own lock then.
+__attribute__((visibility("hidden"))) int mallard_clock_gettime(clockid_t clock, timespec* to) {
+  return mallard::os::call(SYS_clock_gettime, clock, mallard::os::arg(to)) == 0 ? 0 : -1;
+}
 
 // What jemalloc takes from libm, which libmallard.so does not depend on.
 __attribute__((visibility("hidden"))) double mallard_libm_exp(double x) { return mallard::math::exp(x); }

@@ -50,9 +50,10 @@ void* map_with(std::size_t bytes, long protection, long flags) noexcept {
   return reinterpret_cast<void*>(r);
 }
 
+/// By the kernel: the host, or another preload, may have a clock_gettime of its own, which allocates.
 std::uint64_t clock_ns(clockid_t clock) noexcept {
   timespec t{};
-  clock_gettime(clock, &t);
+  call(SYS_clock_gettime, clock, arg(&t));
   return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
 }
 

@@ -5,9 +5,9 @@
 #include <malloc.h>
 #include <stdio.h>
 
-#include "elf/loaded_objects.hpp"
 #include "base/older.hpp"
 #include "base/os.hpp"
+#include "elf/loaded_objects.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/lifecycle.hpp"
 #include "interpose/slow_paths.hpp"
@@ -69,10 +69,11 @@ MALLARD_EXPORT void* aligned_alloc(std::size_t alignment, std::size_t bytes) noe
 MALLARD_EXPORT int posix_memalign(void** to, std::size_t alignment, std::size_t bytes) noexcept {
   const Caller caller = MALLARD_CALLER();
   if (alignment % sizeof(void*) != 0 || alignment == 0 || (alignment & (alignment - 1)) != 0) return EINVAL;
-  const int saved = errno;  // the error is the result; POSIX leaves errno alone
+  const int saved = errno;
   void* p = allocate_aligned(alignment, bytes, caller);
+  if (!p)
+    return errno = ENOMEM;  // the error is the result; glibc sets errno, too, where others leave it alone
   errno = saved;
-  if (!p) return ENOMEM;
   *to = p;
   return 0;
 }

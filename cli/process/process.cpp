@@ -93,13 +93,12 @@ std::vector<std::string> words_behind(const std::string& status_path, const std:
   return {};
 }
 
-namespace {
-
-/// A set of signals from a line such as "SigCgt:\t0000000000000800" of a status file.
 std::uint64_t signal_set(const std::string& status_path, const std::string& name) {
   const std::vector<std::string> words = words_behind(status_path, name);
   return words.empty() ? 0 : std::stoull(words[0], nullptr, 16);
 }
+
+namespace {
 
 std::string variable_of(int pid, const std::string& name) {
   std::ifstream file(fmt::format("/proc/{}/environ", pid), std::ios::binary);

@@ -37,6 +37,10 @@ Process read_process(int pid);
 /// The words behind "Name:" in a status file; none if the process is gone.
 std::vector<std::string> words_behind(const std::string& status_path, const std::string& name);
 
+/// A set of signals, bit 0 for signal 1, from a line such as "SigCgt:\t0000000000000800"; 0 if the process is
+/// gone.
+std::uint64_t signal_set(const std::string& status_path, const std::string& name);
+
 /// The options of libmallard.so in a running process.
 struct ProcessOptions {
   int signal;          ///< 0 = none

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "cli/decimal.hpp"
 #include "cli/error.hpp"
 #include "cli/process/find_process.hpp"
+#include "cli/process/patient_thread.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -97,6 +99,16 @@ void fail_stopped(const Target& t) {
 void send_request(const Target& t, std::uint64_t value) {
   sigval with{};
   std::memcpy(&with, &value, sizeof with);
+  // To a thread whose wait goes on afterwards, if there is one; the kernel's choice would be the main thread.
+  if (const int thread = find_patient_thread(t.pid, t.signal.number)) {
+    siginfo_t info{};
+    info.si_signo = t.signal.number;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value = with;
+    if (syscall(SYS_rt_tgsigqueueinfo, t.pid, thread, t.signal.number, &info) == 0) return;
+  }
   if (sigqueue(t.pid, t.signal.number, with) == 0) return;
   const int error = errno;
   throw Error(

@@ -56,7 +56,7 @@ std::uint64_t start_ticks() noexcept {
 
 std::uint64_t uptime_ns() noexcept {
   timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
+  os::call(SYS_clock_gettime, CLOCK_BOOTTIME, os::arg(&now));
   const auto since_boot =
       static_cast<std::uint64_t>(now.tv_sec) * kNanoseconds + static_cast<std::uint64_t>(now.tv_nsec);
   const auto ticks_per_second = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));

@@ -198,3 +198,46 @@ def test_dump_needs_permission(t: Test) -> None:
                           capture_output=True, text=True, check=False)
     if done.returncode != 3 or f"process {pid} cannot be read: Permission denied" not in done.stderr:
         raise Failure(f"status {done.returncode}: {done.stderr}")
+
+
+# The main thread sleeps for as long as nobody interrupts it; another waits as threads of a pool do.
+SLEEPER = """
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t never = PTHREAD_COND_INITIALIZER, here = PTHREAD_COND_INITIALIZER;
+static int waits;
+static void* wait_for_work(void* unused) {
+  pthread_mutex_lock(&mutex);
+  waits = 1;
+  pthread_cond_signal(&here);
+  for (;;) pthread_cond_wait(&never, &mutex);
+  return unused;
+}
+int main(void) {
+  pthread_t thread;
+  pthread_create(&thread, NULL, wait_for_work, NULL);
+  pthread_mutex_lock(&mutex);
+  while (!waits) pthread_cond_wait(&here, &mutex);
+  pthread_mutex_unlock(&mutex);
+  puts("up");
+  fflush(stdout);
+  struct timespec ten_minutes = {600, 0};
+  int result = nanosleep(&ten_minutes, NULL);
+  printf("the sleep ended with %d\\n", result);
+  fflush(stdout);
+  for (;;) pthread_join(thread, NULL);
+}
+"""
+
+
+def test_dump_ends_no_sleep_where_a_thread_waits(t: Test) -> None:
+    process = t.start(t.compile("sleeper", "-pthread", source=SLEEPER), env={"LD_PRELOAD": library(t)})
+    for _ in range(3):
+        expect_json(dump(t, process.pid, "--json"), process.pid)
+    process.kill()
+    assert process.stdout
+    said = process.stdout.read().decode()
+    if said:
+        raise Failure(f"a request disturbed it: {said}")

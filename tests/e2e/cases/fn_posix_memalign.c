@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// posix_memalign: alignment up to 1 MiB, EINVAL without touching *p or errno, ENOMEM.
+// posix_memalign: alignment up to 1 MiB, EINVAL without touching *p or errno, ENOMEM in errno, too.
 // BACKENDS: all
 #include "check.h"
 
@@ -27,8 +27,10 @@ int main(void) {
   const size_t too_big[] = {TOO_BIG, SIZE_MAX, SIZE_MAX - 64, SIZE_MAX - 4096};
   for (int i = 0; i < (int)(sizeof too_big / sizeof *too_big); i++) {
     void* block = marker;
+    errno = 77;
     int result = posix_memalign(&block, 64, opaque(too_big[i]));
     CHECK(result == ENOMEM && block == marker, "size %#zx gives %d", too_big[i], result);
+    CHECK(errno == ENOMEM, "size %#zx leaves errno %d", too_big[i], errno);
   }
   void* block = marker;
   CHECK(posix_memalign(&block, 64, 0) == 0 && block != marker, "size 0");
