@@ -12,6 +12,7 @@
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
+#include "cli/terminal_text.hpp"
 #include "cli/check/program.hpp"
 #include "cli/process/process.hpp"
 #include "cli/check/foretell.hpp"
@@ -71,7 +72,8 @@ ExitStatus check(const std::string& target, bool json, const std::string& fail_o
     throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
                 "a file whose name is a number is written as ./NAME");
   const CheckResult result = is_number ? check_process(pid, target) : check_file(target);
-  fmt::print("{}", json ? as_json(result) : as_text(result));
+  if (json) fmt::print("{}", as_json(result));
+  else print_report_text(as_text(result));
   return judge(result, fail_on);
 }
 

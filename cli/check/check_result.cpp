@@ -41,6 +41,14 @@ const Finding* first_of(const CheckResult& r, Severity severity, const ObjectRep
   return nullptr;
 }
 
+/// A runtime's objects are most of such a program's memory, and no malloc shows them.
+std::string runtime_words(const CheckResult& r) {
+  for (const ObjectReport& o : r.objects)
+    for (const Finding& f : o.findings)
+      if (f.id == "managed_heap") return fmt::format(", and not what lies in {}", f.allocator);
+  return {};
+}
+
 std::string how_to_ask(int pid) {
   const ReportSignal signal = read_report_signal(pid);
   FixedText<32> name;
@@ -105,8 +113,7 @@ std::string CheckResult::verdict() const {
   if (process && !loaded) who += " if it is started with it";
   const Severity severity = worst();
   if (severity == Severity::kNote)
-    return loaded ? fmt::format("mallard sees every malloc of {}", who)
-                  : fmt::format("mallard will see every malloc of {}", who);
+    return fmt::format("mallard {} every malloc of {}{}", loaded ? "sees" : "will see", who, runtime_words(*this));
   const ObjectReport* object = nullptr;
   const Finding* f = first_of(*this, severity, &object);
   const std::string subject = object->path == program ? "it" : fmt::format("'{}'", base_name(object->path));

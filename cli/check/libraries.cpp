@@ -75,6 +75,10 @@ class Search {
   explicit Search(const ElfFile& program) : cache_(read_cache()) {
     if (const char* list = std::getenv("LD_LIBRARY_PATH")) environment_ = split_path(list, ":;");
     objects_.push_back({&program, 0});
+    // Libraries that need each other lead back to it.
+    std::error_code none;
+    files_.insert(fs::weakly_canonical(program.path, none).string());
+    if (!program.soname.empty()) names_.insert(program.soname);
   }
 
   Libraries run() {

@@ -14,6 +14,7 @@
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
 #include "cli/units.hpp"
+#include "cli/terminal_text.hpp"
 #include "report/model/causes.hpp"
 
 namespace mallard::cli {
@@ -168,7 +169,8 @@ ExitStatus diff(const Options& o) {
           fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode(), o.by),
           "compare two reports of ALLOC_MODE=exact");
   const Changes changes = compare(a, b);
-  fmt::print("{}", o.json ? as_json(a, b, changes, by) : as_text(a, b, changes, o));
+  if (o.json) fmt::print("{}", as_json(a, b, changes, by));
+  else print_report_text(as_text(a, b, changes, o));
   std::vector<Judgement> judgements;
   for (const Condition& c : conditions) judgements.push_back(judge(c, a, b, changes));
   return announce(conditions, judgements);

@@ -17,8 +17,10 @@
 namespace mallard::cli {
 namespace {
 
-constexpr double kYoungSeconds = 30;    // older than that, a process starts no more
-constexpr double kLoadingSeconds = 5;   // from the first look on; a busy machine takes some tenths
+constexpr double kYoungSeconds = 30;   // older than that, a process starts no more
+constexpr double kLoadingSeconds = 5;  // from the first look on; a busy machine takes some tenths
+constexpr double kChangingSeconds =
+    0.5;  // in the middle of exec it shows neither what it was nor what it will be
 constexpr unsigned kForkedOnly = 0x40;  // PF_FORKNOEXEC of the kernel: it runs the program of its parent
 
 struct Age {
@@ -66,6 +68,7 @@ bool may_be_starting(int pid, bool has_library, double waited_seconds) {
   if (is_about_to_run(pid)) return true;
   const Age age = age_of(pid);
   if (age.seconds > kYoungSeconds || is_gone(pid)) return false;
+  if (waited_seconds < kChangingSeconds) return true;
   if (age.is_forked_only) return waited_seconds < kYoungSeconds;
   return (has_library || is_told_to_preload(pid)) && waited_seconds < kLoadingSeconds;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/nearest.hpp"
 #include "base/options.hpp"
 
 #include <signal.h>
@@ -84,4 +85,21 @@ TEST_CASE("options: a variable is found by its whole name") {
   REQUIRE(std::string(mallard::find_variable(environment, "ALLOC_BACKEND")) == "y");
   REQUIRE(mallard::find_variable(environment, "ALLOC") == nullptr);
   REQUIRE(mallard::find_variable(nullptr, "ALLOC") == nullptr);
+}
+
+TEST_CASE("options: a misspelt word leads to the nearest known one, and a strange one to none") {
+  using mallard::letters_apart, mallard::nearest;
+  REQUIRE(letters_apart("dump", "dump") == 0);
+  REQUIRE(letters_apart("dmup", "dump") == 1);
+  REQUIRE(letters_apart("dum", "dump") == 1);
+  REQUIRE(letters_apart("", "dump") == 4);
+  REQUIRE(letters_apart("kitten", "sitting") == 3);
+  REQUIRE(letters_apart(std::string(41, 'a'), std::string(41, 'a')) > 40);
+  const std::string_view known[] = {"dump", "report", "SAMPLE_BYTES"};
+  REQUIRE(nearest("dmup", known) == "dump");
+  REQUIRE(nearest("reprot", known) == "report");
+  REQUIRE(nearest("SAMPLE", known) == "SAMPLE_BYTES");
+  REQUIRE(nearest("SAM", known).empty());
+  REQUIRE(nearest("jump_over", known).empty());
+  REQUIRE(nearest("", known).empty());
 }
