@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `mallard` command: reads the command line, runs one subcommand, turns errors into messages.
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>

@@ -25,6 +25,8 @@ make_chroot() {
     tail -n 5 "$log" | sed 's/^/  debootstrap: /' >&2
     return 1
   fi
+  # A mirror that stands still has lists that are out of date.
+  echo 'Acquire::Check-Valid-Until "false";' >"$directory/etc/apt/apt.conf.d/10frozen-mirror"
   # The way out of this machine is that of the chroot, too.
   cp -L /etc/resolv.conf "$directory/etc/resolv.conf"
   if [[ -s ${NODE_EXTRA_CA_CERTS:-} ]]; then cp -L "$NODE_EXTRA_CA_CERTS" "$directory/etc/machine-certificates.crt"; fi
