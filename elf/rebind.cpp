@@ -55,7 +55,7 @@ std::size_t rebind(const link_map* object, const Rebinding* list, std::size_t co
     if (index == 0 || t.symbols[index].st_shndx != SHN_UNDEF || !arch::is_address_relocation(type)) return;
     const char* name = t.strings + t.symbols[index].st_name;
     for (std::size_t i = 0; i < count; ++i) {
-      if (strcmp(name, list[i].name) != 0) continue;
+      if (name[0] != list[i].name[0] || strcmp(name, list[i].name) != 0) continue;
       const std::uintptr_t slot = object->l_addr + r.r_offset;
       const void* now = nullptr;
       memcpy(&now, reinterpret_cast<const void*>(slot), sizeof now);

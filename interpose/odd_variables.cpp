@@ -98,6 +98,7 @@ void tell_odd_variables() noexcept {
     return asked == Asked::kMayTell;
   };
   for (char* const* e = environ; e && *e; ++e) {
+    if (**e != kPrefix[0]) continue;  // most are not even measured
     const std::string_view entry = view_of(*e);
     if (part_of(entry, 0, kPrefix.size()) != kPrefix) continue;
     const std::string_view name = part_of(entry, 0, entry.find('='));

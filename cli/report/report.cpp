@@ -15,6 +15,7 @@
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
+#include "cli/process/target.hpp"
 #include "cli/report/merge_sites.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
@@ -177,6 +178,11 @@ ExitStatus report(const Options& o) {
   for (const std::string& note : series.notes) fmt::print(stderr, "mallard: warning: {}\n", note);
   const Profile profile = select(&series.latest, o, &series.document);
   write_to(o.output, formatted(profile, o, &series), o.format == "text");
+  // What the report advises to ask of it cannot be asked any more; a pipe's reader may be anywhere.
+  const int pid = static_cast<int>(series.latest.data.process.pid);
+  if (o.format == "text" && o.output == "-" && isatty(STDOUT_FILENO) && is_gone(pid))
+    fmt::print(stderr, "mallard: process {} has ended, or is not on this machine: it cannot be asked again\n",
+               pid);
   return fail_on(conditions, series.latest);
 }
 

@@ -170,6 +170,22 @@ def test_a_report_fits_the_terminal(t: Test) -> None:
         raise Failure("words are lost where lines are broken")
 
 
+def test_a_report_of_an_ended_process_says_so_to_people(t: Test) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    text = AFTER.read_text().replace('"pid":4711', f'"pid":{ended.pid}').replace('"pid": 4711', f'"pid": {ended.pid}')
+    (t.dir / "of-the-dead.json").write_text(text)
+    words = f"process {ended.pid} has ended, or is not on this machine"
+    if words not in on_terminal(t, "report", "of-the-dead.json", errors=True):
+        raise Failure("it is not said that nobody can be asked")
+    if "has ended" in t.run("report", "of-the-dead.json").stderr:
+        raise Failure("it is said in a pipe")
+    alive = text.replace(str(ended.pid), str(os.getpid()))
+    (t.dir / "of-the-living.json").write_text(alive)
+    if "has ended" in on_terminal(t, "report", "of-the-living.json", errors=True):
+        raise Failure("a process that is there has not ended")
+
+
 def test_colour_on_terminals_alone(t: Test) -> None:
     if "\x1b[1mVerdict\x1b[0m" not in on_terminal(t, "report", AFTER):
         raise Failure("the heading is not set off")
