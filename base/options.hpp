@@ -45,6 +45,7 @@ struct Options {
   bool control = false;
   bool strict = false;
   bool verbose = false;
+  char wrappers[1024] = "";
   char temporary_directory[256] = "/tmp";  ///< TMPDIR, where reports go if ALLOC_REPORT cannot be written
 };
 

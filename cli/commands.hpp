@@ -22,6 +22,9 @@ void add_report(CLI::App& app, Run* run);
 void add_run(CLI::App& app, Run* run);
 void add_top(CLI::App& app, Run* run);
 
+/// Adds --wrappers to a subcommand that names call sites.
+void add_wrappers(CLI::App* command, std::string* names);
+
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
 inline constexpr AddCommand kCommands[] = {add_completions, add_run,  add_check, add_dump, add_top,
                                            add_report,      add_diff, add_mode,  add_purge};

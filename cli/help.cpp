@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cli/commands.hpp"
 #include "report/model/figures.hpp"
 #include "report/model/verdict_model.hpp"
 
@@ -43,6 +44,15 @@ std::string wrapped(const std::string& help) {
     at = end + 1;
   }
   return out;
+}
+
+void add_wrappers(CLI::App* command, std::string* names) {
+  command
+      ->add_option("--wrappers", *names,
+                   "Functions that only allocate for their callers, which then name the call sites:\n"
+                   "'ngx_*,pool::grow'; beside those of ALLOC_WRAPPERS and those that mallard knows")
+      ->type_name("NAMES")
+      ->envname("ALLOC_WRAPPERS");
 }
 
 std::vector<std::string> figure_names() {

@@ -15,6 +15,7 @@
 #include "report/judge/checks.hpp"
 #include "report/judge/remember.hpp"
 #include "report/model/charge.hpp"
+#include "report/model/naming.hpp"
 
 namespace mallard::report {
 namespace {
@@ -167,6 +168,8 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     rows = order_sites(books, out);
   }
   if (!add_frames(arena, modules, rows, out)) return out_of_memory(*out);
+  out->wrappers = view_of(options().wrappers);
+  name_sites(arena, {rows, out->site_count}, out->wrappers);
   relate(out, arena);
   round_figures(rows, out);
   check_figures(out);

@@ -38,4 +38,10 @@ class Demangler {
 std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes,
                               std::size_t columns) noexcept;
 
+/// The function's path: without parameters and what follows them, and without the type that it returns:
+/// "std::vector<int>::push_back" of "void std::vector<int>::push_back(int const&)".
+std::string_view path_of(std::string_view name) noexcept;
+/// Where the last part of a path begins, behind "::" outside of brackets.
+std::size_t last_component(std::string_view path) noexcept;
+
 }  // namespace mallard::symbols

@@ -99,14 +99,6 @@ void find_parameters(std::string_view s, std::size_t* begin, std::size_t* end) n
   });
 }
 
-std::size_t last_component(std::string_view s) noexcept {
-  std::size_t at = 0;
-  walk(s, [&](std::size_t i, std::size_t, int depth) noexcept {
-    if (depth == 0 && i > 0 && s[i] == ':' && s[i - 1] == ':') at = i + 1;
-  });
-  return at;
-}
-
 /// Takes a character that was cut in two off the end.
 std::size_t whole_characters(const char* s, std::size_t size) noexcept {
   std::size_t start = size;
@@ -118,6 +110,26 @@ std::size_t whole_characters(const char* s, std::size_t size) noexcept {
 }
 
 }  // namespace
+
+std::size_t last_component(std::string_view s) noexcept {
+  std::size_t at = 0;
+  walk(s, [&](std::size_t i, std::size_t, int depth) noexcept {
+    if (depth == 0 && i > 0 && s[i] == ':' && s[i - 1] == ':') at = i + 1;
+  });
+  return at;
+}
+
+std::string_view path_of(std::string_view name) noexcept {
+  std::size_t begin, end, start = 0;
+  find_parameters(name, &begin, &end);
+  const std::string_view path = part_of(name, 0, begin);
+  bool in_operator = false;  // "operator new", "operator unsigned long"
+  walk(path, [&](std::size_t i, std::size_t length, int depth) noexcept {
+    if (depth == 0 && path[i] == ' ' && !in_operator) start = i + 1;
+    in_operator |= depth == 0 && length > 1 && path[i] == 'o';
+  });
+  return part_of(path, start);
+}
 
 std::string_view shorten_name(std::string_view name, char* to, std::size_t bytes,
                               std::size_t columns) noexcept {

@@ -13,6 +13,8 @@
 #include "cli/diff/changes.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
+#include "cli/report/profile.hpp"
+#include "cli/report/symbolize.hpp"
 #include "cli/units.hpp"
 #include "cli/terminal_text.hpp"
 #include "report/model/causes.hpp"
@@ -21,7 +23,7 @@ namespace mallard::cli {
 namespace {
 
 struct Options {
-  std::string before, after, by = "resident", fail_on;
+  std::string before, after, by = "resident", fail_on, wrappers;
   std::size_t limit = 10;
   bool json = false;
 };
@@ -40,6 +42,33 @@ std::vector<std::string> stack_of(const ReportFile& a, const ReportFile& b, cons
   for (const report::Frame* frame : cli::stack_of(c.site()))
     out.push_back(printable(frame_text((c.after ? b : a).data, *frame)));
   return out;
+}
+
+/// "/opt/x/server (deleted)" of a program that was replaced is the same one.
+std::string_view executable_of(const ReportFile& r) {
+  std::string_view path = r.data.process.executable;
+  if (path.ends_with(" (deleted)")) path.remove_suffix(std::string_view(" (deleted)").size());
+  return path.substr(path.rfind('/') + 1);
+}
+
+std::string_view build_of(const ReportFile& r) {
+  for (const report::ModuleRow& m : r.data.modules)
+    if (m.path == r.data.process.executable) return m.build_id;
+  return {};
+}
+
+/// How the reports' programs differ, as a sentence; empty if they are the same.
+std::string difference_of_programs(const ReportFile& a, const ReportFile& b) {
+  const auto first = executable_of(a), second = executable_of(b);
+  if (first != second)
+    return fmt::format("A and B are of different programs, {} and {}: what differs is no change of either.",
+                       printable(first), printable(second));
+  const auto build_a = build_of(a), build_b = build_of(b);
+  if (build_a.empty() || build_b.empty() || build_a == build_b) return {};
+  return fmt::format(
+      "A and B ran different builds of {}: a site of one is found in the other only where their code is at "
+      "the same place.",
+      printable(first));
 }
 
 /// Changes beyond the error, largest growth first, shrinkage last.
@@ -87,13 +116,13 @@ void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes,
   if (sites.empty()) {
     *out += "  none\n";
   } else {
-    *out += "  rank";
+    *out += "  site";
     for (const FigureFacts* f : columns(by)) *out += fmt::format("{:>13}", f->column);
     *out += '\n';
   }
   for (std::size_t i = 0; i < sites.size() && i < o.limit; ++i) {
     const SiteChange& c = *sites[i];
-    *out += fmt::format("  {:>4}", fmt::format("#{}", i + 1));
+    *out += fmt::format("{:>6}", c.site().id);
     for (const FigureFacts* f : columns(by)) {
       const double change = f->of(c).difference();
       *out += fmt::format("{:>13}", f->is_bytes() ? change_text(change) : fmt::format("{:+.0f}", change));
@@ -101,7 +130,9 @@ void add_sites(const ReportFile& a, const ReportFile& b, const Changes& changes,
     *out += fmt::format("{}\n", !c.before  ? a.data.others.sites > 0 ? "   not leading in A" : "   new"
                                 : !c.after ? b.data.others.sites > 0 ? "   not leading in B" : "   gone"
                                            : "");
-    for (const std::string& frame : stack_of(a, b, c)) *out += fmt::format("        {}\n", frame);
+    if (c.before && c.after && c.before->id != c.after->id)
+      *out += fmt::format("        site {} in A\n", c.before->id);
+    for (const std::string& line : stack_lines((c.after ? b : a).data, c.site())) *out += line + "\n";
   }
   if (sites.size() > o.limit)
     *out += fmt::format("  {} more with --limit {}\n", sites.size() - o.limit, sites.size());
@@ -118,6 +149,8 @@ std::string as_text(const ReportFile& a, const ReportFile& b, const Changes& cha
   out += seconds >= 0 ? fmt::format("B was taken {} after A.\n", duration_text(seconds))
                       : fmt::format("B was taken {} before A: give the earlier report first.\n",
                                     duration_text(-seconds));
+  if (const std::string difference = difference_of_programs(a, b); !difference.empty())
+    out += difference + "\n";
   if (allocator_text(a.data) != allocator_text(b.data))
     out += "The two ran on different allocators: compare causes, not only sites.\n";
   if (a.is_exact() != b.is_exact())
@@ -143,6 +176,7 @@ nlohmann::ordered_json json_of(const Change& c) {
 std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& changes, const FigureFacts& by) {
   using nlohmann::ordered_json;
   ordered_json j = {{"schema_version", 1}, {"before", a.path}, {"after", b.path}};
+  j["same_program"] = difference_of_programs(a, b).empty();
   j["rss_bytes"] = json_of({a.rss_bytes(), b.rss_bytes(), 0});
   j["counts_bytes"] = json_of({a.counts_bytes(), b.counts_bytes(), 0});
   j["ledger"] = ordered_json::array();
@@ -150,7 +184,11 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
     j["ledger"].push_back({{"cause", c.cause}, {"bytes", json_of(c.bytes)}});
   j["sites"] = ordered_json::array();
   for (const SiteChange* c : certain(changes, by)) {
-    ordered_json& site = j["sites"].emplace_back(ordered_json{{"stack", stack_of(a, b, *c)}});
+    const auto id_of = [](const report::SiteRow* row) {
+      return row ? ordered_json(row->id) : ordered_json(nullptr);
+    };
+    ordered_json& site = j["sites"].emplace_back(ordered_json{
+        {"site_before", id_of(c->before)}, {"site_after", id_of(c->after)}, {"stack", stack_of(a, b, *c)}});
     for (const FigureFacts& f : report::kFigures)
       if (!f.is_exact_only() || (a.is_exact() && b.is_exact()))
         site[std::string(f.field)] = json_of(f.of(*c));
@@ -158,9 +196,21 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
   return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
+/// Source lines of the sites that will be shown.
+void add_lines(const Changes& changes, const FigureFacts& by, std::size_t limit, ReportFile* a,
+               ReportFile* b) {
+  std::vector<const report::SiteRow*> of_a, of_b;
+  for (const SiteChange* c : certain(changes, by)) {
+    if (of_a.size() + of_b.size() == limit) break;
+    (c->after ? of_b : of_a).push_back(&c->site());
+  }
+  symbolize(a, of_a);
+  symbolize(b, of_b);
+}
+
 ExitStatus diff(const Options& o) {
   const std::vector<Condition> conditions = parse_conditions(o.fail_on, true);
-  const ReportFile a = read_report(o.before), b = read_report(o.after);
+  ReportFile a = read_report(o.before), b = read_report(o.after);
   const FigureFacts& by = *report::find_figure(o.by);
   for (const ReportFile* r : {&a, &b})
     if (by.is_exact_only() && !r->is_exact())
@@ -169,6 +219,8 @@ ExitStatus diff(const Options& o) {
           fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode(), o.by),
           "compare two reports of ALLOC_MODE=exact");
   const Changes changes = compare(a, b);
+  for (ReportFile* r : {&a, &b}) name_sites(r, o.wrappers);
+  if (!o.json) add_lines(changes, by, o.limit, &a, &b);
   if (o.json) fmt::print("{}", as_json(a, b, changes, by));
   else print_report_text(as_text(a, b, changes, o));
   std::vector<Judgement> judgements;
@@ -188,6 +240,7 @@ void add_diff(CLI::App& app, Run* run) {
       ->capture_default_str();
   command->add_option("--limit", options->limit, "How many call sites to print")->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON instead of text");
+  add_wrappers(command, &options->wrappers);
   add_fail_on(command, &options->fail_on, "any of CONDITIONS is met");
   command->footer(
       std::string("Sites are matched by their stacks, so that the reports may also come from two runs of the "

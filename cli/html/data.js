@@ -37,11 +37,12 @@ function seriesOf({ report, series }) {
   return points.sort((a, b) => a.at - b.at);
 }
 
-/** What people call a site: its innermost function and who called it. */
+/** What people call a site: its first function that is the program's own, and who called that. */
 export function title(site) {
-  const [leaf, caller] = site.stack.filter((f) => !f.inlined || f === site.stack[0]);
-  if (!leaf) return { leaf: 'no stack', caller: 'the table of sites was full' };
-  return { leaf: leaf.label, caller: caller?.label ?? '' };
+  const named = site.stack[site.named_by ?? 0];
+  if (!named) return { leaf: 'no stack', caller: 'the table of sites was full' };
+  const caller = site.stack.slice((site.named_by ?? 0) + 1).find((f) => !f.inlined || !named.inlined);
+  return { leaf: named.label, caller: caller?.label ?? '' };
 }
 
 /** The same in one line. */

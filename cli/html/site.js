@@ -45,10 +45,14 @@ function sizes(site) {
 }
 
 export function siteDetails(site) {
-  const stack = element('ol.frames', {}, ...site.stack.map((f) => element(f.inlined ? 'li.inlined' : 'li', {},
+  const named = site.named_by ?? 0;
+  const classOf = (f, i) => `li${f.inlined ? '.inlined' : ''}${i < named ? '.folded' : ''}`;
+  const stack = element('ol.frames', {}, ...site.stack.map((f, i) => element(classOf(f, i), {},
     element('span.function', {}, f.label), f.inlined ? element('small', {}, 'inlined') : null,
     element('span.place', {}, [f.place, f.module && `[${f.module}]`].filter((w) => w).join('  ')))));
-  return element('div.site-details', {}, element('p.soft', {}, `Site ${site.id}, innermost call first`),
+  return element('div.site-details', {}, element('p.soft', {}, `Site ${site.id}, innermost call first` +
+    (named > 0 ? `; it is named by ${site.stack[named].label}, for which the ${named > 1 ? `${named} above` : 'one above'} ` +
+      'allocate' : '')),
     site.stack.length ? stack : element('p.note', {}, 'No stack: this site takes what found the table of sites full.'),
     figures(site), sizes(site));
 }

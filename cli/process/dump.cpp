@@ -3,18 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <memory>
 #include <optional>
 
 #include "cli/commands.hpp"
+#include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
-#include "cli/file.hpp"
 #include "cli/process/ask_report.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
+#include "cli/report/symbolize.hpp"
 #include "cli/terminal_text.hpp"
 
 namespace mallard::cli {
@@ -22,11 +21,30 @@ namespace {
 
 struct Request {
   std::string process;
-  bool purge = false, json = false;
+  bool purge = false, json = false, full = false;
   std::string html;  ///< empty = not asked for
   double timeout_seconds = 30;
-  std::string fail_on;
+  std::string fail_on, wrappers;
 };
+
+/// The report by the writer that the library has, too, with source lines where debug information is there.
+std::string text_of(const Request& request, const std::string& json, const std::string& shown) {
+  ReportFile report = parse_report(json, shown);
+  name_sites(&report, request.wrappers);
+  if (request.full) {
+    symbolize(&report);
+    return report_text(report.data, {});
+  }
+  symbolize(&report, leading_sites(report.data));
+  report::TextLayout layout;
+  layout.brief = true;
+  const std::string text = report_text(report.data, layout);
+  std::size_t end = 0;  // whatever the sections came to
+  for (std::size_t line = 1; line < report::kBriefLines && end < text.size(); ++line)
+    end = std::min(text.find('\n', end), text.size() - 1) + 1;
+  return fmt::format("{}  all call sites and figures: mallard report {}, or dump --full\n",
+                     text.substr(0, end), printable(shown));
+}
 
 /// A shell or a wrapper may become another program while it is asked: then that one is asked.
 NewReport ask_running(int pid, bool purge, double until, std::optional<ReportWatch>* watch) {
@@ -51,15 +69,10 @@ ExitStatus dump(const Request& request) {
   if (request.json) {
     fmt::print("{}", report.text);
   } else if (request.html.empty()) {
-    const std::string path = report.path.substr(0, report.path.size() - strlen(".json")) + ".txt";
-    std::string text;
-    if (!read_whole(path, &text))
-      throw Error(kUnreadable, fmt::format("the report '{}' cannot be read: {}", watch->shown_path(path),
-                                           std::strerror(errno)));
-    print_report_text(text);
+    print_report_text(text_of(request, report.text, watch->shown_path(report.path)));
   }
   fmt::print(stderr, "mallard: {} (and .txt)\n", watch->shown_path(report.path));
-  if (!request.html.empty()) write_html(report.path, request.html);
+  if (!request.html.empty()) write_html(report.path, request.html, request.wrappers);
   return conditions.empty() ? kDone : fail_on(conditions, read_report(report.path));
 }
 
@@ -72,9 +85,12 @@ void add_dump(CLI::App& app, Run* run) {
   command->add_flag(
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");
+  command->add_flag("--full", request->full,
+                    fmt::format("Print all of the report, not {} lines of it", report::kBriefLines));
   command->add_flag("--json", request->json, "Print JSON instead of text");
   command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
       ->type_name("FILE");
+  add_wrappers(command, &request->wrappers);
   add_timeout(command, &request->timeout_seconds, "report");
   add_fail_on(command, &request->fail_on, "the report shows any of CONDITIONS");
   command->footer(

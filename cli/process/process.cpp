@@ -118,9 +118,12 @@ bool find_options(int pid, ProcessOptions* out) {
   const Options& o = copy.options;
   if (copy.bytes != sizeof copy || o.signal < 0 || o.signal > 64) return false;
   if (!is_text(o.report, sizeof o.report) || !is_text(o.temporary_directory, sizeof o.temporary_directory) ||
-      !is_text(o.backend, sizeof o.backend) || !is_text(copy.serves, sizeof copy.serves))
+      !is_text(o.backend, sizeof o.backend) || !is_text(copy.serves, sizeof copy.serves) ||
+      !is_text(o.wrappers, sizeof o.wrappers))
     return false;
-  *out = {o.signal, o.report, o.temporary_directory, o.control, true, *copy.serves ? copy.serves : o.backend};
+  *out = {o.signal,    o.report, o.temporary_directory,
+          o.control,   true,     *copy.serves ? copy.serves : o.backend,
+          o.wrappers};
   return true;
 }
 
@@ -136,6 +139,7 @@ ProcessOptions read_process_options(int pid) {
   options.signal = parsed < 0 ? preset.signal : parsed;
   options.report = report.empty() ? preset.report : report;
   options.backend = variable_of(pid, "ALLOC_BACKEND");
+  options.wrappers = variable_of(pid, "ALLOC_WRAPPERS");
   options.control = variable_of(pid, "ALLOC_CONTROL") == "1";
   options.temporary_directory = directory.empty() ? preset.temporary_directory : directory;
   return options;

@@ -41,20 +41,24 @@ FunctionIndex::FunctionIndex(Dwfl_Module* module) {
   for (Function& f : functions_) f.furthest = furthest = std::max(furthest, f.end);
 }
 
-std::string_view FunctionIndex::name_at(GElf_Addr address) const {
+std::string_view FunctionIndex::name_at(GElf_Addr address, GElf_Addr* begin) const {
+  const auto found = [begin](const Function& f) {
+    if (begin) *begin = f.begin;
+    return f.name.name;
+  };
   auto after = std::upper_bound(functions_.begin(), functions_.end(), address,
                                 [](GElf_Addr a, const Function& f) { return a < f.begin; });
   // The innermost of functions within functions starts last.
   for (auto f = after; f != functions_.begin();) {
     --f;
-    if (address < f->end) return f->name.name;
+    if (address < f->end) return found(*f);
     if (f->furthest <= address) break;
   }
   // A label counts only if no function with a size ends between it and the address.
   for (auto f = after; f != functions_.begin();) {
     --f;
     if (f->end == f->begin)
-      return f->furthest <= f->begin && address < f->section_end ? f->name.name : std::string_view();
+      return f->furthest <= f->begin && address < f->section_end ? found(*f) : std::string_view();
     if (f->end > f->begin) break;
   }
   return {};

@@ -18,7 +18,8 @@ class FunctionIndex {
 
   /// Symbol of the function that covers the address, as it is in the table but for a version; empty if none
   /// does. A symbol without a size covers what follows, up to the next function.
-  std::string_view name_at(GElf_Addr address) const;
+  /// \param begin  if not null, where the function begins
+  std::string_view name_at(GElf_Addr address, GElf_Addr* begin = nullptr) const;
 
  private:
   struct Function {

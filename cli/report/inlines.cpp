@@ -5,6 +5,7 @@
 #include <elfutils/libdw.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <initializer_list>
 #include <map>
 
@@ -31,6 +32,30 @@ void for_each_range(Dwarf_Die* die, Visit visit) {
     if (begin < end) visit(begin, end);
 }
 
+/// The function itself: of an inlined call and of a definition outside of its class.
+Dwarf_Die declaration_of(Dwarf_Die die) {
+  Dwarf_Attribute attribute;
+  Dwarf_Die other;
+  for (unsigned int which : {DW_AT_abstract_origin, DW_AT_specification})
+    if (dwarf_attr(&die, which, &attribute) && dwarf_formref_die(&attribute, &other)) die = other;
+  return die;
+}
+
+/// "main::<lambda(int)>::operator()": the scopes of a function that has no linkage name, such as one of a
+/// class within a function.
+std::string qualified(Dwarf_Die* die, const char* name) {
+  std::string out = printable(name);
+  Dwarf_Die function = declaration_of(*die), *scopes = nullptr;
+  const int count = dwarf_getscopes_die(&function, &scopes);
+  for (int i = 1; i < count; ++i) {  // innermost first
+    const char* scope = dwarf_diename(&scopes[i]);
+    if (!scope || dwarf_tag(&scopes[i]) == DW_TAG_compile_unit) continue;
+    out = printable(scope) + "::" + out;
+  }
+  std::free(scopes);
+  return out;
+}
+
 std::string name_of(Dwarf_Die* die) {
   Dwarf_Attribute attribute;
   for (unsigned int linkage : {DW_AT_linkage_name, DW_AT_MIPS_linkage_name})
@@ -38,7 +63,7 @@ std::string name_of(Dwarf_Die* die) {
       if (const char* name = dwarf_formstring(&attribute)) return demangled(name);
   const char* name =
       dwarf_attr_integrate(die, DW_AT_name, &attribute) ? dwarf_formstring(&attribute) : nullptr;
-  return name ? printable(name) : "";
+  return name ? qualified(die, name) : "";
 }
 
 int number_of(Dwarf_Die* die, unsigned int which) {

@@ -13,12 +13,12 @@ namespace mallard::cli {
 
 struct Profile {
   const ReportFile* file;
-  report::Snapshot report;          ///< the file's, with the sites that --focus and --depth leave
-  const report::FigureFacts* by;    ///< sites are ranked by it
+  report::Snapshot report;                    ///< the file's, with the sites that --focus and --depth leave
+  const report::FigureFacts* by;              ///< sites are ranked by it
   std::vector<const report::SiteRow*> sites;  ///< of the report, largest first
-  std::size_t sites_left_out = 0;   ///< by --limit
-  std::size_t sites_unfocused = 0;  ///< by --focus
-  bool depth_given = false;         ///< --depth says how much of a stack is wanted
+  std::size_t sites_left_out = 0;             ///< by --limit
+  std::size_t sites_unfocused = 0;            ///< by --focus
+  bool depth_given = false;                   ///< --depth says how much of a stack is wanted
 
   bool is_exact() const { return report.recording.exact.on; }
   /// Where a site of `sites`, or a frame of its stack, stands in the report's document.
@@ -38,6 +38,14 @@ std::vector<report::SourceLine> lines_of(const report::Frame& frame);
 std::string label_of(const Profile& profile, const report::Frame& frame, const report::SourceLine& line);
 
 std::string as_text(const Profile& profile, const report::TextLayout& layout);
+/// As the library writes it, without the totals of as_text().
+std::string report_text(const report::Snapshot& report, const report::TextLayout& layout);
+/// The lines of a stack as reports show them: the function that names the site first.
+std::vector<std::string> stack_lines(const report::Snapshot& report, const report::SiteRow& row);
+/// Place of the function that names a site among all functions of its stack, inlined ones included.
+std::size_t naming_index(const report::SiteRow& row);
+/// That function's label; "no stack" without one.
+std::string naming_label(const Profile& profile, const report::SiteRow& row);
 /// \param document  the report as it was read
 std::string as_json(const Profile& profile, nlohmann::ordered_json document);
 std::string as_folded(const Profile& profile);

@@ -5,10 +5,9 @@
 //   frames       [label, file, line or null, module, inlined], each once
 //   site_fields  names of the columns of `sites`; the last is the stack: indices into frames, leaf first
 //   causes       of the ledger, in its order: name, words, meaning
-//   figures      of call sites: name, field, column, words, meaning, whether bytes, whether exact mode's alone
-//   verdicts     name, words
-//   functions    totals by function, module_totals by module: as in --format json
-//   series       of other reports of the process: when, RSS, live bytes, bytes by cause
+//   figures      of call sites: name, field, column, words, meaning, whether bytes, whether exact mode's
+//   alone verdicts     name, words functions    totals by function, module_totals by module: as in --format
+//   json series       of other reports of the process: when, RSS, live bytes, bytes by cause
 #include <fmt/format.h>
 
 #include <map>
@@ -87,10 +86,12 @@ void add_sites(const Profile& profile, Json& document, Json* page) {
   for (const report::SiteRow* row : profile.sites)
     for (const auto& [name, value] : sites[profile.index_of(*row)].items())
       if (name != "stack" && !name.ends_with("_error")) fields.insert(name);
+  fields.insert("named_by");
   Frames frames(profile);
   Json rows = Json::array();
   for (const report::SiteRow* shown : profile.sites) {
     Json& site = document["sites"][profile.index_of(*shown)];
+    site["named_by"] = naming_index(*shown);
     Json& row = rows.emplace_back(Json::array());
     for (const std::string& name : fields) {
       const auto found = site.find(name);

@@ -60,6 +60,7 @@ std::string as_json(const Profile& profile, Json document) {
     for (const report::Frame* frame : stack_of(*row))
       for (const std::size_t f : frames.indices_of(profile.index_of(*frame), lines_of(*frame)))
         stack.push_back(f);
+    site["named_by"] = stack.empty() ? Json(nullptr) : Json(naming_index(*row));
     site["stack"] = std::move(stack);
   }
   document["sites"] = std::move(sites);

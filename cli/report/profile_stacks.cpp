@@ -9,6 +9,7 @@
 
 #include "cli/demangled.hpp"
 #include "cli/report/profile.hpp"
+#include "report/model/naming.hpp"
 
 namespace mallard::cli {
 
@@ -26,6 +27,18 @@ std::string label_of(const Profile& profile, const report::Frame& f, const repor
   if (!line.function.empty()) return std::string(line.function);
   if (f.module.empty()) return fmt::format("{:#x}", f.pc);
   return fmt::format("{}+{:#x}", printable(module_name(profile.report, f.module)), f.module_address);
+}
+
+std::size_t naming_index(const report::SiteRow& row) {
+  std::size_t index = 0;
+  for (report::StackWalk walk(row); !walk.is_done(); walk.next(), ++index)
+    if (walk.place().frame == row.naming.frame && walk.place().line == row.naming.line) return index;
+  return 0;
+}
+
+std::string naming_label(const Profile& profile, const report::SiteRow& row) {
+  const report::StackFunction named = report::naming_function(row);
+  return named.frame ? label_of(profile, *named.frame, {named.name, "", 0, false}) : "no stack";
 }
 
 std::string as_folded(const Profile& profile) {
@@ -64,9 +77,11 @@ std::string quoted(const std::string& text) {
   return out;
 }
 
+constexpr std::size_t kColumns = 90;  ///< of a function
+
 /// A stack in one cell. Whole stacks of a large program took a hundred times the memory of its figures.
 std::string csv_stack(const Profile& profile, const report::SiteRow& row) {
-  constexpr std::size_t kFunctions = 8, kColumns = 90;
+  constexpr std::size_t kFunctions = 8;
   std::string stack;
   std::size_t functions = 0;
   for (const report::Frame* frame : stack_of(row))
@@ -84,13 +99,13 @@ std::string csv_stack(const Profile& profile, const report::SiteRow& row) {
 }  // namespace
 
 std::string as_csv(const Profile& profile) {
-  std::string out = "rank,site";
+  std::string out = "rank,site,function";
   for (const report::FigureFacts& f : report::kFigures)
     if (!f.pprof_type.empty()) out += fmt::format(",{0},{0}_low,{0}_high", f.field);
   out += ",stack\n";
   int rank = 0;
   for (const report::SiteRow* row : profile.sites) {
-    out += fmt::format("{},{}", ++rank, row->id);
+    out += fmt::format("{},{},{}", ++rank, row->id, quoted(shortened(naming_label(profile, *row), kColumns)));
     for (const report::FigureFacts& facts : report::kFigures) {
       if (facts.pprof_type.empty()) continue;
       const report::Estimate& f = facts.of(*row);

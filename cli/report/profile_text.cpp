@@ -7,6 +7,7 @@
 #include "cli/demangled.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/totals.hpp"
+#include "report/write/sections.hpp"
 #include "report/write/text.hpp"
 
 namespace mallard::cli {
@@ -29,12 +30,30 @@ long append(void* to, const char* bytes, std::size_t size) {
 
 }  // namespace
 
-std::string as_text(const Profile& p, const report::TextLayout& layout) {
+std::string report_text(const report::Snapshot& report, const report::TextLayout& layout) {
   std::string out;
   report::Sink sink(append, &out);
-  report::write_text(p.report, layout, sink);
+  report::write_text(report, layout, sink);
   sink.flush();
-  out = printable_lines(out);
+  return printable_lines(out);
+}
+
+std::vector<std::string> stack_lines(const report::Snapshot& report, const report::SiteRow& row) {
+  std::string text;
+  report::Sink sink(append, &text);
+  report::write_stack(row, report.process, row.depth, sink);
+  sink.flush();
+  std::vector<std::string> lines;
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    lines.push_back(printable(rest.substr(0, end)));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return lines;
+}
+
+std::string as_text(const Profile& p, const report::TextLayout& layout) {
+  std::string out = report_text(p.report, layout);
   out += totals_text(p, static_cast<std::size_t>(layout.sites));
   if (p.sites_unfocused > 0) out += fmt::format("  {} more without --focus\n", p.sites_unfocused);
   return out;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -28,7 +29,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> files;
-  std::string format = "text", by, focus, fail_on, output = "-";
+  std::string format = "text", by, focus, fail_on, output = "-", wrappers;
   std::size_t depth = 0, limit = 0;  ///< 0 = not given
 };
 
@@ -83,6 +84,17 @@ const report::FigureFacts* figure_for(const std::string& by, const ReportFile& r
   return &report::facts_of(divided ? report::SiteFigure::kResident : report::SiteFigure::kLive);
 }
 
+/// The names of all sites, as far as the stacks that are left have them: that fewer sites are shown changes
+/// no name.
+void keep_names(std::span<const report::SiteRow> all, std::span<report::SiteRow> shown) {
+  std::map<std::uint32_t, const report::SiteRow*> by_id;
+  for (const report::SiteRow& row : all) by_id[row.id] = &row;
+  for (report::SiteRow& row : shown)
+    if (const auto found = by_id.find(row.id); found != by_id.end())
+      row.naming = found->second->naming.frame < row.depth ? found->second->naming
+                                                           : report::Naming{std::max(row.depth - 1, 0), 0};
+}
+
 /// Leaves the sites that --focus asks for, those merged that --depth makes equal.
 /// \param document  changes likewise
 Profile narrow(ReportFile* report, const Options& o, nlohmann::ordered_json* document) {
@@ -99,7 +111,8 @@ Profile narrow(ReportFile* report, const Options& o, nlohmann::ordered_json* doc
     sites = std::move(kept);
   }
   if (o.depth > 0) merge_sites(document, o.depth);
-  const std::span<const report::SiteRow> rows = read_sites(*document, report);
+  const std::span<report::SiteRow> rows = read_sites(*document, report);
+  keep_names(report->rows, rows);
   p.report.sites = rows.data();
   p.report.site_count = static_cast<std::uint32_t>(rows.size());
   return p;
@@ -174,6 +187,7 @@ ExitStatus report(const Options& o) {
   Series series;
   if (o.format == "html") series = read_series(o.files);
   else series.latest = read_report(o.files[0], &series.document);
+  name_sites(&series.latest, o.wrappers);
   for (std::string& note : symbolize(&series.latest)) series.notes.push_back(std::move(note));
   for (const std::string& note : series.notes) fmt::print(stderr, "mallard: warning: {}\n", note);
   const Profile profile = select(&series.latest, o, &series.document);
@@ -188,8 +202,9 @@ ExitStatus report(const Options& o) {
 
 }  // namespace
 
-void write_html(const std::string& report_path, const std::string& output) {
+void write_html(const std::string& report_path, const std::string& output, const std::string& wrappers) {
   Options o;
+  o.wrappers = wrappers;
   o.files = {report_path};
   o.format = "html";
   o.output = output;
@@ -226,6 +241,7 @@ void add_report(CLI::App& app, Run* run) {
   command->add_option("--limit", options->limit, "How many call sites; default: all, in text 20")
       ->type_name("N")
       ->check(check_count);
+  add_wrappers(command, &options->wrappers);
   command->add_option("-o,--output", options->output, "Where to write; - is standard output")
       ->type_name("FILE")
       ->capture_default_str();

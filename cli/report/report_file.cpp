@@ -7,6 +7,7 @@
 #include "cli/report/report_json.hpp"
 #include "cli/report/schema_1.hpp"
 #include "cli/report/snapshot_of.hpp"
+#include "report/model/naming.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -20,9 +21,10 @@ void read_document(Json& j, ReportFile* report) {
                             version, report::kSchemaVersion),
                 "use the command of the mallard that wrote it");
   SnapshotOf(j, report);
-  const std::span<const report::SiteRow> sites = read_sites(j, report);
-  report->data.sites = sites.data();
-  report->data.site_count = static_cast<std::uint32_t>(sites.size());
+  report->rows = read_sites(j, report);
+  report->data.sites = report->rows.data();
+  report->data.site_count = static_cast<std::uint32_t>(report->rows.size());
+  name_sites(report, {});
 }
 
 }  // namespace
@@ -47,6 +49,13 @@ ReportFile parse_report(const std::string& text, const std::string& shown, Json*
   }
 }
 
+void name_sites(ReportFile* report, const std::string& wrappers) {
+  std::string_view& all = report->data.wrappers;
+  if (!wrappers.empty()) all = report->storage.text(fmt::format("{} {}", all, wrappers));
+  Arena arena;
+  report::name_sites(arena, report->rows, all);
+}
+
 std::string allocator_text(const report::Snapshot& s) {
   return fmt::format("{} {}", s.allocator.name, s.allocator.version);
 }
@@ -56,7 +65,7 @@ std::string module_name(const report::Snapshot& s, std::string_view module) {
 }
 
 std::string frame_text(const report::Snapshot& s, const report::Frame& f) {
-  if (f.module.empty()) return fmt::format("{:#x}", f.pc);
+  if (f.module.empty()) return f.function.empty() ? fmt::format("{:#x}", f.pc) : std::string(f.function);
   const std::string module = module_name(s, f.module);
   return f.function.empty() ? fmt::format("{}+{:#x}", module, f.module_address)
                             : fmt::format("{}  [{}]", f.function, module);

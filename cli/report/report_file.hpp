@@ -37,6 +37,7 @@ struct ReportFile {
   report::Snapshot data{};
   std::span<report::Frame>
       frames;  ///< those of data: their names are the report's, until a Symbolizer knows better
+  std::span<report::SiteRow> rows;  ///< the call sites of data
   struct Line {
     std::string_view cause;
     report::Estimate bytes;
@@ -62,8 +63,8 @@ ReportFile read_report(const std::string& path, nlohmann::ordered_json* document
 ReportFile parse_report(const std::string& text, const std::string& shown,
                         nlohmann::ordered_json* document = nullptr);
 
-/// The sites of a report's document, after a change. \param report  stores them
-std::span<const report::SiteRow> read_sites(const nlohmann::ordered_json& document, ReportFile* report);
+/// The sites of a report's document, after a change, not yet named. \param report  stores them
+std::span<report::SiteRow> read_sites(const nlohmann::ordered_json& document, ReportFile* report);
 
 /// The call sites, in the order of the file.
 inline std::span<const report::SiteRow> sites_of(const report::Snapshot& s) {
@@ -73,6 +74,10 @@ inline std::span<const report::SiteRow> sites_of(const report::Snapshot& s) {
 inline std::span<const report::Frame* const> stack_of(const report::SiteRow& row) {
   return {row.frames, static_cast<std::size_t>(row.depth)};
 }
+/// Says anew which functions name the call sites: after they have got other names, or to fold more.
+/// \param wrappers  functions to fold, beside those of the report itself; empty = none
+void name_sites(ReportFile* report, const std::string& wrappers);
+
 /// Name and version.
 std::string allocator_text(const report::Snapshot& s);
 /// How text names a module: its file's name; the executable goes by the name under which it was started.

@@ -7,6 +7,6 @@
 namespace mallard::cli {
 
 /// What `mallard report --format html -o OUTPUT REPORT` does. \throws Error
-void write_html(const std::string& report_path, const std::string& output);
+void write_html(const std::string& report_path, const std::string& output, const std::string& wrappers);
 
 }  // namespace mallard::cli

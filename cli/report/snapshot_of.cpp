@@ -186,6 +186,7 @@ void SnapshotOf::read_recording(const Json& j) {
   r.sites = static_cast<std::uint32_t>(number(recording, "sites"));
   r.skipped_live = number(recording, "skipped_in_snapshot");
   s_.own_bytes = number(recording, "own_bytes");
+  s_.wrappers = text(recording, "wrappers");
   s_.live_bytes = estimate(totals, "live_bytes");
   s_.live_count = estimate(totals, "live_count");
   s_.allocated_bytes = estimate(totals, "allocated_bytes");
@@ -289,6 +290,11 @@ report::Finding SnapshotOf::finding(const Json& j) {
   const report::VerdictFacts* known = report::find_verdict(text(j, "cause"));
   f.cause = known ? known->cause : report::VerdictCause::kNone;
   f.bytes = estimate(j, "bytes");
+  f.confidence = static_cast<report::Confidence>(
+      index_in(report::kConfidences, text(j, "confidence"), static_cast<int>(report::Confidence::kInferred)));
+  for (const Json& site : entries(j, "sites"))
+    if (f.site_count < report::kMaxVerdictSites && site.is_number_unsigned())
+      f.sites[f.site_count++] = site.get<std::uint32_t>();
   f.title = text(j, member(j, "title").is_string() ? "title" : "cause");
   f.text = text(j, "text");
   f.next_step = text(j, "next_step");
@@ -312,6 +318,10 @@ void SnapshotOf::read_findings(const Json& j) {
     file_.findings.push_back(file_.verdict);
   }
   s_.findings = file_.storage.list(std::move(findings));
+  if (!s_.findings.empty() && s_.verdict.bytes.value == 0) {  // the first finding, without its bytes
+    s_.verdict.bytes = s_.findings.front().bytes;
+    s_.verdict.confidence = s_.findings.front().confidence;
+  }
 }
 
 void SnapshotOf::read_probe(const Json& j) {
@@ -337,7 +347,7 @@ SnapshotOf::SnapshotOf(const Json& document, ReportFile* report) : file_(*report
   read_findings(document);
 }
 
-std::span<const report::SiteRow> read_sites(const Json& document, ReportFile* report) {
+std::span<report::SiteRow> read_sites(const Json& document, ReportFile* report) {
   std::vector<report::SiteRow> rows;
   for (const Json& j : document.at("sites")) {
     report::SiteRow& row = rows.emplace_back();

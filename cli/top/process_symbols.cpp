@@ -2,7 +2,6 @@
 #include "cli/top/process_symbols.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -72,8 +71,9 @@ void ProcessSymbols::look_again() {
 }
 
 bool ProcessSymbols::is_generated(std::uint64_t address) const {
-  return std::any_of(generated_code_.begin(), generated_code_.end(),
-                     [address](const ProcessRange& range) { return address >= range.begin && address < range.end; });
+  return std::any_of(generated_code_.begin(), generated_code_.end(), [address](const ProcessRange& range) {
+    return address >= range.begin && address < range.end;
+  });
 }
 
 ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
@@ -83,15 +83,15 @@ ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
     look_again();
     module = dwfl_ ? dwfl_addrmodule(dwfl_, call) : nullptr;
   }
-  if (!module) return {is_generated(call) ? "[generated code]" : fmt::format("{:#x}", return_address), ""};
+  if (!module) return {is_generated(call) ? "[generated code]" : "", "", 0, 0};
   Dwarf_Addr begin = 0;
   const char* path = dwfl_module_info(module, nullptr, &begin, nullptr, nullptr, nullptr, nullptr, nullptr);
   const std::string name = printable(base_name(path ? path : ""));
   auto& index = functions_[module];
   if (!index) index = std::make_unique<FunctionIndex>(module);
-  const std::string_view symbol = index->name_at(call);
-  if (symbol.empty()) return {fmt::format("{}+{:#x}", name, return_address - begin), name};
-  return {demangled(symbol), name};
+  std::uint64_t function = call;
+  const std::string_view symbol = index->name_at(call, &function);
+  return {symbol.empty() ? "" : demangled(symbol), name, return_address - begin, return_address - function};
 }
 
 const ProcessSymbols::Name& ProcessSymbols::name_of(std::uint64_t return_address) {

@@ -25,8 +25,10 @@ class ProcessSymbols {
   ProcessSymbols& operator=(const ProcessSymbols&) = delete;
 
   struct Name {
-    std::string function;  ///< demangled; without a symbol "module+0x1234", "[generated code]" or the bare address
-    std::string module;    ///< file name; empty = none
+    std::string function;       ///< demangled, or "[generated code]"; empty = unknown
+    std::string module;         ///< file name; empty = none
+    std::uint64_t address = 0;  ///< from where the module begins
+    std::uint64_t offset = 0;   ///< from where the function begins, as far as it has a symbol
   };
   const Name& name_of(std::uint64_t return_address);
 

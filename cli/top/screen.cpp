@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "cli/demangled.hpp"
@@ -87,7 +88,7 @@ std::string column_names(const TopView& view, const TopModel& model, std::size_t
 
 std::string site_text(const TopView& view, std::uint32_t site, std::size_t width) {
   std::string text;
-  for (std::string function : view.stack(site)) {
+  for (std::string function : view.names(site)) {
     // Where there is little room, callers tell more than the names of modules; Enter shows those.
     if (const auto module = function.rfind("  ["); width < kRoomForModules && module != function.npos)
       function.resize(module);
@@ -180,7 +181,7 @@ std::vector<Line> stack_screen(const TopView& view, const TopRow& row, std::size
   const std::vector<std::string> stack = view.stack(row.site);
   const std::size_t room = height > 5 ? height - 5 : 1;
   for (std::size_t i = view.first; i < stack.size() && i < view.first + room; ++i)
-    lines.push_back({cut(fmt::format("  {}", shortened(stack[i], width > 4 ? width - 3 : 1)), width)});
+    lines.push_back({shortened(stack[i], std::max<std::size_t>(width, 1))});
   if (stack.size() > view.first + room)
     lines.push_back({cut(fmt::format("  ... and {} more", stack.size() - view.first - room), width)});
   lines.push_back({cut("Enter goes back, arrows scroll", width)});

@@ -27,7 +27,9 @@ struct TopView {
   TopSort sort = TopSort::kLive;
   std::size_t selected = 0, first = 0;  ///< rows
   bool selects = false;                 ///< batch mode selects nothing
-  /// Functions of a site, leaf first.
+  /// The function that names a site, and those who called it.
+  std::function<std::vector<std::string>(std::uint32_t site)> names;
+  /// The lines of its whole stack, as a report has them.
   std::function<std::vector<std::string>(std::uint32_t site)> stack;
 };
 

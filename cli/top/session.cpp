@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "cli/demangled.hpp"
+#include "cli/report/profile.hpp"
 #include "cli/units.hpp"
 
 namespace mallard::cli {
@@ -17,6 +18,7 @@ namespace {
 
 constexpr double kLedgerInsteadSeconds = 30;  // where the memory may not be read
 constexpr std::size_t kBatchWidth = 140;
+constexpr std::size_t kNamedTogether = 1000;  ///< so many leading sites tell which functions are wrappers
 constexpr double kLongestStartSeconds = 30;
 
 std::string clock_text() {
@@ -30,7 +32,11 @@ std::string clock_text() {
 }  // namespace
 
 TopSession::TopSession(const TopRequest& request)
-    : request_(request), target_(wait_for_start(request.pid, "top", nullptr, kLongestStartSeconds)), symbols_(request.pid), ledger_(target_) {
+    : request_(request),
+      target_(wait_for_start(request.pid, "top", nullptr, kLongestStartSeconds)),
+      symbols_(request.pid),
+      names_(&symbols_, request.wrappers + "," + target_.options.wrappers),
+      ledger_(target_) {
   try {
     books_ = std::make_unique<RemoteBooks>(request.pid);
   } catch (const Error& e) {
@@ -42,28 +48,41 @@ TopSession::TopSession(const TopRequest& request)
   view_.pid = request.pid;
   view_.backend = printable(target_.options.backend);
   view_.sort = request.sort;
-  view_.stack = [this](std::uint32_t site) { return stack_of(site); };
+  view_.stack = [this](std::uint32_t site) { return told_of(site, stack_lines); };
+  view_.names = [this](std::uint32_t site) { return told_of(site, names_of); };
   describe_ledger();
 }
 
-std::vector<std::string> TopSession::stack_of(std::uint32_t site) {
-  const auto known = stacks_.find(site);
-  if (known != stacks_.end()) return known->second;
-  std::vector<std::string> names;
-  if (site == 0) names.push_back("(stacks that found no room in the books)");
-  else if (books_)
-    for (std::uint64_t pc : books_->stack(site)) {
-      const ProcessSymbols::Name& name = symbols_.name_of(pc);
-      names.push_back(name.module.empty() || name.function.starts_with(name.module + "+")
-                          ? name.function
-                          : fmt::format("{}  [{}]", name.function, name.module));
+const report::SiteRow* TopSession::row_of(std::uint32_t site) {
+  if (books_) {
+    if (!names_.has(site)) {
+      names_.add(site, books_->stack(site));
+      names_.name_all();
     }
-  else if (report_)
+    return names_.row(site);
+  }
+  if (report_)
     for (const report::SiteRow& row : sites_of(report_->data))
-      if (row.id == site)
-        for (const report::Frame* f : cli::stack_of(row)) names.push_back(frame_text(report_->data, *f));
-  if (!names.empty()) stacks_[site] = names;
-  return names;
+      if (row.id == site) return &row;
+  return nullptr;
+}
+
+std::vector<std::string> TopSession::told_of(std::uint32_t site, Telling telling) {
+  if (site == 0) return {"(stacks that found no room in the books)"};
+  const report::SiteRow* row = row_of(site);
+  static const report::Snapshot kNoReport{};
+  return row ? telling(report_ && !books_ ? report_->data : kNoReport, *row) : std::vector<std::string>();
+}
+
+void TopSession::name_leading() {
+  const std::vector<TopRow>& rows = model_.sort(view_.sort);
+  bool any = false;
+  for (std::size_t i = 0; i < std::min(rows.size(), kNamedTogether); ++i) {
+    if (names_.has(rows[i].site)) continue;
+    names_.add(rows[i].site, books_->stack(rows[i].site));
+    any = true;
+  }
+  if (any) names_.name_all();
 }
 
 void TopSession::describe_ledger() {
@@ -96,7 +115,7 @@ void TopSession::take_ledger() {
     view_.message = why_reports_;
     Vitals vitals;
     if (!books_ && read_vitals(request_.pid, &vitals)) {
-      stacks_.clear();
+      name_sites(report_.get(), request_.wrappers);
       model_.add(books_of(*report_), vitals, false);
     }
   }
@@ -113,6 +132,7 @@ bool TopSession::read() {
     Books books;
     if (!books_->read(model_.old_ns(), &books)) return false;
     model_.add(books, vitals, true);
+    name_leading();
   } else if (!report_) {
     view_.message = why_reports_;
     model_.set_vitals(vitals);
@@ -164,7 +184,7 @@ void TopSession::show(Terminal& terminal) {
 void TopSession::scroll(long by) {
   std::size_t& at = page_ == Page::kStack ? view_.first : view_.selected;
   const std::size_t count =
-      page_ == Page::kStack ? stack_of(shown_site_).size() : model_.sort(view_.sort).size();
+      page_ == Page::kStack ? view_.stack(shown_site_).size() : model_.sort(view_.sort).size();
   const long last = count > 0 ? static_cast<long>(count) - 1 : 0;
   at = static_cast<std::size_t>(std::clamp(static_cast<long>(at) + by, 0L, last));
 }
@@ -194,8 +214,7 @@ void TopSession::press_character(Terminal& terminal, char c) {
   view_.message = books_ ? "" : why_reports_;
   const auto sort = std::find_if(std::begin(kTopSortNames), std::end(kTopSortNames),
                                  [c](const char* name) { return name[0] - 'a' + 'A' == c; });
-  if (sort != std::end(kTopSortNames))
-    return sort_by(static_cast<TopSort>(sort - std::begin(kTopSortNames)));
+  if (sort != std::end(kTopSortNames)) return sort_by(static_cast<TopSort>(sort - std::begin(kTopSortNames)));
   switch (c) {
     case ' ':
       next_reading_ = 0;
@@ -230,9 +249,12 @@ bool TopSession::press(Terminal& terminal, const KeyPress& p) {
     return true;
   }
   constexpr long kEverything = 1L << 30;
-  const std::pair<Key, long> steps[] = {{Key::kUp, -1},             {Key::kDown, 1},
-                                        {Key::kPageUp, -page},      {Key::kPageDown, page},
-                                        {Key::kHome, -kEverything}, {Key::kEnd, kEverything}};
+  const std::pair<Key, long> steps[] = {{Key::kUp, -1},
+                                        {Key::kDown, 1},
+                                        {Key::kPageUp, -page},
+                                        {Key::kPageDown, page},
+                                        {Key::kHome, -kEverything},
+                                        {Key::kEnd, kEverything}};
   for (const auto& [key, rows] : steps)
     if (p.key == key) scroll(rows);
   const auto& rows = model_.sort(view_.sort);

@@ -3,15 +3,17 @@
 #pragma once
 
 #include <memory>
-#include <unordered_map>
+#include <string>
+#include <vector>
 
-#include "cli/top/books_reader.hpp"
 #include "cli/error.hpp"
+#include "cli/top/books_reader.hpp"
 #include "cli/top/ledger_watch.hpp"
-#include "cli/top/process_symbols.hpp"
-#include "cli/top/terminal.hpp"
 #include "cli/top/model.hpp"
+#include "cli/top/process_symbols.hpp"
 #include "cli/top/screen.hpp"
+#include "cli/top/site_names.hpp"
+#include "cli/top/terminal.hpp"
 
 namespace mallard::cli {
 
@@ -20,6 +22,7 @@ struct TopRequest {
   bool batch = false;
   double delay_seconds = 2, ledger_seconds = 0;
   TopSort sort = TopSort::kLive;
+  std::string wrappers;
 };
 
 class TopSession {
@@ -35,7 +38,10 @@ class TopSession {
   void take_ledger();
   void ask_ledger();
   void describe_ledger();
-  std::vector<std::string> stack_of(std::uint32_t site);
+  using Telling = std::vector<std::string> (*)(const report::Snapshot&, const report::SiteRow&);
+  std::vector<std::string> told_of(std::uint32_t site, Telling telling);
+  const report::SiteRow* row_of(std::uint32_t site);
+  void name_leading();
   ExitStatus run_batch();
   ExitStatus run_terminal();
   void show(Terminal& terminal);
@@ -50,10 +56,10 @@ class TopSession {
   std::unique_ptr<RemoteBooks> books_;  ///< null: the memory may not be read; reports take its place
   std::string why_reports_;
   ProcessSymbols symbols_;
+  SiteNames names_;
   LedgerWatch ledger_;
   std::unique_ptr<ReportFile> report_;  ///< the last ledger's
   double report_at_ = 0, asked_at_ = 0;
-  std::unordered_map<std::uint32_t, std::vector<std::string>> stacks_;
   TopModel model_;
   TopView view_;
   Page page_ = Page::kMain;

@@ -58,6 +58,7 @@ void add_top(CLI::App& app, Run* run) {
                    "Ask the process for a report every so often, for its ledger: 30s, 5m; 0: only on key l")
       ->check(is_interval, "")
       ->capture_default_str();
+  add_wrappers(command, &request.wrappers);
   command->footer(
       "Reads the process's memory from outside, which costs it nothing. Only the ledger takes a report, by "
       "the "

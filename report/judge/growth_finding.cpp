@@ -10,9 +10,9 @@ namespace {
 constexpr double kMostly = 0.5;
 constexpr int kNamed = 3;
 
-/// Growth of all call sites with one function of the program at the leaf.
+/// Growth of all call sites that one function of the program names.
 struct FunctionGrowth {
-  std::string_view function;
+  std::string_view function;  ///< empty = it has no name, and is its own row
   double bytes, variance;
   std::uint32_t sites;
   const SiteRow* most;  ///< the site that grew most
@@ -22,15 +22,20 @@ struct FunctionGrowth {
 struct Origins {
   std::span<FunctionGrowth> functions;
   double grown = 0;  ///< the sum of what grew; what shrank is netted within its function only
+
+  bool is_of_one() const noexcept { return !functions.empty() && functions.front().bytes >= kMostly * grown; }
 };
 
-Origins origins_of(Findings& all) noexcept {
+/// \param named_by  the member that says which function names a row
+Origins origins_by(Findings& all, Naming SiteRow::*named_by) noexcept {
   Growing<FunctionGrowth> rows(all.arena());
   Origins to;
   for (const SiteRow& row : std::span(all.s.sites, all.s.site_count)) {
     const Growth& g = row.history.in_trend;
     if (!g.known || g.bytes == 0) continue;
-    rows.add({program_function(row), g.bytes, g.variance, 1, &row});
+    const std::string_view function =
+        row.depth > 0 ? StackWalk(row, row.*named_by).get().name : std::string_view();
+    rows.add({function, g.bytes, g.variance, 1, &row});
   }
   const std::span<FunctionGrowth> f = rows.all();
   std::sort(f.begin(), f.end(), [](const FunctionGrowth& a, const FunctionGrowth& b) {
@@ -51,6 +56,15 @@ Origins origins_of(Findings& all) noexcept {
             [](const FunctionGrowth& a, const FunctionGrowth& b) { return a.bytes > b.bytes; });
   for (const FunctionGrowth& function : to.functions) to.grown += std::max(0.0, function.bytes);
   return to;
+}
+
+/// By the functions that name the sites; where it is none of them by itself, a thin function that they all
+/// call may be what grows: a leak behind many callers.
+Origins origins_of(Findings& all) noexcept {
+  const Origins by_caller = origins_by(all, &SiteRow::naming);
+  if (by_caller.is_of_one()) return by_caller;
+  const Origins by_name = origins_by(all, &SiteRow::naming_by_name);
+  return by_name.is_of_one() ? by_name : by_caller;
 }
 
 void say_function(Case& c, const FunctionGrowth& f) noexcept {
@@ -99,7 +113,7 @@ void say_origins(Case& c, const Origins& from) noexcept {
     return;
   }
   const FunctionGrowth& most = from.functions.front();
-  if (most.bytes >= kMostly * from.grown) {
+  if (from.is_of_one()) {
     c.text.say(" Most of it (").percent(most.bytes, from.grown).say(") comes from ");
     say_function(c, most);
     c.text.say(": ").bytes(most.bytes).say(" more");

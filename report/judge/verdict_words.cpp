@@ -14,32 +14,20 @@ namespace {
 constexpr double kMostlyLive = 0.5;
 constexpr std::size_t kNameColumns = 60;
 
-/// Containers and allocation functions of the languages' libraries, and whatever has malloc in its name
-/// (zmalloc, xcalloc, g_malloc0, PyMem_RawMalloc): true of every program, and so telling nothing.
-bool tells_nothing(std::string_view function) noexcept {
-  constexpr std::string_view kBeginnings[] = {
-      "operator new", "std::",  "void std::",  "__gnu_cxx::", "alloc::", "<alloc::", "core::",
-      "<core::",      "<std::", "hashbrown::", "__rust_",     "__rdl_",  "__rg_"};
-  constexpr std::string_view kWithin[] = {"malloc", "Malloc", "calloc", "Calloc", "realloc", "Realloc"};
-  const bool is_plain = function.find('(') == std::string_view::npos;  // C: a C++ name may have it as a word
-  return std::any_of(std::begin(kBeginnings), std::end(kBeginnings),
-                     [function](std::string_view with) { return function.starts_with(with); }) ||
-         (is_plain && std::any_of(std::begin(kWithin), std::end(kWithin), [function](std::string_view part) {
-            return function.find(part) != std::string_view::npos;
-          }));
+void add_function_or_place(Words& to, const StackFunction& f) noexcept {
+  if (!f.name.empty()) return add_function(to, f.name);
+  to.say(f.frame->module.empty() ? "code in no file" : file_name_of(f.frame->module));
+  if (!f.frame->module.empty()) to.add('+').add_hex(f.frame->module_address);
 }
 
-/// The function of the program that allocates at the site and the two that called it, as far as they have
-/// names.
-int functions_of(const SiteRow& row, std::string_view (&to)[3]) noexcept {
+/// Who called the function that names the site, as far as they have names and tell something.
+int callers_of(const SiteRow& row, std::string_view (&to)[2]) noexcept {
   int n = 0;
-  for (int i = 0; i < row.depth && n < 3; ++i) {
-    const std::string_view function = row.frames[i]->function;
-    if (n == 0 ? function.empty() || tells_nothing(function) : function.empty()) {
-      if (n == 0) continue;
-      break;
-    }
-    to[n++] = function;
+  StackWalk walk(row, row.naming);
+  for (walk.next(); !walk.is_done() && n < 2; walk.next()) {
+    const StackFunction caller = walk.get();
+    if (caller.name.empty()) break;
+    if (!is_folded(caller, {})) to[n++] = caller.name;
   }
   return n;
 }
@@ -154,27 +142,23 @@ std::string_view kept(Arena& arena, const TextBuffer& text) noexcept {
   return {copy, text.size()};
 }
 
-std::string_view program_function(const SiteRow& row) noexcept {
-  std::string_view functions[3];
-  return functions_of(row, functions) > 0 ? functions[0] : std::string_view();
-}
-
 void add_function(Words& to, std::string_view function) noexcept {
   char room[kNameColumns * 4];
   to.say(symbols::shorten_name(function, room, sizeof room, kNameColumns));
 }
 
 void add_site(Words& to, const SiteRow& row) noexcept {
-  std::string_view functions[3];
-  const int n = functions_of(row, functions);
-  if (n == 0) {
+  const StackFunction named = naming_function(row);
+  if (!named.frame) {
     to.say("the call site ").add_unsigned(row.id);
     return;
   }
-  add_function(to, functions[0]);
-  for (int i = 1; i < n; ++i) {
-    to.say(i == 1 ? ", called by " : " and ");
-    add_function(to, functions[i]);
+  add_function_or_place(to, named);
+  std::string_view callers[2];
+  const int n = callers_of(row, callers);
+  for (int i = 0; i < n; ++i) {
+    to.say(i == 0 ? ", called by " : " and ");
+    add_function(to, callers[i]);
   }
   to.say(" (site ").add_unsigned(row.id).add(')');
 }

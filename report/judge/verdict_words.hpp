@@ -4,6 +4,7 @@
 
 #include "base/numbers.hpp"
 #include "report/judge/verdict.hpp"
+#include "report/model/naming.hpp"
 
 namespace mallard::report::words {
 
@@ -83,11 +84,9 @@ Confidence how_known(const Estimate& e) noexcept;
 
 /// A copy in the arena.
 std::string_view kept(Arena& arena, const TextBuffer& text) noexcept;
-/// The program's function at a site: the first frame that is none of a library's plumbing; empty = no name.
-std::string_view program_function(const SiteRow& row) noexcept;
 /// A name, cut to what fits into a sentence.
 void add_function(Words& to, std::string_view function) noexcept;
-/// "keep_record, called by handle and main (site 7)": the program's functions that lead there.
+/// "keep_record, called by handle and main (site 7)": the function that names the site, and its callers.
 void add_site(Words& to, const SiteRow& row) noexcept;
 /// The site with most of a figure; nullptr if none has any.
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;

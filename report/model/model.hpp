@@ -123,12 +123,20 @@ struct Frame {
   std::span<const SourceLine> lines;  ///< innermost first; the command's, from debug information; else empty
 };
 
+/// A function on the stack of a call site.
+struct Naming {
+  int frame = 0;
+  int line = 0;  ///< of that frame's lines
+};
+
 /// A call site. In exact mode the estimates are counts, with no variance; else the figures that only exact
 /// mode has are 0. Figures of resident memory are 0 where the heap is not divided.
 struct SiteRow : SiteFigures<Estimate> {
   std::uint32_t id;
   const Frame* const* frames;  ///< leaf first
   int depth;
+  Naming naming;          ///< the function that names the site (naming.hpp); of the leaf until name_sites()
+  Naming naming_by_name;  ///< the same, before thin functions that many sites share were folded
   std::uint64_t samples, live_samples, largest_bytes;
   std::uint64_t oldest_ns, youngest_ns, mean_age_ns;  ///< ages of live samples; mean is by weight
   SiteHistory history;
@@ -218,13 +226,13 @@ struct Ledger {
   std::uint64_t freed_samples;       ///< live samples that were freed while the heap was looked at
   double allocated_meanwhile;        ///< bytes allocated in that time, freed or not, by the samples
   bool live_compared;                ///< the two figures below are there
-  double counted_live_bytes;         ///< usable bytes in memory that the allocator's own marks hold to be live
-  Estimate recorded_live_bytes;      ///< of recorded blocks, measured in the same way
-  HeapCells heap_map;                ///< without cells: none
-  bool rounding_known;  ///< false: no sample tells requested from usable bytes; kLive counts both
-  double examined;      ///< part of the heap whose blocks were looked at, 0 to 1
-  bool dirty_known;     ///< the kernel told which pages of files are dirty
-  Sharing heap_sharing;  ///< of heap_bytes, which the causes do not divide
+  double counted_live_bytes;     ///< usable bytes in memory that the allocator's own marks hold to be live
+  Estimate recorded_live_bytes;  ///< of recorded blocks, measured in the same way
+  HeapCells heap_map;            ///< without cells: none
+  bool rounding_known;           ///< false: no sample tells requested from usable bytes; kLive counts both
+  double examined;               ///< part of the heap whose blocks were looked at, 0 to 1
+  bool dirty_known;              ///< the kernel told which pages of files are dirty
+  Sharing heap_sharing;          ///< of heap_bytes, which the causes do not divide
 };
 
 enum class OtherStatus : std::uint8_t {
@@ -289,6 +297,7 @@ struct ModuleRow {
 
 struct Snapshot {
   std::string_view mallard_version;
+  std::string_view wrappers;  ///< what name_sites() was given: ALLOC_WRAPPERS
   int number;
   Reason reason;
   ProcessFacts process;

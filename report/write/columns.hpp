@@ -78,28 +78,37 @@ void labelled_line(Sink& to, std::string_view name, const Parts&... parts) noexc
   add_parts(to, parts..., "\n");
 }
 
-/// Text broken at spaces, ended by a newline. The caller is at column `indent` already.
-inline void add_wrapped(Sink& to, std::string_view text, std::size_t indent) noexcept {
-  constexpr std::size_t kLineColumns = 110;
-  std::size_t used = indent;
-  bool first = true;
-  while (!text.empty()) {
+/// Lines of sentences are no wider.
+inline constexpr std::size_t kLineColumns = 80;
+
+/// Calls visit(word, begins_line) for each word of a text that is broken at spaces. \return its lines
+template <class Visit>
+std::size_t for_each_word(std::string_view text, std::size_t indent, Visit visit) noexcept {
+  std::size_t used = indent, lines = 1;
+  for (bool first = true; !text.empty(); first = false) {
     const std::size_t space = text.find(' ');
     const std::string_view word = part_of(text, 0, space);
     const std::size_t width = columns(word);
-    if (!first && used + 1 + width > kLineColumns) {
-      to.add('\n').add_spaces(indent);
-      used = indent;
-    } else if (!first) {
-      to.add(' ');
-      ++used;
-    }
-    add_printable(to, word);
-    used += width;
-    first = false;
+    const bool begins = !first && used + 1 + width > kLineColumns;
+    visit(word, begins, first);
+    used = begins ? indent + width : used + width + (first ? 0 : 1);
+    lines += begins;
     text = part_of(text, word.size() + (space == std::string_view::npos ? 0 : 1));
   }
+  return lines;
+}
+
+/// Text broken at spaces, ended by a newline. The caller is at column `indent` already.
+inline void add_wrapped(Sink& to, std::string_view text, std::size_t indent) noexcept {
+  for_each_word(text, indent, [&](std::string_view word, bool begins_line, bool first) {
+    if (begins_line) to.add('\n').add_spaces(indent);
+    else if (!first) to.add(' ');
+    add_printable(to, word);
+  });
   to.add('\n');
+}
+inline std::size_t lines_of(std::string_view text, std::size_t indent) noexcept {
+  return for_each_word(text, indent, [](std::string_view, bool, bool) {});
 }
 
 inline void byte_line(Sink& to, std::string_view name, std::uint64_t bytes,

@@ -75,6 +75,7 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
   json.key("addresses_dropped").number(r.stacks.addresses_dropped).close('}');
   json.key("exact");
   write_exact(json, r.exact);
+  json.key("wrappers").text(s.wrappers);
   json.key("own_bytes").number(s.own_bytes).close('}').line();
 }
 
@@ -163,7 +164,9 @@ void write_site(Json& json, const SiteRow& row, const Snapshot& s) noexcept {
   json.key("stack").open('[');
   for (int i = 0; i < row.depth; ++i)
     json.number(static_cast<std::uint64_t>(row.frames[i] - s.frames.data()));
-  json.close(']').close('}').line();
+  json.close(']');
+  number_or_null(json, "named_by", static_cast<std::uint64_t>(row.naming.frame), row.depth > 0);
+  json.close('}').line();
 }
 
 /// Each module and each frame once; frames refer to modules, stacks to frames.

@@ -15,8 +15,9 @@ double retained(const Snapshot& s) noexcept {
   return s.ledger.lines[static_cast<int>(Cause::kRetained)].bytes.value;
 }
 
-void change_line(Sink& to, std::string_view name, std::uint64_t before, std::uint64_t after) noexcept {
-  labelled_line(to, name, as_bytes(before), " before, ", as_bytes(after), " after");
+void change_line(Sink& to, std::string_view name, std::uint64_t before, std::uint64_t after,
+                 std::string_view without = {}) noexcept {
+  labelled_line(to, name, as_bytes(before), " before, ", as_bytes(after), " after", without);
 }
 
 /// What the figures of a probe mean, in one or two sentences.
@@ -69,7 +70,7 @@ void write_probe(const Snapshot& s, Sink& to) noexcept {
     labelled_line(to, "  leaves", view_of(p.leaves));
     labelled_line(to, "  holds up", view_of(p.holds));
     change_line(to, "resident (RSS)", p.rss_before, p.rss_after);
-    change_line(to, "  of it anonymous", p.heap_before, p.heap_after);
+    change_line(to, "  of it anonymous", p.heap_before, p.heap_after, ", lazily freed memory left out");
   }
   label(to, "it says");
   add_wrapped(to, says.view(), kLabelColumns);

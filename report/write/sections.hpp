@@ -9,10 +9,18 @@
 namespace mallard::report {
 
 void write_charge(const Charge& charge, Sink& to) noexcept;  ///< nothing where /proc is not readable
-void write_verdict(const Snapshot& snapshot, Sink& to) noexcept;
-void write_ledger(const Snapshot& snapshot, Sink& to) noexcept;
+/// Verdict, growth and the other findings, in kConclusionLines. \return false if sentences did not fit
+bool write_verdict(const Snapshot& snapshot, Sink& to) noexcept;
+void write_findings_in_full(const Snapshot& snapshot, Sink& to) noexcept;
+/// The verdict once more, for whoever sees only the end.
+void write_in_short(const Snapshot& snapshot, Sink& to) noexcept;
+void write_ledger(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;
 void write_other_allocators(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing if there is none
 void write_checks(const Snapshot& snapshot, Sink& to) noexcept;            ///< nothing if none fails
+/// The function that names the site, what lies between it and malloc, and its callers.
+void write_stack(const SiteRow& row, const ProcessFacts& process, int most_frames, Sink& to) noexcept;
+/// \param most_lines  of a brief report: there is no room for more
+void write_leading_sites(const Snapshot& snapshot, std::size_t most_lines, Sink& to) noexcept;
 void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;
 void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
 

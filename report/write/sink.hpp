@@ -38,8 +38,12 @@ class Sink {
     return *this;
   }
 
+  /// Lines that were ended so far.
+  std::size_t lines() const noexcept { return lines_ + lines_in_buffer(); }
+
   /// \return 0, or the first negated errno
   long flush() noexcept {
+    lines_ += lines_in_buffer();
     if (error_ == 0 && size_ > 0)
       error_ = take_ ? take_(to_, buffer_, size_) : os::write_all(fd_, buffer_, size_);
     size_ = 0;
@@ -47,11 +51,17 @@ class Sink {
   }
 
  private:
+  std::size_t lines_in_buffer() const noexcept {
+    std::size_t n = 0;
+    for (char c : std::string_view(buffer_, size_)) n += c == '\n';
+    return n;
+  }
+
   int fd_ = -1;
   Take take_ = nullptr;
   void* to_ = nullptr;
   long error_ = 0;
-  std::size_t size_ = 0;
+  std::size_t size_ = 0, lines_ = 0;
   char buffer_[8192];
 };
 

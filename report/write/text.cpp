@@ -8,10 +8,8 @@
 namespace mallard::report {
 namespace {
 
-void write_header(const Snapshot& s, Sink& to) noexcept {
+void write_process(const Snapshot& s, Sink& to) noexcept {
   const ProcessFacts& p = s.process;
-  add_parts(to, "mallard ", s.mallard_version, " report ", s.number, ", ", Number{add_utc, p.taken_at_ns},
-            "\n");
   heading(to, "Process");
   labelled_line(to, "program", Printable{p.name}, ", ", Printable{p.executable});
   labelled_line(to, "command line", Printable{p.command_line});
@@ -33,13 +31,17 @@ void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& 
                              : "   more than any process has: the allocator's own counter is wrong\n");
 }
 
-void write_allocator(const Allocator& a, Sink& to) noexcept {
-  heading(to, "Allocator");
+void write_allocator_line(const Allocator& a, Sink& to) noexcept {
   labelled_line(to, "serves malloc", Printable{a.name}, " ", Printable{a.version},
                 !a.path.empty() ? ", "
                 : a.bypassed    ? ""
                                 : ", inside libmallard.so",
                 Printable{a.path});
+}
+
+/// Which allocator serves, and where mallard does not see what it does.
+void write_who_serves(const Allocator& a, Sink& to) noexcept {
+  write_allocator_line(a, to);
   if (a.bypassed) {
     labelled_line(to, "BYPASSED", "malloc belongs to ", a.bypass_owner,
                   ", which comes before libmallard.so.");
@@ -49,8 +51,7 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     labelled_line(to, "STEPPED ASIDE", "a sanitizer owns malloc in this process; nothing is recorded.");
     labelled_line(to, "next step", "use a build without -fsanitize.");
   } else if (a.requested != a.name && a.requested != "next" && !a.requested.empty() &&
-             part_of(a.requested, 0, 8) != "mimalloc" &&
-             a.requested.find('/') == std::string_view::npos) {
+             part_of(a.requested, 0, 8) != "mimalloc" && a.requested.find('/') == std::string_view::npos) {
     labelled_line(to, "asked for", Printable{a.requested},
                   ", which could not be used; the reason was printed on stderr at start");
   } else if (a.requested == "next" && a.takeover.state != Takeover::State::kTakenOver) {
@@ -64,6 +65,11 @@ void write_allocator(const Allocator& a, Sink& to) noexcept {
     labelled_line(to, "not taken over", Printable{t.allocator.empty() ? "the executable" : t.allocator}, ": ",
                   Printable{t.why});
   }
+}
+
+void write_allocator(const Allocator& a, Sink& to) noexcept {
+  heading(to, "Allocator");
+  write_who_serves(a, to);
   for (int i = 0; i < a.statistic_count; ++i) write_statistic(a.statistics[i], i == 0, to);
   if (a.statistic_count == 0 && !a.bypassed)
     to.add("  It has no statistics that could be read without holding its locks.\n");
@@ -85,9 +91,9 @@ void write_exact(const Recording& r, Sink& to) noexcept {
                 " at most: threads tell of their newest blocks a little later");
 }
 
-void write_recording(const Snapshot& s, Sink& to) noexcept {
+/// What is recorded, and since when.
+void write_mode(const Snapshot& s, Sink& to) noexcept {
   const Recording& r = s.recording;
-  heading(to, "Recording");
   if (!r.on) return labelled_line(to, "mode", "off: ", r.why_off ? view_of(r.why_off) : "no call sites");
   if (r.exact.on)
     labelled_line(to, "mode", "exact: every allocation is booked, for ", as_duration(r.since_ns));
@@ -95,6 +101,13 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
     labelled_line(to, "mode", "sample: one sample per ", as_bytes(r.sample_bytes),
                   " allocated, on average, for ", as_duration(r.since_ns));
   if (!r.since_start) labelled_line(to, "older blocks", "what was allocated before has no call site");
+}
+
+void write_recording(const Snapshot& s, Sink& to) noexcept {
+  const Recording& r = s.recording;
+  heading(to, "Recording");
+  write_mode(s, to);
+  if (!r.on) return;
   if (r.exact.on) write_exact(r, to);
   label(to, r.exact.on ? "samples, for ages" : "samples");
   add_parts(to, as_grouped(r.counters.sampled), " taken, ", as_grouped(r.live_samples), " of them live");
@@ -122,8 +135,7 @@ void write_peak(const Snapshot& s, Sink& to) noexcept {
                   " more, allocated before exact recording began, rounding included");
 }
 
-void write_heap(const Snapshot& s, Sink& to) noexcept {
-  heading(to, "Heap");
+void write_heap_lines(const Snapshot& s, Sink& to) noexcept {
   if (s.heap_is_bound && s.rss.known)
     byte_line(to, "heap resident, at most", s.heap_resident_bytes,
               "all anonymous memory, less lazily freed and mallard's own");
@@ -188,18 +200,47 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
 
 }  // namespace
 
-void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
-  write_header(s, to);
-  write_allocator(s.allocator, to);
+namespace {
+
+/// Who it is, in a line.
+void write_title(const Snapshot& s, Sink& to) noexcept {
+  add_parts(to, "mallard ", s.mallard_version, " report ", s.number, " of ", Printable{s.process.name},
+            ", pid ", s.process.pid, ", ", Number{add_utc, s.process.taken_at_ns}, "\n");
+}
+
+/// Conclusions, where the memory is, and who has most of it.
+void write_brief(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
+  write_title(s, to);
   write_verdict(s, to);
-  write_ledger(s, to);
+  write_ledger(s, layout, to);
+  write_checks(s, to);
+  write_probe(s, to);
+  heading(to, "Heap");
+  write_who_serves(s.allocator, to);
+  write_mode(s, to);
+  write_heap_lines(s, to);
+  if (s.recording.on && to.lines() < kBriefLines) write_leading_sites(s, kBriefLines - 1 - to.lines(), to);
+}
+
+}  // namespace
+
+void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
+  if (layout.brief) return write_brief(s, layout, to);
+  write_title(s, to);
+  const bool all_said = write_verdict(s, to);
+  write_process(s, to);
+  write_allocator(s.allocator, to);
+  write_ledger(s, layout, to);
   write_checks(s, to);
   write_other_allocators(s, to);
-  write_heap(s, to);
+  heading(to, "Heap");
+  write_heap_lines(s, to);
   if (s.recording.on) write_site_tables(s, layout, to);
   write_probe(s, to);
   write_recording(s, to);
+  if (!all_said) write_findings_in_full(s, to);
   write_footer(s, to);
+  write_in_short(s, to);
 }
 
 }  // namespace mallard::report

@@ -6,7 +6,7 @@
 namespace mallard::report {
 namespace {
 
-constexpr std::uint32_t kDetailsShown = 5;
+constexpr std::uint32_t kDetailsShown = 5, kBriefDetails = 1;
 constexpr std::size_t kNameColumns = 62;
 
 /// Label, bytes, part of RSS, error, and what it means.
@@ -97,13 +97,13 @@ void write_detail(const LedgerDetail& d, Sink& to) noexcept {
   to.add('\n');
 }
 
-void write_details(const Ledger& ledger, Cause cause, Sink& to) noexcept {
+void write_details(const Ledger& ledger, Cause cause, std::uint32_t most, Sink& to) noexcept {
   std::uint32_t shown = 0, more = 0;
   std::uint64_t more_bytes = 0;
   for (std::uint32_t i = 0; i < ledger.detail_count; ++i) {
     const LedgerDetail& d = ledger.details[i];
     if (d.cause != cause) continue;
-    if (shown < kDetailsShown) {
+    if (shown < most) {
       write_detail(d, to);
       ++shown;
     } else {
@@ -181,7 +181,6 @@ void write_method(const Ledger& l, Sink& to) noexcept {
   }
 }
 
-/// What a reader must know to trust the lines, or not to.
 /// What the line of blocks that mallard did not see rests on.
 void write_past_mallard(const Snapshot& s, Sink& to) noexcept {
   const Ledger& l = s.ledger;
@@ -214,6 +213,11 @@ void write_past_mallard(const Snapshot& s, Sink& to) noexcept {
   }
 }
 
+void write_not_divided(const Ledger& l, Sink& to) noexcept {
+  to.add("  The heap is not divided: ").add(view_of(l.not_divided_why)).add(".\n");
+}
+
+/// What a reader must know to trust the lines, or not to.
 void write_notes(const Snapshot& s, Sink& to) noexcept {
   const Ledger& l = s.ledger;
   const ExactRecording& exact = s.recording.exact;
@@ -226,7 +230,7 @@ void write_notes(const Snapshot& s, Sink& to) noexcept {
     to.add("  Pinned: only a whole ").add(view_of(l.unit_name));
     to.add(" goes back to the kernel. One live block keeps it all, holes too.\n");
   } else {
-    to.add("  The heap is not divided: ").add(view_of(l.not_divided_why)).add(".\n");
+    write_not_divided(l, to);
   }
   if (l.by_pages)
     to.add(
@@ -287,7 +291,7 @@ void write_unknown(const Snapshot& s, Sink& to) noexcept {
 
 }  // namespace
 
-void write_ledger(const Snapshot& s, Sink& to) noexcept {
+void write_ledger(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
   const Ledger& ledger = s.ledger;
   heading(to, "Where the resident memory is");
   if (!ledger.known) {
@@ -310,7 +314,7 @@ void write_ledger(const Snapshot& s, Sink& to) noexcept {
       if (cause == Cause::kLive && s.before.live_bytes > 0)
         write_part(s.before.live_bytes, "allocated before exact recording began, rounding included", to);
       write_parts(ledger.lines[i], to);
-      write_details(ledger, cause, to);
+      write_details(ledger, cause, layout.brief ? kBriefDetails : kDetailsShown, to);
     }
     write_unexplained(ledger, to);
     row(to, "resident (RSS)", {static_cast<double>(ledger.rss_bytes), 0, false, 0, 0}, ledger.rss_bytes,
@@ -324,8 +328,9 @@ void write_ledger(const Snapshot& s, Sink& to) noexcept {
   }
   if (s.rss.swapped > 0) byte_line(to, "swapped out", s.rss.swapped, "beside RSS");
   if (s.rss.locked > 0) byte_line(to, "locked", s.rss.locked, "within RSS, by mlock");
-  if (ledger.known) write_past_mallard(s, to);
-  if (ledger.known) write_notes(s, to);
+  if (ledger.known && !layout.brief) write_past_mallard(s, to);
+  if (ledger.known && !layout.brief) write_notes(s, to);
+  else if (ledger.known && !ledger.divided) write_not_divided(ledger, to);
 }
 
 }  // namespace mallard::report

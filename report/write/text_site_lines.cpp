@@ -34,54 +34,54 @@ void add_percent(Sink& to, double part, double whole, std::size_t width) noexcep
   add_right(to, cell.view(), width);
 }
 
+// Within 80 columns, so that a table can be read in any terminal.
 void write_columns(Table table, Sink& to) noexcept {
-  add_right(to, "rank", 5);
-  add_right(to, facts_of(table).column, 12);
+  add_right(to, "site", 6);
+  add_right(to, facts_of(table).column, 11);
   if (table == Table::kPeak) {
     add_right(to, "live now", 12);
   } else {
-    if (table != Table::kTemporary) add_right(to, "error", 9);
-    add_right(to, "share", 9);
+    if (table != Table::kTemporary) add_right(to, "error", 8);
+    add_right(to, "share", 8);
   }
   if (table == Table::kResident) {
-    add_right(to, "of it live", 13);
-    add_right(to, "of it holes", 13);
+    add_right(to, "of it live", 12);
+    add_right(to, "of it holes", 12);
   }
-  if (table == Table::kHoles) add_right(to, "resident", 12);
-  if (table == Table::kHoles || table == Table::kLiveCount) add_right(to, "live", 12);
+  if (table == Table::kHoles) add_right(to, "resident", 11);
+  if (table == Table::kHoles || table == Table::kLiveCount) add_right(to, "live", 11);
   if (table == Table::kTemporary) {
     add_right(to, "of its own", 12);
     add_right(to, "allocated", 12);
   }
   if (table != Table::kLiveCount) add_right(to, "blocks", 12);
-  if (table != Table::kResident) add_right(to, "largest", 12);
-  if (has_age(table)) add_right(to, "mean age", 14);
-  if (table == Table::kLive) add_right(to, "oldest", 14);
-  add_right(to, "site", 7);
+  if (table != Table::kResident) add_right(to, "largest", 11);
+  if (has_age(table)) add_right(to, "mean age", 11);
+  if (table == Table::kLive) add_right(to, "oldest", 11);
   to.add('\n');
 }
 
-void write_site_line(const SiteRow& row, Table table, double total, int rank, Sink& to) noexcept {
+void write_site_line(const SiteRow& row, Table table, double total, Sink& to) noexcept {
   const Estimate figure = facts_of(table).of(row);
   Cell cell;
-  cell.add('#').add_signed(rank);
-  add_right(to, cell.view(), 5);
-  if (!facts_of(table).is_bytes()) add_count_column(to, figure.value, 12);
-  else add_column(to, figure, 12);
+  cell.add_unsigned(row.id);
+  add_right(to, cell.view(), 6);
+  if (!facts_of(table).is_bytes()) add_count_column(to, figure.value, 11);
+  else add_column(to, figure, 11);
   if (table == Table::kPeak) {
     add_column(to, row.live_bytes, 12);
   } else {
     cell.clear();
     add_relative_error(cell, figure);
-    if (table != Table::kTemporary) add_right(to, cell.view(), 9);
-    add_percent(to, figure.value, total, 9);
+    if (table != Table::kTemporary) add_right(to, cell.view(), 8);
+    add_percent(to, figure.value, total, 8);
   }
   if (table == Table::kResident) {
-    add_column(to, row.resident_live_bytes, 13);
-    add_column(to, row.hole_bytes, 13);
+    add_column(to, row.resident_live_bytes, 12);
+    add_column(to, row.hole_bytes, 12);
   }
-  if (table == Table::kHoles) add_column(to, row.resident_bytes, 12);
-  if (table == Table::kHoles || table == Table::kLiveCount) add_column(to, row.live_bytes, 12);
+  if (table == Table::kHoles) add_column(to, row.resident_bytes, 11);
+  if (table == Table::kHoles || table == Table::kLiveCount) add_column(to, row.live_bytes, 11);
   if (table == Table::kTemporary) {
     add_percent(to, figure.value, row.allocated_count.value, 12);
     add_column(to, row.allocated_bytes, 12);
@@ -89,18 +89,15 @@ void write_site_line(const SiteRow& row, Table table, double total, int rank, Si
   const bool by_allocation = table == Table::kAllocated || table == Table::kTemporary;
   if (table != Table::kLiveCount)
     add_count_column(to, (by_allocation ? row.allocated_count : row.live_count).value, 12);
-  if (table != Table::kResident) add_column(to, counted(static_cast<double>(row.largest_bytes)), 12);
+  if (table != Table::kResident) add_column(to, counted(static_cast<double>(row.largest_bytes)), 11);
   if (has_age(table)) {
-    if (row.live_samples > 0) add_column(to, row.mean_age_ns, 14);
-    else add_right(to, "-", 14);
+    if (row.live_samples > 0) add_column(to, row.mean_age_ns, 11);
+    else add_right(to, "-", 11);
   }
   if (table == Table::kLive) {
-    if (row.live_samples > 0) add_column(to, row.oldest_ns, 14);
-    else add_right(to, "-", 14);
+    if (row.live_samples > 0) add_column(to, row.oldest_ns, 11);
+    else add_right(to, "-", 11);
   }
-  cell.clear();
-  cell.add_unsigned(row.id);
-  add_right(to, cell.view(), 7);
   to.add('\n');
 }
 
@@ -125,8 +122,8 @@ void write_sizes(const SiteRow& row, bool by_allocation, Sink& to) noexcept {
   if (n == 0) return;
   std::uint64_t others = 0;
   for (const record::ExactSizes& range : row.sizes) others += weight(range);
-  // As many as fit into 110 columns, with room for what is left.
-  constexpr std::size_t kMostColumns = 77;
+  // As many as fit into 80 columns, with room for what is left.
+  constexpr std::size_t kMostColumns = 47;
   Cell line;
   for (int i = 0; i < n; ++i) {
     Cell part;

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "report/model/naming.hpp"
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
-#include "symbols/demangle.hpp"
 #include "report/write/text_site_lines.hpp"
+#include "symbols/demangle.hpp"
 
 namespace mallard::report {
 namespace {
 
+constexpr std::string_view kNoStack =
+    "        (stacks that found a table full: the line \"lost\" says which)\n";
 constexpr int kTopSites = 20;
 constexpr int kFramesShown = 16;
 constexpr std::size_t kFunctionColumns = 76;
@@ -18,60 +21,99 @@ void add_module(const Frame& f, const ProcessFacts& process, Sink& to) noexcept 
   add_printable(to, f.module == process.executable ? process.name : file_name_of(f.module));
 }
 
-void write_function(std::string_view function, Sink& to) noexcept {
+void write_function(std::string_view function, std::size_t columns, Sink& to) noexcept {
   char shortened[kFunctionColumns * 4];
-  add_printable(to, symbols::shorten_name(function, shortened, sizeof shortened, kFunctionColumns));
+  add_printable(to, symbols::shorten_name(function, shortened, sizeof shortened, columns));
 }
 
-void write_place(const Frame& f, std::string_view function, const SourceLine* line,
-                 const ProcessFacts& process, Sink& to) noexcept {
+void write_name(const Frame& f, std::string_view function, std::size_t columns, const ProcessFacts& process,
+                Sink& to) noexcept {
   Cell cell;
-  to.add("        ");
   if (!function.empty()) {
-    write_function(function, to);
+    write_function(function, columns, to);
   } else if (!f.module.empty()) {
-    cell.add('+').add_hex(f.module_address);
     add_module(f, process, to);
+    cell.add('+').add_hex(f.module_address);
     to.add(cell.view());
   } else {
     cell.add_hex(f.pc).add(" (code outside any loaded file)");
     to.add(cell.view());
   }
+}
+
+/// "keep(int)  keep.cpp:12  [program]", with a newline.
+void write_place(const StackFunction& function, const SourceLine* line, std::size_t columns,
+                 const ProcessFacts& process, Sink& to) noexcept {
+  const Frame& f = *function.frame;
+  write_name(f, function.name, columns, process, to);
   if (line && !line->file.empty()) {
+    Cell cell;
     to.add("  ");
     add_printable(to, line->file);
-    cell.clear();
     cell.add(':').add_signed(line->line);
     to.add(cell.view());
   }
-  if (!function.empty() && !f.module.empty()) {
+  if (!function.name.empty() && !f.module.empty()) {
     to.add("  [");
     add_module(f, process, to);
     to.add(']');
   }
-  to.add(line && line->inlined ? "  inlined\n" : "\n");
+  to.add(function.inlined ? "  inlined\n" : "\n");
 }
 
-void write_frame(const Frame& f, const ProcessFacts& process, Sink& to) noexcept {
-  if (f.lines.empty()) write_place(f, f.function, nullptr, process, to);
-  for (const SourceLine& line : f.lines) write_place(f, line.function, &line, process, to);
+const SourceLine* line_at(const SiteRow& row, Naming place) noexcept {
+  const Frame* frame = row.frames[place.frame];
+  return frame->lines.empty() ? nullptr : &frame->lines[static_cast<std::size_t>(place.line)];
 }
+
+void write_naming(const SiteRow& row, const ProcessFacts& process, Sink& to) noexcept {
+  to.add("        ");
+  write_place(naming_function(row), line_at(row, row.naming), kFunctionColumns, process, to);
+}
+
+/// The functions that were folded, from the one that the naming function calls down to the leaf.
+void write_folded(const SiteRow& row, const ProcessFacts& process, Sink& to) noexcept {
+  for (int frame = row.naming.frame; frame >= 0; --frame) {
+    const auto lines = std::max<std::size_t>(1, row.frames[frame]->lines.size());
+    const int above = frame == row.naming.frame ? row.naming.line : static_cast<int>(lines);
+    for (int line = above - 1; line >= 0; --line) {
+      constexpr std::string_view kWords = "  by way of ";
+      to.add("        ").add(kWords);
+      write_place(StackWalk(row, {frame, line}).get(), line_at(row, {frame, line}),
+                  kFunctionColumns - kWords.size(), process, to);
+    }
+  }
+}
+
+}  // namespace
+
+void write_stack(const SiteRow& row, const ProcessFacts& process, int most_frames, Sink& to) noexcept {
+  if (row.depth == 0) return void(to.add(kNoStack));
+  write_naming(row, process, to);
+  write_folded(row, process, to);
+  StackWalk walk(row, row.naming);
+  for (walk.next(); !walk.is_done() && walk.place().frame < most_frames; walk.next()) {
+    to.add("        ");
+    write_place(walk.get(), line_at(row, walk.place()), kFunctionColumns, process, to);
+  }
+  if (walk.is_done()) return;
+  add_parts(to, "        ... ", row.depth - walk.place().frame, " more frames in the JSON report\n");
+}
+
+namespace {
 
 /// Where a stack stands already, so that a later table need not repeat it.
 class StacksShown {
  public:
   /// \return true if it stands in an earlier table; a line that refers to it is written then
-  bool refer(const SiteRow& row, Table table, int rank, const ProcessFacts& process, Sink& to) noexcept {
+  bool refer(const SiteRow& row, Table table, const ProcessFacts& process, Sink& to) noexcept {
     for (int i = 0; i < count_; ++i) {
       if (shown_[i].row != &row) continue;
-      if (row.depth > 0) write_frame(*row.frames[0], process, to);
-      Cell cell;
-      cell.add("        ... the stack is that of #").add_signed(shown_[i].rank).add(" by ");
-      cell.add(facts_of(shown_[i].table).words).add(", above\n");
-      to.add(cell.view());
+      if (row.depth > 0) write_naming(row, process, to);
+      add_parts(to, "        ... its stack stands above, by ", facts_of(shown_[i].table).words, "\n");
       return true;
     }
-    if (count_ < kMost) shown_[count_++] = {&row, table, rank};
+    if (count_ < kMost) shown_[count_++] = {&row, table};
     return false;
   }
 
@@ -80,7 +122,6 @@ class StacksShown {
   struct Place {
     const SiteRow* row;
     Table table;
-    int rank;
   };
   Place shown_[kMost];
   int count_ = 0;
@@ -94,10 +135,10 @@ void write_rest(const Snapshot& s, Table table, double total, Sink& to) noexcept
     cell.clear();
     if (!facts_of(table).is_bytes()) add_count(cell, value);
     else add_bytes(cell, value);
-    to.add("     ");
-    add_right(to, cell.view(), 12);
-    to.add("         ");
-    add_percent(to, value, total, 9);
+    to.add_spaces(6);
+    add_right(to, cell.view(), 11);
+    to.add_spaces(8);
+    add_percent(to, value, total, 8);
     to.add("   ").add(what).add('\n');
   };
   if (table == Table::kResident && s.before.resident_bytes > 0)
@@ -127,15 +168,24 @@ const SiteRow* next_row(const Snapshot& s, Table table, const SiteRow* last) noe
   return next;
 }
 
-void write_stack(const SiteRow& row, const TextLayout& layout, const ProcessFacts& process,
-                 Sink& to) noexcept {
-  for (int f = 0; f < row.depth && f < layout.frames; ++f) write_frame(*row.frames[f], process, to);
-  if (row.depth > layout.frames) {
-    Cell cell;
-    cell.add("        ... ").add_signed(row.depth - layout.frames).add(" more frames in the JSON report\n");
-    to.add(cell.view());
+/// In two lines: the function that names the site, and who called it.
+void write_short_stack(const SiteRow& row, const ProcessFacts& process, Sink& to) noexcept {
+  constexpr int kCallers = 3;
+  constexpr std::size_t kIndent = 8, kCallerColumns = 40, kSeparator = 3;
+  if (row.depth == 0) return void(to.add(kNoStack));
+  write_naming(row, process, to);
+  int shown = 0;
+  std::size_t used = kIndent;
+  StackWalk walk(row, row.naming);
+  for (walk.next(); !walk.is_done() && shown < kCallers; walk.next()) {
+    const StackFunction caller = walk.get();
+    if (caller.name.empty() || is_folded(caller, {})) continue;
+    used += std::min(columns(caller.name), kCallerColumns) + kSeparator;
+    if (shown > 0 && used > kLineColumns) break;
+    to.add(shown++ == 0 ? "        < " : " < ");
+    write_function(caller.name, kCallerColumns, to);
   }
-  if (row.depth == 0) to.add("        (stacks that found a table full: the line \"lost\" says which)\n");
+  if (shown > 0) to.add('\n');
 }
 
 /// Call sites in the order of one figure.
@@ -153,10 +203,10 @@ class SiteTables {
     const int most = layout_.sites > 0 ? layout_.sites : usual;
     const SiteRow* row = nullptr;
     for (int rank = 1; rank <= most && (row = next_row(s_, table, row)); ++rank) {
-      write_site_line(*row, table, total, rank, to_);
-      if (stacks_.refer(*row, table, rank, s_.process, to_)) continue;
+      write_site_line(*row, table, total, to_);
+      if (stacks_.refer(*row, table, s_.process, to_)) continue;
       write_sizes(*row, table == Table::kAllocated || table == Table::kTemporary, to_);
-      write_stack(*row, layout_, s_.process, to_);
+      write_stack(*row, s_.process, layout_.frames, to_);
     }
     if (layout_.sites > 0) write_left_out(table, most);
     write_rest(s_, table, total, to_);
@@ -243,6 +293,29 @@ bool is_shown(const Snapshot& s, const TextLayout& layout, Table table) noexcept
 }
 
 }  // namespace
+
+void write_leading_sites(const Snapshot& s, std::size_t most_lines, Sink& to) noexcept {
+  const Table table = s.ledger.divided ? Table::kResident : Table::kLive;
+  const TableSection& section = kSections[s.ledger.divided ? 0 : 2];
+  const double total = total_of(s, table);
+  const std::size_t end = to.lines() + most_lines;
+  heading(to, heading_of(section, s.recording));
+  if (total <= 0) return void(to.add(s.recording.exact.on ? "  None.\n" : "  None was sampled.\n"));
+  write_columns(table, to);
+  constexpr std::size_t kLinesOfSite = 3;
+  const SiteRow* row = nullptr;
+  int shown = 0;
+  while (to.lines() + kLinesOfSite + 1 <= end && (row = next_row(s, table, row))) {
+    write_site_line(*row, table, total, to);
+    write_short_stack(*row, s.process, to);
+    ++shown;
+  }
+  const auto rows = std::count_if(s.sites, s.sites + s.site_count, [table](const SiteRow& site) {
+    return facts_of(table).of(site).value > 0;
+  });
+  if (rows > shown)
+    add_parts(to, "  and ", as_grouped(static_cast<std::uint64_t>(rows - shown)), " more sites\n");
+}
 
 void write_site_tables(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
   SiteTables tables(s, layout, to);

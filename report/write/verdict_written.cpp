@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The verdict and the growth, as text and as JSON.
+#include <algorithm>
+
 #include "report/judge/verdict.hpp"
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
@@ -67,32 +69,122 @@ void write_past_json(const Past& past, Json& json) noexcept {
 
 }  // namespace
 
-void write_verdict(const Snapshot& s, Sink& to) noexcept {
+namespace {
+
+constexpr std::size_t kVerdictColumns = 14;
+
+void verdict_label(Sink& to, std::string_view name) noexcept {
+  to.add("  ").add(name).add_spaces(kVerdictColumns - 2 - name.size());
+}
+
+bool is_harmless(const Finding& f) noexcept { return facts_of(f.cause).weight == VerdictWeight::kHarmless; }
+
+/// "leak: live memory that grows, 55.0 MiB (inferred)"
+void write_title(const Finding& f, Sink& to) noexcept {
+  add_printable(to, f.title);
+  if (f.bytes.value > 0)
+    add_parts(to, ", ", as_bytes(f.bytes.value), " (", kConfidences[static_cast<int>(f.confidence)], ")");
+  to.add('\n');
+}
+
+/// As many whole sentences as fit into so many lines.
+std::string_view sentences(std::string_view text, std::size_t lines) noexcept {
+  if (lines_of(text, kVerdictColumns) <= lines) return text;
+  std::size_t kept = 0;
+  for (std::size_t at = 0; (at = text.find(". ", at)) != std::string_view::npos; ++at) {
+    if (lines_of(part_of(text, 0, at + 1), kVerdictColumns) > lines) break;
+    kept = at + 1;
+  }
+  return part_of(text, 0, kept);
+}
+
+/// Lines of a finding beside its title.
+std::size_t lines_below_title(const Finding& f) noexcept {
+  return lines_of(f.text, kVerdictColumns) +
+         (f.next_step.empty() ? 0 : lines_of(f.next_step, kVerdictColumns));
+}
+
+void write_below_title(const Finding& f, Sink& to) noexcept {
+  verdict_label(to, "because");
+  add_wrapped(to, f.text, kVerdictColumns);
+  if (f.next_step.empty()) return;
+  verdict_label(to, "next step");
+  add_wrapped(to, f.next_step, kVerdictColumns);
+}
+
+/// The verdict, in `lines` lines. \return whether all of it was said
+bool write_first(const Snapshot& s, std::size_t lines, Sink& to) noexcept {
   const Verdict& v = s.verdict;
-  heading(to, "Verdict");
-  label(to, "cause");
-  to.add(v.title).add('\n');
-  label(to, "because");
-  add_wrapped(to, v.text, kLabelColumns);
-  if (!v.next_step.empty()) {
-    label(to, "next step");
-    add_wrapped(to, v.next_step, kLabelColumns);
+  verdict_label(to, "cause");
+  write_title(v, to);
+  const std::size_t next = v.next_step.empty() ? 0 : lines_of(v.next_step, kVerdictColumns);
+  const std::string_view text = sentences(v.text, lines > next ? lines - next : 1);
+  if (!text.empty()) {
+    verdict_label(to, "because");
+    add_wrapped(to, text, kVerdictColumns);
+  }
+  const std::string_view next_step = sentences(v.next_step, lines);
+  if (!next_step.empty()) {
+    verdict_label(to, "next step");
+    add_wrapped(to, next_step, kVerdictColumns);
   }
   if (!s.growth_text.empty()) {
-    label(to, "growth");
-    add_wrapped(to, s.growth_text, kLabelColumns);
+    verdict_label(to, "growth");
+    add_wrapped(to, s.growth_text, kVerdictColumns);
   }
-  if (s.findings.size() < 2) return;
+  return text.size() == v.text.size() && next_step.size() == v.next_step.size();
+}
+
+/// Findings beyond these are told by the JSON report alone.
+constexpr std::size_t kMostTitles = 10;
+
+}  // namespace
+
+bool write_verdict(const Snapshot& s, Sink& to) noexcept {
+  const std::size_t others = s.findings.empty() ? 0 : s.findings.size() - 1;
+  const std::size_t titles = std::min(others, kMostTitles);
+  // Headings and the blank lines before them, titles, growth; the rest is for sentences.
+  const std::size_t taken = 3 + (titles > 0 ? 2 + titles : 0) + (others > titles) +
+                            (s.growth_text.empty() ? 0 : lines_of(s.growth_text, kVerdictColumns));
+  const std::size_t room = kConclusionLines > taken ? kConclusionLines - taken : 1;
+  const std::size_t first_line = to.lines();
+  heading(to, "Verdict");
+  bool all = write_first(s, room, to);
+  if (titles == 0) return all;
   heading(to, "Also found");
-  for (const Finding& finding : s.findings.subspan(1)) {
-    label(to, facts_of(finding.cause).weight == VerdictWeight::kHarmless ? "harmless" : "cause");
-    to.add(finding.title).add('\n');
-    label(to, "because");
-    add_wrapped(to, finding.text, kLabelColumns);
-    if (finding.next_step.empty()) continue;
-    label(to, "next step");
-    add_wrapped(to, finding.next_step, kLabelColumns);
+  std::size_t left = titles;
+  for (const Finding& finding : s.findings.subspan(1, titles)) {
+    verdict_label(to, is_harmless(finding) ? "harmless" : "cause");
+    write_title(finding, to);
+    --left;
+    const std::size_t used = to.lines() - first_line + left + (others > titles);
+    if (used + lines_below_title(finding) <= kConclusionLines) write_below_title(finding, to);
+    else all = false;
   }
+  if (others > titles) add_parts(to, "  ", as_grouped(others - titles), " more in the JSON report\n");
+  return all;
+}
+
+void write_findings_in_full(const Snapshot& s, Sink& to) noexcept {
+  heading(to, "Findings in full");
+  for (const Finding& finding : s.findings.empty() ? std::span<const Finding>(&s.verdict, 1) : s.findings) {
+    verdict_label(to, is_harmless(finding) ? "harmless" : "cause");
+    write_title(finding, to);
+    write_below_title(finding, to);
+  }
+}
+
+void write_in_short(const Snapshot& s, Sink& to) noexcept {
+  heading(to, "In short");
+  verdict_label(to, "cause");
+  write_title(s.verdict, to);
+  const std::string_view next_step = sentences(s.verdict.next_step, 2);
+  if (!next_step.empty()) {
+    verdict_label(to, "next step");
+    add_wrapped(to, next_step, kVerdictColumns);
+  }
+  if (s.findings.size() > 1)
+    add_parts(to, "  Also found: ", as_grouped(s.findings.size() - 1), "; the top of the report has them.\n");
 }
 
 namespace {

@@ -50,7 +50,7 @@ def expect_json(done: Checked, pid: int) -> dict:
 
 def test_dump_prints_the_report(t: Test) -> None:
     pid = start(t)
-    t.expect(dump(t, pid), 0, f"pid {pid},", "Call sites by live bytes",
+    t.expect(dump(t, pid), 0, f"pid {pid},", "Call sites by resident memory",
              error=f"mallard: {t.dir.resolve()}/mallard.holder.{pid}.0001.json (and .txt)")
     data = expect_json(dump(t, pid, "--json"), pid)
     if data["report_number"] != 2 or data["probe"] is not None:

@@ -70,7 +70,7 @@ def test_top_batch_agrees_with_the_program(t: Test) -> None:
     pid = start(t, WORKER, ALLOC_SAMPLE_BYTES="16384")
     before = quiet_state(pid)
     done = t.run("top", "-b", "-n", "2", "-d", "3", str(pid))
-    t.expect(done, 0, f"mallard top: holder ({pid}), up ", "system, mode sample, a sample per 16.0 KiB",
+    t.expect(done, 0, f"mallard top: holder ({pid}), up ", "mode sample, a sample per 16.0 KiB",
              "Ledger    not asked for (--ledger)", "Rates     from the next reading on")
     screen = done.stdout[done.stdout.rindex("mallard top:"):]
     live, growth, _ = row_of(screen, "hold")

@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "heaps": {"base", "arch", "elf"},
     "backends": {"base", "arch", "elf", "heaps"},
     "inside": {"base", "arch", "elf", "symbols", "heaps"},
-    "report/model": {"base", "heaps", "backends", "record", "record/exact"},
+    "report/model": {"base", "symbols", "heaps", "backends", "record", "record/exact"},
     "report/facts": {"base", "arch", "elf", "symbols", "inside", "record", "heaps", "report/model"},
     "report/divide": {"base", "elf", "heaps", "record/exact", "report/model", "report/facts"},
     "report/judge": {"base", "symbols", "report/model"},

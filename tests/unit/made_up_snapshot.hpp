@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "report/judge/verdict.hpp"
+#include "report/model/naming.hpp"
 #include "tests/unit/catch.hpp"
 
 namespace made_up {
@@ -77,6 +78,7 @@ struct Process {
   std::string judge_it() {
     s.sites = rows.data();
     s.site_count = static_cast<std::uint32_t>(rows.size());
+    name_sites(arena, rows, {});
     s.ledger.details = details.data();
     s.ledger.detail_count = static_cast<std::uint32_t>(details.size());
     judge(arena, &s);
