@@ -65,6 +65,9 @@ struct CensusResult {
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches that the census had to take for live
   std::uint64_t internal_bytes;       ///< blocks of the allocator's own that it had to take for live
   std::uint64_t reads, raced;         ///< looks into the heap, and how many of them met memory that changed
+  /// glibc: what is in memory of the tops of arenas beside the main one. malloc_trim does not reach it.
+  std::uint64_t arena_top_bytes = 0;
+  std::uint32_t arenas = 0, threadless_arenas = 0;  ///< glibc: beside the main one; with no thread any more
 };
 
 }  // namespace mallard::heaps

@@ -32,6 +32,7 @@ class Census {
   void survey() noexcept;
   void look_for_key(const Piece& piece, std::uint64_t* allowed) noexcept;
   void report_mapped_block(const Piece& piece) noexcept;
+  void look_at_arena(const Piece& piece) noexcept;
   std::uintptr_t walk(const Piece& piece) noexcept;
   std::uintptr_t walk_stretch(std::uintptr_t from, std::uintptr_t stop, const Piece& piece) noexcept;
   std::uintptr_t stretch_end(std::uintptr_t from, std::uintptr_t end) noexcept;
@@ -82,6 +83,7 @@ void Census::survey() noexcept {
       if (piece.kind == Piece::kArenaHeap) {
         if (piece.begin < arenas_.begin) arenas_.begin = piece.begin;
         if (piece.end > arenas_.end) arenas_.end = piece.end;
+        look_at_arena(piece);
       }
       lists_.learn_key(piece.first);  // the cache of the thread that began this heap, as a rule
     }
@@ -106,6 +108,23 @@ void Census::report_mapped_block(const Piece& piece) noexcept {
     else request_.exact->on_live(block, usable, request_.opaque);
   }
   tally_.emit(piece.begin, piece.end, UnitKind::kBlocks, usable, block - piece.begin, usable);
+}
+
+/// Counts the arena that begins with this heap, and what its top has in memory.
+void Census::look_at_arena(const Piece& piece) noexcept {
+  HeapInfo heap;
+  std::uint64_t top = 0, threads = 0, head[2];
+  if (!reader_.copy(piece.begin, &heap, sizeof heap) || !heap.is_first(piece.begin) ||
+      !reader_.copy(heap.arena + kArenaTopOffset, &top, sizeof top) ||
+      !reader_.copy(heap.arena + kArenaThreadsOffset, &threads, sizeof threads))
+    return;
+  ++result_.arenas;
+  result_.threadless_arenas += threads == 0;
+  if (top % kChunkAlignment != 0 || !reader_.copy(top, head, sizeof head)) return;
+  const std::uint64_t size = head[1] & ~kFlags;
+  // It lies in the arena's newest heap, which need not be its first.
+  if (size == 0 || size > kHeapBytes || (top + size) % kPageBytes != 0) return;
+  result_.arena_top_bytes += reader_.resident_bytes(align_up(top + sizeof head, kPageBytes), top + size);
 }
 
 std::size_t Census::sample_from(std::uintptr_t at) const noexcept {

@@ -25,6 +25,8 @@ inline constexpr std::uint64_t kLargestFast = 176;       ///< the same for fastb
 inline constexpr std::uint64_t kThreadCacheChunk = 656;  ///< of a tcache_perthread_struct
 inline constexpr int kCacheSizes = 64;                   ///< bins of a thread cache
 inline constexpr std::size_t kArenaStateBytes = 2200;    ///< of a malloc_state
+inline constexpr std::size_t kArenaTopOffset = 96;        ///< in it: the address of the top chunk
+inline constexpr std::size_t kArenaThreadsOffset = 2176;  ///< in it: how many threads use the arena
 inline constexpr std::size_t kHeapAlignment = 1u << 20;  ///< the least that heaps of other arenas have
 inline constexpr std::size_t kHeapBytes = 64u << 20;     ///< HEAP_MAX_SIZE: the most that such a heap has
 

@@ -156,6 +156,7 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   }
   out->allocator = read_allocator(served);  // right after the heap, which it is held against
   find_other_allocators(arena, served, modules, memory, bound, &out->other_allocators);
+  out->allocator.replaced = find_replaced(arena, served, out->other_allocators);
   if (out->ledger.known) {
     // The books ask mincore, which holds pages to be there that were only read, too.
     const auto own = static_cast<std::uint64_t>(out->ledger.lines[static_cast<int>(Cause::kOwn)].bytes.value);
@@ -168,6 +169,8 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
     rows = order_sites(books, out);
   }
   if (!add_frames(arena, modules, rows, out)) return out_of_memory(*out);
+  out->recording.one_frame_sites = static_cast<std::uint32_t>(
+      std::count_if(rows, rows + out->site_count, [](const SiteRow& row) { return row.depth == 1; }));
   out->wrappers = view_of(options().wrappers);
   name_sites(arena, {rows, out->site_count}, out->wrappers);
   relate(out, arena);

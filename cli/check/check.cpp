@@ -6,19 +6,54 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 
-#include "cli/check/process_bindings.hpp"
+#include "base/options.hpp"
 #include "cli/check/check_result.hpp"
+#include "cli/check/foretell.hpp"
+#include "cli/check/process_bindings.hpp"
+#include "cli/check/program.hpp"
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
 #include "cli/terminal_text.hpp"
-#include "cli/check/program.hpp"
 #include "cli/process/process.hpp"
-#include "cli/check/foretell.hpp"
 
 namespace mallard::cli {
 namespace {
+
+/// What serves malloc of a process is no library that mallard's malloc comes before.
+/// \param backend  ALLOC_BACKEND of the process; empty = not known
+void say_who_serves(const std::string& backend, CheckResult* result) {
+  std::vector<Finding*> libraries;
+  std::vector<const ObjectReport*> objects;
+  for (ObjectReport& o : result->objects)
+    for (Finding& f : o.findings)
+      if (f.id == "allocator_library") {
+        libraries.push_back(&f);
+        objects.push_back(&o);
+      }
+  const bool is_natural = backend.empty() || backend == Options().backend;
+  for (std::size_t i = 0; i < libraries.size(); ++i) {
+    Finding& f = *libraries[i];
+    std::error_code none;
+    const bool serves = is_natural ? libraries.size() == 1
+                        : backend.find('/') != backend.npos
+                            ? std::filesystem::equivalent(objects[i]->path, backend, none)
+                            : backend.starts_with("mimalloc") && f.allocator == "mimalloc";
+    const std::string name = f.allocator.empty() ? "defines malloc"
+                             : f.version.empty() ? fmt::format("is {}", f.allocator)
+                                                 : fmt::format("is {} {}", f.allocator, f.version);
+    if (serves) {
+      f.text = fmt::format("{}{} serves this process, behind mallard", name,
+                           f.allocator.empty() ? " and" : ", which");
+      f.next = is_natural ? "ALLOC_BACKEND chooses another" : "";
+    } else if (!is_natural) {
+      f.text = fmt::format("{}; ALLOC_BACKEND={} serves this process in its place", name, backend);
+      f.next = "without ALLOC_BACKEND it serves, behind mallard";
+    }
+  }
+}
 
 CheckResult check_process(int pid, const std::string& target) {
   const Process process = read_process(pid);
@@ -47,6 +82,7 @@ CheckResult check_process(int pid, const std::string& target) {
     result.objects.push_back(report);
   }
   add_bindings(process, result.process->mallard_path, &result.objects);
+  if (!result.process->mallard_path.empty()) say_who_serves(read_process_options(pid).backend, &result);
   return result;
 }
 

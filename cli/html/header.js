@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which process, when, how large.
+import { causeWords } from './data.js';
 import { element } from './dom.js';
 import { bytes, duration, moment, share } from './format.js';
 
+/** Live bytes as the ledger has them; where it does not divide the heap, as they were requested. */
+function liveFact({ ledger, ledger_about: about, recording, rss, totals }) {
+  const live = about?.divided ? ledger.find((l) => l.cause === 'live')?.bytes : null;
+  if (live != null) return [causeWords('live'), bytes(live), `${share(live, about.rss_bytes)} of RSS`];
+  return ['Live, as requested', recording.mode === 'off' ? '?' : bytes(totals.live_bytes),
+    recording.mode === 'off' ? 'nothing was recorded' : 'whether in memory or not'];
+}
+
 export function showHeader({ report }) {
-  const { process, backend, recording } = report;
-  document.title = `${process.name}: ${bytes(report.rss.total_bytes)} resident, mallard report ${report.report_number}`;
+  const { process, backend } = report;
+  const rss = report.ledger?.length ? report.ledger_about.rss_bytes : report.rss.total_bytes;
+  document.title = `${process.name}: ${bytes(rss)} resident, mallard report ${report.report_number}`;
   const facts = [
-    ['Resident (RSS)', bytes(report.rss.total_bytes), `of pid ${process.pid}`],
+    ['Resident (RSS)', bytes(rss), `of pid ${process.pid}`],
     ['Memory that counts', report.memory?.known ? bytes(report.memory.counts_bytes) : '?',
       'charged to a container, which cannot shed it'],
-    ['Live, as requested', recording.mode === 'off' ? '?' : bytes(report.totals.live_bytes),
-      recording.mode === 'off' ? 'nothing was recorded' : `${share(report.totals.live_bytes, report.rss.total_bytes)} of RSS`],
+    liveFact(report),
     ['Heap for each live byte', report.fragmentation_ratio ? report.fragmentation_ratio.toFixed(2) : '?',
       report.fragmentation_ratio ? 'resident heap / live' : 'not known'],
     ['Allocator', backend.name, backend.version],

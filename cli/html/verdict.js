@@ -29,6 +29,8 @@ export function showVerdict({ report, sites, verdicts }, openSite) {
   const box = finding({ ...verdict, harmless: report.findings?.[0]?.harmless }, sites, verdicts, openSite);
   if (report.history?.growth_text)
     box.append(element('p', {}, element('strong', {}, 'Growth '), capital(report.history.growth_text)));
+  if (report.history?.judged_text)
+    box.append(element('p', {}, element('strong', {}, 'Judged '), capital(report.history.judged_text)));
   if (report.probe?.conclusion)
     box.append(element('p', {}, element('strong', {}, 'Purge probe '), report.probe.conclusion));
   made.append(box);

@@ -144,6 +144,7 @@ void SnapshotOf::read_allocator(const Json& j) {
   a.path = text(backend, "path");
   a.requested = text(backend, "requested");
   a.bypass_owner = text(backend, "bypassed_by");
+  a.replaced = text(backend, "replaced");
   a.stepped_aside = a.bypass_owner == report::kSanitizer;
   a.bypassed = !a.stepped_aside && member(backend, "bypassed_by").is_string();
   a.takeover = {
@@ -182,6 +183,7 @@ void SnapshotOf::read_recording(const Json& j) {
   r.stacks.truncated = number(stacks, "truncated");
   r.stacks.by_libunwind = number(stacks, "by_libunwind");
   r.stacks.addresses_dropped = number(stacks, "addresses_dropped");
+  r.one_frame_sites = static_cast<std::uint32_t>(number(stacks, "one_frame_sites"));
   r.live_samples = static_cast<std::uint32_t>(number(recording, "samples_live"));
   r.sites = static_cast<std::uint32_t>(number(recording, "sites"));
   r.skipped_live = number(recording, "skipped_in_snapshot");
@@ -243,6 +245,9 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.huge_bytes = number(about, "heap_huge_page_bytes");
   l.heap_sharing = {number(about, "heap_only_ours_bytes"), number(about, "heap_with_others_bytes")};
   l.thread_cached_bytes = number(about, "thread_cached_bytes");
+  l.arena_top_bytes = number(about, "arena_top_bytes");
+  l.arenas = static_cast<std::uint32_t>(number(about, "arenas"));
+  l.threadless_arenas = static_cast<std::uint32_t>(number(about, "threadless_arenas"));
   l.examined = decimal(about, "examined");
   l.reads = number(about, "reads");
   l.raced = number(about, "raced");
@@ -306,6 +311,7 @@ void SnapshotOf::read_findings(const Json& j) {
   file_.verdict = text(verdict, "cause");
   s_.verdict = finding(verdict);
   s_.growth_text = text(member(j, "history"), "growth_text");
+  s_.judged_text = text(member(j, "history"), "judged_text");
   std::vector<report::Finding> findings;
   for (const Json& f : entries(j, "findings")) {
     findings.push_back(finding(f));

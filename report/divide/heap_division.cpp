@@ -113,6 +113,9 @@ struct HeapDivision {
     out->census_ns = os::monotonic_ns() - began;
     out->unit_name = census.unit_name;
     out->thread_cached_bytes = census.thread_cached_bytes;
+    out->arena_top_bytes = census.arena_top_bytes;
+    out->arenas = census.arenas;
+    out->threadless_arenas = census.threadless_arenas;
     out->reads = census.reads;
     out->raced = census.raced;
     if (!census.done) map->clear();

@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which allocator mapped what nobody serves: the one in the object that called mmap.
-#include "inside/recognise.hpp"
 #include "elf/modules.hpp"
+#include "inside/recognise.hpp"
 #include "report/facts/regions.hpp"
 #include "symbols/elf_symbols.hpp"
 
 namespace mallard::report {
+namespace {
+
+/// Rust's std maps the stack on which it handles overflows of others; it lies in the same object as the
+/// allocator. \param symbol  as the symbol table has it
+bool maps_a_stack(std::string_view symbol) noexcept {
+  return symbol.find("stack_overflow") != std::string_view::npos;
+}
+
+}  // namespace
 
 void recognise_allocators(Arena& arena, Regions* regions) noexcept {
   const elf::Modules& modules = regions->modules;
@@ -15,25 +24,29 @@ void recognise_allocators(Arena& arena, Regions* regions) noexcept {
     return module >= 0 ? &inside::contents_of(modules.all()[static_cast<std::size_t>(module)]) : nullptr;
   };
   std::size_t unsure = 0;
-  for (Region& r : regions->all) {
-    const inside::Contents* inside = inside_of(r);
-    if (inside && inside->count == 1) r.allocator = inside->carried[0].allocator->name;
-    else if (inside && inside->count > 1) ++unsure;
-  }
+  for (const Region& r : regions->all)
+    if (const inside::Contents* inside = inside_of(r)) unsure += inside->count > 0;
   if (unsure == 0) return;
-  // The function tells which of two allocators in one object it was.
+  // The function tells which of two allocators in one object it was, or none.
   symbols::Symbol* symbols = arena.array<symbols::Symbol>(unsure);
   if (!symbols) return;
   std::size_t n = 0;
   for (const Region& r : regions->all)
-    if (const inside::Contents* inside = inside_of(r); inside && inside->count > 1 && n < unsure)
+    if (const inside::Contents* inside = inside_of(r); inside && inside->count > 0 && n < unsure)
       symbols[n++] = {r.mapper, -1, 0, {}, 0};
   const std::span<const symbols::Symbol> named = symbols::symbolize(arena, modules, {symbols, n});
   for (Region& r : regions->all) {
     const inside::Contents* inside = inside_of(r);
-    const symbols::Symbol* symbol =
-        inside && inside->count > 1 ? symbols::find_symbol_of(named, r.mapper) : nullptr;
-    const inside::KnownAllocator* owner = symbol ? inside->owner_of(symbol->name) : nullptr;
+    if (!inside || inside->count == 0) continue;
+    const symbols::Symbol* symbol = symbols::find_symbol_of(named, r.mapper);
+    if (symbol && maps_a_stack(symbol->name)) {
+      r.owner = Owner::kStack;
+      r.name = {};
+      continue;
+    }
+    const inside::KnownAllocator* owner = inside->count == 1 ? inside->carried[0].allocator
+                                          : symbol           ? inside->owner_of(symbol->name)
+                                                             : nullptr;
     if (owner) r.allocator = owner->name;
   }
 }

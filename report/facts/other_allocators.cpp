@@ -245,6 +245,45 @@ void find_other_allocators(Arena& arena, const Served& served, const elf::Module
   Finder(arena, served, modules, memory).run(out);
 }
 
+namespace {
+
+void add_allocator(TextBuffer& to, const OtherAllocator& a) noexcept {
+  to.add(a.name);
+  if (!a.version.empty()) to.add(' ').add(a.version);
+}
+
+void add_natural_owner(TextBuffer& to, const Served& served, const Others& others) noexcept {
+  const link_map* own = elf::own_object();
+  const link_map* next = own ? elf::find_definer(own->l_next, "malloc") : nullptr;
+  if (!next || next == served.backend->object) return;
+  if (next == elf::libc_object()) return void(to.add("glibc"));
+  const std::string_view path = view_of(next->l_name);
+  for (const OtherAllocator& a : others.allocators) {
+    if (a.object != path || a.is_managed) continue;
+    add_allocator(to, a);
+    to.add(" in ").add(file_name_of(path));
+    return;
+  }
+  to.add("the malloc of ").add(file_name_of(path));
+}
+
+}  // namespace
+
+std::string_view find_replaced(Arena& arena, const Served& served, const Others& others) noexcept {
+  if (served.bypassed || served.stepped_aside) return {};
+  FixedText<256> text;
+  for (const OtherAllocator& a : others.allocators) {
+    if (a.status != OtherStatus::kRedirected || text.size() > 0) continue;
+    add_allocator(text, a);
+    text.add(" inside ").add(file_name_of(a.object));
+  }
+  if (text.size() == 0) add_natural_owner(text, served, others);
+  char* copy = arena.array<char>(text.size() + 1);
+  if (!copy) return {};
+  std::copy(text.view().begin(), text.view().end(), copy);
+  return {copy, text.size()};
+}
+
 Takeover read_takeover() noexcept {
   const inside::TakeoverOutcome& t = inside::takeover_outcome();
   return {static_cast<Takeover::State>(t.state), view_of(t.what), t.entry_points, view_of(t.why)};

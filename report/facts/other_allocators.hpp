@@ -20,6 +20,10 @@ std::span<BoundElsewhere> find_bound_elsewhere(Arena& arena, const Served& serve
 /// True if `module` is mallard's, the serving allocator's, libc or the loader: not to be looked at.
 bool is_known_module(const Served& served, const elf::Module& module) noexcept;
 
+/// What the program came with, where something else serves it now: the allocator that was taken over, or the
+/// malloc that comes next in link order, glibc's in the end. Empty where that serves.
+std::string_view find_replaced(Arena& arena, const Served& served, const Others& others) noexcept;
+
 /// What became of ALLOC_EMBEDDED=redirect, as the report tells it.
 Takeover read_takeover() noexcept;
 

@@ -33,12 +33,28 @@ double free_bytes(const Findings& all) noexcept {
   return all.line(Cause::kHoles).value - cached(all) + (decays ? 0 : all.line(Cause::kRetained).value);
 }
 
+/// glibc's heap is larger than all blocks that ever lived at one time would need: what is free was no use to
+/// later requests. The allowance is for headers, rounding and what thread caches keep.
+bool exceeds_what_ever_lived(const Findings& all) noexcept {
+  constexpr double kAllowed = 1.25;
+  const double peak = static_cast<double>(all.s.peak_bytes) + all.s.before.live_bytes;
+  const double rounding = all.line(Cause::kRounding).value + all.line(Cause::kMetadata).value;
+  const double free = free_bytes(all) - in_arena_tops(all).value;
+  const double unused = std::min(free, all.f.heap - kAllowed * (peak + rounding));
+  return serves(all.s, "system") && all.s.recording.exact.on && all.s.recording.exact.complete && peak > 0 &&
+         reaches_in_heap(counted(unused), kLeastHeapShare, all.f);
+}
+
 /// The heap grows with the work while live memory does not: what is free is not used again.
-bool is_unfit(const Findings& all) noexcept {
+bool grows_while_live_does_not(const Findings& all) noexcept {
   const History& h = all.s.history;
   return h.heap.state == Trend::State::kGrows && h.live.state != Trend::State::kGrows &&
          h.live.bytes < h.heap.bytes / 2 && h.heap.bytes >= kLeastGrowthFinding &&
          reaches_in_heap(counted(free_bytes(all)), kLeastHeapShare, all.f);
+}
+
+bool is_unfit(const Findings& all) noexcept {
+  return !has_arena_tops(all) && (grows_while_live_does_not(all) || exceeds_what_ever_lived(all));
 }
 
 void say_purge(Case& c) noexcept {
@@ -92,13 +108,15 @@ void say_next_of_holes(Case& c, bool sites_known) noexcept {
 
 void say_next_of_retention(Case& c) noexcept {
   if (serves(c.s, "jemalloc"))
-    c.next.say(
-        "Ask again in 20 s: jemalloc gives dirty pages back within 10 s (dirty_decay_ms) while the program "
-        "allocates. In an idle program set MALLOC_CONF=background_thread:true.");
+    c.next.say(is_alive(c.s) ? "Ask again in 20 s: " : "")
+        .say(
+            "jemalloc gives dirty pages back within 10 s (dirty_decay_ms) while the program "
+            "allocates. In an idle program set MALLOC_CONF=background_thread:true.");
   else if (serves(c.s, "mimalloc"))
-    c.next.say(
-        "Ask again in some seconds, while the program allocates. Pages of threads that are idle or have "
-        "ended stay: set MIMALLOC_PURGE_DELAY=0, or try ALLOC_BACKEND=jemalloc.");
+    c.next.say(is_alive(c.s) ? "Ask again in some seconds, while the program allocates. " : "")
+        .say(
+            "Pages of threads that are idle or have "
+            "ended stay: set MIMALLOC_PURGE_DELAY=0, or try ALLOC_BACKEND=jemalloc.");
   else if (serves(c.s, "system"))
     c.next.say(
         "glibc keeps them until malloc_trim. It trims by itself only the top of an arena, above a threshold "
@@ -155,9 +173,17 @@ void find_unfit_free(Findings& all) noexcept {
   Case c = all.open(VerdictCause::kUnfitFree, counted(free_bytes(all)), Confidence::kInferred);
   say_part(c, "free_bytes");
   c.text.say("are free memory that new requests do not fit into: ");
-  c.text.say("the heap grew by ").bytes(heap.bytes).say(" within ").time(heap.ago_ns);
-  c.text.say(", evenly over at least three stretches of work, while live memory did not grow so.");
-  c.evidence("heap_growth", heap.bytes);
+  if (grows_while_live_does_not(all)) {
+    c.text.say("the heap grew by ").bytes(heap.bytes).say(" within ").time(heap.ago_ns);
+    c.text.say(", evenly over at least three stretches of work, while live memory did not grow so.");
+    c.evidence("heap_growth", heap.bytes);
+  } else {
+    const auto peak = static_cast<double>(c.s.peak_bytes);
+    c.text.say("the heap has ").bytes(c.f.heap).say(" in memory, and no more than ").bytes(peak);
+    c.text.say(" ever lived at one time.");
+    c.evidence("heap_bytes", c.f.heap);
+    c.evidence("peak_bytes", peak);
+  }
   c.text.say(" Holes are ").bytes(all.line(Cause::kHoles).value).say(", free pages ");
   c.text.bytes(all.line(Cause::kRetained).value).say(".");
   c.evidence("holes_bytes", all.line(Cause::kHoles).value);
@@ -173,8 +199,23 @@ void find_unfit_free(Findings& all) noexcept {
   all.add(c);
 }
 
+/// With few reports a heap that grew cannot be told from one that a burst left behind.
+void say_it_may_not_fit(Case& c) noexcept {
+  const Trend &heap = c.s.history.heap, &live = c.s.history.live;
+  if (!serves(c.s, "system") || heap.state != Trend::State::kGrew || heap.bytes < kLeastGrowthFinding ||
+      live.bytes > heap.bytes / 2)
+    return;
+  c.finding.title = "retention, or free memory that requests do not fit into: not told yet";
+  c.text.say(" The heap grew by ").bytes(heap.bytes).say(" within ").time(heap.ago_ns);
+  c.text.say(
+      " while live memory did not grow so: if it goes on, new requests do not fit into what is free (glibc "
+      "before 2.38 does not use again what aligned requests leave).");
+  c.evidence("heap_growth", heap.bytes);
+}
+
 void find_retention(Findings& all) noexcept {
-  const Estimate& retained = all.line(Cause::kRetained);
+  const Estimate retained =
+      less(all.line(Cause::kRetained), has_arena_tops(all) ? in_arena_tops(all).value : 0);
   if (is_unfit(all) || !reaches_in_heap(retained, kLeastRetentionShare, all.f)) return;
   const Probe& p = all.s.probe;
   const bool proved = p.done && static_cast<double>(p.given_back) >= kProved * retained.value;
@@ -184,12 +225,19 @@ void find_retention(Findings& all) noexcept {
                                  : "are free pages that ");
   c.text.say(allocator_of(c.s)).say(" keeps for later; no live block pins them.");
   c.evidence("live_bytes", all.line(Cause::kLive).value);
+  if (all.s.ledger.threadless_arenas > 0) {
+    c.text.say(" ").count(all.s.ledger.threadless_arenas).say(" of ").count(all.s.ledger.arenas);
+    c.text.say(
+        " arenas beside the main one have no thread any more: what is free there waits for new threads.");
+    c.evidence("threadless_arenas", all.s.ledger.threadless_arenas);
+  }
   say_changed(c, Cause::kRetained);
   if (p.done) {
     c.evidence("given_back_bytes", static_cast<double>(p.given_back));
     c.text.say(" The purge probe ").say(proved ? "proved it: " : "gave back ");
     c.text.bytes(static_cast<double>(p.given_back)).say(proved ? " went back." : ".");
   }
+  say_it_may_not_fit(c);
   look_at_largest(c, &SiteRow::allocated_bytes);
   say_next_of_retention(c);
   if (!p.done) say_next(c, " To prove it: mallard dump --purge PID.");

@@ -74,9 +74,11 @@ void judge(Arena& arena, Snapshot* s) noexcept {
     s->verdict.text = words::kept(arena, none.text);
     s->verdict.next_step = words::kept(arena, none.next);
   }
-  words::Words growth;
+  words::Words growth, judged;
   words::say_growth(*s, growth);
   s->growth_text = words::kept(arena, growth);
+  words::say_judged(*s, judged);
+  s->judged_text = words::kept(arena, judged);
 }
 
 }  // namespace mallard::report

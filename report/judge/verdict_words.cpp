@@ -214,6 +214,19 @@ void say_changed(Case& c, Cause cause) noexcept {
 
 bool is_alive(const Snapshot& s) noexcept { return s.reason != Reason::kExit; }
 
+void say_judged(const Snapshot& s, Words& to) noexcept {
+  const Allocator& a = s.allocator;
+  const std::string_view serves = a.name == "system" ? "glibc" : a.name;
+  if (a.replaced.empty() || a.bypassed || a.stepped_aside) return;
+  to.say("the program came with ").say(a.replaced).say("; ").say(serves);
+  if (a.name != "system") to.say(" ").say(a.version);
+  to.say(
+        " serves in its place. What lives and what grows is the program's; rounding, holes, free memory that "
+        "is kept and thread caches are those of ")
+      .say(serves)
+      .say(" as it serves here, and may be more or less with the other.");
+}
+
 double free_in_undivided_heap(const Snapshot& s) noexcept {
   const double heap = s.ledger.lines[static_cast<int>(Cause::kUndivided)].bytes.value;
   return s.ledger.known && s.live_bytes.has_interval && heap > s.live_bytes.high ? heap - s.live_bytes.high

@@ -101,6 +101,11 @@ void say_changed(Case& c, Cause cause) noexcept;
 /// True if the process can still be asked.
 bool is_alive(const Snapshot& s) noexcept;
 
+/// Retained memory that lies in the tops of glibc's arenas beside the main one, and whether it is a finding
+/// of its own, which the others then leave out.
+Estimate in_arena_tops(const Findings& all) noexcept;
+bool has_arena_tops(const Findings& all) noexcept;
+
 // The rules: a function for each cause.
 #define VERDICT(enumerator, name, words, needs, weight, find) void find(Findings& all) noexcept;
 #include "report/model/verdicts.def"
@@ -110,6 +115,8 @@ bool is_alive(const Snapshot& s) noexcept;
 void say_nothing_found(Case& none) noexcept;
 /// What the reports so far tell of growth; nothing where none is recorded.
 void say_growth(const Snapshot& s, Words& to) noexcept;
+/// That another allocator is judged than the one that the program came with, and what that means.
+void say_judged(const Snapshot& s, Words& to) noexcept;
 /// The free memory of a heap that cannot be divided; 0 if that cannot be said.
 double free_in_undivided_heap(const Snapshot& s) noexcept;
 

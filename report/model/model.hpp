@@ -71,6 +71,8 @@ struct Allocator {
   std::string_view requested;  ///< ALLOC_BACKEND
   bool bypassed, stepped_aside;
   std::string_view bypass_owner;
+  /// What the program came with, where something else serves: "mimalloc 2.2.4 inside server"; or empty.
+  std::string_view replaced;
   Takeover takeover;
   backends::Statistic statistics[backends::kMaxStatistics];
   int statistic_count;
@@ -97,7 +99,8 @@ struct Recording {
   record::Counters counters;
   unwind::StackStats stacks;
   std::uint32_t live_samples, sites;
-  std::uint64_t skipped_live;  ///< live samples that came while the snapshot was taken
+  std::uint32_t one_frame_sites;  ///< of those with a row: only the code that called malloc is known
+  std::uint64_t skipped_live;     ///< live samples that came while the snapshot was taken
 };
 
 inline Mode mode_of(const Recording& r) noexcept {
@@ -216,9 +219,11 @@ struct Ledger {
   std::uint64_t heap_bytes;        ///< lines kLive to kUndivided, less what MADV_FREE has given back
   std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches, of the holes
-  std::uint64_t reads, raced;         ///< looks into the heap; those that met memory in change
-  std::uint64_t unlogged_mappings;    ///< mappings whose owner could not be noted, since the start
-  std::uint64_t unread_bytes;         ///< see Residency::unread_bytes()
+  std::uint64_t arena_top_bytes;      ///< of kRetained: in the tops of glibc's arenas beside the main one
+  std::uint32_t arenas, threadless_arenas;  ///< of glibc, beside the main one; with no thread any more
+  std::uint64_t reads, raced;               ///< looks into the heap; those that met memory in change
+  std::uint64_t unlogged_mappings;          ///< mappings whose owner could not be noted, since the start
+  std::uint64_t unread_bytes;               ///< see Residency::unread_bytes()
   std::uint64_t scan_ns, census_ns;
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
@@ -329,6 +334,7 @@ struct Snapshot {
   std::span<const Finding> findings;  ///< the largest first, harmless ones last
   Verdict verdict;
   std::string_view growth_text;  ///< what the reports so far tell of growth; empty = nothing recorded
+  std::string_view judged_text;  ///< that another allocator is judged than the program came with; or empty
 };
 
 }  // namespace mallard::report

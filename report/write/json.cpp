@@ -26,6 +26,7 @@ void write_backend(Json& json, const Allocator& a) noexcept {
   if (a.bypassed) json.text(a.bypass_owner);
   else if (a.stepped_aside) json.text(kSanitizer);
   else json.null();
+  text_or_null(json, "replaced", a.replaced);
   json.key("takeover").open('{');
   const Takeover& t = a.takeover;
   json.key("state").text(kTakeoverStates[static_cast<int>(t.state)]);
@@ -72,7 +73,8 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
   json.key("truncated").number(r.stacks.truncated).key("rules").number(r.stacks.rules);
   json.key("rules_dropped").number(r.stacks.rules_dropped);
   json.key("maps_readings").number(r.stacks.maps_readings);
-  json.key("addresses_dropped").number(r.stacks.addresses_dropped).close('}');
+  json.key("addresses_dropped").number(r.stacks.addresses_dropped);
+  json.key("one_frame_sites").number(r.one_frame_sites).close('}');
   json.key("exact");
   write_exact(json, r.exact);
   json.key("wrappers").text(s.wrappers);

@@ -67,6 +67,8 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.key("heap_huge_page_bytes").number(l.huge_bytes);
   json.key("heap_only_ours_bytes").number(l.heap_sharing.only_ours);
   json.key("heap_with_others_bytes").number(l.heap_sharing.with_others);
+  json.key("arena_top_bytes").number(l.arena_top_bytes).key("arenas").number(l.arenas);
+  json.key("threadless_arenas").number(l.threadless_arenas);
   json.key("thread_cached_bytes").number(l.thread_cached_bytes).key("examined").decimal(l.examined, 4);
   json.key("reads").number(l.reads).key("raced").number(l.raced);
   json.key("unlogged_mappings").number(l.unlogged_mappings);

@@ -39,14 +39,34 @@ void write_allocator_line(const Allocator& a, Sink& to) noexcept {
                 Printable{a.path});
 }
 
+/// The allocator that owns malloc in the place of mallard, as far as it is known.
+const OtherAllocator* owner_of_malloc(const Snapshot& s) noexcept {
+  for (const OtherAllocator& a : s.other_allocators.allocators)
+    if (a.has_own_malloc && (a.object == s.allocator.bypass_owner || a.object == s.process.executable))
+      return &a;
+  return nullptr;
+}
+
+void write_bypassed(const Snapshot& s, Sink& to) noexcept {
+  labelled_line(to, "BYPASSED", "malloc belongs to ", Printable{s.allocator.bypass_owner},
+                ", which comes before libmallard.so.");
+  labelled_line(to, "", "Its calls are not seen: the figures below are the kernel's only.");
+  const OtherAllocator* owner = owner_of_malloc(s);
+  if (owner) labelled_line(to, "it is", Printable{owner->name}, " ", Printable{owner->version});
+  if (owner && owner->object == s.process.executable) {
+    label(to, "next step");
+    add_wrapped(to, owner->next_step.empty() ? owner->why : owner->next_step, kLabelColumns);
+  } else {
+    labelled_line(to, "next step", "put libmallard.so first in LD_PRELOAD, as mallard run does.");
+  }
+}
+
 /// Which allocator serves, and where mallard does not see what it does.
-void write_who_serves(const Allocator& a, Sink& to) noexcept {
+void write_who_serves(const Snapshot& s, Sink& to) noexcept {
+  const Allocator& a = s.allocator;
   write_allocator_line(a, to);
   if (a.bypassed) {
-    labelled_line(to, "BYPASSED", "malloc belongs to ", a.bypass_owner,
-                  ", which comes before libmallard.so.");
-    labelled_line(to, "", "Its calls are not seen: the figures below are the kernel's only.");
-    labelled_line(to, "next step", "run 'mallard check' on the program; it names the allocator inside it.");
+    write_bypassed(s, to);
   } else if (a.stepped_aside) {
     labelled_line(to, "STEPPED ASIDE", "a sanitizer owns malloc in this process; nothing is recorded.");
     labelled_line(to, "next step", "use a build without -fsanitize.");
@@ -67,9 +87,10 @@ void write_who_serves(const Allocator& a, Sink& to) noexcept {
   }
 }
 
-void write_allocator(const Allocator& a, Sink& to) noexcept {
+void write_allocator(const Snapshot& s, Sink& to) noexcept {
+  const Allocator& a = s.allocator;
   heading(to, "Allocator");
-  write_who_serves(a, to);
+  write_who_serves(s, to);
   for (int i = 0; i < a.statistic_count; ++i) write_statistic(a.statistics[i], i == 0, to);
   if (a.statistic_count == 0 && !a.bypassed)
     to.add("  It has no statistics that could be read without holding its locks.\n");
@@ -120,6 +141,9 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
                 as_grouped(r.skipped_live), " while reading");
   labelled_line(to, "stacks", as_grouped(r.stacks.captured), " captured, ", as_grouped(r.stacks.truncated),
                 " cut short, ", as_grouped(r.stacks.by_libunwind), " by libunwind");
+  if (r.one_frame_sites > 0)
+    labelled_line(to, "of one frame", as_grouped(r.one_frame_sites),
+                  " call sites: called from code without unwind tables, whose callers are not known");
   if (!s.ledger.known) byte_line(to, "mallard's own memory", s.own_bytes, "");
 }
 
@@ -216,7 +240,7 @@ void write_brief(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept
   write_checks(s, to);
   write_probe(s, to);
   heading(to, "Heap");
-  write_who_serves(s.allocator, to);
+  write_who_serves(s, to);
   write_mode(s, to);
   write_heap_lines(s, to);
   if (s.recording.on && to.lines() < kBriefLines) write_leading_sites(s, kBriefLines - 1 - to.lines(), to);
@@ -229,7 +253,7 @@ void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept 
   write_title(s, to);
   const bool all_said = write_verdict(s, to);
   write_process(s, to);
-  write_allocator(s.allocator, to);
+  write_allocator(s, to);
   write_ledger(s, layout, to);
   write_checks(s, to);
   write_other_allocators(s, to);

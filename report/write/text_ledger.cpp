@@ -244,6 +244,12 @@ void write_notes(const Snapshot& s, Sink& to) noexcept {
     cell.add(" % was looked at; the rest is taken to be like it.");
     note();
   }
+  if (l.arena_top_bytes > 0) {
+    cell.add("Of retained memory, ");
+    add_bytes(cell, static_cast<double>(l.arena_top_bytes));
+    cell.add(" are tops of arenas of other threads: a trim leaves them.");
+    note();
+  }
   if (l.thread_cached_bytes > 0) {
     cell.add("Of holes, ");
     add_bytes(cell, static_cast<double>(l.thread_cached_bytes));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The verdict and the growth, as text and as JSON.
 #include <algorithm>
+#include <initializer_list>
 
 #include "report/judge/verdict.hpp"
 #include "report/write/columns.hpp"
@@ -132,6 +133,10 @@ bool write_first(const Snapshot& s, std::size_t lines, Sink& to) noexcept {
     verdict_label(to, "growth");
     add_wrapped(to, s.growth_text, kVerdictColumns);
   }
+  if (!s.judged_text.empty()) {
+    verdict_label(to, "judged");
+    add_wrapped(to, s.judged_text, kVerdictColumns);
+  }
   return text.size() == v.text.size() && next_step.size() == v.next_step.size();
 }
 
@@ -144,8 +149,9 @@ bool write_verdict(const Snapshot& s, Sink& to) noexcept {
   const std::size_t others = s.findings.empty() ? 0 : s.findings.size() - 1;
   const std::size_t titles = std::min(others, kMostTitles);
   // Headings and the blank lines before them, titles, growth; the rest is for sentences.
-  const std::size_t taken = 3 + (titles > 0 ? 2 + titles : 0) + (others > titles) +
-                            (s.growth_text.empty() ? 0 : lines_of(s.growth_text, kVerdictColumns));
+  std::size_t taken = 3 + (titles > 0 ? 2 + titles : 0) + (others > titles);
+  for (const std::string_view text : {s.growth_text, s.judged_text})
+    if (!text.empty()) taken += lines_of(text, kVerdictColumns);
   const std::size_t room = kConclusionLines > taken ? kConclusionLines - taken : 1;
   const std::size_t first_line = to.lines();
   heading(to, "Verdict");
@@ -227,7 +233,7 @@ void write_history_json(const Snapshot& s, Json& json) noexcept {
   write_change(json, "since_previous", h.since_previous);
   write_trend(json, "live_trend", h.live);
   write_trend(json, "heap_trend", h.heap);
-  json.key("growth_text").text(s.growth_text);
+  json.key("growth_text").text(s.growth_text).key("judged_text").text(s.judged_text);
   write_past_json(h.past, json);
   json.close('}').line();
 }

@@ -42,7 +42,7 @@ Label divided(const char* leaf = "") {
   if (holes >= kWorthNaming && 2 * holes >= all && empty < kMayBeNamed)
     return sick("external_fragmentation", leaf, "retention");
   if (empty >= kWorthNaming && 2 * empty >= all && holes < kMayBeNamed)
-    return sick(serves("system") ? "retention|unfit_free" : "retention|external_fragmentation|thread_caches");
+    return sick(serves("system") ? "retention|unfit_free|arena_tops" : "retention|external_fragmentation|thread_caches");
   if (holes + empty >= kWorthNaming && 5 * (holes + empty) >= 3 * all)
     return sick("external_fragmentation|retention", "", kWaste);
   return undecided(kWaste);
@@ -212,9 +212,9 @@ void caches_of_idle_threads(Series& series) {
   });
   while (series.goes_on()) {
     const std::uint64_t kept = Pool::ever().resident_bytes();
-    const char* cause = serves("jemalloc") ? "thread_caches|retention" : "retention|thread_caches";
+    const char* cause = serves("jemalloc") ? "thread_caches|retention" : "retention|thread_caches|arena_tops";
     // Holes need a live block to pin them, and there is none.
-    series.report(kept >= 40 * kMega ? sick(cause) : undecided("retention thread_caches"));
+    series.report(kept >= 40 * kMega ? sick(cause) : undecided("retention thread_caches arena_tops"));
   }
 }
 
@@ -228,7 +228,7 @@ void arenas_filled_in_turn(Series& series) {
   });
   while (series.goes_on()) {
     const std::uint64_t kept = Pool::ever().resident_bytes();
-    series.report(kept >= 40 * kMega ? sick("retention|thread_caches|external_fragmentation")
+    series.report(kept >= 40 * kMega ? sick("retention|thread_caches|external_fragmentation|arena_tops")
                                      : undecided(kWaste));
   }
 }
@@ -260,7 +260,23 @@ void tops_of_arenas(Series& series) {
   });
   while (series.goes_on()) {
     const std::uint64_t kept = Pool::ever().resident_bytes();
-    series.report(kept >= 40 * kMega ? sick("retention") : undecided("retention thread_caches"), live);
+    const char* cause = serves("system") ? "arena_tops" : "retention";
+    series.report(kept >= 40 * kMega ? sick(cause) : undecided("retention thread_caches arena_tops"), live);
+  }
+}
+
+// The same work in the main thread alone: what is free lies below its small entries, in the main heap, whose
+// top glibc trims by itself.
+void large_buffers_of_one_thread(Series& series) {
+  Random mine(7);
+  while (series.goes_on()) {
+    for (int i = 0; i < 60; i++) {
+      const std::size_t bytes = mine.between(256 << 10, 6 << 20);
+      nodes.add(make_node, bytes);
+      sessions.add(make_session, 100);
+      nodes.clear();
+    }
+    series.report(undecided("retention unfit_free external_fragmentation"));
   }
 }
 
@@ -345,6 +361,7 @@ constexpr Shape kShapes[] = {
     {"caches_of_idle_threads", "sick", 3, caches_of_idle_threads},
     {"arenas_filled_in_turn", "sick", 3, arenas_filled_in_turn},
     {"tops_of_arenas", "sick", 3, tops_of_arenas},
+    {"large_buffers_of_one_thread", "healthy", 3, large_buffers_of_one_thread},
     {"heaps_of_ended_threads", "sick", 4, heaps_of_ended_threads},
     {"frees_of_another_thread", "healthy", 6, frees_of_another_thread},
     {"a_page_for_each", "sick", 4, a_page_for_each},

@@ -143,9 +143,12 @@ TEST_CASE("census: a block with a mapping of its own, and a heap of another aren
   const std::uintptr_t first = kArena + align_up(48 + 2200, 16);
   put_chunk(process, first, 0x100, 5);
   put_chunk(process, first + 0x100, kArena + 4 * kPage - first - 0x100, 5);
+  process.put(kArena + 48 + 96, std::uint64_t{first + 0x100});  // the top
   const AddressRange heap[] = {{kMapped, kMapped + 3 * kPage}, {kArena, kArena + 4 * kPage}};
   const Found found = ask_glibc(process, heap);
   REQUIRE(found.result.done);
+  CHECK((found.result.arenas == 1 && found.result.threadless_arenas == 1));
+  CHECK(found.result.arena_top_bytes == 3 * kPage);
   REQUIRE(found.units.size() == 3);
   CHECK(found.units[0] ==
         Unit{kMapped, kMapped + 3 * kPage, UnitKind::kBlocks, 3 * kPage - 16, 3 * kPage - 16, 16});

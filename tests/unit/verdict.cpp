@@ -154,6 +154,60 @@ TEST_CASE("verdict: a heap that grows without live memory has free memory that d
   REQUIRE(p.judge_it() == "external_fragmentation");
 }
 
+TEST_CASE("verdict: what lies in the tops of glibc's arenas is no retention") {
+  for (const double tops : {29.9, 30.1}) {
+    CAPTURE(tops);
+    Process p;
+    p.s.allocator.name = "system";
+    p.move(Cause::kRetained, 75);
+    p.s.ledger.arenas = 6;
+    p.s.ledger.arena_top_bytes = static_cast<std::uint64_t>(tops * kMega);
+    REQUIRE(p.judge_it() == "retention");
+    const bool is_found = p.s.findings.size() == 2;
+    CHECK(is_found == (tops > 30));
+    CHECK(is_near(p.s.verdict.bytes.value, (is_found ? 75 - tops : 75) * kMega));
+    if (!is_found) continue;
+    CHECK(p.s.findings[1].cause == VerdictCause::kArenaTops);
+    CHECK(has(std::string(p.s.findings[1].next_step), "MALLOC_MMAP_THRESHOLD_=131072"));
+  }
+  Process all;
+  all.s.allocator.name = "system";
+  all.move(Cause::kRetained, 60);
+  all.s.ledger.arena_top_bytes = std::uint64_t{60} << 20;
+  REQUIRE(all.judge_it() == "arena_tops");
+  REQUIRE(all.s.findings.size() == 1);
+}
+
+TEST_CASE("verdict: free memory beyond all that ever lived does not fit") {
+  const auto judged = [](double peak, const char* backend, bool exact) {
+    Process p;
+    p.s.allocator.name = backend;
+    p.s.recording.exact.on = p.s.recording.exact.complete = exact;
+    p.move(Cause::kRetained, 80);
+    p.s.peak_bytes = static_cast<std::uint64_t>(peak * kMega);
+    return p.judge_it();
+  };
+  CHECK(judged(55.9, "system", true) == "unfit_free");  // 100 less 1.25 times that is 30 % and a little
+  CHECK(judged(56.1, "system", true) == "retention");
+  CHECK(judged(90, "system", true) == "retention");  // what a burst left behind
+  CHECK(judged(20, "system", false) == "retention");  // samples know no peak
+  CHECK(judged(20, "jemalloc", true) == "retention");
+}
+
+TEST_CASE("verdict: with two reports retention may be memory that requests do not fit into") {
+  Process p;
+  p.s.allocator.name = "system";
+  p.move(Cause::kRetained, 60);
+  REQUIRE(p.judge_it() == "retention");
+  CHECK(std::string(p.s.verdict.title) == "retention");
+  p.s.history.heap = {Trend::State::kGrew, 2, 40 * kMega, 1e5, 900 * kMega, 40'000'000'000, 0};
+  REQUIRE(p.judge_it() == "retention");
+  CHECK(has(std::string(p.s.verdict.title), "or free memory that requests do not fit into: not told yet"));
+  p.s.history.live.bytes = 21 * kMega;  // the program has more to keep, too
+  REQUIRE(p.judge_it() == "retention");
+  CHECK(std::string(p.s.verdict.title) == "retention");
+}
+
 TEST_CASE("verdict: several allocators are judged one by one") {
   Process p(200);
   p.move(Cause::kAnonymous, 90);

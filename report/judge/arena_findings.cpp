@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The finding that free memory is kept in the tops of glibc's arenas.
+#include <algorithm>
+
+#include "report/judge/verdict_words.hpp"
+
+namespace mallard::report::words {
+
+Estimate in_arena_tops(const Findings& all) noexcept {
+  return counted(
+      std::min(static_cast<double>(all.s.ledger.arena_top_bytes), all.line(Cause::kRetained).value));
+}
+
+bool has_arena_tops(const Findings& all) noexcept {
+  return !all.s.ledger.by_pages && reaches_in_heap(in_arena_tops(all), kLeastHeapShare, all.f);
+}
+
+void find_arena_tops(Findings& all) noexcept {
+  if (!has_arena_tops(all)) return;
+  const Ledger& l = all.s.ledger;
+  Case c = all.open(VerdictCause::kArenaTops, in_arena_tops(all));
+  say_part(c, "arena_top_bytes");
+  c.text.say("are free memory at the tops of ").count(l.arenas);
+  c.text.say(l.arenas == 1 ? " arena" : " arenas").say(" that glibc keeps for threads");
+  if (l.threadless_arenas > 0)
+    c.text.say(", ").count(l.threadless_arenas).say(" of which have no thread any more");
+  c.text.say(
+      ". glibc gives a top back only from a threshold on that grows with the largest block freed, to 64 MiB, "
+      "and "
+      "malloc_trim does not reach the tops of these arenas.");
+  c.evidence("arenas", l.arenas);
+  c.evidence("threadless_arenas", l.threadless_arenas);
+  c.evidence("live_bytes", all.line(Cause::kLive).value);
+  look_at_largest(c, &SiteRow::allocated_bytes);
+  c.next.say(
+      "Hold the threshold down: MALLOC_MMAP_THRESHOLD_=131072, or mallopt(M_TRIM_THRESHOLD, 131072). "
+      "MALLOC_ARENA_MAX only helps where many arenas keep a little each. ALLOC_BACKEND=jemalloc gives such "
+      "memory back "
+      "by itself.");
+  all.add(c);
+}
+
+}  // namespace mallard::report::words
