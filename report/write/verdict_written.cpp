@@ -124,7 +124,8 @@ bool write_first(const Snapshot& s, std::size_t lines, Sink& to) noexcept {
     verdict_label(to, "because");
     add_wrapped(to, text, kVerdictColumns);
   }
-  const std::string_view next_step = sentences(v.next_step, lines);
+  const std::size_t used = text.empty() ? 0 : lines_of(text, kVerdictColumns);
+  const std::string_view next_step = sentences(v.next_step, lines > used ? lines - used : 0);
   if (!next_step.empty()) {
     verdict_label(to, "next step");
     add_wrapped(to, next_step, kVerdictColumns);
