@@ -217,6 +217,16 @@ void write_not_divided(const Ledger& l, Sink& to) noexcept {
   to.add("  The heap is not divided: ").add(view_of(l.not_divided_why)).add(".\n");
 }
 
+/// What of the free memory is free in a way of its own.
+void write_free_notes(const Ledger& l, Sink& to) noexcept {
+  if (l.arena_top_bytes > 0)
+    add_parts(to, "  Of retained memory, ", as_bytes(l.arena_top_bytes),
+              " are tops of arenas of other threads: a trim leaves them.\n");
+  if (l.thread_cached_bytes > 0)
+    add_parts(to, "  Of holes, ", as_bytes(l.thread_cached_bytes),
+              " are free blocks that threads keep for themselves.\n");
+}
+
 /// What a reader must know to trust the lines, or not to.
 void write_notes(const Snapshot& s, Sink& to) noexcept {
   const Ledger& l = s.ledger;
@@ -244,18 +254,7 @@ void write_notes(const Snapshot& s, Sink& to) noexcept {
     cell.add(" % was looked at; the rest is taken to be like it.");
     note();
   }
-  if (l.arena_top_bytes > 0) {
-    cell.add("Of retained memory, ");
-    add_bytes(cell, static_cast<double>(l.arena_top_bytes));
-    cell.add(" are tops of arenas of other threads: a trim leaves them.");
-    note();
-  }
-  if (l.thread_cached_bytes > 0) {
-    cell.add("Of holes, ");
-    add_bytes(cell, static_cast<double>(l.thread_cached_bytes));
-    cell.add(" are free blocks that threads keep for themselves.");
-    note();
-  }
+  write_free_notes(l, to);
   if (exact.on && l.divided && exact.raced_units > 0) {
     add_grouped(cell, exact.raced_units);
     cell.add(" pieces of the heap changed while they were read: their parts may be a moment apart.");

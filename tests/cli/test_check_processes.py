@@ -32,6 +32,23 @@ def test_process_with_mallard(t: Test) -> None:
              verdict=f"mallard sees every malloc of 'sleeper' (pid {pid})")
 
 
+def test_process_says_which_library_serves(t: Test) -> None:
+    """Neither the library that serves nor one that is passed over is called what it is not."""
+    jemalloc = next((p for d in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib") if (p := Path(d, "libjemalloc.so.2")).exists()),
+                    None)
+    mallard = t.mallard.parent / "libmallard.so"
+    if not jemalloc or not mallard.exists():
+        raise Skip("there is no libjemalloc.so.2, or no libmallard.so")
+    sleeper = t.compile("sleeper", source=SLEEPER)
+    for env, words in (({"LD_PRELOAD": str(mallard), "ALLOC_BACKEND": str(jemalloc)}, "which serves this process, behind mallard"),
+                       ({"LD_PRELOAD": f"{mallard}:{jemalloc}"}, "which serves this process, behind mallard"),
+                       ({"LD_PRELOAD": f"{mallard}:{jemalloc}", "ALLOC_BACKEND": "system"},
+                        "ALLOC_BACKEND=system serves this process in its place")):
+        done = t.run("check", str(t.start(sleeper, env=env).pid))
+        if words not in done.stdout.replace("\n    ", " ") or "comes first" in done.stdout:
+            raise Failure(f"{env}: {done.stdout}")
+
+
 def test_deleted_program(t: Test) -> None:
     program = t.compile("sleeper", source=SLEEPER)
     pid = t.start(program).pid

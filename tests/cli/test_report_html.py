@@ -105,6 +105,11 @@ def test_html_shows_the_report(t: Test) -> None:
     expect("d3-scale" in content and "ISC" in content and "Mike Bostock" in content, "the licences of what is bundled")
     b = opened(page)
     expect("inlining" in b.run("document.title"), b.run("document.title"))
+    # One figure has one value: that of the ledger.
+    tiles = b.run("[...document.querySelectorAll('.facts dd')].map(d => d.firstChild.textContent)")
+    rows = {cause: b.run(f"document.querySelector('tr[data-cause={cause}] td.number')?.innerText") for cause in ("live", "own")}
+    expect(rows["live"] == tiles[2] and tiles[0] == b.run("document.querySelector('tr.total td.number').innerText"), (tiles, rows))
+    expect(rows["own"].replace("\xa0", " ") in text_of(b, "#about"), (rows, text_of(b, "#about")))
     heads = b.run("[...document.querySelectorAll('h2')].map(h => h.innerText)")
     expect(heads == ["Verdict", "Where the resident memory is", "Call sites", "Flame graph", "Heap map",
                      "About this report"], heads)
