@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How glibc 2.31 to 2.41 lays out its heap where a word has 64 bits: facts of its malloc/malloc.c and malloc/arena.c, for
-// the census that walks the heap and for the report that looks for heaps in memory which nobody was seen to
-// map.
+// How glibc 2.31 to 2.41 lays out its heap where a word has 64 bits: facts of its malloc/malloc.c and
+// malloc/arena.c, for the census that walks the heap and for the report that looks for heaps in memory which
+// nobody was seen to map.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +25,10 @@ inline constexpr std::uint64_t kLargestFast = 176;       ///< the same for fastb
 inline constexpr std::uint64_t kThreadCacheChunk = 656;  ///< of a tcache_perthread_struct
 inline constexpr int kCacheSizes = 64;                   ///< bins of a thread cache
 inline constexpr std::size_t kArenaStateBytes = 2200;    ///< of a malloc_state
-inline constexpr std::size_t kArenaTopOffset = 96;        ///< in it: the address of the top chunk
+inline constexpr std::size_t kArenaTopOffset = 96;       ///< in it: the address of the top chunk
 inline constexpr std::size_t kArenaThreadsOffset = 2176;  ///< in it: how many threads use the arena
-inline constexpr std::size_t kHeapAlignment = 1u << 20;  ///< the least that heaps of other arenas have
-inline constexpr std::size_t kHeapBytes = 64u << 20;     ///< HEAP_MAX_SIZE: the most that such a heap has
+inline constexpr std::size_t kHeapAlignment = 1u << 20;   ///< the least that heaps of other arenas have
+inline constexpr std::size_t kHeapBytes = 64u << 20;      ///< HEAP_MAX_SIZE: the most that such a heap has
 
 constexpr bool is_whole_pages(std::uint64_t bytes) noexcept { return bytes != 0 && bytes % kPageBytes == 0; }
 

@@ -6,9 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <filesystem>
 
-#include "base/options.hpp"
 #include "cli/check/check_result.hpp"
 #include "cli/check/foretell.hpp"
 #include "cli/check/process_bindings.hpp"
@@ -16,43 +14,28 @@
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
-#include "cli/terminal_text.hpp"
 #include "cli/process/process.hpp"
+#include "cli/terminal_text.hpp"
 
 namespace mallard::cli {
 namespace {
 
 /// What serves malloc of a process is no library that mallard's malloc comes before.
-/// \param backend  ALLOC_BACKEND of the process; empty = not known
-void say_who_serves(const std::string& backend, CheckResult* result) {
-  std::vector<Finding*> libraries;
-  std::vector<const ObjectReport*> objects;
+void say_who_serves(const ProcessOptions& options, CheckResult* result) {
+  const bool built_in = options.requested == "jemalloc";
   for (ObjectReport& o : result->objects)
-    for (Finding& f : o.findings)
-      if (f.id == "allocator_library") {
-        libraries.push_back(&f);
-        objects.push_back(&o);
-      }
-  const bool is_natural = backend.empty() || backend == Options().backend;
-  for (std::size_t i = 0; i < libraries.size(); ++i) {
-    Finding& f = *libraries[i];
-    std::error_code none;
-    const bool serves = is_natural ? libraries.size() == 1
-                        : backend.find('/') != backend.npos
-                            ? std::filesystem::equivalent(objects[i]->path, backend, none)
-                            : backend.starts_with("mimalloc") && f.allocator == "mimalloc";
-    const std::string name = f.allocator.empty() ? "defines malloc"
-                             : f.version.empty() ? fmt::format("is {}", f.allocator)
-                                                 : fmt::format("is {} {}", f.allocator, f.version);
-    if (serves) {
-      f.text = fmt::format("{}{} serves this process, behind mallard", name,
-                           f.allocator.empty() ? " and" : ", which");
-      f.next = is_natural ? "ALLOC_BACKEND chooses another" : "";
-    } else if (!is_natural) {
-      f.text = fmt::format("{}; ALLOC_BACKEND={} serves this process in its place", name, backend);
-      f.next = "without ALLOC_BACKEND it serves, behind mallard";
+    for (Finding& f : o.findings) {
+      if (f.id != "allocator_library" || options.backend.empty()) continue;
+      const bool serves =
+          !built_in && (f.allocator == options.backend || base_name(o.path).starts_with(options.backend));
+      const std::string name = f.allocator.empty() ? "defines malloc"
+                               : f.version.empty() ? fmt::format("is {}", f.allocator)
+                                                   : fmt::format("is {} {}", f.allocator, f.version);
+      f.text = serves ? fmt::format("{}, and serves this process, behind mallard", name)
+                      : fmt::format("{}; {} serves this process in its place", name,
+                                    options.backend == "system" ? "glibc" : options.backend);
+      f.next = serves ? "ALLOC_BACKEND chooses another" : "without ALLOC_BACKEND it serves, behind mallard";
     }
-  }
 }
 
 CheckResult check_process(int pid, const std::string& target) {
@@ -82,7 +65,7 @@ CheckResult check_process(int pid, const std::string& target) {
     result.objects.push_back(report);
   }
   add_bindings(process, result.process->mallard_path, &result.objects);
-  if (!result.process->mallard_path.empty()) say_who_serves(read_process_options(pid).backend, &result);
+  if (!result.process->mallard_path.empty()) say_who_serves(read_process_options(pid), &result);
   return result;
 }
 

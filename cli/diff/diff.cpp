@@ -15,8 +15,8 @@
 #include "cli/help.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/symbolize.hpp"
-#include "cli/units.hpp"
 #include "cli/terminal_text.hpp"
+#include "cli/units.hpp"
 #include "report/model/causes.hpp"
 
 namespace mallard::cli {

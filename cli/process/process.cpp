@@ -121,9 +121,9 @@ bool find_options(int pid, ProcessOptions* out) {
       !is_text(o.backend, sizeof o.backend) || !is_text(copy.serves, sizeof copy.serves) ||
       !is_text(o.wrappers, sizeof o.wrappers))
     return false;
-  *out = {o.signal,    o.report, o.temporary_directory,
-          o.control,   true,     *copy.serves ? copy.serves : o.backend,
-          o.wrappers};
+  *out = {o.signal,   o.report, o.temporary_directory,
+          o.control,  true,     *copy.serves ? copy.serves : o.backend,
+          o.wrappers, o.backend};
   return true;
 }
 
@@ -139,6 +139,7 @@ ProcessOptions read_process_options(int pid) {
   options.signal = parsed < 0 ? preset.signal : parsed;
   options.report = report.empty() ? preset.report : report;
   options.backend = variable_of(pid, "ALLOC_BACKEND");
+  options.requested = options.backend;
   options.wrappers = variable_of(pid, "ALLOC_WRAPPERS");
   options.control = variable_of(pid, "ALLOC_CONTROL") == "1";
   options.temporary_directory = directory.empty() ? preset.temporary_directory : directory;

@@ -46,10 +46,11 @@ struct ProcessOptions {
   int signal;          ///< 0 = none
   std::string report;  ///< ALLOC_REPORT
   std::string temporary_directory;
-  bool control;            ///< ALLOC_CONTROL
-  bool certain;            ///< read from the library's own memory
-  std::string backend;     ///< who serves, or, in its environment, ALLOC_BACKEND; empty = not known
-  std::string wrappers{};  ///< ALLOC_WRAPPERS
+  bool control;             ///< ALLOC_CONTROL
+  bool certain;             ///< read from the library's own memory
+  std::string backend;      ///< who serves, or, in its environment, ALLOC_BACKEND; empty = not known
+  std::string wrappers{};   ///< ALLOC_WRAPPERS
+  std::string requested{};  ///< ALLOC_BACKEND
 };
 
 /// Read from the library's own memory, or, where that is not permitted, from the environment, which a program

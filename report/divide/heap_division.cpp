@@ -216,15 +216,15 @@ const char* divide_heap(Arena& arena, const Memory& memory, const Served& served
                         std::span<const BoundElsewhere> bound, HeapTotals* totals, ExactRecording* exact,
                         BeforeRecording* before, Ledger* out) noexcept {
   if (served.bypassed || served.stepped_aside) return "mallard's allocator does not serve this process";
-  HeapDivision division{arena,  memory, *served.backend, copy, leads_past_mallard(bound), {}, {},
-                        totals, out,    nullptr};
+  HeapDivision division{arena, memory, *served.backend, copy, leads_past_mallard(bound),
+                        {},    {},     totals,          out,  nullptr};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
       !sort_samples(arena, copy, &division.samples))
     return kNoMemory;
   HeapMap* map = begin_heap_map(arena, division.heap.resident, division.samples.blocks);
   if (!map) return kNoMemory;
   division.map = map;
-  const char* why_not = exact->on                 ? division.by_exact_blocks(exact, before)
+  const char* why_not = exact->on                ? division.by_exact_blocks(exact, before)
                         : served.backend->census ? division.by_samples()
                                                  : "mallard does not know how to ask this allocator";
   map->limit_to_resident();
