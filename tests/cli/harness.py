@@ -2,12 +2,16 @@
 """What a test of the command is given: a scratch directory, a compiler, the command."""
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,28 @@ from typing import Any
 from support.framework import Failure, Skip
 
 PROGRAM = "#include <stdlib.h>\nint main(void) { free(malloc(10)); return 0; }\n"
+
+
+def on_terminal(command: list[str | Path], cwd: Path, columns: int = 80, errors: bool = False, **env: str) -> str:
+    """What a command writes to a terminal of that many columns and 24 rows; standard error, too, if `errors`."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "DEBUGINFOD_URLS")}
+    process = subprocess.Popen(command, cwd=cwd, stdin=its, stdout=its, stderr=its if errors else subprocess.DEVNULL,
+                               env={**kept, "TERM": "xterm", **env}, start_new_session=True)
+    os.close(its)
+    text = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # so Linux says that nobody has the other end any more
+            break
+        if not piece:
+            break
+        text += piece
+    process.wait()
+    os.close(ours)
+    return text.decode(errors="replace").replace("\r\n", "\n")
 
 
 @dataclass

@@ -2,16 +2,14 @@
 """What somebody types who has never read the manual, and what a terminal of 80 columns shows of it."""
 from __future__ import annotations
 
-import fcntl
 import gzip
 import os
-import pty
 import re
-import struct
 import subprocess
-import termios
 from pathlib import Path
+from typing import Any
 
+from . import harness
 from .control import HOLDER, library
 from .harness import Checked, Failure, Skip, Test
 from .test_golden_outputs import DATA
@@ -29,27 +27,8 @@ def expect_report(t: Test, done: Checked, pid: int) -> None:
         raise Failure(f"status {done.status}, no report of {pid}: {done.stdout[:300]}{done.stderr}")
 
 
-def on_terminal(t: Test, *arguments: str | Path, columns: int = 80, errors: bool = False, **env: str) -> str:
-    """What the command writes to a terminal of that many columns and 24 rows."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.chdir(t.dir)
-        if not errors:
-            os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
-        os.execve(t.mallard, [str(t.mallard), *map(str, arguments)], {**os.environ, "TERM": "xterm", **env})
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    text = b""
-    while True:
-        try:
-            piece = os.read(fd, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        text += piece
-    os.waitpid(pid, 0)
-    os.close(fd)
-    return text.decode().replace("\r\n", "\n")
+def on_terminal(t: Test, *arguments: str | Path, **options: Any) -> str:
+    return harness.on_terminal([t.mallard, *arguments], t.dir, **options)
 
 
 def without_colour(text: str) -> str:
@@ -194,13 +173,6 @@ def test_colour_on_terminals_alone(t: Test) -> None:
             raise Failure(f"colour in spite of {env}")
     if "\x1b" in t.run("report", AFTER).stdout:
         raise Failure("colour in a pipe")
-
-
-def test_every_help_fits_80_columns(t: Test) -> None:
-    for words in ([], ["run"], ["check"], ["dump"], ["top"], ["report"], ["diff"], ["mode"], ["purge"]):
-        wide = [line for line in t.run(*words, "--help").stdout.splitlines() if len(line) > 80]
-        if wide:
-            raise Failure(f"mallard {' '.join(words)} --help: {wide}")
 
 
 # ---- scripts

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Failure, Test
+from .harness import Failure, Test, on_terminal
 
 HERE = Path(__file__).resolve().parent
 DATA, GOLDEN = HERE / "data", HERE / "golden"
@@ -43,6 +43,13 @@ CASES: dict[str, list[str]] = {
                         "after.json"],
 }
 
+# The same on terminals of so many columns, by name.
+TERMINALS: dict[str, tuple[int, list[str]]] = {
+    "terminal_80_report": (80, ["report", "--limit", "3", "after.json"]),
+    "terminal_200_report": (200, ["report", "--limit", "3", "after.json"]),
+    "terminal_80_diff": (80, ["diff", "--limit", "3", "before.json", "after.json"]),
+}
+
 
 def subcommands(mallard: Path) -> list[str]:
     text = subprocess.run([mallard, "--help"], capture_output=True, text=True, check=True).stdout
@@ -50,10 +57,14 @@ def subcommands(mallard: Path) -> list[str]:
 
 
 def all_cases(mallard: Path) -> dict[str, list[str]]:
-    return CASES | {f"help_{name}": [name, "--help"] for name in subcommands(mallard)}
+    terminals = {name: arguments for name, (_, arguments) in TERMINALS.items()}
+    return CASES | terminals | {f"help_{name}": [name, "--help"] for name in subcommands(mallard)}
 
 
-def output_of(mallard: Path, arguments: list[str]) -> str:
+def output_of(mallard: Path, name: str, arguments: list[str]) -> str:
+    if name in TERMINALS:
+        shown = on_terminal([mallard, *arguments], DATA, columns=TERMINALS[name][0])
+        return f"$ mallard {' '.join(arguments)}\n" + shown.replace("\x1b", "^[")
     env = {k: v for k, v in os.environ.items() if k not in ("DEBUGINFOD_URLS", "COLUMNS")}
     done = subprocess.run([mallard, *arguments], cwd=DATA, capture_output=True, text=True, timeout=60, env=env,
                           check=False)
@@ -76,7 +87,7 @@ def update(mallard: Path) -> None:
             print(f"removed golden/{path.name}")
     for name, arguments in cases.items():
         path = GOLDEN / name
-        old, new = path.read_text() if path.exists() else "", output_of(mallard, arguments)
+        old, new = path.read_text() if path.exists() else "", output_of(mallard, name, arguments)
         if old != new:
             path.write_text(new)
             print(difference(name, old, new) if old else f"added golden/{name}")
@@ -92,7 +103,7 @@ def test_golden_outputs(t: Test, pytestconfig: pytest.Config, capsys: pytest.Cap
         path = GOLDEN / name
         if not path.exists():
             wrong.append(f"golden/{name} is missing")
-        elif (now := output_of(t.mallard, arguments)) != path.read_text():
+        elif (now := output_of(t.mallard, name, arguments)) != path.read_text():
             wrong.append(difference(name, path.read_text(), now))
     if wrong:
         raise Failure("\n".join(wrong) + "\nif that is meant: python3 -m pytest tests/cli -k golden_outputs "
@@ -110,7 +121,7 @@ def test_help_fits_80_columns(t: Test) -> None:
 def test_reports_of_schema_1_read_as_those_of_schema_2(t: Test) -> None:
     """The same report in both: each frame in full in one, once in a table in the other."""
     for form in ("text", "csv", "folded", "speedscope"):
-        old, new = (output_of(t.mallard, ["report", "--format", form, name]).partition("\n")[2]
+        old, new = (output_of(t.mallard, "", ["report", "--format", form, name]).partition("\n")[2]
                     for name in ("after.json", "after_schema_2.json"))
         if old != new:
             raise Failure(difference(form, old, new))

@@ -3,6 +3,7 @@
 that a half taken over one cannot go unnoticed."""
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -43,6 +44,19 @@ def is_served_by_us(t: Test, program: Path) -> None:
     t.check(require_taken(t, done, OWN) >= 8, f"too few entry points: {done.stderr[-300:]}")
     t.equal(done.stdout, expected, "the program's output")
     t.equal(own_blocks(t, done), 0, "blocks from the program's own allocator")
+
+
+def test_without_a_backend_the_next_malloc_serves(t: Test) -> None:
+    """It is taken over, and answered by the malloc that the program would have without its own."""
+    program = case(t, "own_allocator.c", *FLAGS["pie"], output="own_pie")
+    done = redirected(t, program, label="next", ALLOC_BACKEND="", ALLOC_AT_EXIT="1")
+    require_taken(t, done, OWN)
+    t.equal(own_blocks(t, done), 0, "blocks from the program's own allocator")
+    report = json.loads(next(t.dir.glob("*.json")).read_text())
+    backend = report["backend"]
+    t.equal((backend["name"], backend["requested"], backend["served"]), ("system", "next", True), "who serves")
+    text = next(t.dir.glob("report*.txt")).read_text()
+    t.check("the program came with it" not in text, "the program did not come with what serves")
 
 
 @backends(*BACKENDS)
