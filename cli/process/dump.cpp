@@ -33,7 +33,9 @@ std::string text_of(const Request& request, const std::string& json, const std::
   name_sites(&report, request.wrappers);
   if (request.full) {
     symbolize(&report);
-    return report_text(report.data, {});
+    report::TextLayout all;
+    all.in_short = false;
+    return report_text(report.data, all);
   }
   symbolize(&report, leading_sites(report.data));
   report::TextLayout layout;

@@ -134,6 +134,7 @@ Profile select(ReportFile* report, const Options& o, nlohmann::ordered_json* doc
 
 report::TextLayout layout_of(const Profile& p, const Options& o) {
   report::TextLayout layout;
+  layout.in_short = false;
   layout.only_one = !o.by.empty();
   layout.table = p.by->figure;
   layout.sites = static_cast<int>(o.limit);

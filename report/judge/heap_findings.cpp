@@ -225,6 +225,11 @@ void find_retention(Findings& all) noexcept {
                                  : "are free pages that ");
   c.text.say(allocator_of(c.s)).say(" keeps for later; no live block pins them.");
   c.evidence("live_bytes", all.line(Cause::kLive).value);
+  if (const double tops = in_arena_tops(all).value; !has_arena_tops(all) && tops >= kWorthSaying) {
+    c.text.say(" Of them, ").bytes(tops).say(" are at the tops of ").count(all.s.ledger.arenas);
+    c.text.say(" arenas beside the main one, where malloc_trim does not reach them.");
+    c.evidence("arena_top_bytes", tops);
+  }
   if (all.s.ledger.threadless_arenas > 0) {
     c.text.say(" ").count(all.s.ledger.threadless_arenas).say(" of ").count(all.s.ledger.arenas);
     c.text.say(

@@ -20,6 +20,14 @@ void change_line(Sink& to, std::string_view name, std::uint64_t before, std::uin
   labelled_line(to, name, as_bytes(before), " before, ", as_bytes(after), " after", without);
 }
 
+/// What the call did not reach: glibc's trim leaves the tops of arenas beside the main one.
+std::string_view left_by(const Snapshot& s) noexcept {
+  const auto tops = static_cast<double>(s.ledger.arena_top_bytes);
+  const bool tops_are_most =
+      tops >= kSmallBytes && 2 * (tops + static_cast<double>(s.probe.given_back)) > retained(s);
+  return tops_are_most ? std::string_view("the tops of arenas of other threads") : view_of(s.probe.leaves);
+}
+
 /// What the figures of a probe mean, in one or two sentences.
 void add_conclusion(const Snapshot& s, TextBuffer& to) noexcept {
   const Probe& p = s.probe;
@@ -32,7 +40,7 @@ void add_conclusion(const Snapshot& s, TextBuffer& to) noexcept {
   const bool has_ledger = s.ledger.known && s.ledger.divided;
   if (!has_ledger && given < kSmallBytes) {
     to.add("Next to nothing went back, but no ledger tells how much there was to give back: ");
-    to.add(view_of(p.leaves)).add('.');
+    to.add(left_by(s)).add('.');
   } else if (kept < kSmallBytes && given < kSmallBytes) {
     to.add("There was next to nothing to give back: retention is not the cause.");
   } else if (kept < kSmallBytes) {
@@ -44,11 +52,9 @@ void add_conclusion(const Snapshot& s, TextBuffer& to) noexcept {
     add_bytes(to, kept);
     to.add(" that the ledger calls retained went back to the kernel: ");
     if (given < kNothing * kept)
-      to.add("this proves nothing about the rest, which the call did not reach (")
-          .add(view_of(p.leaves))
-          .add(')');
+      to.add("this proves nothing about the rest, which the call did not reach (").add(left_by(s)).add(')');
     else if (given < kAll * kept)
-      to.add("as much is proved retained; the call did not reach the rest (").add(view_of(p.leaves)).add(')');
+      to.add("as much is proved retained; the call did not reach the rest (").add(left_by(s)).add(')');
     else to.add("it was retained indeed");
     to.add('.');
   }

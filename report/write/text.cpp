@@ -264,7 +264,7 @@ void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept 
   write_recording(s, to);
   if (!all_said) write_findings_in_full(s, to);
   write_footer(s, to);
-  write_in_short(s, to);
+  if (layout.in_short) write_in_short(s, to);
 }
 
 }  // namespace mallard::report

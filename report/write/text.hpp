@@ -17,6 +17,7 @@ inline constexpr std::size_t kConclusionLines = 24;
 
 /// What is shown. The library's report is what stands here.
 struct TextLayout {
+  bool in_short = true;         ///< ends with the verdict; the command shows it last on terminals by itself
   bool brief = false;          ///< conclusions, the ledger and the leading call sites, in kBriefLines
   bool only_one = false;       ///< one table instead of all
   Table table = Table::kLive;  ///< which

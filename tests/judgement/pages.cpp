@@ -260,8 +260,29 @@ void tops_of_arenas(Series& series) {
   });
   while (series.goes_on()) {
     const std::uint64_t kept = Pool::ever().resident_bytes();
-    const char* cause = serves("system") ? "arena_tops" : "retention";
-    series.report(kept >= 40 * kMega ? sick(cause) : undecided("retention thread_caches arena_tops"), live);
+    series.report(kept >= 40 * kMega ? sick("retention", "", "arena_tops")
+                                     : undecided("retention thread_caches arena_tops"),
+                  live);
+  }
+}
+
+// Two buffers of each thread, freed: they are the top of its arena, below the threshold that a larger buffer
+// has set before.
+void buffers_of_idle_threads(Series& series) {
+  Crew crew(8, [](int) {
+    std::lock_guard guard(books);
+    free(make_temporary(6 << 20));
+    char* buffers[2];
+    for (char*& buffer : buffers) {
+      buffer = static_cast<char*>(make_temporary(5 << 20));
+      memset(buffer, 1, 5 << 20);
+      Pool::ever().mark(buffer, 5 << 20);
+    }
+    for (char* buffer : buffers) free(buffer);
+  });
+  while (series.goes_on()) {
+    const bool keeps = serves("system") && Pool::ever().resident_bytes() >= 40 * kMega;
+    series.report(keeps ? sick("arena_tops") : undecided(kWaste));
   }
 }
 
@@ -361,6 +382,7 @@ constexpr Shape kShapes[] = {
     {"caches_of_idle_threads", "sick", 3, caches_of_idle_threads},
     {"arenas_filled_in_turn", "sick", 3, arenas_filled_in_turn},
     {"tops_of_arenas", "sick", 3, tops_of_arenas},
+    {"buffers_of_idle_threads", "sick", 3, buffers_of_idle_threads},
     {"large_buffers_of_one_thread", "healthy", 3, large_buffers_of_one_thread},
     {"heaps_of_ended_threads", "sick", 4, heaps_of_ended_threads},
     {"frees_of_another_thread", "healthy", 6, frees_of_another_thread},
