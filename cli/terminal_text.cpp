@@ -151,6 +151,17 @@ std::string paragraph(const std::string& text, const std::string& heading) {
   return text.substr(begin, text.find("\n\n", begin + 1) - begin) + "\n";
 }
 
+/// The last paragraph of a report says all in short, but tables of this command may follow. A text without
+/// one has its verdict repeated.
+void put_conclusion_last(std::string* text) {
+  std::string conclusion = paragraph(*text, "In short");
+  const std::size_t at = conclusion.empty() ? text->npos : text->find(conclusion);
+  if (at != text->npos) text->erase(at, conclusion.size());
+  else if (conclusion.empty()) conclusion = paragraph(*text, "Verdict");
+  else return;  // it is the last already
+  *text += conclusion;
+}
+
 }  // namespace
 
 std::size_t terminal_columns(int fd) {
@@ -203,8 +214,7 @@ void print_report_text(const std::string& text) {
   if (isatty(STDOUT_FILENO)) {
     shown = fitted(text, columns);
     const auto rows = static_cast<std::size_t>(std::count(shown.begin(), shown.end(), '\n'));
-    const std::string verdict = paragraph(shown, "Verdict");
-    if (rows > terminal_rows(STDOUT_FILENO) && !verdict.empty()) shown += verdict;
+    if (rows > terminal_rows(STDOUT_FILENO)) put_conclusion_last(&shown);
   }
   if (wants_colour(STDOUT_FILENO)) shown = set_off(shown);
   fmt::print("{}", shown);

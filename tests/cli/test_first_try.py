@@ -145,7 +145,7 @@ def test_a_report_fits_the_terminal(t: Test) -> None:
             raise Failure(f"the verdict does not stand last: {shown[-900:]}")
     words = t.run("report", AFTER).stdout.split()
     narrow = without_colour(on_terminal(t, "report", AFTER)).split()
-    if narrow[:len(words)] != words:
+    if sorted(narrow) != sorted(words):  # the last paragraph of the library's text moves behind the tables
         raise Failure("words are lost where lines are broken")
 
 
