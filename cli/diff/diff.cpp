@@ -86,7 +86,7 @@ std::vector<const SiteChange*> certain(const Changes& changes, const FigureFacts
 std::vector<const FigureFacts*> columns(const FigureFacts& by) {
   std::vector<const FigureFacts*> out;
   for (const FigureFacts& f : report::kFigures)
-    if (!f.name.empty() && (!f.is_exact_only() || &f == &by)) out.push_back(&f);
+    if (!f.name.empty() && (!(f.is_exact_only() || f.may_be_untold()) || &f == &by)) out.push_back(&f);
   return out;
 }
 
@@ -190,7 +190,7 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
     ordered_json& site = j["sites"].emplace_back(ordered_json{
         {"site_before", id_of(c->before)}, {"site_after", id_of(c->after)}, {"stack", stack_of(a, b, *c)}});
     for (const FigureFacts& f : report::kFigures)
-      if (!f.is_exact_only() || (a.is_exact() && b.is_exact()))
+      if (!(f.is_exact_only() || f.may_be_untold()) || (a.is_exact() && b.is_exact()))
         site[std::string(f.field)] = json_of(f.of(*c));
   }
   return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
@@ -213,7 +213,7 @@ ExitStatus diff(const Options& o) {
   ReportFile a = read_report(o.before), b = read_report(o.after);
   const FigureFacts& by = *report::find_figure(o.by);
   for (const ReportFile* r : {&a, &b})
-    if (by.is_exact_only() && !r->is_exact())
+    if ((by.is_exact_only() || by.may_be_untold()) && !r->is_exact())
       throw Error(
           kUsage,
           fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode(), o.by),

@@ -111,7 +111,7 @@ std::string why_no_line(const Condition& c, const ReportFile& r) {
 std::string why_no_sites(const Condition& c, const ReportFile& r) {
   if (!r.data.recording.on) return kNoSites;
   if (c.figure->needs_division() && is_undivided(r)) return kNotDivided;
-  if (c.figure->is_exact_only() && !r.is_exact())
+  if ((c.figure->is_exact_only() || c.figure->may_be_untold()) && !r.is_exact())
     return fmt::format("only exact mode counts {}", c.figure->words);
   return {};
 }

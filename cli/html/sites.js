@@ -6,8 +6,11 @@ import { bytes, count, error } from './format.js';
 import { siteDetails } from './site.js';
 
 const FIRST_ROWS = 25, MORE_ROWS = 200;
+/** Samples tell of few sites what they hold alone. */
+const told = (value) => (value == null ? '–' : bytes(value));
 const COLUMNS = [
   { field: 'resident_bytes', words: 'resident', show: bytes, error: true },
+  { field: 'alone_bytes', words: 'alone', show: told, classes: '.medium' },
   { field: 'hole_bytes', words: 'holes', show: bytes, classes: '.medium' },
   { field: 'live_bytes', words: 'live', show: bytes, error: true },
   { field: 'live_count', words: 'blocks', show: count, classes: '.wide' },
@@ -55,7 +58,7 @@ class Table {
   find() {
     const wanted = this.input.value.trim().toLowerCase();
     this.found = this.sites.filter((s) => !wanted || this.search.get(s).includes(wanted));
-    this.found.sort((a, b) => (b[this.by] - a[this.by]) * (this.falling ? 1 : -1) || a.id - b.id);
+    this.found.sort((a, b) => ((b[this.by] ?? 0) - (a[this.by] ?? 0)) * (this.falling ? 1 : -1) || a.id - b.id);
     this.draw();
   }
 
@@ -74,7 +77,7 @@ class Table {
       if (!event.target.closest('button') && getSelection().isCollapsed) button.click();
     };
     const rows = [element('tr.site', { id: `site-${site.id}`, click }, name, ...this.columns.map((c) =>
-      element(`td.number${c.classes ?? ''}`, {}, c.show(site[c.field] ?? 0),
+      element(`td.number${c.classes ?? ''}`, {}, c.show(site[c.field] ?? (c.show === told ? null : 0)),
         c.error ? element('small', {}, error(site, c.field)) : null)))];
     if (open) rows.push(element('tr.stack', {}, element('td', { colspan: this.columns.length + 1 }, siteDetails(site))));
     return rows;
@@ -113,7 +116,7 @@ class Table {
 /** @returns what opens a site by its id */
 export function showSites(data) {
   const made = section('sites', 'Call sites', 'Who holds the memory. Resident is a site’s share of the pages under its blocks, ' +
-    'holes included: what the process would lose if the site’s blocks went away.');
+    'holes included: no promise. Alone is what goes back if the blocks of this site leave and nobody else’s.');
   if (!data.sites.length) {
     made.append(element('p.note', {}, data.report.recording.mode === 'off'
       ? 'Nothing was recorded: ALLOC_MODE=off. Start the program with ALLOC_MODE=sample for call sites.'

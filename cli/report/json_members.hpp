@@ -20,6 +20,13 @@ inline const Json& member(const Json& object, const char* name) {
   return found == object.end() ? kNone : *found;
 }
 
+/// Entries of an array; none where there is no array.
+inline const Json& entries(const Json& object, const char* name) {
+  static const Json kNone = Json::array();
+  const Json& j = member(object, name);
+  return j.is_array() ? j : kNone;
+}
+
 inline double decimal(const Json& object, const char* name) {
   const Json& j = member(object, name);
   return j.is_number() ? j.get<double>() : 0;

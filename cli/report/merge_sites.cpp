@@ -5,7 +5,9 @@
 #include <cmath>
 #include <initializer_list>
 #include <map>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "cli/report/profile.hpp"
@@ -23,6 +25,7 @@ double value_of(const Json& object, const std::string& name) {
 /// Adds `name` of a site, and combines the two intervals; where one has none, the sum has none.
 void add_estimate(Json& to, const Json& from, const std::string& name) {
   const double a = value_of(to, name), b = value_of(from, name);
+  const bool is_untold = to[name].is_null() || from.value(name, Json(nullptr)).is_null();
   double error = 0;
   for (const auto& [suffix, sign] : {std::pair("_low", -1.0), std::pair("_high", 1.0)}) {
     Json &end = to[name + suffix], other = from.value(name + suffix, Json(nullptr));
@@ -35,7 +38,7 @@ void add_estimate(Json& to, const Json& from, const std::string& name) {
     error = std::max(error, distance);
   }
   to[name + "_error"] = to[name + "_low"].is_null() ? Json(nullptr) : Json(whole(error));
-  to[name] = whole(a + b);
+  to[name] = is_untold ? Json(nullptr) : Json(whole(a + b));
 }
 
 /// Adds changes since an earlier report; unknown where one of them is.
@@ -51,8 +54,7 @@ void add_sizes(Json& to, const Json& from) {
   std::map<std::pair<double, double>, Json> ranges;
   for (const Json* sizes : {&std::as_const(to), &from})
     for (const Json& range : *sizes) {
-      const auto [at, is_new] =
-          ranges.try_emplace({value_of(range, "from"), value_of(range, "to")}, range);
+      const auto [at, is_new] = ranges.try_emplace({value_of(range, "from"), value_of(range, "to")}, range);
       if (is_new) continue;
       for (const char* count : {"allocated_count", "live_count"})
         at->second[count] = whole(value_of(at->second, count) + value_of(range, count));
@@ -93,6 +95,39 @@ void add_site(Json& to, const Json& from) {
   to["merged_sites"] = whole(value_of(to, "merged_sites")) + 1;
 }
 
+/// What sites pinned together that are one now, that one holds alone.
+void merge_sets(const std::map<std::int64_t, std::int64_t>& id_of, Json& pinned, Json& sites) {
+  if (!pinned.is_object() || !pinned.contains("sets") || !pinned["sets"].is_array()) return;
+  Json left = Json::array();
+  for (Json& set : pinned["sets"]) {
+    if (!set.is_object() || !set.contains("sites") || !set["sites"].is_array()) continue;
+    std::set<std::int64_t> ids;
+    for (const Json& id : set["sites"])
+      if (id.is_number_integer()) {
+        const auto found = id_of.find(id.get<std::int64_t>());
+        ids.insert(found == id_of.end() ? id.get<std::int64_t>() : found->second);
+      }
+    set["sites"] = ids;
+    if (ids.size() > 1) {
+      left.push_back(std::move(set));
+      continue;
+    }
+    for (Json& site : sites) {
+      if (ids.empty() || value_of(site, "id") != static_cast<double>(*ids.begin())) continue;
+      for (const auto& [to, from] : {std::pair("alone", "bytes"), {"alone_hole", "hole_bytes"}})
+        for (const char* suffix : {"_bytes", "_bytes_low", "_bytes_high"})
+          if (Json& sum = site[std::string(to) + suffix]; sum.is_number())
+            sum = whole(sum.get<double>() + value_of(set, from));
+    }
+    for (const auto& [to, from, sign] : {std::tuple("alone_bytes", "bytes", 1),
+                                         {"joint_bytes", "bytes", -1},
+                                         {"alone_hole_bytes", "hole_bytes", 1},
+                                         {"joint_hole_bytes", "hole_bytes", -1}})
+      pinned[to] = whole(std::max(0.0, value_of(pinned, to) + sign * value_of(set, from)));
+  }
+  pinned["sets"] = std::move(left);
+}
+
 }  // namespace
 
 void merge_sites(Json* document, std::size_t depth) {
@@ -124,6 +159,8 @@ void merge_sites(Json* document, std::size_t depth) {
   if (const auto findings = document->find("findings"); findings != document->end())
     for (Json& finding : *findings)
       if (finding.is_object()) rename(finding["sites"]);
+  if (const auto pinned = document->find("pinned"); pinned != document->end())
+    merge_sets(id_of, *pinned, (*document)["sites"]);
   if (const auto map = document->find("heap_map"); map != document->end() && map->is_object())
     for (Json& range : (*map)["ranges"])
       if (range.is_object()) rename(range["site"]);

@@ -159,8 +159,8 @@ std::string as_html(const Profile& profile, Json document, Json series) {
   name_details(&document);
   document.erase("sites");
   document.erase("modules");
-  page["functions"] = totals_json(totals_by_function(profile));
-  page["module_totals"] = totals_json(totals_by_module(profile));
+  page["functions"] = totals_json(profile, totals_by_function(profile));
+  page["module_totals"] = totals_json(profile, totals_by_module(profile));
   page["report"] = std::move(document);
   const std::string_view frame = html_page();
   const std::size_t mark = frame.find(kReportMark);

@@ -70,8 +70,8 @@ std::string as_json(const Profile& profile, Json document) {
         if (Json& frame = detail["frame"]; frame.is_number_unsigned())
           frame = frames.indices_of(frame.get<std::size_t>(), {report::SourceLine{}}).back();
   document["frames"] = frames.release();
-  document["functions"] = totals_json(totals_by_function(profile));
-  document["module_totals"] = totals_json(totals_by_module(profile));
+  document["functions"] = totals_json(profile, totals_by_function(profile));
+  document["module_totals"] = totals_json(profile, totals_by_module(profile));
   return dumped(document, 1);
 }
 
@@ -101,7 +101,8 @@ std::string as_speedscope(const Profile& profile) {
   Json profiles = Json::array();
   int active = 0;
   for (const report::FigureFacts& figure : report::kFigures) {
-    if (figure.name.empty() || (figure.is_exact_only() && !profile.is_exact())) continue;
+    if (figure.name.empty() || (!profile.is_exact() && (figure.is_exact_only() || figure.may_be_untold())))
+      continue;
     if (&figure == profile.by) active = static_cast<int>(profiles.size());
     Json samples = Json::array(), weights = Json::array();
     std::int64_t total = 0;

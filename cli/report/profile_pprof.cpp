@@ -48,7 +48,7 @@ class Encoder {
 
  private:
   bool is_in_profile(const report::FigureFacts& f) const {
-    return !f.pprof_type.empty() && (!f.is_exact_only() || profile_.is_exact());
+    return !f.pprof_type.empty() && (profile_.is_exact() || !(f.is_exact_only() || f.may_be_untold()));
   }
 
   std::int64_t text(std::string_view s) {

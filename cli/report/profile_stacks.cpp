@@ -109,7 +109,7 @@ std::string as_csv(const Profile& profile) {
     for (const report::FigureFacts& facts : report::kFigures) {
       if (facts.pprof_type.empty()) continue;
       const report::Estimate& f = facts.of(*row);
-      out += fmt::format(",{}", whole(f.value));
+      out += facts.may_be_untold() && !f.has_interval ? "," : fmt::format(",{}", whole(f.value));
       out += f.has_interval ? fmt::format(",{},{}", whole(f.low), whole(f.high)) : ",,";
     }
     out += fmt::format(",{}\n", quoted(csv_stack(profile, *row)));

@@ -44,13 +44,6 @@ int index_in(const std::string_view (&words)[n], std::string_view word, int othe
   return found == std::end(words) ? otherwise : static_cast<int>(found - std::begin(words));
 }
 
-/// Entries of an array; none where there is no array.
-const Json& entries(const Json& object, const char* name) {
-  static const Json kNone = Json::array();
-  const Json& j = member(object, name);
-  return j.is_array() ? j : kNone;
-}
-
 }  // namespace
 
 /// Empty where there is no text.
@@ -253,6 +246,7 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.raced = number(about, "raced");
   l.unlogged_mappings = number(about, "unlogged_mappings");
   l.unread_bytes = number(about, "unread_bytes");
+  read_pins(member(j, "pinned"));
   l.unexplained_bytes = std::llround(std::clamp(decimal(j, "unexplained_bytes"), -9e18, 9e18));
 }
 

@@ -23,6 +23,7 @@ class SnapshotOf {
   void read_allocator(const Json& j);
   void read_recording(const Json& j);
   void read_ledger(const Json& j);
+  void read_pins(const Json& j);
   void read_others(const Json& j);
   void read_checks(const Json& j);
   void read_probe(const Json& j);

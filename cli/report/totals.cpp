@@ -99,7 +99,7 @@ std::string totals_text(const Profile& profile, std::size_t most) {
   return out;
 }
 
-nlohmann::ordered_json totals_json(const std::vector<Total>& totals) {
+nlohmann::ordered_json totals_json(const Profile& profile, const std::vector<Total>& totals) {
   auto out = nlohmann::ordered_json::array();
   for (const Total& total : totals) {
     nlohmann::ordered_json& row = out.emplace_back(nlohmann::ordered_json{{"name", total.name}});
@@ -107,8 +107,12 @@ nlohmann::ordered_json totals_json(const std::vector<Total>& totals) {
     row["sites"] = total.sites;
     for (const report::FigureFacts& f : report::kFigures) {
       if (f.name.empty() || !f.adds_up()) continue;
-      row[std::string(f.name)] = whole(f.of(total.inclusive));
-      row[fmt::format("self_{}", f.name)] = whole(f.of(total.self));
+      const bool told = profile.is_exact() || !f.may_be_untold();
+      const auto figure = [told](double value) {
+        return told ? nlohmann::ordered_json(whole(value)) : nullptr;
+      };
+      row[std::string(f.name)] = figure(f.of(total.inclusive));
+      row[fmt::format("self_{}", f.name)] = figure(f.of(total.self));
     }
   }
   return out;

@@ -25,6 +25,6 @@ std::vector<Total> totals_by_module(const Profile& profile);
 /// \param most  rows of each; 0 = 20 functions, 10 modules
 std::string totals_text(const Profile& profile, std::size_t most);
 /// A list of totals for JSON.
-nlohmann::ordered_json totals_json(const std::vector<Total>& totals);
+nlohmann::ordered_json totals_json(const Profile& profile, const std::vector<Total>& totals);
 
 }  // namespace mallard::cli

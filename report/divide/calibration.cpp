@@ -302,12 +302,14 @@ bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> s
   for (std::size_t i = 0; i < pieces.size();) {
     const Piece& first = pieces[i];
     add_unseen(expected.all(), &next_expected, &first, pools.all(), sites);
-    ColumnSums resident{}, live{}, holes{};
+    ColumnSums resident{}, live{}, holes{}, alone{}, alone_holes{};
     for (; i < pieces.size() && pieces[i].stratum == first.stratum && pieces[i].site == first.site; ++i) {
       const Piece& p = pieces[i];
       resident.add(p.weight, p.resident, p.resident);
       live.add(p.weight, p.asked, p.resident);
       holes.add(p.weight, p.holes, p.resident);
+      alone.add(p.weight, p.alone, p.resident);
+      alone_holes.add(p.weight, p.alone_holes, p.resident);
     }
     if (first.site >= sites.size()) continue;  // a site made after the rows were read
     SiteShare& share = sites[first.site];
@@ -315,6 +317,8 @@ bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> s
     add_column(share.resident, resident, c);
     add_column(share.live, live, c);
     add_column(share.holes, holes, c);
+    add_column(share.alone, alone, c);
+    add_column(share.alone_holes, alone_holes, c);
     effective[first.site].value += c.factor * resident.value;
     effective[first.site].squared += c.factor * c.factor * resident.squared;
   }
@@ -322,7 +326,8 @@ bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> s
   for (std::size_t i = 0; i < sites.size(); ++i) {
     const bool enough =
         effective[i].value * effective[i].value >= kMinEffectiveSamples * effective[i].squared;
-    for (Estimate* e : {&sites[i].resident, &sites[i].live, &sites[i].holes}) {
+    for (Estimate* e :
+         {&sites[i].resident, &sites[i].live, &sites[i].holes, &sites[i].alone, &sites[i].alone_holes}) {
       set_interval(*e);
       if (!enough) e->has_interval = false;
     }

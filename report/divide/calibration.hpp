@@ -33,16 +33,18 @@ struct Piece {
   std::uint16_t stratum;
   std::uint32_t site;
   double weight;
-  double resident;  ///< its share of the resident bytes of its units
-  double nominal;   ///< its usable bytes as the census counts them in Stratum::live_bytes
-  double usable;    ///< usable bytes of it that are resident
-  double asked;     ///< requested bytes of it that are resident
-  double holes;     ///< its share of the free memory of its units
+  double resident;            ///< its share of the resident bytes of its units
+  double nominal;             ///< its usable bytes as the census counts them in Stratum::live_bytes
+  double usable;              ///< usable bytes of it that are resident
+  double asked;               ///< requested bytes of it that are resident
+  double holes;               ///< its share of the free memory of its units
+  double alone, alone_holes;  ///< of `resident` and `holes`: on units where it is the only live block
 };
 
 /// Estimates for one site: resident >= live + holes; what is left is rounding and headers.
 struct SiteShare {
   Estimate resident, live, holes;
+  Estimate alone, alone_holes;  ///< of resident and of holes: on units with one live block
 };
 
 /// Sums over all sites and strata.
@@ -61,7 +63,8 @@ inline constexpr std::uint32_t kMinStratumPieces = 5;
 
 /// Adds up `pieces` (any order; they are sorted and their strata changed) into `sites`, which is indexed by
 /// site.
-/// \param beyond        what live memory is that the samples do not account for. Other than by chance it stays
+/// \param beyond        what live memory is that the samples do not account for. Other than by chance it
+/// stays
 ///                      unattributed
 /// \param sample_bytes  mean bytes between samples
 /// \return false if memory is out

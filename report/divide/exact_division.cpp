@@ -115,9 +115,13 @@ void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexc
   if (map_) map_->count(unit.begin, unit.end, usable + old, holes);
   if (live + beyond == 0) return void(unattributed_ += resident);
   const double each = 1 / static_cast<double>(live + beyond);
+  UnitSites by;
+  if (beyond > 0) by.add_unknown();
   for (const Held& b : blocks) {
     const Part part = part_in(unit, b, all_in_memory);
-    if (part.bytes == 0 || (b.site != kUnbookedSite && b.site >= sites_.size())) continue;
+    if (part.bytes == 0) continue;
+    b.site < sites_.size() ? by.add(b.site) : by.add_unknown();
+    if (b.site != kUnbookedSite && b.site >= sites_.size()) continue;
     ExactShare& to = b.site == kUnbookedSite ? unbooked_ : sites_[b.site];
     const double share = static_cast<double>(part.bytes) * each;
     to.resident += resident * share;
@@ -127,6 +131,7 @@ void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexc
       map_->claim(std::max(b.begin, unit.begin), std::min(b.begin + b.usable_bytes, unit.end), b.site,
                   resident * share);
   }
+  if (resident > 0) pins_.add(by, resident, holes, sites_);
   const double share = static_cast<double>(beyond) * each;
   unbooked_.resident += resident * share;
   unbooked_.live += old;
@@ -257,7 +262,7 @@ bool ExactDivision::sum_up(std::uint64_t heap_resident, std::uint64_t thread_cac
   if (cached > 0) {
     const double left = 1 - cached / unbooked_.live;
     unattributed_ += unbooked_.resident * (1 - left);
-    unbooked_ = {unbooked_.resident * left, unbooked_.live * left, unbooked_.holes * left};
+    unbooked_ = {unbooked_.resident * left, unbooked_.live * left, unbooked_.holes * left, 0, 0};
   }
   const double on_pinned_pages = pages_.pinned_metadata();
   totals->metadata = pages_.metadata() - on_pinned_pages;
@@ -269,7 +274,8 @@ bool ExactDivision::sum_up(std::uint64_t heap_resident, std::uint64_t thread_cac
     pinned_ += unbooked_.resident * more;
     usable_ += unbooked_.live * more;
     asked_ += unbooked_.live * more;
-    unbooked_ = {unbooked_.resident * (1 + more), unbooked_.live * (1 + more), unbooked_.holes * (1 + more)};
+    unbooked_ = {unbooked_.resident * (1 + more), unbooked_.live * (1 + more), unbooked_.holes * (1 + more),
+                 0, 0};
   }
   totals->pinned = std::min(pinned_, heap);
   totals->headers = std::min(headers_ + on_pinned_pages, totals->pinned);

@@ -9,6 +9,7 @@
 
 #include "heaps/census.hpp"
 #include "record/exact/exact.hpp"
+#include "report/divide/pin_sets.hpp"
 #include "report/divide/sampled_division.hpp"
 #include "report/divide/unit_pages.hpp"
 #include "report/model/record_copy.hpp"
@@ -38,7 +39,7 @@ class ExactDivision {
  public:
   ExactDivision(Arena& arena, std::span<const ResidentRun> runs, const LiveBlocks& live,
                 const BlockSize& size) noexcept
-      : arena_(arena), pages_(runs), live_(live), size_(size) {}
+      : arena_(arena), pages_(runs), pins_(arena), live_(live), size_(size) {}
 
   /// \param sites  indexed by site \return false if memory is out
   bool begin(std::span<ExactShare> sites) noexcept;
@@ -63,6 +64,9 @@ class ExactDivision {
   /// \param thread_cached_bytes  free blocks that the census took for live
   /// \return false if memory is out
   bool sum_up(std::uint64_t heap_resident, std::uint64_t thread_cached_bytes, HeapTotals* totals) noexcept;
+
+  /// Who pins what. \return false if memory is out
+  bool sum_up_pins(Pins* out) noexcept { return pins_.sum_up(sites_, out); }
 
   const ExactShare& unbooked() const noexcept { return unbooked_; }  ///< blocks that `beyond` tells of
   /// Usable bytes that the allocator holds to be live and the books to be free: where they overrule it.
@@ -94,6 +98,7 @@ class ExactDivision {
 
   Arena& arena_;
   UnitPages pages_;
+  PinSets pins_;
   LiveBlocks live_;
   BlockSize size_;
   std::span<ExactShare> sites_;

@@ -87,6 +87,22 @@ bool leads_past_mallard(std::span<const BoundElsewhere> bound) noexcept {
   return std::any_of(bound.begin(), bound.end(), [](const BoundElsewhere& b) { return b.to_server; });
 }
 
+/// What samples say of memory that a site holds alone is that of blocks alone on their unit. It is told where
+/// that is nearly all that the site has: nobody knows of the rest whom it is shared with.
+void tell_alone(const SiteShare& share, SiteRow* row) noexcept {
+  constexpr double kNearlyAll = 0.9;
+  row->alone_bytes = row->alone_hole_bytes = {};
+  if (!share.resident.has_interval || share.alone.value < kNearlyAll * share.resident.value) return;
+  row->alone_bytes = share.alone;
+  row->alone_bytes.has_interval = true;
+  row->alone_bytes.low = std::min(share.alone.value, share.alone.low);
+  row->alone_bytes.high = std::max(share.alone.value, share.resident.high);
+  row->alone_hole_bytes = share.alone_holes;
+  row->alone_hole_bytes.has_interval = true;
+  row->alone_hole_bytes.low = std::min(share.alone_holes.value, share.alone_holes.low);
+  row->alone_hole_bytes.high = std::max(share.alone_holes.value, share.holes.high);
+}
+
 /// The heap, what is known of it, and where its division is written.
 struct HeapDivision {
   Arena& arena;
@@ -142,6 +158,7 @@ struct HeapDivision {
       copy.rows[i].resident_bytes = share.resident;
       copy.rows[i].resident_live_bytes = share.live;
       copy.rows[i].hole_bytes = share.holes;
+      tell_alone(share, &copy.rows[i]);
     }
     return nullptr;
   }
@@ -171,6 +188,7 @@ struct HeapDivision {
       totals->holes = counted(totals->holes.value + totals->past.value);
       totals->past = counted(0);
     }
+    if (!shares.sum_up_pins(&out->pins)) return kNoMemory;
     count_as_metadata(census.internal_bytes, &totals->holes, totals->holes.value, totals);
     exact->met_blocks = shares.met_blocks();
     exact->raced_units = shares.raced_units();
@@ -194,6 +212,8 @@ struct HeapDivision {
     out->thread_cached_bytes = out->reads = out->raced = 0;
     out->by_pages = true;
     if (!shares.sum_up(heap.resident_bytes, 0, totals)) return kNoMemory;
+    // What another allocator can give back is known to nobody.
+    if (is_glibc() && !shares.sum_up_pins(&out->pins)) return kNoMemory;
     totals->rounding_known = is_glibc();
     totals->is_compared = false;
     exact->met_blocks = shares.met_blocks();

@@ -81,7 +81,8 @@ void SampledDivision::add_piece(std::size_t block, std::uint16_t stratum, const 
       piece_room_ *= 2;
     }
     p = piece_count_++;
-    pieces_[p] = {pieces_of_[block], stratum, blocks_[block].site, blocks_[block].weight, 0, 0, 0, 0, 0};
+    pieces_[p] = {
+        pieces_of_[block], stratum, blocks_[block].site, blocks_[block].weight, 0, 0, 0, 0, 0, 0, 0};
     pieces_of_[block] = p;
   }
   Piece& piece = pieces_[p];
@@ -90,6 +91,8 @@ void SampledDivision::add_piece(std::size_t block, std::uint16_t stratum, const 
   piece.usable += part.usable;
   piece.asked += part.asked;
   piece.holes += part.holes;
+  piece.alone += part.alone;
+  piece.alone_holes += part.alone_holes;
 }
 
 void SampledDivision::charge_blocks(const Unit& unit) noexcept {
@@ -111,10 +114,12 @@ void SampledDivision::charge_blocks(const Unit& unit) noexcept {
     if (to <= from) continue;
     const double part = std::min(1.0, static_cast<double>(to - from) / static_cast<double>(unit.live_bytes));
     const double usable = static_cast<double>(pages_.resident(from, to));
-    add_piece(
-        i, k,
-        {0, k, 0, 0, resident_bytes * part, live * part, usable,
-         static_cast<double>(pages_.resident(from, asked_to)), (resident_bytes - live - overhead) * part});
+    const double asked = static_cast<double>(pages_.resident(from, asked_to));
+    const double holes = (resident_bytes - live - overhead) * part;
+    const double alone = to - from >= unit.live_bytes ? 1 : 0;
+    add_piece(i, k,
+              {0, k, 0, 0, resident_bytes * part, live * part, usable, asked, holes, resident_bytes * alone,
+               holes * alone});
   }
 }
 
@@ -152,7 +157,7 @@ void SampledDivision::add_uncovered() noexcept {
     const auto pages = static_cast<double>(pages_.resident(page_of(block.begin), page_end_of(end)));
     const auto usable = static_cast<double>(pages_.resident(block.begin, end));
     const auto asked = static_cast<double>(pages_.resident(block.begin, block.begin + block.asked_bytes));
-    add_piece(i, 0, {0, 0, 0, 0, pages, usable, usable, asked, pages - usable});
+    add_piece(i, 0, {0, 0, 0, 0, pages, usable, usable, asked, pages - usable, 0, 0});
   }
 }
 

@@ -32,15 +32,20 @@ SiteFigures<double> figures_of(const record::ExactCounts& c, const ExactShare& s
   f.resident_bytes = share.resident;
   f.resident_live_bytes = share.live;
   f.hole_bytes = share.holes;
+  f.alone_bytes = share.alone;
+  f.alone_hole_bytes = share.alone_holes;
   return f;
 }
 
 /// Sets row_of to anything but kNoRow for the sites that get a row.
-void mark_leading(const RecordCopy& copy, std::span<std::uint32_t> used, std::uint32_t* row_of) noexcept {
+void mark_leading(const RecordCopy& copy, const Pins& pins, std::span<std::uint32_t> used,
+                  std::uint32_t* row_of) noexcept {
   if (used.size() <= kMostRows) {
     for (std::uint32_t id : used) row_of[id] = 0;
     return;
   }
+  for (const PinSet& set : pins.sets)
+    for (int i = 0; i < set.count; ++i) row_of[set.sites[i]] = 0;
   for (const FigureFacts& figure : kFigures) {
     if (figure.name.empty()) continue;  // nobody can ask for its leading sites
     const auto value = [&](std::uint32_t id) {
@@ -68,11 +73,13 @@ std::span<const record::ExactSizes> sizes_of(Arena& arena, record::SiteId site) 
   return {sizes, n};
 }
 
-void fill_row(Arena& arena, std::uint32_t id, const RecordCopy& copy, SiteRow& row) noexcept {
+void fill_row(Arena& arena, std::uint32_t id, const RecordCopy& copy, bool pins_known,
+              SiteRow& row) noexcept {
   const record::Site& site = record::site(record::SiteId{id});
   const record::ExactCounts& c = copy.counts[id];
   const SiteFigures<double> figures = figures_of(c, copy.shares[id]);
-  for (const FigureFacts& figure : kFigures) figure.of(row) = counted(figure.of(figures));
+  for (const FigureFacts& figure : kFigures)
+    figure.of(row) = pins_known || !figure.may_be_untold() ? counted(figure.of(figures)) : Estimate{};
   row.id = id;
   row.depth = static_cast<int>(site.depth.load(std::memory_order_relaxed));
   row.samples = record::site_sums(site).samples.load(std::memory_order_relaxed);
@@ -138,7 +145,7 @@ bool choose_rows(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
     row_of[id] = RecordCopy::kNoRow;
     if (copy->counts[id].allocated_count > 0) used[used_count++] = id;
   }
-  mark_leading(*copy, {used, used_count}, row_of);
+  mark_leading(*copy, out->ledger.pins, {used, used_count}, row_of);
   std::uint32_t rows = 0;
   for (std::uint32_t id = 0; id < sites; ++id)
     if (row_of[id] != RecordCopy::kNoRow) row_of[id] = rows++;
@@ -149,7 +156,8 @@ bool choose_rows(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
   copy->site_count = static_cast<std::uint32_t>(sites);
   copy->row_count = rows;
   for (std::uint32_t id = 0; id < sites; ++id) {
-    if (row_of[id] != RecordCopy::kNoRow) fill_row(arena, id, *copy, copy->rows[row_of[id]]);
+    if (row_of[id] != RecordCopy::kNoRow)
+      fill_row(arena, id, *copy, out->ledger.pins.known, copy->rows[row_of[id]]);
     else if (copy->counts[id].allocated_count > 0)
       add_other(figures_of(copy->counts[id], copy->shares[id]), &out->others);
   }

@@ -3,34 +3,15 @@
 #include <algorithm>
 #include <initializer_list>
 
-#include "report/judge/verdict_words.hpp"
+#include "report/judge/heap_words.hpp"
 
 namespace mallard::report::words {
 namespace {
 
-constexpr double kMostly = 0.5;
 constexpr double kProved = 0.8;  ///< of what the ledger calls retained went back in the purge probe
-
-bool serves(const Snapshot& s, std::string_view backend) noexcept { return s.allocator.name == backend; }
 
 std::string_view allocator_of(const Snapshot& s) noexcept {
   return serves(s, "system") ? std::string_view("glibc") : s.allocator.name;
-}
-
-/// Free blocks in thread caches lie among the holes: no live block of the program pins them.
-double cached(const Findings& all) noexcept {
-  return std::min(static_cast<double>(all.s.ledger.thread_cached_bytes), all.line(Cause::kHoles).value);
-}
-
-Estimate less(Estimate e, double bytes) noexcept {
-  for (double* figure : {&e.value, &e.low, &e.high}) *figure = std::max(0.0, *figure - bytes);
-  return e;
-}
-
-/// Free memory that could have served requests: without what jemalloc and mimalloc are about to give back.
-double free_bytes(const Findings& all) noexcept {
-  const bool decays = serves(all.s, "jemalloc") || serves(all.s, "mimalloc");
-  return all.line(Cause::kHoles).value - cached(all) + (decays ? 0 : all.line(Cause::kRetained).value);
 }
 
 /// glibc's heap is larger than all blocks that ever lived at one time would need: what is free was no use to
@@ -51,59 +32,6 @@ bool grows_while_live_does_not(const Findings& all) noexcept {
   return h.heap.state == Trend::State::kGrows && h.live.state != Trend::State::kGrows &&
          h.live.bytes < h.heap.bytes / 2 && h.heap.bytes >= kLeastGrowthFinding &&
          reaches_in_heap(counted(free_bytes(all)), kLeastHeapShare, all.f);
-}
-
-bool is_unfit(const Findings& all) noexcept {
-  return !has_arena_tops(all) && (grows_while_live_does_not(all) || exceeds_what_ever_lived(all));
-}
-
-void say_purge(Case& c) noexcept {
-  const Probe& p = c.s.probe;
-  if (!p.done) return say_next(c, " mallard dump --purge PID shows how much of it a purge gives back.");
-  c.text.say(" The purge probe gave back ").bytes(static_cast<double>(p.given_back)).say(".");
-  c.evidence("given_back_bytes", static_cast<double>(p.given_back));
-}
-
-/// Live bytes as the table of resident memory shows them.
-double live_of(const SiteRow& row) noexcept {
-  return row.resident_live_bytes.value > 0 ? row.resident_live_bytes.value : row.live_bytes.value;
-}
-
-/// Who has most of the holes. \return false if it is blocks that no call site is known of
-bool say_who_pins(Case& c) noexcept {
-  const SiteRow* row = largest(c.s, &SiteRow::hole_bytes);
-  const double older = c.s.before.hole_bytes, all = c.finding.bytes.value;
-  if (older > 0 && (!row || older > row->hole_bytes.value)) {
-    c.text.say(older > kMostly * all ? " Most is" : " The largest part is")
-        .say(" pinned by blocks allocated before exact recording began: ")
-        .bytes(older)
-        .say(" of holes around ")
-        .bytes(c.s.before.live_bytes)
-        .say(" of them.");
-    c.evidence("older_hole_bytes", older);
-    return false;
-  }
-  if (!row) return true;
-  c.text.say(row->hole_bytes.value > kMostly * all ? " Most is pinned by "
-                                                   : " The largest part is pinned by ");
-  add_site(c.text, *row);
-  c.text.say(": ").bytes(row->hole_bytes.value).say(" of holes around ").bytes(live_of(*row));
-  c.text.say(" of live blocks.");
-  c.evidence("site_hole_bytes", row->hole_bytes.value);
-  look_at_largest(c, &SiteRow::hole_bytes);
-  return true;
-}
-
-void say_next_of_holes(Case& c, bool sites_known) noexcept {
-  if (!sites_known)
-    c.next.say("Start the program with ALLOC_MODE=exact to see which call sites they belong to.");
-  else if (c.finding.site_count == 0)
-    c.next.say("Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes.");
-  else
-    c.next.say(
-        "Keep long-lived blocks of these sites apart from short-lived ones, in a pool of their own; where "
-        "several sites lie on the same pages, all of them have to move.");
-  c.next.say(" Or try another allocator (ALLOC_BACKEND).");
 }
 
 void say_next_of_retention(Case& c) noexcept {
@@ -129,21 +57,31 @@ void say_next_of_retention(Case& c) noexcept {
 
 }  // namespace
 
-void find_holes(Findings& all) noexcept {
-  const Estimate holes = less(all.line(Cause::kHoles), cached(all));
-  if (is_unfit(all) || !reaches_in_heap(holes, kLeastHeapShare, all.f)) return;
-  Case c = all.open(VerdictCause::kExternalFragmentation, holes, how_known(holes));
-  say_part(c, "holes_bytes");
-  c.text.say("are holes: free memory on pages that live blocks pin (a ")
-      .say(view_of(c.s.ledger.unit_name))
-      .say(" goes back as a whole only). Live data itself is ")
-      .bytes(all.line(Cause::kLive).value)
-      .say(".");
-  c.evidence("live_bytes", all.line(Cause::kLive).value);
-  say_changed(c, Cause::kHoles);
-  say_next_of_holes(c, say_who_pins(c));
-  say_purge(c);
-  all.add(c);
+bool serves(const Snapshot& s, std::string_view backend) noexcept { return s.allocator.name == backend; }
+
+double cached(const Findings& all) noexcept {
+  return std::min(static_cast<double>(all.s.ledger.thread_cached_bytes), all.line(Cause::kHoles).value);
+}
+
+Estimate less(Estimate e, double bytes) noexcept {
+  for (double* figure : {&e.value, &e.low, &e.high}) *figure = std::max(0.0, *figure - bytes);
+  return e;
+}
+
+double free_bytes(const Findings& all) noexcept {
+  const bool decays = serves(all.s, "jemalloc") || serves(all.s, "mimalloc");
+  return all.line(Cause::kHoles).value - cached(all) + (decays ? 0 : all.line(Cause::kRetained).value);
+}
+
+bool is_unfit(const Findings& all) noexcept {
+  return !has_arena_tops(all) && (grows_while_live_does_not(all) || exceeds_what_ever_lived(all));
+}
+
+void say_purge(Case& c) noexcept {
+  const Probe& p = c.s.probe;
+  if (!p.done) return say_next(c, " mallard dump --purge PID shows how much of it a purge gives back.");
+  c.text.say(" The purge probe gave back ").bytes(static_cast<double>(p.given_back)).say(".");
+  c.evidence("given_back_bytes", static_cast<double>(p.given_back));
 }
 
 void find_thread_caches(Findings& all) noexcept {

@@ -34,6 +34,8 @@ enum class FigureUnit : std::uint8_t { kBytes, kBlocks };
 enum class FigureKind : std::uint8_t {
   kLive,       ///< a sum over live blocks: an estimate by samples, a count by exact books
   kDivided,    ///< likewise a share of the heap's pages: not where the allocator cannot be asked
+  kAlone,      ///< likewise; of samples only where they tell: an interval is there then. Sums leave out joint
+               ///< units
   kAllocated,  ///< a sum over all blocks since recording began
   kCounted,    ///< known to exact books only
   kPeak,       ///< known to exact books only; those of several sites do not add up
@@ -49,7 +51,10 @@ struct FigureFacts {
   bool is_bytes() const noexcept { return unit == FigureUnit::kBytes; }
   bool is_exact_only() const noexcept { return kind == FigureKind::kCounted || kind == FigureKind::kPeak; }
   bool adds_up() const noexcept { return kind != FigureKind::kPeak; }
-  bool needs_division() const noexcept { return kind == FigureKind::kDivided; }
+  bool needs_division() const noexcept { return kind == FigureKind::kDivided || kind == FigureKind::kAlone; }
+  /// True if samples may not tell the figure of a site, though they have others of it: it has no interval
+  /// then.
+  bool may_be_untold() const noexcept { return kind == FigureKind::kAlone; }
 
   template <typename T>
   constexpr T& of(SiteFigures<T>& site) const noexcept {

@@ -17,6 +17,7 @@
 #include "report/model/figures.hpp"
 #include "report/model/heap_cells.hpp"
 #include "report/model/history.hpp"
+#include "report/model/pins.hpp"
 #include "report/model/residency_method.hpp"
 #include "report/model/verdict_model.hpp"
 
@@ -226,6 +227,7 @@ struct Ledger {
   std::uint64_t unread_bytes;               ///< see Residency::unread_bytes()
   std::uint64_t scan_ns, census_ns;
   std::uint64_t pinned_bytes;        ///< pages under live blocks: kLive, kRounding, kHoles and headers
+  Pins pins;                         ///< of them, by whose blocks they are
   std::uint64_t unattributed_bytes;  ///< of them: no sample says which site they belong to
   std::uint64_t uncovered_blocks;    ///< samples that the census did not meet
   std::uint64_t freed_samples;       ///< live samples that were freed while the heap was looked at

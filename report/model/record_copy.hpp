@@ -7,9 +7,11 @@
 
 namespace mallard::report {
 
-/// Bytes in memory that one call site has a share of: resident >= live + holes.
+/// Bytes in memory that one call site has a share of: resident >= live + holes. `alone` is on units that
+/// have no other site's blocks.
 struct ExactShare {
   double resident, live, holes;
+  double alone, alone_holes;
 };
 
 /// In exact mode there are too many sites for a row each: `counts` and `shares` hold them all, until the rows

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/write/json.hpp"
 
+#include <initializer_list>
+
 #include "report/judge/verdict.hpp"
 #include "report/write/sections.hpp"
 
@@ -129,7 +131,9 @@ void write_rest(Json& json, const Snapshot& s) noexcept {
   json.key("temporary_count").number(whole(o.temporary_count));
   json.key("resident_bytes").number(whole(o.resident_bytes));
   json.key("resident_live_bytes").number(whole(o.resident_live_bytes));
-  json.key("hole_bytes").number(whole(o.hole_bytes)).close('}').line();
+  json.key("hole_bytes").number(whole(o.hole_bytes));
+  json.key("alone_bytes").number(whole(o.alone_bytes));
+  json.key("alone_hole_bytes").number(whole(o.alone_hole_bytes)).close('}').line();
   json.key("before_recording").open('{').key("live_bytes").number(whole(s.before.live_bytes));
   json.key("resident_bytes").number(whole(s.before.resident_bytes));
   json.key("hole_bytes").number(whole(s.before.hole_bytes)).close('}').line();
@@ -145,6 +149,16 @@ void write_sizes(Json& json, std::span<const record::ExactSizes> sizes) noexcept
   json.close(']');
 }
 
+/// An estimate of samples that may not tell: null then, with its companions.
+void write_if_told(Json& json, std::string_view name, const Estimate& e) noexcept {
+  if (e.has_interval) return write_estimate(json, name, e);
+  FixedText<64> key;
+  for (const std::string_view suffix : {"", "_error", "_low", "_high"}) {
+    key.clear();
+    json.key(key.add(name).add(suffix).view()).null();
+  }
+}
+
 void write_site(Json& json, const SiteRow& row, const Snapshot& s) noexcept {
   const bool exact = s.recording.exact.on;
   json.open('{').key("id").number(row.id);
@@ -155,6 +169,8 @@ void write_site(Json& json, const SiteRow& row, const Snapshot& s) noexcept {
   write_estimate(json, "resident_bytes", row.resident_bytes);
   write_estimate(json, "resident_live_bytes", row.resident_live_bytes);
   write_estimate(json, "hole_bytes", row.hole_bytes);
+  for (const SiteFigure figure : {SiteFigure::kAlone, SiteFigure::kAloneHoles})
+    write_if_told(json, facts_of(figure).field, facts_of(figure).of(row));
   json.key("samples").number(row.samples).key("live_samples").number(row.live_samples);
   json.key("largest_bytes").number(row.largest_bytes);
   number_or_null(json, "peak_bytes", whole(row.peak_bytes.value), exact);
@@ -203,6 +219,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_rss(json, s.rss);
   write_charge_json(s.charge, json);
   write_ledger_json(s, json);
+  write_pins_json(s.ledger, json);
   write_heap_map_json(s.ledger, json);
   write_other_allocators_json(s, json);
   write_checks_json(s, json);

@@ -22,6 +22,7 @@ void write_stack(const SiteRow& row, const ProcessFacts& process, int most_frame
 /// \param most_lines  of a brief report: there is no room for more
 void write_leading_sites(const Snapshot& snapshot, std::size_t most_lines, Sink& to) noexcept;
 void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;
+void write_pins(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where no sets are known
 void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
 
 void write_verdict_json(const Snapshot& snapshot, Json& json) noexcept;
@@ -29,6 +30,7 @@ void write_history_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_site_history_json(const SiteHistory& history, Json& json) noexcept;  ///< members of a site
 void write_ledger_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_charge_json(const Charge& charge, Json& json) noexcept;
+void write_pins_json(const Ledger& ledger, Json& json) noexcept;
 void write_heap_map_json(const Ledger& ledger, Json& json) noexcept;
 void write_other_allocators_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_checks_json(const Snapshot& snapshot, Json& json) noexcept;

@@ -16,8 +16,17 @@ void add_column(Sink& to, std::uint64_t ns, std::size_t width) noexcept {
   add_right(to, cell.view(), width);
 }
 
+/// Whether the table tells what sites hold alone, in the place of errors and ages: exact figures have no error.
+bool has_alone(Table table, bool exact) noexcept { return exact && table == Table::kResident; }
+
+bool has_error(Table table, bool exact) noexcept {
+  return table != Table::kTemporary && !has_alone(table, exact);
+}
+
 /// Ages are known in the tables of what lives.
-bool has_age(Table table) noexcept { return table < Table::kAllocated; }
+bool has_age(Table table, bool exact) noexcept { return table < Table::kAllocated && !has_alone(table, exact); }
+
+bool has_resident(Table table) noexcept { return table == Table::kAlone || table == Table::kHoles; }
 
 void add_count_column(Sink& to, double count, std::size_t width) noexcept {
   Cell cell;
@@ -35,33 +44,34 @@ void add_percent(Sink& to, double part, double whole, std::size_t width) noexcep
 }
 
 // Within 80 columns, so that a table can be read in any terminal.
-void write_columns(Table table, Sink& to) noexcept {
+void write_columns(Table table, bool exact, Sink& to) noexcept {
   add_right(to, "site", 6);
   add_right(to, facts_of(table).column, 11);
   if (table == Table::kPeak) {
     add_right(to, "live now", 12);
   } else {
-    if (table != Table::kTemporary) add_right(to, "error", 8);
+    if (has_error(table, exact)) add_right(to, "error", 8);
     add_right(to, "share", 8);
   }
+  if (has_alone(table, exact)) add_right(to, facts_of(Table::kAlone).column, 11);
   if (table == Table::kResident) {
     add_right(to, "of it live", 12);
     add_right(to, "of it holes", 12);
   }
-  if (table == Table::kHoles) add_right(to, "resident", 11);
-  if (table == Table::kHoles || table == Table::kLiveCount) add_right(to, "live", 11);
+  if (has_resident(table)) add_right(to, "resident", 11);
+  if (has_resident(table) || table == Table::kLiveCount) add_right(to, "live", 11);
   if (table == Table::kTemporary) {
     add_right(to, "of its own", 12);
     add_right(to, "allocated", 12);
   }
   if (table != Table::kLiveCount) add_right(to, "blocks", 12);
   if (table != Table::kResident) add_right(to, "largest", 11);
-  if (has_age(table)) add_right(to, "mean age", 11);
+  if (has_age(table, exact)) add_right(to, "mean age", 11);
   if (table == Table::kLive) add_right(to, "oldest", 11);
   to.add('\n');
 }
 
-void write_site_line(const SiteRow& row, Table table, double total, Sink& to) noexcept {
+void write_site_line(const SiteRow& row, Table table, bool exact, double total, Sink& to) noexcept {
   const Estimate figure = facts_of(table).of(row);
   Cell cell;
   cell.add_unsigned(row.id);
@@ -73,15 +83,19 @@ void write_site_line(const SiteRow& row, Table table, double total, Sink& to) no
   } else {
     cell.clear();
     add_relative_error(cell, figure);
-    if (table != Table::kTemporary) add_right(to, cell.view(), 8);
+    if (has_error(table, exact)) add_right(to, cell.view(), 8);
     add_percent(to, figure.value, total, 8);
+  }
+  if (has_alone(table, exact)) {
+    if (row.alone_bytes.has_interval) add_column(to, row.alone_bytes, 11);
+    else add_right(to, "-", 11);
   }
   if (table == Table::kResident) {
     add_column(to, row.resident_live_bytes, 12);
     add_column(to, row.hole_bytes, 12);
   }
-  if (table == Table::kHoles) add_column(to, row.resident_bytes, 11);
-  if (table == Table::kHoles || table == Table::kLiveCount) add_column(to, row.live_bytes, 11);
+  if (has_resident(table)) add_column(to, row.resident_bytes, 11);
+  if (has_resident(table) || table == Table::kLiveCount) add_column(to, row.live_bytes, 11);
   if (table == Table::kTemporary) {
     add_percent(to, figure.value, row.allocated_count.value, 12);
     add_column(to, row.allocated_bytes, 12);
@@ -90,7 +104,7 @@ void write_site_line(const SiteRow& row, Table table, double total, Sink& to) no
   if (table != Table::kLiveCount)
     add_count_column(to, (by_allocation ? row.allocated_count : row.live_count).value, 12);
   if (table != Table::kResident) add_column(to, counted(static_cast<double>(row.largest_bytes)), 11);
-  if (has_age(table)) {
+  if (has_age(table, exact)) {
     if (row.live_samples > 0) add_column(to, row.mean_age_ns, 11);
     else add_right(to, "-", 11);
   }

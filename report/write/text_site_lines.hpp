@@ -7,9 +7,10 @@
 
 namespace mallard::report {
 
-void write_columns(Table table, Sink& to) noexcept;
+/// \param exact  no figure has an error
+void write_columns(Table table, bool exact, Sink& to) noexcept;
 /// \param total  what the share is of
-void write_site_line(const SiteRow& row, Table table, double total, Sink& to) noexcept;
+void write_site_line(const SiteRow& row, Table table, bool exact, double total, Sink& to) noexcept;
 /// The sizes that most of the site's blocks have; exact mode, else nothing.
 /// \param by_allocation  of all blocks, else of the live ones
 void write_sizes(const SiteRow& row, bool by_allocation, Sink& to) noexcept;

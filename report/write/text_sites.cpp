@@ -196,14 +196,14 @@ class SiteTables {
 
   /// \param total  what the shares are of
   void write(Table table, double total) noexcept {
-    if (total <= 0) return write_none();
-    write_columns(table, to_);
+    if (total <= 0 || (table == Table::kAlone && !next_row(s_, table, nullptr))) return write_none(table);
+    write_columns(table, is_exact(), to_);
     // In exact mode a table more is a matter of a glance.
     const int usual = table == Table::kTemporary || table == Table::kPeak ? kTopSites / 2 : kTopSites;
     const int most = layout_.sites > 0 ? layout_.sites : usual;
     const SiteRow* row = nullptr;
     for (int rank = 1; rank <= most && (row = next_row(s_, table, row)); ++rank) {
-      write_site_line(*row, table, total, to_);
+      write_site_line(*row, table, is_exact(), total, to_);
       if (stacks_.refer(*row, table, s_.process, to_)) continue;
       write_sizes(*row, table == Table::kAllocated || table == Table::kTemporary, to_);
       write_stack(*row, s_.process, layout_.frames, to_);
@@ -223,8 +223,12 @@ class SiteTables {
     to_.add(cell.view());
   }
 
-  void write_none() noexcept {
-    if (s_.recording.exact.on) return void(to_.add("  None.\n"));
+  bool is_exact() const noexcept { return s_.recording.exact.on; }
+
+  void write_none(Table table) noexcept {
+    if (table == Table::kAlone && !s_.ledger.pins.known)
+      return void(to_.add("  It is told of no site. Next step: start the program with ALLOC_MODE=exact.\n"));
+    if (is_exact()) return void(to_.add("  None.\n"));
     add_parts(to_, "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES ",
               "lower than ", as_bytes(s_.recording.sample_bytes), ".\n");
   }
@@ -263,7 +267,8 @@ constexpr TableSection kSections[] = {
     {Table::kLiveCount, "Call sites by live blocks (not freed by the program)"},
     {Table::kAllocated, "Call sites by allocated bytes (since the start, freed or not)"},
     {Table::kTemporary, "Call sites by temporary allocations (freed before their thread's next allocation)"},
-    {Table::kPeak, "Call sites by peak (the most that each held at one time; peaks are not of one moment)"}};
+    {Table::kPeak, "Call sites by peak (the most that each held at one time; peaks are not of one moment)"},
+    {Table::kAlone, "Call sites by memory held alone (goes back if one site's blocks leave)"}};
 
 std::string_view heading_of(const TableSection& section, const Recording& r) noexcept {
   if (section.table != Table::kAllocated || r.since_start) return section.heading;
@@ -274,7 +279,9 @@ std::string_view heading_of(const TableSection& section, const Recording& r) noe
 /// What the shares of a table are of.
 double total_of(const Snapshot& s, Table table) noexcept {
   const bool any = s.live_count.value > 0;
-  const double totals[] = {any ? static_cast<double>(s.ledger.pinned_bytes) : 0,
+  const double pinned = any ? static_cast<double>(s.ledger.pinned_bytes) : 0;
+  const double totals[] = {pinned,
+                           pinned,
                            any ? s.ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value : 0,
                            s.live_bytes.value + s.before.live_bytes,
                            s.live_count.value,
@@ -287,7 +294,7 @@ double total_of(const Snapshot& s, Table table) noexcept {
 
 bool is_shown(const Snapshot& s, const TextLayout& layout, Table table) noexcept {
   if (layout.only_one) return table == layout.table;
-  if (table == Table::kHoles || table == Table::kLiveCount) return false;
+  if (table == Table::kAlone || table == Table::kHoles || table == Table::kLiveCount) return false;
   if (table == Table::kResident) return s.ledger.divided;
   return table < Table::kTemporary || s.recording.exact.on;
 }
@@ -301,12 +308,12 @@ void write_leading_sites(const Snapshot& s, std::size_t most_lines, Sink& to) no
   const std::size_t end = to.lines() + most_lines;
   heading(to, heading_of(section, s.recording));
   if (total <= 0) return void(to.add(s.recording.exact.on ? "  None.\n" : "  None was sampled.\n"));
-  write_columns(table, to);
+  write_columns(table, s.recording.exact.on, to);
   constexpr std::size_t kLinesOfSite = 3;
   const SiteRow* row = nullptr;
   int shown = 0;
   while (to.lines() + kLinesOfSite + 1 <= end && (row = next_row(s, table, row))) {
-    write_site_line(*row, table, total, to);
+    write_site_line(*row, table, s.recording.exact.on, total, to);
     write_short_stack(*row, s.process, to);
     ++shown;
   }
@@ -323,7 +330,9 @@ void write_site_tables(const Snapshot& s, const TextLayout& layout, Sink& to) no
     if (!is_shown(s, layout, section.table)) continue;
     heading(to, heading_of(section, s.recording));
     tables.write(section.table, total_of(s, section.table));
-    if (section.table == Table::kResident) write_unattributed(s, to);
+    if (section.table != Table::kResident) continue;
+    write_pins(s, to);
+    write_unattributed(s, to);
   }
 }
 

@@ -222,7 +222,7 @@ void pinned_beside_a_file(Series& series) {
   }
   nodes.clear();
   for (; series.goes_on(); work(kMega))
-    series.report(sick("external_fragmentation", "make_session", "retention"));
+    series.report(sick("external_fragmentation|joint_pinning", "make_session", "retention"));
 }
 
 constexpr Shape kShapes[] = {

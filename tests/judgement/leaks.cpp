@@ -280,7 +280,7 @@ void by_worker_threads(Series& series) {
       });
     for (std::thread& worker : workers) worker.join();
     leak.grow(4 * kEach * kCount);
-    series.report(leak.label("retention external_fragmentation thread_caches"), base.live() + leak.lost());
+    series.report(leak.label("retention external_fragmentation joint_pinning thread_caches"), base.live() + leak.lost());
   }
 }
 

@@ -40,11 +40,11 @@ Label divided(const char* leaf = "") {
                       empty = all > on_pinned ? all - on_pinned : 0;
   if (holes + empty < kMayBeNamed || 4 * (holes + empty) < all) return healthy();
   if (holes >= kWorthNaming && 2 * holes >= all && empty < kMayBeNamed)
-    return sick("external_fragmentation", leaf, "retention");
+    return sick("external_fragmentation|joint_pinning", leaf, "retention");
   if (empty >= kWorthNaming && 2 * empty >= all && holes < kMayBeNamed)
-    return sick(serves("system") ? "retention|unfit_free|arena_tops" : "retention|external_fragmentation|thread_caches");
+    return sick(serves("system") ? "retention|unfit_free|arena_tops" : "retention|external_fragmentation|joint_pinning|thread_caches");
   if (holes + empty >= kWorthNaming && 5 * (holes + empty) >= 3 * all)
-    return sick("external_fragmentation|retention", "", kWaste);
+    return sick("external_fragmentation|joint_pinning|retention", "", kWaste);
   return undecided(kWaste);
 }
 
@@ -71,7 +71,13 @@ void pinned_before_second_report(Series& series) {
   for (; series.goes_on(); work(kMega)) series.report(divided("make_session"));
 }
 
-// Two sites share all pages: either alone gives back nothing.
+/// True if every block has its owner in the report: who pins what is known then.
+bool is_exact() {
+  const char* mode = getenv("ALLOC_MODE");
+  return mode && strcmp(mode, "exact") == 0;
+}
+
+// Two sites share all pages: either alone gives back nothing. Where sizes have slabs of their own, each pins its own.
 void pinned_together(Series& series) {
   for (int i = 0; i < 20'000; i++) {
     for (int k = 0; k < 14; k++) nodes.add(make_node, 240);
@@ -79,7 +85,11 @@ void pinned_together(Series& series) {
     notes.add(make_note, 240);
   }
   nodes.clear();
-  for (; series.goes_on(); work(kMega)) series.report(divided("make_session|make_note"));
+  const bool joint = is_exact() && serves("system");
+  for (; series.goes_on(); work(kMega)) {
+    const Label label = divided("make_session|make_note");
+    series.report(joint ? sick("joint_pinning", "make_session|make_note", "retention") : label);
+  }
 }
 
 void pinned_by_large_sizes(Series& series) {
@@ -228,7 +238,7 @@ void arenas_filled_in_turn(Series& series) {
   });
   while (series.goes_on()) {
     const std::uint64_t kept = Pool::ever().resident_bytes();
-    series.report(kept >= 40 * kMega ? sick("retention|thread_caches|external_fragmentation|arena_tops")
+    series.report(kept >= 40 * kMega ? sick("retention|thread_caches|external_fragmentation|joint_pinning|arena_tops")
                                      : undecided(kWaste));
   }
 }
@@ -338,7 +348,7 @@ void a_page_for_each(Series& series) {
   while (series.goes_on()) {
     // glibc puts the rest of a page to use for other requests: there it is free memory between the blocks.
     const bool usable = malloc_usable_size(pages[0]) >= kPage / 2;
-    series.report(usable ? sick("rounding") : sick("external_fragmentation|rounding|unfit_free|retention"),
+    series.report(usable ? sick("rounding") : sick("external_fragmentation|joint_pinning|rounding|unfit_free|retention"),
                   kCount * kUsed);
   }
 }

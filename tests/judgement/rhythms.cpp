@@ -201,7 +201,7 @@ void ratcheting_arena(Series& series) {
     work(4 * kMega);
     still = largest > before ? 0 : still + 1;
     before = largest;
-    series.report(still < 4 ? undecided("leak retention unfit_free external_fragmentation") : healthy(kWaste),
+    series.report(still < 4 ? undecided("leak retention unfit_free external_fragmentation joint_pinning") : healthy(kWaste),
                   base.live() + arena.held_bytes());
   }
 }

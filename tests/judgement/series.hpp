@@ -159,7 +159,7 @@ class Series {
 
 /// Below this a cause is too small to be asked for, and waste of this size may be named.
 inline constexpr std::uint64_t kWorthNaming = 24 * kMega, kMayBeNamed = 12 * kMega;
-inline constexpr const char* kWaste = "external_fragmentation retention thread_caches unfit_free arena_tops rounding";
+inline constexpr const char* kWaste = "external_fragmentation joint_pinning retention thread_caches unfit_free arena_tops rounding";
 
 /// Where a quarter of the heap's own pages is no live block, a report may say what that is.
 inline const char* waste_that_may_be_named(std::uint64_t live = Pool::all_live()) {

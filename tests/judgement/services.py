@@ -17,7 +17,7 @@ from support.report_schema import expanded
 
 HEALTHY = {"state": "healthy", "causes": "", "leaf": "", "may": ""}
 # What an interpreter keeps of its own is for it to know: its free lists and arenas are neither asked for nor false.
-INTERPRETER = "external_fragmentation retention second_allocator thread_caches"
+INTERPRETER = "external_fragmentation joint_pinning retention second_allocator thread_caches"
 
 
 @dataclass(frozen=True)

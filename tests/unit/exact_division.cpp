@@ -62,6 +62,8 @@ struct Heap {
     HeapTotals totals;
     std::vector<ExactShare> sites;
     ExactShare before;
+    Pins pins;
+    std::vector<PinSet> sets;
     std::uint64_t met, raced;
   };
   template <typename Fill>
@@ -73,6 +75,8 @@ struct Heap {
     REQUIRE(shares.begin(result.sites));
     fill(shares);
     REQUIRE(shares.sum_up(resident_bytes(), cached, &result.totals));
+    REQUIRE(shares.sum_up_pins(&result.pins));
+    result.sets.assign(result.pins.sets.begin(), result.pins.sets.end());
     result.before = shares.unbooked();
     result.met = shares.met_blocks();
     result.raced = shares.raced_units();
@@ -114,6 +118,44 @@ TEST_CASE("exact shares: one block keeps a whole slab") {
   REQUIRE(r.met == 1);
   REQUIRE(r.totals.live.has_interval);
   REQUIRE(r.totals.live.low == r.totals.live.high);
+}
+
+TEST_CASE("exact shares: what goes back if a site leaves alone is no share") {
+  Heap heap;
+  heap.resident(kBase, 64 * kKiB);
+  for (int i = 0; i < 4; ++i) heap.unit(kBase + i * 16 * kKiB, 16 * kKiB, i == 3 ? 100 : 200, 100);
+  for (int i = 0; i < 2; ++i)  // two slabs of both, one of the first alone, one of the second
+    heap.block(kBase + i * 16 * kKiB, 100, 1).block(kBase + i * 16 * kKiB + 200, 100, 2);
+  heap.block(kBase + 32 * kKiB, 100, 1).block(kBase + 32 * kKiB + 100, 100, 1).block(kBase + 48 * kKiB, 100, 2);
+  const auto r = heap.shares();
+  REQUIRE(about(r.sites[1].resident, 32 * kKiB));
+  REQUIRE(about(r.sites[1].alone, 16 * kKiB));
+  REQUIRE(about(r.sites[1].alone_holes, 16 * kKiB - 200));
+  REQUIRE(about(r.sites[2].alone, 16 * kKiB));
+  REQUIRE(about(r.sites[2].alone_holes, 16 * kKiB - 100));
+  REQUIRE(about(r.pins.joint, 32 * kKiB));
+  REQUIRE(about(r.pins.joint_holes, 32 * kKiB - 400));
+  REQUIRE(r.sets.size() == 1);
+  REQUIRE(about(r.sets[0].together, 64 * kKiB));
+}
+
+TEST_CASE("exact shares: with an older block on it, a unit is nobody's alone") {
+  Heap heap;
+  heap.beyond = Beyond::kOlder;
+  heap.resident(kBase, 16 * kKiB).unit(kBase, 16 * kKiB, 200, 100).block(kBase, 100, 1);
+  const auto r = heap.shares();
+  REQUIRE(r.sites[1].alone == 0);
+  REQUIRE(about(r.pins.others, 16 * kKiB));
+}
+
+TEST_CASE("exact shares: a page at the end of one site's block and the beginning of another's is of both") {
+  Heap heap;
+  heap.size = glibc_block_size();
+  heap.resident(kBase, 12 * kKiB).block(kBase + 16, 6000, 1).block(kBase + 6032, 5000, 2);
+  const auto r = heap.by_pages();
+  REQUIRE(about(r.sites[1].alone, 4 * kKiB));
+  REQUIRE(about(r.sites[2].alone, 4 * kKiB));
+  REQUIRE(about(r.pins.joint, 4 * kKiB));
 }
 
 TEST_CASE("exact shares: what the allocator holds beyond complete books is free, in a cache") {

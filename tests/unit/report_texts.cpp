@@ -51,6 +51,7 @@ struct Full : Process {
                                {&all_frames[2], &all_frames[1], nullptr},
                                {&all_frames[3], nullptr, nullptr}};
   record::ExactSizes sizes[2] = {{1, 16, 300, 200}, {1025, 1280, 40, 30}};
+  PinSet sets[2] = {{50 * kMega, 30 * kMega, 70 * kMega, {1, 2}, 2}, {9 * kMega, 5 * kMega, 99 * kMega, {1, 2, 3}, 3}};
   OtherAllocator other{};
   BoundElsewhere bound{"/lib/deep.so", "/lib/libc.so.6", 3};
   PastPoint past[2] = {{1000, 90 << 20, 5e6, true, true, -7, {}}, {2000, 95 << 20, 0, false, false, 0, {}}};
@@ -201,9 +202,14 @@ struct Full : Process {
     s.others.resident_bytes = 4e6;
     s.others.resident_live_bytes = 2e6;
     s.others.hole_bytes = 1e6;
+    s.others.alone_bytes = 5e5;
+    s.others.alone_hole_bytes = 4e5;
+    s.ledger.pins = {true, 60 * kMega, 20 * kMega, 65 * kMega, 40 * kMega, 2 * kMega, 3 * kMega, kMega, sets};
     s.before = {6 * kMega, 7 * kMega, 2 * kMega};
     for (SiteRow& row : rows) {
       row.peak_bytes = counted(77u << 20);
+      row.alone_bytes = counted(row.resident_bytes.value / 2);
+      row.alone_hole_bytes = counted(row.hole_bytes.value / 2);
       row.temporary_count = counted(123);
       row.sizes = sizes;
       for (Estimate SiteRow::*figure : {&SiteRow::live_bytes, &SiteRow::live_count, &SiteRow::allocated_bytes,

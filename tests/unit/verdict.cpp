@@ -307,6 +307,76 @@ TEST_CASE("verdict: the words are those of this report") {
   REQUIRE_FALSE(has(std::string(holes.s.verdict.next_step), "mallard dump"));
 }
 
+namespace {
+
+/// 60 MiB of holes, and two sites that pin them in exact mode: each alone so much, and so much together.
+struct Pinned : Process {
+  PinSet set{};
+  Pinned(double first, double second, double together, double crowded = 0) {
+    move(Cause::kHoles, 60);
+    s.recording.exact.on = true;
+    rows.reserve(2);
+    for (const double alone : {first, second}) {
+      SiteRow& row = add_site(2, 200);
+      row.hole_bytes = counted(30 * kMega);
+      row.alone_bytes = counted((alone + 1) * kMega);
+      row.alone_hole_bytes = counted(alone * kMega);
+    }
+    set = {(together + 2) * kMega, together * kMega, (first + second + together + 4) * kMega, {1, 2}, 2};
+    Pins& pins = s.ledger.pins;
+    pins.known = true;
+    pins.alone_holes = (first + second) * kMega;
+    pins.joint = set.bytes + crowded * kMega;
+    pins.joint_holes = (together + crowded) * kMega;
+    pins.crowded = crowded * kMega;
+    pins.sets = {&set, 1};
+  }
+  std::string next() const { return std::string(s.verdict.next_step); }
+};
+
+}  // namespace
+
+TEST_CASE("verdict: who has to move follows from what goes back, not from shares") {
+  Pinned alone(40, 2, 18);
+  REQUIRE(alone.judge_it() == "external_fragmentation");
+  REQUIRE(has(alone.text(), "Most is pinned by keep_record (site 1) alone: 40.0 MiB of holes"));
+  REQUIRE(has(alone.text(), "If they leave, 41.0 MiB go back."));
+  REQUIRE(has(alone.next(), "in a pool of their own"));
+
+  Pinned both(0, 1, 59);
+  REQUIRE(both.judge_it() == "joint_pinning");
+  REQUIRE(has(both.text(), "61.0 MiB lie on pages that keep_record (site 1) and keep_record (site 2) pin together: "
+                           "both must move. If both leave, 64.0 MiB go back; if one of them leaves alone, 2.00 MiB"));
+  REQUIRE(has(both.next(), "both sites"));
+  REQUIRE(both.s.verdict.site_count == 2);
+
+  Pinned nearly(21, 10, 29);  // a little less than half is joint, and nobody has most of it alone
+  REQUIRE(nearly.judge_it() == "external_fragmentation");
+  REQUIRE(has(nearly.next(), "to move those of one gives back little"));
+  REQUIRE_FALSE(has(nearly.next(), "a pool"));
+
+  Pinned many(1, 1, 8, 50);  // the leading set has less than a quarter of it
+  REQUIRE(many.judge_it() == "joint_pinning");
+  REQUIRE(has(many.text(), "many sets of sites"));
+  REQUIRE_FALSE(has(many.next(), "apart"));
+}
+
+TEST_CASE("verdict: samples tell a share, which advises no pool") {
+  Pinned sampled(0, 0, 60);
+  sampled.s.recording.exact.on = false;
+  sampled.s.ledger.pins = {};
+  for (SiteRow& row : sampled.rows) row.alone_bytes = row.alone_hole_bytes = {};
+  sampled.rows[0].hole_bytes = counted(50 * kMega);
+  REQUIRE(sampled.judge_it() == "external_fragmentation");
+  REQUIRE(has(sampled.text(), "Most is the share of keep_record (site 1): 50.0 MiB of holes"));
+  REQUIRE(has(sampled.next(), "ALLOC_MODE=exact"));
+  REQUIRE_FALSE(has(sampled.next(), "pool"));
+  sampled.rows[0].alone_bytes = {55 * kMega, 0, true, 50 * kMega, 60 * kMega};
+  sampled.rows[0].alone_hole_bytes = {50 * kMega, 0, true, 45 * kMega, 55 * kMega};
+  sampled.judge_it();
+  REQUIRE(has(sampled.next(), "in a pool of their own"));
+}
+
 TEST_CASE("verdict: what is not known is said") {
   Process unknown;
   unknown.s.ledger.known = false;
