@@ -111,11 +111,12 @@ void live_release() noexcept {
   g_nodes.release();
 }
 
-Insert live_insert(const LiveBlock& block) noexcept {
+Insert live_insert(const LiveBlock& block, LiveBlock* replaced) noexcept {
   const std::uint32_t slot = filter_slot(block.address);
   Shard& shard = g_shards[shard_of(slot)];
   LockGuard guard(shard.lock);
   if (Index old = *link_to(slot, block.address)) {
+    if (replaced) *replaced = g_nodes[old].block;
     g_nodes[old].block = block;
     return Insert::kReplaced;
   }

@@ -29,8 +29,9 @@ bool live_init() noexcept;
 void live_release() noexcept;  ///< gives back what live_init() took \context init
 
 /// Adds a block. An older entry with the same address (its free was missed) is replaced.
+/// \param replaced  that entry, if not nullptr
 /// \context hot (slow path)
-Insert live_insert(const LiveBlock& block) noexcept;
+Insert live_insert(const LiveBlock& block, LiveBlock* replaced = nullptr) noexcept;
 
 /// Removes the block at `p`. \return false if it is not a sample (the filter's false positive)
 /// \context hot (slow path)

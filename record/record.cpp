@@ -40,17 +40,24 @@ class [[nodiscard]] ErrnoGuard {
   int saved_;
 };
 
+/// What a sample stands for.
+std::int64_t bytes_of(const LiveBlock& block) noexcept {
+  return static_cast<std::int64_t>(block.weight * static_cast<double>(block.asked_bytes) + 0.5);
+}
+
 void book(const LiveBlock& block) noexcept {
-  switch (live_insert(block)) {
+  LiveBlock replaced;
+  switch (live_insert(block, &replaced)) {
     case Insert::kNew:
       break;
     case Insert::kReplaced:
       bump(g_counters.missed_frees);
+      change_live(replaced.site, -bytes_of(replaced));
       break;
     case Insert::kFull:
-      bump(g_counters.dropped_full);
-      break;
+      return bump(g_counters.dropped_full);
   }
+  change_live(block.site, bytes_of(block));
 }
 
 bool unbook(const void* p, LiveBlock* removed) noexcept {
@@ -63,7 +70,8 @@ bool unbook(const void* p, LiveBlock* removed) noexcept {
   InRecording in_recording;
   ErrnoGuard keep;
   const bool found = live_remove(p, removed);
-  if (!found) bump(g_counters.filter_misses);
+  if (found) change_live(removed->site, -bytes_of(*removed));
+  else bump(g_counters.filter_misses);
   return found;
 }
 
@@ -169,7 +177,8 @@ std::uint64_t own_bytes() noexcept {
 
 MALLARD_FORK_TEXT bool before_fork() noexcept {
   ThreadState& t = mallard_thread;
-  if (t.in_recording++ != 0) return false;  // also: other fork handlers may free samples while we hold the locks
+  if (t.in_recording++ != 0)
+    return false;  // also: other fork handlers may free samples while we hold the locks
   t.recording_locked_for_fork = !single_threaded();
   if (t.recording_locked_for_fork) {
     unwind::stacks_before_fork();

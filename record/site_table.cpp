@@ -14,6 +14,8 @@ constinit GrowingArray<Site, kMaxSites, 256> g_sites;
 constinit GrowingArray<SiteSums, kMaxSampledSites, 64>
     g_sums;  // row 0: of all sites without samples, never written
 constinit std::atomic<std::uint32_t> g_count{0}, g_sums_count{0};
+constinit PeakWatch g_peak;
+constinit std::atomic<std::int64_t> g_live_bytes{0};  // what all live samples stand for
 
 /// Takes the next row of an array. \return 0 if there is none
 template <typename Rows>
@@ -120,7 +122,26 @@ SiteId add_sample(SiteId id, std::uint64_t size, double weight) noexcept {
   return id;
 }
 
+void change_live(SiteId id, std::int64_t bytes) noexcept {
+  const std::uint32_t row = g_sites[static_cast<std::uint32_t>(id)].sums.load(std::memory_order_relaxed);
+  if (MALLARD_UNLIKELY(row == 0)) return;
+  SiteSums& s = g_sums[row];
+  s.at_peak.keep(g_peak.number(), s.live_bytes.load(std::memory_order_relaxed));
+  s.live_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  const std::int64_t all = g_live_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  if (bytes > 0 && g_peak.is_new(all)) g_peak.raise(all);
+}
+
+Peak sampled_peak() noexcept { return g_peak.read(); }
+
+std::uint64_t sampled_at_peak(const Site& site) noexcept {
+  const SiteSums& s = site_sums(site);
+  return s.at_peak.read(g_peak.number(), s.live_bytes.load(std::memory_order_relaxed));
+}
+
 void sites_clear_sums() noexcept {
+  g_peak.clear();
+  g_live_bytes.store(0, std::memory_order_relaxed);
   const std::uint32_t count = g_sums_count.load(std::memory_order_acquire);
   for (std::uint32_t row = 1; row < count; ++row) {
     SiteSums& s = g_sums[row];
@@ -129,6 +150,8 @@ void sites_clear_sums() noexcept {
       sum->store(0, std::memory_order_relaxed);
     s.samples.store(0, std::memory_order_relaxed);
     s.largest_bytes.store(0, std::memory_order_relaxed);
+    s.live_bytes.store(0, std::memory_order_relaxed);
+    s.at_peak.clear();
   }
 }
 

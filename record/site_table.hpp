@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "record/context_tree.hpp"
+#include "record/peak.hpp"
 #include "unwind/stacks.hpp"
 
 namespace mallard::record {
@@ -31,6 +32,8 @@ struct SiteSums {
   std::atomic<double> allocated_count, allocated_count_variance;
   std::atomic<std::uint64_t> samples;
   std::atomic<std::uint64_t> largest_bytes;  ///< largest sampled request
+  std::atomic<std::int64_t> live_bytes;      ///< what its live samples stand for
+  AtPeak at_peak;
 };
 
 /// Reserves the tables. \return false if the kernel gave no address space \context init
@@ -46,6 +49,14 @@ SiteId site_at(NodeId node, int depth) noexcept;
 /// \return where it was booked: on the overflow site if there is no room for more sums
 /// \context hot: any thread, signal handlers
 SiteId add_sample(SiteId site, std::uint64_t size, double weight) noexcept;
+
+/// A sampled block that stands for so many bytes became live (or, below 0, is so no longer) at a site that
+/// add_sample() returned. \context hot: any thread, signal handlers
+void change_live(SiteId site, std::int64_t bytes) noexcept;
+/// When the samples that were live stood for most. \context reporter
+Peak sampled_peak() noexcept;
+/// What the site's live samples stood for then. \context reporter
+std::uint64_t sampled_at_peak(const Site& site) noexcept;
 
 /// The sums begin at 0 again; the sites stay. \context reporter
 void sites_clear_sums() noexcept;

@@ -108,8 +108,8 @@ void relate(Snapshot* out, const Arena& arena) noexcept {
 void round_figures(SiteRow* rows, Snapshot* s) noexcept {
   for (std::uint32_t i = 0; i < s->site_count; ++i)
     for (const FigureFacts& figure : kFigures) round_outward(figure.of(rows[i]));
-  for (Estimate* e :
-       {&s->live_bytes, &s->live_count, &s->allocated_bytes, &s->allocated_count, &s->inherited_live_bytes})
+  for (Estimate* e : {&s->live_bytes, &s->live_count, &s->allocated_bytes, &s->allocated_count,
+                      &s->inherited_live_bytes, &s->peak.bytes})
     round_outward(*e);
   for (LedgerLine& line : s->ledger.lines) round_outward(line.bytes);
   round_outward(s->ledger.recorded_live_bytes);

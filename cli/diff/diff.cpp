@@ -82,11 +82,16 @@ std::vector<const SiteChange*> certain(const Changes& changes, const FigureFacts
   return out;
 }
 
+/// Figures of one moment in the past, and such as samples may not know, are no matter of change.
+bool is_usual(const FigureFacts& f) {
+  return !f.is_exact_only() && !f.may_be_untold() && f.figure != report::SiteFigure::kAtPeak;
+}
+
 /// The columns of the table of call sites: those that every report has, and the one that it is ranked by.
 std::vector<const FigureFacts*> columns(const FigureFacts& by) {
   std::vector<const FigureFacts*> out;
   for (const FigureFacts& f : report::kFigures)
-    if (!f.name.empty() && (!(f.is_exact_only() || f.may_be_untold()) || &f == &by)) out.push_back(&f);
+    if (!f.name.empty() && (is_usual(f) || &f == &by)) out.push_back(&f);
   return out;
 }
 
@@ -190,8 +195,7 @@ std::string as_json(const ReportFile& a, const ReportFile& b, const Changes& cha
     ordered_json& site = j["sites"].emplace_back(ordered_json{
         {"site_before", id_of(c->before)}, {"site_after", id_of(c->after)}, {"stack", stack_of(a, b, *c)}});
     for (const FigureFacts& f : report::kFigures)
-      if (!(f.is_exact_only() || f.may_be_untold()) || (a.is_exact() && b.is_exact()))
-        site[std::string(f.field)] = json_of(f.of(*c));
+      if (is_usual(f) || (a.is_exact() && b.is_exact())) site[std::string(f.field)] = json_of(f.of(*c));
   }
   return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
@@ -235,9 +239,8 @@ void add_diff(CLI::App& app, Run* run) {
   CLI::App* command = app.add_subcommand("diff", "Say what grew between two reports");
   command->add_option("BEFORE", options->before, "The earlier report (.json)")->required();
   command->add_option("AFTER", options->after, "The later report (.json), of the same program")->required();
-  command->add_option("--by", options->by, "What sites are ranked by")
-      ->check(CLI::IsMember(figure_names()))
-      ->capture_default_str();
+  command->add_option("--by", options->by, "What sites are ranked by; default: resident")
+      ->check(CLI::IsMember(figure_names()));
   command->add_option("--limit", options->limit, "How many call sites to print")->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON instead of text");
   add_wrappers(command, &options->wrappers);

@@ -22,10 +22,15 @@ const EXACT_COLUMNS = [
   { field: 'temporary_count', words: 'temporary', show: count, classes: '.wide' },
 ];
 
+/** Where the process has come down from its peak, or was asked for it. */
+const AT_PEAK = { name: 'at-peak', field: 'at_peak_bytes', words: 'at peak', show: bytes };
+
 class Table {
   constructor(data) {
     this.sites = data.sites;
-    this.columns = [...COLUMNS, ...EXACT_COLUMNS.filter((c) => data.sites.some((s) => s[c.field] != null))];
+    const peak = data.report.peak;
+    this.columns = [...COLUMNS, ...(peak?.judged || data.ranked_by === AT_PEAK.name ? [AT_PEAK] : []),
+      ...EXACT_COLUMNS.filter((c) => data.sites.some((s) => s[c.field] != null))];
     const by = FIGURES.find((f) => f.name === data.ranked_by)?.field ?? 'live_bytes';
     this.by = by;
     this.falling = true;

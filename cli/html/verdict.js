@@ -31,6 +31,8 @@ export function showVerdict({ report, sites, verdicts }, openSite) {
     box.append(element('p', {}, element('strong', {}, 'Growth '), capital(report.history.growth_text)));
   if (report.history?.judged_text)
     box.append(element('p', {}, element('strong', {}, 'Judged '), capital(report.history.judged_text)));
+  if (report.peak?.text)
+    box.append(element('p', {}, element('strong', {}, 'Peak '), capital(report.peak.text)));
   if (report.probe?.conclusion)
     box.append(element('p', {}, element('strong', {}, 'Purge probe '), report.probe.conclusion));
   made.append(box);

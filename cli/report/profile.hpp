@@ -21,6 +21,11 @@ struct Profile {
   bool depth_given = false;                   ///< --depth says how much of a stack is wanted
 
   bool is_exact() const { return report.recording.exact.on; }
+  /// Whether the report has the figure, of all sites.
+  bool has(const report::FigureFacts& f) const {
+    if (f.figure == report::SiteFigure::kAtPeak) return report.peak.known;
+    return is_exact() || !(f.is_exact_only() || f.may_be_untold());
+  }
   /// Where a site of `sites`, or a frame of its stack, stands in the report's document.
   std::size_t index_of(const report::SiteRow& row) const {
     return static_cast<std::size_t>(&row - report.sites);

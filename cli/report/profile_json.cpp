@@ -101,8 +101,7 @@ std::string as_speedscope(const Profile& profile) {
   Json profiles = Json::array();
   int active = 0;
   for (const report::FigureFacts& figure : report::kFigures) {
-    if (figure.name.empty() || (!profile.is_exact() && (figure.is_exact_only() || figure.may_be_untold())))
-      continue;
+    if (figure.name.empty() || !profile.has(figure)) continue;
     if (&figure == profile.by) active = static_cast<int>(profiles.size());
     Json samples = Json::array(), weights = Json::array();
     std::int64_t total = 0;

@@ -47,9 +47,7 @@ class Encoder {
   }
 
  private:
-  bool is_in_profile(const report::FigureFacts& f) const {
-    return !f.pprof_type.empty() && (profile_.is_exact() || !(f.is_exact_only() || f.may_be_untold()));
-  }
+  bool is_in_profile(const report::FigureFacts& f) const { return !f.pprof_type.empty() && profile_.has(f); }
 
   std::int64_t text(std::string_view s) {
     const auto [at, is_new] = texts_.try_emplace(printable(s), static_cast<std::int64_t>(texts_.size()));

@@ -109,7 +109,10 @@ std::string as_csv(const Profile& profile) {
     for (const report::FigureFacts& facts : report::kFigures) {
       if (facts.pprof_type.empty()) continue;
       const report::Estimate& f = facts.of(*row);
-      out += facts.may_be_untold() && !f.has_interval ? "," : fmt::format(",{}", whole(f.value));
+      out += (facts.may_be_untold() && !f.has_interval) ||
+                     (facts.figure == report::SiteFigure::kAtPeak && !profile.report.peak.known)
+                 ? ","
+                 : fmt::format(",{}", whole(f.value));
       out += f.has_interval ? fmt::format(",{},{}", whole(f.low), whole(f.high)) : ",,";
     }
     out += fmt::format(",{}\n", quoted(csv_stack(profile, *row)));

@@ -29,7 +29,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> files;
-  std::string format = "text", by, focus, fail_on, output = "-", wrappers;
+  std::string format = "text", by, at, focus, fail_on, output = "-", wrappers;
   std::size_t depth = 0, limit = 0;  ///< 0 = not given
 };
 
@@ -69,8 +69,13 @@ bool matches(const Pattern& pattern, const report::SiteRow& row) {
   });
 }
 
-/// The figure of --by; without: resident memory, unless the allocator could not be asked for it.
+constexpr const report::FigureFacts& kAtPeak = report::facts_of(report::SiteFigure::kAtPeak);
+
+/// The figure of --by or --at; without: resident memory, unless the allocator could not be asked for it.
 const report::FigureFacts* figure_for(const std::string& by, const ReportFile& report) {
+  if (by == kAtPeak.name && !report.data.peak.known)
+    throw Error(kUsage, fmt::format("'{}' does not tell who held the peak", report.path),
+                "it was written by an earlier version, or nothing was recorded");
   if (const report::FigureFacts* asked = report::find_figure(by)) {
     if (asked->is_exact_only() && !report.is_exact())
       throw Error(kUsage,
@@ -120,7 +125,7 @@ Profile narrow(ReportFile* report, const Options& o, nlohmann::ordered_json* doc
 
 Profile select(ReportFile* report, const Options& o, nlohmann::ordered_json* document) {
   Profile p = narrow(report, o, document);
-  p.by = figure_for(o.by, *report);
+  p.by = figure_for(o.at.empty() ? o.by : std::string(kAtPeak.name), *report);
   for (const report::SiteRow& row : sites_of(p.report)) p.sites.push_back(&row);
   std::ranges::stable_sort(p.sites, std::greater<>(), [&](const auto* row) { return p.by->of(*row).value; });
   // The text limits each of its tables.
@@ -135,7 +140,7 @@ Profile select(ReportFile* report, const Options& o, nlohmann::ordered_json* doc
 report::TextLayout layout_of(const Profile& p, const Options& o) {
   report::TextLayout layout;
   layout.in_short = false;
-  layout.only_one = !o.by.empty();
+  layout.only_one = !o.by.empty() || !o.at.empty();
   layout.table = p.by->figure;
   layout.sites = static_cast<int>(o.limit);
   if (o.depth > 0) layout.frames = static_cast<int>(o.depth);
@@ -229,6 +234,11 @@ void add_report(CLI::App& app, Run* run) {
                    "What sites are ranked by; default: resident where the report knows it, else live;\n"
                    "temporary and peak: of reports of exact mode")
       ->check(CLI::IsMember(figure_names()));
+  command
+      ->add_option("--at", options->at,
+                   "Rank sites by what they held when most was live in the process: --by at-peak")
+      ->check(CLI::IsMember({"peak"}))
+      ->excludes("--by");
   command
       ->add_option("--depth", options->depth,
                    "Return addresses to keep of a stack, nearest to malloc first;\n"

@@ -189,6 +189,9 @@ void SnapshotOf::read_recording(const Json& j) {
   s_.inherited_live_bytes = estimate(totals, "inherited_live_bytes");
   s_.peak_bytes = number(totals, "peak_bytes");
   s_.temporary_count = number(totals, "temporary_count");
+  const Json& peak = member(j, "peak");
+  s_.peak = {flag(peak, "known"), number(peak, "ago_ns"), estimate(peak, "live_bytes"), flag(peak, "judged")};
+  s_.peak_text = text(peak, "text");
   s_.heap_resident_bytes = number(totals, "heap_resident_bytes");
   s_.heap_is_bound = flag(totals, "heap_is_bound");
   s_.fragmentation_ratio = estimate(j, "fragmentation_ratio");

@@ -24,6 +24,7 @@ constinit GrowingArray<SiteRow, kMaxSites> g_sites;
 constinit std::atomic<std::uint32_t> g_end{1};
 constinit std::atomic<std::uint32_t> g_sites_end{0};
 constinit Level g_process{};
+constinit PeakWatch g_peak;
 
 SiteRow* site_row_of(std::uint32_t site) noexcept {
   if (MALLARD_UNLIKELY(!g_sites.open(site + 1))) return nullptr;
@@ -79,7 +80,7 @@ bool counts_init() noexcept {
   static_assert(offsetof(CountRow, freed_count) ==
                 offsetof(CountRow, allocated_bytes) + (Published::kCounts - 1) * sizeof(std::uint64_t));
   mallard_published.count_rows = {address_of(g_rows.data()), address_of(&g_end), sizeof(CountRow),
-                             offsetof(CountRow, site), offsetof(CountRow, allocated_bytes)};
+                                  offsetof(CountRow, site), offsetof(CountRow, allocated_bytes)};
   return true;
 }
 
@@ -100,9 +101,11 @@ void counts_clear() noexcept {
     level.live_bytes.store(0, std::memory_order_relaxed);
     level.peak_bytes.store(0, std::memory_order_relaxed);
     level.largest_bytes.store(0, std::memory_order_relaxed);
+    level.at_peak.clear();
   };
   for (std::uint32_t i = 0; i < g_sites_end.load(std::memory_order_relaxed); ++i) clear(g_sites[i].level);
   clear(g_process);
+  g_peak.clear();
 }
 
 std::uint32_t find_count_row(SiteId site, RangeId range) noexcept {
@@ -123,6 +126,7 @@ std::uint32_t first_count_row_of(SiteId site) noexcept {
 std::uint32_t counted_sites_end() noexcept { return g_sites_end.load(std::memory_order_relaxed); }
 Level& level_of(std::uint32_t site) noexcept { return g_sites[site].level; }
 Level& process_level() noexcept { return g_process; }
+PeakWatch& process_peak() noexcept { return g_peak; }
 
 void raise_to(std::atomic<std::uint64_t>& largest, std::uint64_t value) noexcept {
   std::uint64_t now = largest.load(std::memory_order_relaxed);
@@ -145,6 +149,7 @@ void add_to_count_row(CountRow& row, const Counts& counts) noexcept {
 }
 
 void add_to_level(Level& level, std::int64_t delta, std::int64_t most) noexcept {
+  level.at_peak.keep(g_peak.number(), level.live_bytes.load(std::memory_order_relaxed));
   const std::int64_t before = level.live_bytes.fetch_add(delta, std::memory_order_relaxed);
   raise_to(level.peak_bytes, before + most);
 }

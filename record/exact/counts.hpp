@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The counts of exact mode: one row for each call site and size range that occurred, and one for each site.
-// Rows are only added, up to a bound, and found and made without a lock, so that signal handlers may. What they
-// count comes from the threads' own counts (thread_record.hpp) when those are moved here, or directly from
-// threads that have none.
+// Rows are only added, up to a bound, and found and made without a lock, so that signal handlers may. What
+// they count comes from the threads' own counts (thread_record.hpp) when those are moved here, or directly
+// from threads that have none.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
-#include "record/site_table.hpp"
 #include "record/exact/size_ranges.hpp"
+#include "record/site_table.hpp"
 
 namespace mallard::record {
 
@@ -33,6 +33,7 @@ static_assert(sizeof(CountRow) == 64);
 struct Level {
   std::atomic<std::int64_t> live_bytes, peak_bytes;
   std::atomic<std::uint64_t> largest_bytes;  ///< of one block
+  AtPeak at_peak;                            ///< of a site, at the process's peak
 };
 
 /// Reserves the tables. \return false if the kernel gave no address space \context init
@@ -52,6 +53,7 @@ std::uint32_t first_count_row_of(SiteId site) noexcept;  ///< 0 = none
 std::uint32_t counted_sites_end() noexcept;
 Level& level_of(std::uint32_t site) noexcept;  ///< `site` is below counted_sites_end()
 Level& process_level() noexcept;
+PeakWatch& process_peak() noexcept;  ///< moments when most was live, as far as threads have told
 
 /// Adds counts to a row. \context hot: lock-free
 void add_to_count_row(CountRow& row, const Counts& counts) noexcept;

@@ -69,6 +69,18 @@ MALLARD_NOINLINE void settle(Delta& own, Level& shared) noexcept {
   own.delta.store(0, std::memory_order_release);
 }
 
+/// Tells the process what the thread's blocks come to. At a new peak its sites are told first, so that they
+/// have at the peak what they had; what other threads have not told yet is missing there.
+MALLARD_NOINLINE void settle_process(ThreadRecord& record) noexcept {
+  settle(record, process_level());
+  const std::int64_t live = process_level().live_bytes.load(std::memory_order_relaxed);
+  if (!process_peak().is_new(live)) return;
+  for (SiteEntry& entry : record.sites)
+    if (const std::uint32_t site = entry.site.load(std::memory_order_relaxed))
+      settle(entry, level_of(site - 1));
+  process_peak().raise(live);
+}
+
 /// Live bytes of a site or of the process, as far as this thread moved them. What is live in the process is
 /// the last that is counted of a block: the release there hands all of it to whoever takes the record over.
 /// \return whether that is so much by now that it has to be settled
@@ -96,7 +108,7 @@ inline void count_alloc(ThreadRecord& record, std::uint32_t index, std::uint64_t
   if (MALLARD_UNLIKELY(bytes > site.largest_bytes.load(std::memory_order_relaxed)))
     site.largest_bytes.store(bytes, std::memory_order_relaxed);
   if (raise_live(site, live)) settle(site, level_of(entry.site));
-  if (raise_live(record, live)) settle(record, process_level());
+  if (raise_live(record, live)) settle_process(record);
 }
 
 inline void count_free(ThreadRecord& record, CountEntry& entry, std::uint64_t bytes,
@@ -118,6 +130,7 @@ void count_alloc(std::uint32_t index, std::uint64_t bytes) noexcept {
   raise_to(level_of(row.site).largest_bytes, bytes);
   add_to_level(level_of(row.site), live, live);
   add_to_level(process_level(), live, live);
+  process_peak().raise(process_level().live_bytes.load(std::memory_order_relaxed));
 }
 
 void count_free(std::uint32_t index, std::uint64_t bytes) noexcept {
@@ -139,7 +152,7 @@ void count_back(ThreadRecord* record, const ExactBlock& block) noexcept {
     add_own(entry.temporary_count, -temporary);
     SiteEntry& site = site_entry(*record, entry.site);
     if (raise_live(site, live)) settle(site, level_of(entry.site));
-    if (raise_live(*record, live)) settle(*record, process_level());
+    if (raise_live(*record, live)) settle_process(*record);
     return;
   }
   CountRow& row = count_row_at(block.row);

@@ -17,7 +17,8 @@ namespace mallard::record {
 /// What the books hold about a block, so that realloc can put it back.
 struct ExactBlock {
   SiteId site;
-  std::uint32_t row;  ///< count of its call site and size range (counts.hpp); 0 = the block is not on the books
+  std::uint32_t
+      row;  ///< count of its call site and size range (counts.hpp); 0 = the block is not on the books
   std::uint64_t asked_bytes;
   bool temporary;  ///< this free made it one
 };
@@ -55,6 +56,7 @@ struct ExactCounts {
   std::uint64_t freed_bytes, freed_count;  ///< of those; live = allocated - freed
   std::uint64_t temporary_count;           ///< freed by the thread that allocated, before its next allocation
   std::uint64_t peak_bytes;                ///< most that was live at one time
+  std::uint64_t at_peak_bytes;             ///< of a site: live when most was live in the process
   std::uint64_t largest_bytes;
 };
 
@@ -73,6 +75,9 @@ struct ExactSizes {
   std::uint64_t allocated_count, live_count;
 };
 
+/// When most was live in the process, as far as threads have told: they keep up to 64 KiB to themselves, for
+/// each site, and so the sites' bytes at the peak may be off by as much.
+Peak exact_peak() noexcept;
 /// Sums by call site, `by_site` indexed by SiteId; what finds no room is left out. \return the process's
 ExactCounts exact_read(std::span<ExactCounts> by_site) noexcept;
 ExactTrouble exact_trouble() noexcept;
@@ -85,15 +90,15 @@ struct ExactLive {
   std::uint64_t asked_bytes;
   SiteId site;
 };
-/// Calls `visit` for every live block that begins in [begin, end), ascending. Blocks that come or go meanwhile
-/// may be left out or be there although they are gone.
+/// Calls `visit` for every live block that begins in [begin, end), ascending. Blocks that come or go
+/// meanwhile may be left out or be there although they are gone.
 void exact_for_each_live(std::uintptr_t begin, std::uintptr_t end,
                          void (*visit)(const ExactLive&, void* opaque), void* opaque) noexcept;
 
 std::uint64_t exact_own_bytes() noexcept;  ///< resident memory of these books \context reporter
 
-/// Hold the exact books around a fork, while record::recording_is_locked_for_fork(): neither is called where a
-/// handler forks that interrupted recording. The child calls the second, too.
+/// Hold the exact books around a fork, while record::recording_is_locked_for_fork(): neither is called where
+/// a handler forks that interrupted recording. The child calls the second, too.
 void exact_before_fork() noexcept;
 void exact_after_fork_in_parent() noexcept;
 /// \param is_recorded  what record::after_fork_in_child() returned

@@ -4,9 +4,9 @@
 #include "base/os.hpp"
 #include "record/exact/counts.hpp"
 #include "record/exact/exact.hpp"
-#include "record/exact/state.hpp"
 #include "record/exact/path_counts.hpp"
 #include "record/exact/shadow.hpp"
+#include "record/exact/state.hpp"
 #include "record/exact/thread_record.hpp"
 
 namespace mallard::record {
@@ -134,6 +134,7 @@ void read_peaks(std::span<ExactCounts> by_site, ExactCounts& all) noexcept {
     ExactCounts& site = site_counts(i);
     raise_peak(site, now(level_of(i).peak_bytes));
     raise_peak(site, static_cast<std::int64_t>(site.allocated_bytes - site.freed_bytes));
+    site.at_peak_bytes = level_of(i).at_peak.read(process_peak().number(), now(level_of(i).live_bytes));
     raise_largest(site, all, get(level_of(i).largest_bytes));
   }
   const Level& process = process_level();
@@ -174,6 +175,8 @@ ExactCounts exact_read(std::span<ExactCounts> by_site) noexcept {
   read_peaks(by_site, all);
   return all;
 }
+
+Peak exact_peak() noexcept { return process_peak().read(); }
 
 ExactTrouble exact_trouble() noexcept {
   ExactTrouble trouble{get(g_exact_odd.unknown_frees), get(g_exact_odd.missed_frees),

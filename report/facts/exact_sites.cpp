@@ -29,6 +29,7 @@ SiteFigures<double> figures_of(const record::ExactCounts& c, const ExactShare& s
   f.allocated_count = static_cast<double>(c.allocated_count);
   f.temporary_count = static_cast<double>(c.temporary_count);
   f.peak_bytes = static_cast<double>(c.peak_bytes);
+  f.at_peak_bytes = static_cast<double>(c.at_peak_bytes);
   f.resident_bytes = share.resident;
   f.resident_live_bytes = share.live;
   f.hole_bytes = share.holes;
@@ -131,6 +132,9 @@ bool copy_exact_record(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
   out->allocated_count = counted(static_cast<double>(all.allocated_count));
   out->peak_bytes = std::max(all.peak_bytes, static_cast<std::uint64_t>(live_bytes(all)));
   out->temporary_count = all.temporary_count;
+  const record::Peak peak = record::exact_peak();
+  out->peak = {peak.bytes > 0, copy->read_ns - std::min(copy->read_ns, peak.at_ns),
+               counted(static_cast<double>(peak.bytes)), false};
   out->inherited = record::forked_ns() != 0;
   return true;
 }

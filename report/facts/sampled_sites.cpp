@@ -20,6 +20,15 @@ void add_to(Estimate& total, const Estimate& part) noexcept {
   total.variance += part.variance;
 }
 
+/// Bytes that samples stood for, of which each has a variance of at most the mean between samples times its
+/// bytes.
+Estimate stood_for(std::uint64_t bytes) noexcept {
+  const auto value = static_cast<double>(bytes);
+  Estimate e{value, value * static_cast<double>(record::sampler_mean_bytes()), false, 0, 0};
+  set_interval(e);
+  return e;
+}
+
 void read_site(std::uint32_t id, SiteRow& row) noexcept {
   const record::Site& site = record::site(record::SiteId{id});
   const record::SiteSums& sums = record::site_sums(site);
@@ -28,10 +37,10 @@ void read_site(std::uint32_t id, SiteRow& row) noexcept {
   row.depth = static_cast<int>(get(site.depth));
   row.allocated_bytes = {get(sums.allocated_bytes), get(sums.allocated_bytes_variance), false, 0, 0};
   row.allocated_count = {get(sums.allocated_count), get(sums.allocated_count_variance), false, 0, 0};
+  row.at_peak_bytes = stood_for(record::sampled_at_peak(site));
   row.samples = get(sums.samples);
   row.largest_bytes = get(sums.largest_bytes);
 }
-
 
 }  // namespace
 
@@ -119,10 +128,13 @@ bool copy_record(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
   const record::Counters& lost = out->recording.counters;
   if (lost.dropped_full != 0) {
     for (std::uint32_t i = 0; i < count; ++i)
-      rows[i].live_bytes.has_interval = rows[i].live_count.has_interval = false;
+      rows[i].live_bytes.has_interval = rows[i].live_count.has_interval = rows[i].at_peak_bytes.has_interval =
+          false;
     out->live_bytes.has_interval = out->live_count.has_interval = out->inherited_live_bytes.has_interval =
         false;
   }
+  const record::Peak peak = record::sampled_peak();
+  out->peak = {peak.bytes > 0, now - std::min(now, peak.at_ns), stood_for(peak.bytes), false};
   out->inherited = record::forked_ns() != 0;
   copy->blocks = live;
   copy->read_ns = now;
@@ -134,7 +146,8 @@ double allocated_since(const RecordCopy& copy) noexcept {
   for (const SiteRow& row : copy.all_rows()) before += row.allocated_bytes.value;
   const std::uint32_t sites = record::site_count();
   for (std::uint32_t id = 0; id < sites; ++id)
-    now += record::site_sums(record::site(record::SiteId{id})).allocated_bytes.load(std::memory_order_relaxed);
+    now +=
+        record::site_sums(record::site(record::SiteId{id})).allocated_bytes.load(std::memory_order_relaxed);
   return std::max(0.0, now - before);
 }
 

@@ -64,7 +64,7 @@ void judge(Arena& arena, Snapshot* s) noexcept {
     for (const VerdictFacts& rule : kVerdicts)
       if (facts.memory >= kSmallProcessBytes || rule.weight == VerdictWeight::kHarmless)
         kRules[static_cast<int>(rule.cause)](all);
-  s->findings = all.in_order();
+  s->findings = all.in_order(words::is_alive(*s));
   if (!s->findings.empty()) {
     s->verdict = s->findings.front();
   } else {
@@ -79,6 +79,10 @@ void judge(Arena& arena, Snapshot* s) noexcept {
   s->growth_text = words::kept(arena, growth);
   words::say_judged(*s, judged);
   s->judged_text = words::kept(arena, judged);
+  s->peak.is_judged = words::judges_peak(*s);
+  words::Words peak;
+  words::say_peak(*s, peak);
+  s->peak_text = words::kept(arena, peak);
 }
 
 }  // namespace mallard::report

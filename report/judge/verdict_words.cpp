@@ -42,8 +42,14 @@ void say_huge_pages(Case& c) noexcept {
 }
 
 /// A process that is small now may have been large.
-void say_peak(Case& c) noexcept {
+void say_once_large(Case& c) noexcept {
   const auto peak = static_cast<double>(c.s.rss.peak);
+  if (judges_peak(c.s)) {
+    c.text.say(" At its peak it was not: see there.");
+    c.evidence("peak_live_bytes", c.s.peak.bytes.value);
+    c.evidence("peak_rss_bytes", peak);
+    return look_at_largest(c, &SiteRow::at_peak_bytes);
+  }
   if (peak < kSmallProcessBytes || peak < 2 * static_cast<double>(c.s.rss.total)) return;
   c.text.say(" At its peak RSS was ")
       .bytes(peak)
@@ -124,8 +130,10 @@ void Findings::add(const Case& made) noexcept {
   found_.add(finding);
 }
 
-std::span<const Finding> Findings::in_order() noexcept {
+std::span<const Finding> Findings::in_order(bool is_alive) noexcept {
   const std::span<Finding> all = found_.all();
+  for (Finding& finding : all)
+    if (!is_alive && finding.cause != VerdictCause::kLeak) finding.next_step = {};
   std::sort(all.begin(), all.end(), [](const Finding& a, const Finding& b) {
     const VerdictWeight weight = facts_of(a.cause).weight, other = facts_of(b.cause).weight;
     if (weight != other) return weight < other;
@@ -243,7 +251,7 @@ void say_nothing_found(Case& c) noexcept {
   c.evidence("memory_bytes", c.f.memory);
   if (c.f.memory < kSmallProcessBytes) {
     c.text.say("The program has ").bytes(c.f.memory).say(", which is small. Nothing is unusual.");
-    say_peak(c);
+    say_once_large(c);
     return;
   }
   if (l.lines[static_cast<int>(Cause::kUndivided)].bytes.value > 0) say_undivided(c);

@@ -62,8 +62,9 @@ class Findings {
   /// The bytes of a line of the ledger.
   const Estimate& line(Cause cause) const noexcept { return s.ledger.lines[static_cast<int>(cause)].bytes; }
   void add(const Case& made) noexcept;
-  /// Sorts them: what counts before what is harmless, the largest first.
-  std::span<const Finding> in_order() noexcept;
+  /// Sorts them: what counts before what is harmless, the largest first. Where the process ends, nothing is
+  /// left to be done about its heap: only a leak keeps its next step.
+  std::span<const Finding> in_order(bool is_alive) noexcept;
   Arena& arena() noexcept { return arena_; }
 
   const Snapshot& s;
@@ -117,6 +118,10 @@ void say_nothing_found(Case& none) noexcept;
 void say_growth(const Snapshot& s, Words& to) noexcept;
 /// That another allocator is judged than the one that the program came with, and what that means.
 void say_judged(const Snapshot& s, Words& to) noexcept;
+/// Whether the report tells of the moment when most was live: the process ends, or has come down from it.
+bool judges_peak(const Snapshot& s) noexcept;
+/// When most was live, and who held it; nothing where that is not judged.
+void say_peak(const Snapshot& s, Words& to) noexcept;
 /// The free memory of a heap that cannot be divided; 0 if that cannot be said.
 double free_in_undivided_heap(const Snapshot& s) noexcept;
 

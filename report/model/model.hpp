@@ -296,6 +296,14 @@ struct Probe {
   std::uint64_t duration_ns;
 };
 
+/// When most was live, as the books tell it.
+struct LivePeak {
+  bool known;
+  std::uint64_t ago_ns;
+  Estimate bytes;  ///< within an eightieth; of exact mode as far as threads had told
+  bool is_judged;  ///< the report tells of it: the process ends, or has come down to less than half of it
+};
+
 struct ModuleRow {
   std::string_view path, build_id;
   std::uintptr_t begin, end;
@@ -335,6 +343,8 @@ struct Snapshot {
   Check checks[kCheckCount];     ///< whether the figures above agree, indexed by CheckKind
   std::span<const Finding> findings;  ///< the largest first, harmless ones last
   Verdict verdict;
+  LivePeak peak;
+  std::string_view peak_text;    ///< who held it; empty where it is not judged
   std::string_view growth_text;  ///< what the reports so far tell of growth; empty = nothing recorded
   std::string_view judged_text;  ///< that another allocator is judged than the program came with; or empty
 };

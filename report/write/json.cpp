@@ -93,6 +93,13 @@ void write_rss(Json& json, const Rss& r) noexcept {
   json.key("swapped_bytes").number(r.swapped).key("peak_bytes").number(r.peak).close('}').line();
 }
 
+void write_live_peak(Json& json, const Snapshot& s) noexcept {
+  json.key("peak").open('{').key("known").flag(s.peak.known);
+  write_estimate(json, "live_bytes", s.peak.bytes);
+  json.key("ago_ns").number(s.peak.ago_ns).key("judged").flag(s.peak.is_judged);
+  json.key("text").text(s.peak_text).close('}').line();
+}
+
 void write_totals(Json& json, const Snapshot& s) noexcept {
   json.key("totals").open('{');
   write_estimate(json, "live_bytes", s.live_bytes);
@@ -133,7 +140,8 @@ void write_rest(Json& json, const Snapshot& s) noexcept {
   json.key("resident_live_bytes").number(whole(o.resident_live_bytes));
   json.key("hole_bytes").number(whole(o.hole_bytes));
   json.key("alone_bytes").number(whole(o.alone_bytes));
-  json.key("alone_hole_bytes").number(whole(o.alone_hole_bytes)).close('}').line();
+  json.key("alone_hole_bytes").number(whole(o.alone_hole_bytes));
+  json.key("at_peak_bytes").number(whole(o.at_peak_bytes)).close('}').line();
   json.key("before_recording").open('{').key("live_bytes").number(whole(s.before.live_bytes));
   json.key("resident_bytes").number(whole(s.before.resident_bytes));
   json.key("hole_bytes").number(whole(s.before.hole_bytes)).close('}').line();
@@ -171,6 +179,7 @@ void write_site(Json& json, const SiteRow& row, const Snapshot& s) noexcept {
   write_estimate(json, "hole_bytes", row.hole_bytes);
   for (const SiteFigure figure : {SiteFigure::kAlone, SiteFigure::kAloneHoles})
     write_if_told(json, facts_of(figure).field, facts_of(figure).of(row));
+  write_estimate(json, "at_peak_bytes", row.at_peak_bytes);
   json.key("samples").number(row.samples).key("live_samples").number(row.live_samples);
   json.key("largest_bytes").number(row.largest_bytes);
   number_or_null(json, "peak_bytes", whole(row.peak_bytes.value), exact);
@@ -226,6 +235,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_verdict_json(s, json);
   write_history_json(s, json);
   write_totals(json, s);
+  write_live_peak(json, s);
   write_probe_json(s, json);
   write_modules_and_frames(json, s);
   write_rest(json, s);

@@ -179,6 +179,8 @@ void write_heap_lines(const Snapshot& s, Sink& to) noexcept {
   labelled_line(to, s.recording.since_start ? "allocated since start" : "allocated since then",
                 as_interval(s.allocated_bytes), in, as_count(s.allocated_count.value), " blocks");
   if (exact) write_peak(s, to);
+  else if (s.peak.known)
+    labelled_line(to, "peak of live", as_interval(s.peak.bytes), ", ", as_duration(s.peak.ago_ns), " ago");
   label(to, "fragmentation ratio");
   const Estimate& f = s.fragmentation_ratio;
   Cell cell;

@@ -16,7 +16,8 @@ void add_column(Sink& to, std::uint64_t ns, std::size_t width) noexcept {
   add_right(to, cell.view(), width);
 }
 
-/// Whether the table tells what sites hold alone, in the place of errors and ages: exact figures have no error.
+/// Whether the table tells what sites hold alone, in the place of errors and ages: exact figures have no
+/// error.
 bool has_alone(Table table, bool exact) noexcept { return exact && table == Table::kResident; }
 
 bool has_error(Table table, bool exact) noexcept {
@@ -24,7 +25,11 @@ bool has_error(Table table, bool exact) noexcept {
 }
 
 /// Ages are known in the tables of what lives.
-bool has_age(Table table, bool exact) noexcept { return table < Table::kAllocated && !has_alone(table, exact); }
+bool has_age(Table table, bool exact) noexcept {
+  return table < Table::kAllocated && !has_alone(table, exact);
+}
+
+bool has_blocks(Table table) noexcept { return table != Table::kLiveCount && table != Table::kAtPeak; }
 
 bool has_resident(Table table) noexcept { return table == Table::kAlone || table == Table::kHoles; }
 
@@ -60,11 +65,12 @@ void write_columns(Table table, bool exact, Sink& to) noexcept {
   }
   if (has_resident(table)) add_right(to, "resident", 11);
   if (has_resident(table) || table == Table::kLiveCount) add_right(to, "live", 11);
+  if (table == Table::kAtPeak) add_right(to, "live now", 11);
   if (table == Table::kTemporary) {
     add_right(to, "of its own", 12);
     add_right(to, "allocated", 12);
   }
-  if (table != Table::kLiveCount) add_right(to, "blocks", 12);
+  if (has_blocks(table)) add_right(to, "blocks", 12);
   if (table != Table::kResident) add_right(to, "largest", 11);
   if (has_age(table, exact)) add_right(to, "mean age", 11);
   if (table == Table::kLive) add_right(to, "oldest", 11);
@@ -95,13 +101,14 @@ void write_site_line(const SiteRow& row, Table table, bool exact, double total, 
     add_column(to, row.hole_bytes, 12);
   }
   if (has_resident(table)) add_column(to, row.resident_bytes, 11);
-  if (has_resident(table) || table == Table::kLiveCount) add_column(to, row.live_bytes, 11);
+  if (has_resident(table) || table == Table::kLiveCount || table == Table::kAtPeak)
+    add_column(to, row.live_bytes, 11);
   if (table == Table::kTemporary) {
     add_percent(to, figure.value, row.allocated_count.value, 12);
     add_column(to, row.allocated_bytes, 12);
   }
   const bool by_allocation = table == Table::kAllocated || table == Table::kTemporary;
-  if (table != Table::kLiveCount)
+  if (has_blocks(table))
     add_count_column(to, (by_allocation ? row.allocated_count : row.live_count).value, 12);
   if (table != Table::kResident) add_column(to, counted(static_cast<double>(row.largest_bytes)), 11);
   if (has_age(table, exact)) {

@@ -118,7 +118,7 @@ class StacksShown {
   }
 
  private:
-  static constexpr int kMost = 5 * kTopSites;  // where a reader asks for more, later stacks stand again
+  static constexpr int kMost = 6 * kTopSites;  // where a reader asks for more, later stacks stand again
   struct Place {
     const SiteRow* row;
     Table table;
@@ -199,7 +199,7 @@ class SiteTables {
     if (total <= 0 || (table == Table::kAlone && !next_row(s_, table, nullptr))) return write_none(table);
     write_columns(table, is_exact(), to_);
     // In exact mode a table more is a matter of a glance.
-    const int usual = table == Table::kTemporary || table == Table::kPeak ? kTopSites / 2 : kTopSites;
+    const int usual = table >= Table::kTemporary ? kTopSites / 2 : kTopSites;
     const int most = layout_.sites > 0 ? layout_.sites : usual;
     const SiteRow* row = nullptr;
     for (int rank = 1; rank <= most && (row = next_row(s_, table, row)); ++rank) {
@@ -267,6 +267,7 @@ constexpr TableSection kSections[] = {
     {Table::kLiveCount, "Call sites by live blocks (not freed by the program)"},
     {Table::kAllocated, "Call sites by allocated bytes (since the start, freed or not)"},
     {Table::kTemporary, "Call sites by temporary allocations (freed before their thread's next allocation)"},
+    {Table::kAtPeak, "Call sites by live bytes at the peak (when most was live in the process)"},
     {Table::kPeak, "Call sites by peak (the most that each held at one time; peaks are not of one moment)"},
     {Table::kAlone, "Call sites by memory held alone (goes back if one site's blocks leave)"}};
 
@@ -288,7 +289,8 @@ double total_of(const Snapshot& s, Table table) noexcept {
                            s.allocated_bytes.value,
                            s.allocated_count.value,
                            static_cast<double>(s.temporary_count),
-                           static_cast<double>(s.peak_bytes)};
+                           static_cast<double>(s.peak_bytes),
+                           s.peak.bytes.value};
   return totals[static_cast<int>(table)];
 }
 
@@ -296,6 +298,7 @@ bool is_shown(const Snapshot& s, const TextLayout& layout, Table table) noexcept
   if (layout.only_one) return table == layout.table;
   if (table == Table::kAlone || table == Table::kHoles || table == Table::kLiveCount) return false;
   if (table == Table::kResident) return s.ledger.divided;
+  if (table == Table::kAtPeak) return s.peak.is_judged;
   return table < Table::kTemporary || s.recording.exact.on;
 }
 

@@ -138,6 +138,10 @@ bool write_first(const Snapshot& s, std::size_t lines, Sink& to) noexcept {
     verdict_label(to, "judged");
     add_wrapped(to, s.judged_text, kVerdictColumns);
   }
+  if (!s.peak_text.empty()) {
+    verdict_label(to, "peak");
+    add_wrapped(to, s.peak_text, kVerdictColumns);
+  }
   return text.size() == v.text.size() && next_step.size() == v.next_step.size();
 }
 
@@ -151,7 +155,7 @@ bool write_verdict(const Snapshot& s, Sink& to) noexcept {
   const std::size_t titles = std::min(others, kMostTitles);
   // Headings and the blank lines before them, titles, growth; the rest is for sentences.
   std::size_t taken = 3 + (titles > 0 ? 2 + titles : 0) + (others > titles);
-  for (const std::string_view text : {s.growth_text, s.judged_text})
+  for (const std::string_view text : {s.growth_text, s.judged_text, s.peak_text})
     if (!text.empty()) taken += lines_of(text, kVerdictColumns);
   const std::size_t room = kConclusionLines > taken ? kConclusionLines - taken : 1;
   const std::size_t first_line = to.lines();

@@ -49,7 +49,7 @@ def test_fail_on_used_wrongly(t: Test) -> None:
             ("hole>5M", "'hole>5M': there is no figure 'hole'", causes),
             (">5M", "'>5M': there is no figure ''", causes),
             ("site.size>5M", "'site.size>5M': call sites have no figure 'size'",
-             "hint: site. and one of resident, alone, holes, live, count, allocated, temporary, peak"),
+             "hint: site. and one of resident, alone, holes, live, count, allocated, temporary, peak, at-peak"),
             ("holes>", "'holes>': '' is no size", sizes),
             ("holes>5MB", "'holes>5MB': '5MB' is no size", sizes),
             ("holes>-5", "'holes>-5': '-5' is no size", sizes),

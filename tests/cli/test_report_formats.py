@@ -51,7 +51,8 @@ int main() {
 }
 """
 PROTO = REPOSITORY / "cli" / "report" / "profile.proto"
-FIGURES = ["inuse_resident", "inuse_holes", "inuse_space", "inuse_objects", "alloc_space", "alloc_objects"]
+FIGURES = ["inuse_resident", "inuse_holes", "inuse_space", "inuse_objects", "alloc_space", "alloc_objects",
+           "peak_inuse_space"]
 
 
 def expect(condition: bool, what: object) -> None:

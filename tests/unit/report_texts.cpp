@@ -145,6 +145,7 @@ struct Full : Process {
       row.resident_bytes = estimate(70 * kMega / n, 6 * kMega);
       row.resident_live_bytes = estimate(50 * kMega / n, 4 * kMega);
       row.hole_bytes = estimate(11 * kMega / n, kMega);
+      row.at_peak_bytes = estimate(120 * kMega / n, 8 * kMega);
       row.largest_bytes = 4096 * (i + 1);
       row.oldest_ns = 90'000'000'000 / (i + 1);
       row.youngest_ns = 1'000'000'000 * i;
@@ -156,6 +157,7 @@ struct Full : Process {
     }
     s.live_bytes = estimate(92 * kMega, 7 * kMega);
     s.live_count = estimate(5500, 200);
+    s.peak = {true, 12'000'000'000, estimate(230 * kMega, 10 * kMega), false};
     s.allocated_bytes = estimate(540 * kMega, 20 * kMega);
     s.allocated_count = estimate(54000, 900);
   }
