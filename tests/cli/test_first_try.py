@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_a_report_fits_the_terminal(t: Test) -> None:
             raise Failure(f"the verdict does not stand last: {shown[-900:]}")
     words = t.run("report", AFTER).stdout.split()
     narrow = without_colour(on_terminal(t, "report", AFTER)).split()
-    if sorted(narrow) != sorted(words):  # the last paragraph of the library's text moves behind the tables
+    if Counter(words) - Counter(narrow):  # some stand twice: the conclusion is repeated
         raise Failure("words are lost where lines are broken")
 
 
