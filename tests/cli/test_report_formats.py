@@ -173,7 +173,7 @@ def test_report_as_speedscope(t: Test) -> None:
     expect(set(found) <= {"$schema", "shared", "profiles", "name", "activeProfileIndex", "exporter"}, set(found))
     frames = found["shared"]["frames"]
     expect(all(isinstance(f["name"], str) and set(f) <= {"name", "file", "line", "col"} for f in frames), frames)
-    expect(len(found["profiles"]) == 5, len(found["profiles"]))
+    expect(len(found["profiles"]) == 6, len(found["profiles"]))
     for p in found["profiles"]:
         expect(set(p) == {"type", "name", "unit", "startValue", "endValue", "samples", "weights"}, set(p))
         expect(p["type"] == "sampled" and p["unit"] in ("bytes", "none"), p["unit"])
@@ -211,11 +211,11 @@ def test_report_is_shown_by_speedscope(t: Test) -> None:
         shown = ""
         for _ in range(500):
             shown = b.run("document.title + ' | ' + document.body.innerText")
-            if "(1/5)" in shown:
+            if "(1/6)" in shown:
                 break
             time.sleep(0.2)
     found = json.loads(text)
-    expect(found["name"] in shown and found["profiles"][found["activeProfileIndex"]]["name"] + " (1/5)" in shown, shown)
+    expect(found["name"] in shown and found["profiles"][found["activeProfileIndex"]]["name"] + " (1/6)" in shown, shown)
 
 
 def decoded(plain: bytes) -> dict[str, list[Any]]:
@@ -254,7 +254,7 @@ def test_report_as_pprof(t: Test) -> None:
     texts = profile["string_table"]
     expect(texts[0] == "", texts[0])
     expect([texts[s["type"][0]] for s in profile["sample_type"]] == FIGURES, profile["sample_type"])
-    expect([texts[s["unit"][0]] for s in profile["sample_type"]] == ["bytes"] * 3 + ["count", "bytes", "count"], "units")
+    expect([texts[s["unit"][0]] for s in profile["sample_type"]] == ["bytes"] * 3 + ["count", "bytes", "count", "bytes"], "units")
     expect(texts[profile["default_sample_type"][0]] == "inuse_resident", profile["default_sample_type"])
     expect(profile["period"] == [16384] and profile["time_nanos"] == [facts["taken_at_ns"]], "period, time")
     mappings = profile["mapping"]
@@ -265,14 +265,14 @@ def test_report_as_pprof(t: Test) -> None:
     locations = {loc["id"][0]: loc for loc in profile["location"]}
     functions = {f["id"][0]: texts[f["name"][0]] for f in profile["function"]}
     top = profile["sample"][0]
-    expect(len(profile["sample"]) == len(facts["sites"]) and all(len(s["value"]) == 6 for s in profile["sample"]),
+    expect(len(profile["sample"]) == len(facts["sites"]) and all(len(s["value"]) == 7 for s in profile["sample"]),
            "samples")
     lines = [(functions[x["function_id"][0]], x["line"][0]) for x in locations[top["location_id"][0]]["line"]]
     expect(lines == [("store::Cache::make(unsigned long)", line_of("make")),
                      ("store::Cache::insert(unsigned long)", line_of("insert")),
                      ("store::fill(store::Cache&, int)", line_of("fill"))], lines)
     for i, field in enumerate(("resident_bytes", "hole_bytes", "live_bytes", "live_count", "allocated_bytes",
-                               "allocated_count")):
+                               "allocated_count", "at_peak_bytes")):
         expect(sum(s["value"][i] for s in profile["sample"]) == sum(s[field] for s in facts["sites"]), field)
 
 
