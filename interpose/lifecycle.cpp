@@ -93,9 +93,9 @@ MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   signals_after_fork_in_child();
 }
 
-/// The lock of libc's list of open streams, which its fork takes after all handlers. A thread that holds it may wait
-/// for one of our locks: fflush(NULL) for a stream whose owner allocates. So it comes first, as libc's own malloc
-/// has it.
+/// The lock of libc's list of open streams, which its fork takes after all handlers. A thread that holds it
+/// may wait for one of our locks: fflush(NULL) for a stream whose owner allocates. So it comes first, as
+/// libc's own malloc has it.
 struct StreamList {
   void (*lock)(), (*unlock)(), (*reset)();
 };
@@ -117,7 +117,9 @@ MALLARD_FORK_TEXT void unlock_streams_in_child() noexcept { unlock_streams(g_str
 
 /// Our handlers that lock streams run before the backend's, which jemalloc registers with its first block.
 void follow_forks_of_streams() noexcept {
-  if (backend().object != elf::libc_object()) backend().functions.free(backend().functions.malloc(1));
+  const ForeignOwner& foreign = foreign_owner();  // whose malloc and free need not be one allocator's
+  if (!foreign.in_front && !foreign.sanitizer && view_of(backend().name) == "jemalloc")
+    backend().functions.free(backend().functions.malloc(1));
   const link_map* libc = elf::libc_object();
   g_streams.lock = elf::find_function<void()>(libc, "_IO_list_lock");
   g_streams.unlock = elf::find_function<void()>(libc, "_IO_list_unlock");

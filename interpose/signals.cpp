@@ -15,6 +15,7 @@
 #include <atomic>
 #include <iterator>
 
+#include "arch/stack_switch.hpp"
 #include "base/control_protocol.hpp"
 #include "base/lock.hpp"
 #include "base/options.hpp"
@@ -68,7 +69,8 @@ bool catches_all(const Action& host) noexcept {
   });
 }
 
-void call_host(int signal, siginfo_t* info, void* context) noexcept {
+/// Not inlined, like meaning_of: alternate stacks are small, and neither is needed while a thread is created.
+__attribute__((noinline)) void call_host(int signal, siginfo_t* info, void* context) noexcept {
   const Action host = g_host_action.read();
   if (!is_function(host)) return;  // SIG_DFL would end the process: not for a signal that asks for a report
   if (host.sa_flags & static_cast<int>(SA_RESETHAND)) {
@@ -108,7 +110,7 @@ bool is_mallards(const siginfo_t* info) noexcept {
 struct Meaning {
   bool request, hosts;
 };
-Meaning meaning_of(const siginfo_t* info, int process_id) noexcept {
+__attribute__((noinline)) Meaning meaning_of(const siginfo_t* info, int process_id) noexcept {
   if (is_mallards(info)) return {true, false};
   const Action host = g_host_action.read();
   if (!is_function(host)) return {true, false};
@@ -205,6 +207,22 @@ void retry_soon(int signal) noexcept {
   os::call(SYS_timer_settime, timer, 0, os::arg(&once), 0);
 }
 
+/// On a stack of its own: alternate stacks are small, Rust's have 8 KiB, and in exact mode the stacks of what
+/// libc allocates for a thread are captured. Signals are blocked: the kernel would put a handler's frame over
+/// those of ours, seeing that the alternate stack is not in use.
+bool start_reporter() noexcept {
+  constexpr std::size_t kStackBytes = 64 << 10;
+  SignalsBlocked blocked;
+  void* stack = os::map(kStackBytes);
+  if (!stack) return report::start_thread();
+  bool started = false;
+  void* way_out;
+  mallard_call_on_stack([](void* to) noexcept { *static_cast<bool*>(to) = report::start_thread(); }, &started,
+                        static_cast<char*>(stack) + kStackBytes, &way_out);
+  os::unmap(stack, kStackBytes);
+  return started;
+}
+
 void on_signal(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
   const bool retry = is_timer(info, kRetryCookie);
@@ -218,7 +236,7 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     else if (meaning.request) take_request(info);
     if (report::needs_thread()) {
       if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
-      else if (report::start_thread()) g_retries.store(0);
+      else if (start_reporter()) g_retries.store(0);
     }
   }
   if (meaning.hosts) call_host(signal, info, context);
