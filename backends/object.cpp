@@ -294,7 +294,7 @@ bool use_natural_owners(const link_map* owner, const link_map* own, Backend* out
   *out = Backend{};
   const char* missing = fill_raw([own]<typename F>(const char* name, F*& to) noexcept {
     link_map* definer = elf::find_definer(elf::first_object(), name);
-    if (definer == own) definer = elf::find_definer(own->l_next, name);
+    if (definer == own) definer = elf::find_next_definer(name);
     to = elf::find_function<F>(definer, name);
   });
   if (missing) return false;

@@ -130,6 +130,11 @@ link_map* own_object() noexcept {
   return nullptr;
 }
 
+link_map* find_next_definer(const char* name) noexcept {
+  const link_map* own = own_object();
+  return own ? find_definer(own->l_next, name) : nullptr;
+}
+
 link_map* libc_object() noexcept { return find_definer(first_object(), "gnu_get_libc_version"); }
 
 namespace {

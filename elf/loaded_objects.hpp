@@ -27,6 +27,10 @@ void* find_symbol(const link_map* object, const char* name) noexcept;
 /// First object of the link map, from `first` on, that defines `name`; nullptr if none does.
 link_map* find_definer(link_map* first, const char* name) noexcept;
 
+/// First object behind libmallard.so that defines `name`, which a call would reach without mallard; nullptr
+/// if none does, or where libmallard.so is not found.
+link_map* find_next_definer(const char* name) noexcept;
+
 /// Calls the constructors of `object` (DT_INIT, then DT_INIT_ARRAY), which may have run or run again later.
 /// \context init
 void run_constructors(const link_map* object, int argc, char** argv, char** environment) noexcept;

@@ -100,12 +100,11 @@ bool step_aside_for_sanitizer() noexcept {
 }
 
 bool choose_next(backends::Backend* to, TextBuffer& why) noexcept {
-  const link_map* own = elf::own_object();
-  const link_map* next = own ? elf::find_definer(own->l_next, "malloc") : nullptr;
+  const link_map* next = elf::find_next_definer("malloc");
   if (!next || next == elf::libc_object()) return backends::use_system(to);
   if (backends::use_object(next, to, why)) return true;
   // It defines a part of the family; what is missing the program would call of others.
-  return backends::use_natural_owners(next, own, to);
+  return backends::use_natural_owners(next, elf::own_object(), to);
 }
 
 bool is_path(std::string_view backend) noexcept { return backend.find('/') != std::string_view::npos; }

@@ -11,6 +11,8 @@ struct ForeignOwner {
   bool in_front = false;   ///< the executable or an earlier preload, whose malloc programs call
   bool sanitizer = false;  ///< a sanitizer's runtime, for which mallard steps aside
   std::string_view name;   ///< of the owner in front
+
+  bool is_there() const noexcept { return in_front || sanitizer; }
 };
 const ForeignOwner& foreign_owner() noexcept;
 

@@ -83,7 +83,7 @@ bool find_functions(const link_map* jemalloc) noexcept {
 void lead_jemalloc_calls() noexcept {
   const link_map* jemalloc = elf::find_definer(elf::first_object(), "mallocx");
   if (!jemalloc || jemalloc == elf::first_object()) return;  // one inside the executable: ALLOC_EMBEDDED
-  if (foreign_owner().in_front || foreign_owner().sanitizer) return;
+  if (foreign_owner().is_there()) return;
   const bool serves = backend().object == jemalloc;
   if (serves && !find_functions(jemalloc)) return;
   const Call calls[] = {{"mallocx", code(booked_mallocx), "mallocx"},

@@ -116,9 +116,9 @@ MALLARD_FORK_TEXT void unlock_streams_in_parent() noexcept { unlock_streams(g_st
 MALLARD_FORK_TEXT void unlock_streams_in_child() noexcept { unlock_streams(g_streams.reset); }
 
 /// Our handlers that lock streams run before the backend's, which jemalloc registers with its first block.
+/// Malloc and free of a foreign owner need not be one allocator's: no block is tried there.
 void follow_forks_of_streams() noexcept {
-  const ForeignOwner& foreign = foreign_owner();  // whose malloc and free need not be one allocator's
-  if (!foreign.in_front && !foreign.sanitizer && view_of(backend().name) == "jemalloc")
+  if (!foreign_owner().is_there() && view_of(backend().name) == "jemalloc")
     backend().functions.free(backend().functions.malloc(1));
   const link_map* libc = elf::libc_object();
   g_streams.lock = elf::find_function<void()>(libc, "_IO_list_lock");
@@ -130,8 +130,7 @@ void follow_forks_of_streams() noexcept {
 
 /// Begins recording, in the mode that is asked for.
 void start_recording() noexcept {
-  const ForeignOwner& foreign = foreign_owner();
-  const bool serves = !foreign.in_front && !foreign.sanitizer;
+  const bool serves = !foreign_owner().is_there();
   const bool records = serves && options().mode != Mode::kOff;
   const auto expected =
       options().mode == Mode::kExact ? record::Expected::kManyStacks : record::Expected::kFewStacks;

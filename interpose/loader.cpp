@@ -21,8 +21,7 @@ constinit std::atomic<bool> g_said{false};
 
 /// Whether such an object would have another heap than the rest of the program.
 bool divides_the_heap() noexcept {
-  const ForeignOwner& foreign = foreign_owner();
-  return !foreign.in_front && !foreign.sanitizer && backend().object != elf::libc_object();
+  return !foreign_owner().is_there() && backend().object != elf::libc_object();
 }
 
 void* no_dlopen(const char*, int) noexcept { return nullptr; }
@@ -41,9 +40,7 @@ __attribute__((visibility("hidden"))) constinit DlopenFunction* mallard_real_dlo
 /// \return the mode that the real dlopen gets \context any thread
 __attribute__((visibility("hidden"))) int mallard_before_dlopen(int mode) noexcept {
   if (!mallard_real_dlopen) {
-    const link_map* own = elf::own_object();
-    const link_map* definer = own ? elf::find_definer(own->l_next, "dlopen") : nullptr;
-    auto* real = elf::find_function<DlopenFunction>(definer, "dlopen");
+    auto* real = elf::find_function<DlopenFunction>(elf::find_next_definer("dlopen"), "dlopen");
     mallard_real_dlopen = real ? real : interpose::no_dlopen;
   }
   if (!(mode & RTLD_DEEPBIND) || options().keep_deepbind || !interpose::divides_the_heap()) return mode;

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "base/attributes.hpp"
-#include "elf/loaded_objects.hpp"
 #include "base/older.hpp"
 #include "base/os.hpp"
+#include "elf/loaded_objects.hpp"
 #include "record/mappings.hpp"
 
 namespace mallard::interpose {
@@ -32,9 +32,7 @@ constinit struct {
 /// Finds a function of the next object that has it, at its first call.
 template <typename F>
 F* next_of(const char* name, F*& to) noexcept {
-  const link_map* own = MALLARD_UNLIKELY(!to) ? elf::own_object() : nullptr;
-  const link_map* definer = own ? elf::find_definer(own->l_next, name) : nullptr;
-  if (definer) to = elf::find_function<F>(definer, name);
+  if (MALLARD_UNLIKELY(!to)) to = elf::find_function<F>(elf::find_next_definer(name), name);
   return to;
 }
 
@@ -130,10 +128,8 @@ void* remap(void* old, std::size_t old_bytes, std::size_t bytes, int flags, void
 }  // namespace
 
 void mappings_start() noexcept {
-  const link_map* own = elf::own_object();
-  if (!own) return;
-  const auto find = [own]<typename F>(const char* name, F*& to) noexcept {
-    const link_map* definer = elf::find_definer(own->l_next, name);
+  const auto find = []<typename F>(const char* name, F*& to) noexcept {
+    const link_map* definer = elf::find_next_definer(name);
     if (definer && definer != elf::libc_object()) to = elf::find_function<F>(definer, name);
   };
   find("mmap", g_next.mmap);

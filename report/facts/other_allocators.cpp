@@ -253,8 +253,7 @@ void add_allocator(TextBuffer& to, const OtherAllocator& a) noexcept {
 }
 
 void add_natural_owner(TextBuffer& to, const Served& served, const Others& others) noexcept {
-  const link_map* own = elf::own_object();
-  const link_map* next = own ? elf::find_definer(own->l_next, "malloc") : nullptr;
+  const link_map* next = elf::find_next_definer("malloc");
   if (!next || next == served.backend->object) return;
   if (next == elf::libc_object()) return void(to.add("glibc"));
   const std::string_view path = view_of(next->l_name);
