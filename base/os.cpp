@@ -193,10 +193,10 @@ bool pages_present_by_pagemap(std::uintptr_t begin, std::size_t pages, unsigned 
 }  // namespace
 
 bool pages_present(std::uintptr_t begin, std::size_t pages, unsigned char* present) noexcept {
-  // A filter may end the process for mincore: systemd's @system-service, which many services run under, lacks
-  // it.
-  if (call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) != 0)
-    return pages_present_by_pagemap(begin, pages, present);
+  // A filter may end the process for mincore: systemd's @system-service lacks it. Containers' filters have
+  // it, and a process that has dropped its privileges there may not open its pagemap.
+  if (call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) != 0 && pages_present_by_pagemap(begin, pages, present))
+    return true;
   return call(SYS_mincore, static_cast<long>(begin), static_cast<long>(pages * kPageBytes), arg(present)) ==
          0;
 }
