@@ -82,7 +82,25 @@ def scratch(t: Test) -> dict[str, str]:
         shutil.copy(DATA / name, t.dir / name)
     t.compile("program")
     env = {key: value for key, value in os.environ.items() if not key.startswith(("ALLOC_", "LD_PRELOAD"))}
-    return {**env, "PATH": f"{t.mallard.parent}:{env['PATH']}"}
+    return {**env, "PATH": f"{t.mallard.parent}:{env['PATH']}", "PKG_CONFIG_PATH": str(installed_pkgconfig(t))}
+
+
+def installed_pkgconfig(t: Test) -> Path:
+    """What `meson install` would put there, but that the library is the one of the build."""
+    text = (t.mallard.parent / "meson-private/mallard.pc").read_text()
+    directory = t.dir / "pkgconfig"
+    directory.mkdir()
+    (directory / "mallard.pc").write_text(re.sub(r"^libdir=.*$", f"libdir={t.mallard.parent}", text, flags=re.M))
+    return directory
+
+
+def where_to_run(t: Test, path: Path) -> Path:
+    """Who changes mallard is in its sources, with a build/ there; who uses it is anywhere."""
+    if path.name != "CONTRIBUTING.md":
+        return t.dir
+    if t.mallard.parent != REPOSITORY / "build":
+        raise Skip("its commands are for build/, which is not the build that is tested")
+    return REPOSITORY
 
 
 def by_itself(env: dict[str, str]) -> list[str]:
@@ -106,14 +124,15 @@ def test_blocks_run_as_pasted(t: Test, path: Path, request: pytest.FixtureReques
     to_run = [block for block in blocks if not block.not_run]
     if not to_run:
         raise Skip(f"no block of {path.name} can be run: " + "; ".join(sorted({b.not_run for b in blocks})))
-    if any("redis-server" in block.text for block in to_run) and not shutil.which("redis-server"):
-        raise Skip("there is no redis-server")
+    for tool in ("redis-server", "pkg-config", "meson"):
+        if any(tool in block.text for block in to_run) and not shutil.which(tool):
+            raise Skip(f"there is no {tool}")
     script = "".join(f"echo '@@ line {block.line}'\n{block.text}\n" for block in to_run)
-    env = scratch(t)
+    env, directory = scratch(t), where_to_run(t, path)
     out, err = t.dir / "out", t.dir / "err"
     with out.open("w") as to_out, err.open("w") as to_err:
-        shell = subprocess.Popen([*by_itself(env), "bash", "-e", "-c", script], cwd=t.dir, env=env, stdin=subprocess.DEVNULL,
-                                 stdout=to_out, stderr=to_err, start_new_session=True)
+        shell = subprocess.Popen([*by_itself(env), "bash", "-e", "-c", script], cwd=directory, env=env,
+                                 stdin=subprocess.DEVNULL, stdout=to_out, stderr=to_err, start_new_session=True)
         status = shell.wait(200)
     try:
         os.killpg(shell.pid, signal.SIGKILL)
@@ -122,3 +141,16 @@ def test_blocks_run_as_pasted(t: Test, path: Path, request: pytest.FixtureReques
     if status != 0:
         where = re.findall(r"^@@ line (\d+)$", out.read_text(), re.M)[-1]
         raise Failure(f"{path.name}: the block at line {where} ends with status {status}: {err.read_text()[-1500:]}")
+
+
+def test_scripts_that_are_not_run_have_the_options_of_their_lines() -> None:
+    """A block that takes minutes is held against what --help says."""
+    lines = [(path, line) for path in DOCUMENTS for block in blocks_of(path) if block.not_run
+             for line in block.text.splitlines() if line.startswith("scripts/")]
+    if len(lines) < 10:
+        raise Failure(f"only {len(lines)} lines with scripts are found")
+    for path, line in lines:
+        script, *words = line.split("#")[0].split()
+        told = subprocess.run([REPOSITORY / script, "--help"], capture_output=True, text=True, check=False).stdout
+        if lost := [word for word in words if word.startswith("-") and not re.search(rf"(?<![\w-]){word}(?![\w-])", told)]:
+            raise Failure(f"{path.name}: '{line}': --help of {script} does not know {lost}")

@@ -31,6 +31,30 @@ int main(int argc, char** argv) {
 """
 
 
+# Stops itself when the reporter is to begin: libmallard.so finds the program's pthread_create first.
+STOPS_ON_THE_WAY = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+typedef int Create(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+static Create* real;
+static int created;
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*), void* with) {
+  if (created++ == 0) kill(getpid(), SIGSTOP);
+  return real(thread, attributes, run, with);
+}
+int main(void) {
+  real = (Create*)dlsym(RTLD_NEXT, "pthread_create");
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
 def start(t: Test, source: str = HOLDER, *arguments: str, **env: str) -> int:
     return t.start(t.compile("holder", source=source), *arguments, env={"LD_PRELOAD": library(t)} | env).pid
 
@@ -147,6 +171,20 @@ def test_dump_of_processes_that_cannot_answer(t: Test) -> None:
     t.expect(dump(t, stopped), 3, error=f"let it go on: kill -CONT {stopped}")
     os.kill(stopped, signal.SIGCONT)
     expect_json(dump(t, stopped, "--json"), stopped)
+
+
+def test_dump_of_a_process_that_is_stopped_on_the_way(t: Test) -> None:
+    """It is seen at once that no answer can come; the request is still served when the process goes on."""
+    program = t.compile("holder", "-ldl", "-pthread", source=STOPS_ON_THE_WAY)
+    pid = t.start(program, env={"LD_PRELOAD": library(t)}).pid
+    began = time.monotonic()
+    done = dump(t, pid)
+    took = time.monotonic() - began
+    t.expect(done, 3, error=f"process {pid} ('holder') is stopped, and cannot answer")
+    if done.stderr.count("\n") != 2 or f"hint: let it go on: kill -CONT {pid}" not in done.stderr or took > 50:
+        raise Failure(f"after {took:.1f} s: {done.stderr}")
+    os.kill(pid, signal.SIGCONT)
+    expect_json(dump(t, pid, "--json"), pid)
 
 
 def test_dump_does_not_wait_for_ever(t: Test) -> None:
