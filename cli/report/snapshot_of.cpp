@@ -96,6 +96,7 @@ void SnapshotOf::read_process(const Json& j) {
                 number(j, "taken_at_ns")};
   s_.rss = {flag(rss, "known"),
             text(rss, "source") == "smaps_rollup",
+            flag(member(j, "memory"), "lazily_freed_known"),
             number(rss, "total_bytes"),
             number(rss, "anonymous_bytes"),
             number(rss, "file_bytes"),

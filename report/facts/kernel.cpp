@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "arch/page.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "record/mappings.hpp"
@@ -116,6 +117,22 @@ Rss read_counters(const ProcessMemory& process) noexcept {
   return rss;
 }
 
+/// What all processes of this machine gave back by MADV_FREE since it started: more than what one of them
+/// still has in memory, also where it called the kernel past libc.
+/// \return all bits set if the kernel does not tell
+std::uint64_t machine_lazily_freed(const ProcessMemory& process) noexcept {
+  constexpr std::string_view kName = "\npglazyfree ";
+  char text[16384];
+  const long n = process.read_file("../vmstat", text, sizeof text);
+  const std::string_view all(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+  const std::size_t at = all.find(kName);
+  if (at == all.npos) return ~std::uint64_t{0};
+  std::uint64_t pages = 0;
+  for (std::size_t i = at + kName.size(); i < all.size() && all[i] >= '0' && all[i] <= '9'; ++i)
+    pages = pages * 10 + static_cast<std::uint64_t>(all[i] - '0');
+  return pages * kPageBytes;
+}
+
 /// smaps_rollup and smaps walk all page tables, and the host cannot map memory while one mapping is walked.
 bool may_walk(const Rss& counters) noexcept {
   constexpr std::uint64_t kQuickBytes = 16u << 20;  // under a millisecond even if it is one mapping
@@ -149,6 +166,7 @@ void add_walked(const ProcessMemory& process, Rss* rss) noexcept {
 Rss read_rss(const ProcessMemory& process) noexcept {
   Rss rss = read_counters(process);
   if (rss.known && may_walk(rss)) add_walked(process, &rss);
+  rss.lazily_freed_known = rss.walked || (rss.known && machine_lazily_freed(process) < rss.anonymous / 100);
   if (rss.peak > 0) rss.peak = std::max(rss.peak, rss.total);  // read a moment before
   return rss;
 }

@@ -85,7 +85,7 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
     rss->huge_pages = out->residency.private_huge_bytes();
     for (const SmapsEntry& mapping : out->residency.smaps()) rss->lazily_freed += mapping.lazily_freed;
   }
-  find_page_use(arena, process, out->residency, out->residency.smaps(), &out->regions, &out->use);
+  find_page_use(arena, process, out->residency, out->after, out->residency.smaps(), &out->regions, &out->use);
   recognise_allocators(arena, &out->regions);
   if (out->use.has_smaps) out->after.lazily_freed = out->use.lazily_freed;
   out->scan_ns = os::monotonic_ns() - began;

@@ -11,13 +11,23 @@ namespace {
 
 // 24 ns a page: 8 GiB of small pages.
 constexpr std::uint64_t kSharingBudgetNs = 50'000'000;
-// The kernel walks a mapping under the lock of the address space, 25 to 50 ns a page: 2 ms at most.
+// The kernel walks a mapping under the lock of the address space, 15 to 100 ns a page: 3 ms at most.
 constexpr std::uint64_t kMostSmallPageBytes = 128u << 20;
+// Where memory may be lazily freed, which nothing else tells: 25 ms at most.
+constexpr std::uint64_t kMostLazySmallPageBytes = 1u << 30;
 // Each costs some 3 us.
 constexpr std::size_t kMostMappings = 10'000;
 
+/// How much of one mapping may be small pages, for smaps to be read.
+std::uint64_t most_small_page_bytes(const Rss& rss) noexcept {
+  if (!rss.lazily_freed_known) return kMostLazySmallPageBytes;
+  const bool much_is_freed = rss.walked && rss.lazily_freed > rss.anonymous / 100;
+  return much_is_freed ? ~std::uint64_t{0} : kMostSmallPageBytes;  // as long as the walk that told
+}
+
 /// Why smaps is not read, or nullptr.
-const char* why_no_smaps(const Residency& residency, std::span<const Region> regions) noexcept {
+const char* why_no_smaps(const Residency& residency, std::span<const Region> regions,
+                         std::uint64_t most_small_bytes) noexcept {
   if (regions.size() > kMostMappings) return "there are too many mappings to ask for each";
   std::uint64_t small = 0;
   std::uintptr_t end = 0;
@@ -29,7 +39,7 @@ const char* why_no_smaps(const Residency& residency, std::span<const Region> reg
     while (run < runs.size() && runs[run].end <= region.begin) ++run;
     for (std::size_t i = run; i < runs.size() && runs[i].begin < region.end; ++i)
       if (!runs[i].huge) small += std::min(region.end, runs[i].end) - std::max(region.begin, runs[i].begin);
-    if (small > kMostSmallPageBytes)
+    if (small > most_small_bytes)
       return "a mapping is so large that the kernel would hold up the process while it looks";
   }
   return nullptr;
@@ -99,11 +109,11 @@ void use_smaps(std::span<const SmapsEntry> smaps, Spread spread, std::span<Regio
 
 }  // namespace
 
-void find_page_use(Arena& arena, const ProcessMemory& process, const Residency& residency,
+void find_page_use(Arena& arena, const ProcessMemory& process, const Residency& residency, const Rss& rss,
                    std::span<const SmapsEntry> smaps, Regions* regions, PageUse* out) noexcept {
   bool by_smaps = false;
   out->sharing_why_not = find_sharing(arena, process, residency, kSharingBudgetNs, regions, &by_smaps);
-  if (smaps.empty()) out->smaps_why_not = why_no_smaps(residency, regions->all);
+  if (smaps.empty()) out->smaps_why_not = why_no_smaps(residency, regions->all, most_small_page_bytes(rss));
   if (smaps.empty() && !out->smaps_why_not && !read_smaps(arena, process, &smaps))
     out->smaps_why_not = "/proc/self/smaps cannot be read";
   out->has_smaps = !out->smaps_why_not;

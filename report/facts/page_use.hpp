@@ -22,8 +22,9 @@ struct PageUse {
 
 /// Looks at single pages by pagemap, and at mappings by smaps where no mapping is so large that the kernel's
 /// walk over it would hold up the host for long.
+/// \param rss    says whether lazily freed memory may be there, for which a longer walk is made
 /// \param smaps  what was read before; empty = nothing
-void find_page_use(Arena& arena, const ProcessMemory& process, const Residency& residency,
+void find_page_use(Arena& arena, const ProcessMemory& process, const Residency& residency, const Rss& rss,
                    std::span<const SmapsEntry> smaps, Regions* regions, PageUse* out) noexcept;
 
 }  // namespace mallard::report

@@ -21,7 +21,7 @@ inline Charge charge_of(const Rss& rss) noexcept {
   charge.proportional_why_not = charge.sharing_why_not = "/proc is not readable";
   if (!rss.known) return charge;
   charge.known = true;
-  charge.lazily_freed_known = rss.walked;
+  charge.lazily_freed_known = rss.lazily_freed_known;
   charge.locked_files_known = rss.locked == 0;
   charge.counts = memory_that_counts(rss, 0);
   charge.proportional = rss.proportional;

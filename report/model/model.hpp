@@ -46,6 +46,7 @@ struct Rss {
   /// From smaps_rollup, by a walk over all page tables; otherwise from the kernel's counters in
   /// /proc/self/status, which have no figure for lazily freed memory; huge pages are read by Residency then.
   bool walked;
+  bool lazily_freed_known;  ///< walked, or the machine has not lazily freed a hundredth of `anonymous`
   std::uint64_t total, anonymous, file, shared_memory, lazily_freed, huge_pages, swapped, locked;
   std::uint64_t proportional;  ///< PSS; only where `walked`
   std::uint64_t peak;          ///< the most that RSS ever was (VmHWM); 0 = unknown

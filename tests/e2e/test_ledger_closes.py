@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ledger of processes of uncommon shapes, against their own books and the kernel's figures: each shape where the
-page tables can be read, on a kernel without PAGEMAP_SCAN, and after privileges were dropped."""
+page tables can be read, on a kernel without PAGEMAP_SCAN, after privileges were dropped, and under a filter."""
 from __future__ import annotations
 
 import os
@@ -14,7 +14,7 @@ from support.framework import Test, wait_until
 from support.reports import ask_and_check
 
 # The method where page tables cannot be read is the weaker one, and the report has to say so.
-METHODS = {"open": {"pagemap_scan", "pagemap"}, "old": {"pagemap"}, "nobody": {"smaps"}}
+METHODS = {"open": {"pagemap_scan", "pagemap"}, "old": {"pagemap"}, "nobody": {"smaps"}, "locked": {"smaps"}}
 SLACK_BYTES = 256 << 10
 # Asked page by page, 8 TiB take 3 to 9 s.
 MOST_CPU_SECONDS = 0.5
@@ -31,14 +31,14 @@ def rss_file(pid: int) -> int:
 
 @pytest.mark.parametrize(("backend", "mode"), [("system", "sample"), ("jemalloc", "exact")], indirect=["backend"])
 @pytest.mark.parametrize("how", list(METHODS))
-@pytest.mark.parametrize("shape", ["reserved", "view", "break", "mappings"])
+@pytest.mark.parametrize("shape", ["reserved", "view", "break", "mappings", "lazy"])
 def test_lines_are_what_the_program_holds(t: Test, shape: str, how: str, mode: str) -> None:
-    if how == "nobody" and os.getuid() != 0:
+    if how in ("nobody", "locked") and os.getuid() != 0:
         t.skip("only root can give up its privileges")
     t.dir.chmod(0o777)
     process = t.start([build_case(t, "ledger_shapes.c"), how, shape], t.preload_env(ALLOC_MODE=mode))
     ready = wait_until(lambda: t.output_of(process).split(), 30, "the program to be ready")
-    live, mapped = int(ready[1]), int(ready[2])
+    live, mapped, freed = (int(word) for word in ready[1:4])
     began, files = cpu_seconds(process.pid), rss_file(process.pid)
     data = ask_and_check(t, process).data
     spent, files_after = cpu_seconds(process.pid) - began, rss_file(process.pid)
@@ -54,6 +54,8 @@ def test_lines_are_what_the_program_holds(t: Test, shape: str, how: str, mode: s
     own = sum(detail["bytes"] for detail in lines["anonymous"]["details"]
               if detail["name"].endswith("/ledger_shapes"))
     t.check(abs(own - mapped) <= mapped / 100 + 8192, f"the program mapped {mapped}, and is said to hold {own}")
+    t.check(abs(lines["lazily_freed"]["bytes"] - freed) <= freed / 100 + SLACK_BYTES,
+            f"{lines['lazily_freed']['bytes']} are lazily freed instead of {freed}")
     t.check(files - SLACK_BYTES <= lines["files"]["bytes"] <= files_after + SLACK_BYTES,
             f"{lines['files']['bytes']} are files, RssFile is {files} to {files_after}")
     t.check(spent <= MOST_CPU_SECONDS, f"the report took {spent:.2f} s of CPU")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each census, and what the kernel tells, on a process that is made up: nothing is read but through the seam
 // of base/process_memory.hpp, which another process or a core file can stand behind.
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -189,9 +190,11 @@ TEST_CASE("residency: a process whose page tables cannot be read is asked page b
 }
 
 TEST_CASE("rss: the counters of another process") {
-  char folder[] = "/tmp/mallard-made-up-XXXXXX";
-  REQUIRE(mkdtemp(folder));
-  const std::string status = std::string(folder) + "/status", rollup = std::string(folder) + "/smaps_rollup";
+  char above[] = "/tmp/mallard-made-up-XXXXXX";
+  REQUIRE(mkdtemp(above));
+  const std::string folder = std::string(above) + "/42", machine = std::string(above) + "/vmstat";
+  REQUIRE(mkdir(folder.c_str(), 0700) == 0);
+  const std::string status = folder + "/status", rollup = folder + "/smaps_rollup";
   std::ofstream(status) << "Name:\tVmRSS: 5\nVmLck:\t4 kB\nVmRSS:\t      9000 kB\nRssAnon:\t    5000 kB\n"
                            "RssFile:\t    3000 kB\nRssShmem:\t 1000 kB\nVmSwap:\t 7 kB\nThreads:\t3\n";
   const MadeUpProcess process(folder);
@@ -203,11 +206,17 @@ TEST_CASE("rss: the counters of another process") {
   CHECK(rss.shared_memory == 1000 * 1024);
   CHECK(rss.swapped == 7 * 1024);
   CHECK(rss.locked == 4 * 1024);
+  // Whether a hundredth of 5000 kB can be lazily freed is what the whole machine's counter tells.
+  CHECK_FALSE(rss.lazily_freed_known);
+  std::ofstream(machine) << "nr_free_pages 7\npglazyfreed 900\npglazyfree 12\n";
+  CHECK(report::read_rss(process).lazily_freed_known);
+  std::ofstream(machine) << "nr_free_pages 7\npglazyfreed 0\npglazyfree 13\n";
+  CHECK_FALSE(report::read_rss(process).lazily_freed_known);
   // The walk over the page tables knows better; shared memory was read a moment before it.
   std::ofstream(rollup) << "1000-2000 ---p 00000000 00:00 0 [rollup]\nRss:  8000 kB\nAnonymous:  7500 kB\n"
                            "LazyFree:  32 kB\nAnonHugePages: 2048 kB\nSwap: 5 kB\nLocked: 3 kB\n";
   rss = report::read_rss(process);
-  CHECK((rss.known && rss.walked));
+  CHECK((rss.known && rss.walked && rss.lazily_freed_known));
   CHECK(rss.total == 8000 * 1024);
   CHECK(rss.anonymous == 7500 * 1024);
   CHECK(rss.shared_memory == 500 * 1024);
@@ -218,8 +227,9 @@ TEST_CASE("rss: the counters of another process") {
   CHECK(rss.locked == 3 * 1024);
   remove(status.c_str());
   CHECK_FALSE(report::read_rss(process).known);
-  remove(rollup.c_str());
-  rmdir(folder);
+  for (const std::string& file : {rollup, machine}) remove(file.c_str());
+  rmdir(folder.c_str());
+  rmdir(above);
 }
 
 TEST_CASE(

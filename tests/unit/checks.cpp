@@ -21,7 +21,7 @@ struct Agreeing : made_up::Process {
     l.live_compared = true;
     l.counted_live_bytes = 100 * kMega;
     l.recorded_live_bytes = {98 * kMega, 4 * kMega * kMega, true, 94 * kMega, 102 * kMega};
-    s.rss = {true, true, 130u << 20, 100u << 20, 20u << 20, 10u << 20};
+    s.rss = {true, true, true, 130u << 20, 100u << 20, 20u << 20, 10u << 20};
     s.process.threads = 1;
     s.recording.live_samples = 200;
     s.allocator.statistic_count = 2;

@@ -67,7 +67,7 @@ struct Full : Process {
     s.number = 12;
     s.reason = Reason::kSignal;
     s.process = {4711, 4700, 3, "/bin/program", "prog\x01ram", "program --serve \xff", 3'725'000'000'000, 951'782'400'000'000'000};
-    s.rss = {true,     true,     230u << 20, 180u << 20, 40u << 20, 10u << 20,
+    s.rss = {true, true,     true,     230u << 20, 180u << 20, 40u << 20, 10u << 20,
              6u << 20, 8u << 20, 3u << 20,   2u << 20,   200u << 20, 290u << 20};
     s.charge = {true,   185u << 20, true, 1u << 20, true, 200u << 20, nullptr, {150u << 20, 70u << 20},
                 nullptr};
@@ -293,7 +293,7 @@ TEST_CASE("report texts: nothing is recorded and /proc cannot be read") {
 TEST_CASE("report texts: a sanitizer owns malloc, and nothing is live") {
   Full r;
   r.s.allocator.stepped_aside = true;
-  r.s.rss.walked = false;
+  r.s.rss.walked = r.s.rss.lazily_freed_known = false;
   r.s.charge = charge_of(r.s.rss);
   r.s.ledger = {};
   r.s.ledger.why_not = "there is no memory for it";

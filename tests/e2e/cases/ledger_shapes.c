@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process of an uncommon shape that knows what it holds: "READY LIVE MAPPED", bytes of blocks and of memory
-// that it mapped itself. ledger_shapes HOW SHAPE; HOW is open, old (a kernel before Linux 6.7, without
-// PAGEMAP_SCAN) or nobody (a daemon that has dropped its privileges).
+// A process of an uncommon shape that knows what it holds: "READY LIVE MAPPED FREED", bytes of blocks, of
+// memory that it mapped itself and keeps, and of memory that it mapped and gave back lazily. ledger_shapes
+// HOW SHAPE; HOW is open, old (a kernel before Linux 6.7, without PAGEMAP_SCAN), nobody (a daemon that has
+// dropped its privileges) or locked (such a daemon under a filter of system calls).
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -21,7 +22,7 @@ enum { kPage = 4096, kMiB = 1 << 20, kMappings = 20000 };
 static const int kPrivate = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 char never_touched[64 << 20];  // .bss that a view of this program's code must not be given
-static size_t live, mapped;
+static size_t live, mapped, freed;
 static void* blocks[64];
 
 static void fail(const char* what) {
@@ -103,6 +104,16 @@ static void map_often(void) {
   allocate(5);
 }
 
+/// What runtimes do that call the kernel past libc: one mapping of small pages, most of it given back lazily.
+static void free_lazily(void) {
+  char* heap = map((size_t)160 * kMiB, PROT_READ | PROT_WRITE);
+  memset(heap, 1, (size_t)160 * kMiB);
+  if (syscall(SYS_madvise, heap, (size_t)150 * kMiB, MADV_FREE) != 0) fail("madvise");
+  mapped += 10 * kMiB;
+  freed += (size_t)150 * kMiB;
+  allocate(5);
+}
+
 static void forget_the_scan(void) {
   struct {
     unsigned long long words[12];
@@ -124,13 +135,16 @@ static void forget_the_scan(void) {
 
 int main(int argc, char** argv) {
   if (argc < 3) return 2;
-  if (strcmp(argv[1], "old") == 0) forget_the_scan();
-  if (strcmp(argv[1], "nobody") == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) fail("setuid");
+  const int locked = strcmp(argv[1], "locked") == 0;
+  if (strcmp(argv[1], "old") == 0 || locked) forget_the_scan();
+  if ((strcmp(argv[1], "nobody") == 0 || locked) && (setgid(65534) != 0 || setuid(65534) != 0))
+    fail("setuid");
   if (strcmp(argv[2], "reserved") == 0) reserve();
   if (strcmp(argv[2], "view") == 0) view();
   if (strcmp(argv[2], "break") == 0) move_break();
   if (strcmp(argv[2], "mappings") == 0) map_often();
-  printf("READY %zu %zu\n", live, mapped);
+  if (strcmp(argv[2], "lazy") == 0) free_lazily();
+  printf("READY %zu %zu %zu\n", live, mapped, freed);
   fflush(stdout);
   while (never_touched[argc] == 0) pause();  // a request ends one
   return 0;
