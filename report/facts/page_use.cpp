@@ -13,8 +13,8 @@ namespace {
 constexpr std::uint64_t kSharingBudgetNs = 50'000'000;
 // The kernel walks a mapping under the lock of the address space, 15 to 100 ns a page: 3 ms at most.
 constexpr std::uint64_t kMostSmallPageBytes = 128u << 20;
-// Where memory may be lazily freed, which nothing else tells: 25 ms at most.
-constexpr std::uint64_t kMostLazySmallPageBytes = 1u << 30;
+// Where memory may be lazily freed, which nothing else tells: some 25 ms for each GiB of one mapping.
+constexpr std::uint64_t kMostLazySmallPageBytes = std::uint64_t{8} << 30;
 // Each costs some 3 us.
 constexpr std::size_t kMostMappings = 10'000;
 

@@ -76,6 +76,8 @@ void add_unknown(Findings& all, double bytes) noexcept {
   c.finding.title = "memory mapped past malloc";
   say_part(c, "anonymous_bytes");
   c.text.say("are anonymous memory that did not come from malloc.");
+  if (!c.s.charge.lazily_freed_known)
+    c.text.say(" Some of it may have been given back lazily: nobody looked.");
   say_changed(c, Cause::kAnonymous);
   const LedgerDetail* most = nullptr;
   for (const LedgerDetail& d : std::span(c.s.ledger.details, c.s.ledger.detail_count))

@@ -367,10 +367,11 @@ TEST_CASE("verdict texts: a second allocator") {
       add_detail(p, Cause::kAnonymous, "/lib/other.so", "", 5);
       add_detail(p, Cause::kAnonymous, name, allocator, 50);
       set_change(p, Cause::kAnonymous, 24);
+      p.s.charge.lazily_freed_known = true;
       p.s.other_allocators.allocators = others;
     };
   };
-  tell("without details", [](Process& p) { p.move(Cause::kAnonymous, 60); });
+  tell("without details, and nobody looked", [](Process& p) { p.move(Cause::kAnonymous, 60); });
   tell("nobody saw it", with("", ""));
   tell("mapped by an object", with("/opt/lib/engine.so", ""));
   tell("mapped by an object with an allocator", with("/opt/lib/engine.so", "jemalloc"));
