@@ -39,7 +39,10 @@ export LC_ALL=C.UTF-8
 }
 
 # ---- messages -------------------------------------------------------------------------------------------
-say() { printf 'mallard: %s\n' "$*"; }
+# Who reads it in a terminal has lines broken between words, not within them.
+say() {
+  if [[ -t 1 ]]; then printf 'mallard: %s\n' "$*" | fold -s -w 80; else printf 'mallard: %s\n' "$*"; fi
+}
 error() { printf 'mallard: error: %s\n' "$*" >&2; }
 hint() { printf 'mallard: hint: %s\n' "$*" >&2; }
 

@@ -62,6 +62,7 @@ std::vector<Total> totals(const Profile& profile, NamesOf names_of) {
 void add_table(const Profile& profile, const char* what, const std::vector<Total>& rows, std::size_t most,
                std::string* out) {
   const report::FigureFacts& by = figure_of(profile);
+  if (rows.empty() || by.of(rows[0].inclusive) <= 0) return;
   const auto amount = [&](double value) {
     return by.is_bytes() ? bytes_text(value) : fmt::format("{:.0f}", value);
   };

@@ -2,6 +2,7 @@
 #include "cli/top/process_symbols.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,17 @@ constexpr double kLookAgainSeconds = 2;  // at most so often for an address in n
 int no_debug_file(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*, GElf_Word,
                   char**) {
   return -1;
+}
+
+/// What the program was started as, where that was by another name of its file: reports call it so, too.
+/// Empty where its title is something else, as after prctl(PR_SET_NAME).
+std::string started_as(int pid) {
+  const std::string folder = fmt::format("/proc/{}", pid);
+  std::string title, words;
+  if (!read_whole(folder + "/comm", &title) || !read_whole(folder + "/cmdline", &words)) return "";
+  if (title.ends_with('\n')) title.pop_back();
+  const std::string first = words.substr(0, words.find_first_of(std::string_view(" \0", 2)));
+  return base_name(first) == title ? title : "";
 }
 
 }  // namespace
@@ -52,6 +64,8 @@ void ProcessSymbols::look_again() {
   try {
     Process process = read_process(pid_);
     open_paths_[process.executable] = process.executable_open;
+    executable_ = process.executable;
+    started_as_ = started_as(pid_);
     for (const ProcessObject& o : process.libraries) open_paths_[o.path] = o.open_path;
     generated_code_ = std::move(process.generated_code);
   } catch (const Error&) {
@@ -86,7 +100,8 @@ ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
   if (!module) return {is_generated(call) ? "[generated code]" : "", "", 0, 0};
   Dwarf_Addr begin = 0;
   const char* path = dwfl_module_info(module, nullptr, &begin, nullptr, nullptr, nullptr, nullptr, nullptr);
-  const std::string name = printable(base_name(path ? path : ""));
+  const bool renamed = path && path == executable_ && !started_as_.empty();
+  const std::string name = printable(renamed ? started_as_ : base_name(path ? path : ""));
   auto& index = functions_[module];
   if (!index) index = std::make_unique<FunctionIndex>(module);
   std::uint64_t function = call;

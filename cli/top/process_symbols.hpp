@@ -42,6 +42,8 @@ class ProcessSymbols {
   Dwfl* dwfl_ = nullptr;
   std::vector<ProcessRange> generated_code_;
   std::map<std::string, std::string> open_paths_;  ///< by the path that the process sees
+  std::string executable_;                         ///< path that the process sees
+  std::string started_as_;                         ///< empty = by the name of that file, as far as is known
   std::map<Dwfl_Module*, std::unique_ptr<FunctionIndex>> functions_;
   std::unordered_map<std::uint64_t, Name> known_;
   double looked_at_ = 0;  ///< when the mappings were read

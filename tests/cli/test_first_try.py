@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import subprocess
@@ -256,3 +257,14 @@ def test_run_leaves_a_musl_program_alone(t: Test) -> None:
                             check=False)
     if (strict.returncode, strict.stdout) != (78, ""):
         raise Failure(f"--strict: status {strict.returncode}: {strict.stdout}{strict.stderr}")
+
+
+def test_tables_without_a_row_are_left_out(t: Test) -> None:
+    report = json.loads(AFTER.read_text())
+    for site in report["sites"]:
+        site.update({name: 0 for name in site if name.startswith("hole_bytes")})
+    (t.dir / "full.json").write_text(json.dumps(report))
+    for by, shown in (("live", True), ("holes", False)):
+        done = t.run("report", "--by", by, "full.json")
+        if done.status != 0 or ("Functions by" in done.stdout) != shown or ("Modules by" in done.stdout) != shown:
+            raise Failure(f"--by {by}: status {done.status}: {done.stdout[-600:]}")

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 
-from .control import HOLDER, quiet_state, start
+from .control import HOLDER, library, quiet_state, start
 from .harness import Failure, Test
 from .screen import LEAVES_SCREEN, Screen
 
@@ -64,6 +64,14 @@ def row_of(screen: str, function: str) -> tuple[float, float, float]:
 def near(what: str, found: float, expected: float, part: float) -> None:
     if abs(found - expected) > part * expected:
         raise Failure(f"{what}: {found / (1 << 20):.2f} MiB, expected {expected / (1 << 20):.2f} MiB ± {part:.0%}")
+
+
+def test_top_names_the_program_as_it_was_started(t: Test) -> None:
+    """redis-server is a link to redis-check-rdb, and reports call it redis-server."""
+    alias = t.dir / "alias"
+    alias.symlink_to(t.compile("the-file", source=WORKER))
+    pid = t.start(alias, env={"LD_PRELOAD": library(t), "ALLOC_SAMPLE_BYTES": "16384"}).pid
+    t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0, "hold  [alias]")
 
 
 def test_top_batch_agrees_with_the_program(t: Test) -> None:
