@@ -110,7 +110,7 @@ nlohmann::ordered_json totals_json(const Profile& profile, const std::vector<Tot
       if (f.name.empty() || !f.adds_up()) continue;
       const bool told = profile.is_exact() || !f.may_be_untold();
       const auto figure = [told](double value) {
-        return told ? nlohmann::ordered_json(whole(value)) : nullptr;
+        return told ? nlohmann::ordered_json(whole(value)) : nlohmann::ordered_json();
       };
       row[std::string(f.name)] = figure(f.of(total.inclusive));
       row[fmt::format("self_{}", f.name)] = figure(f.of(total.self));
