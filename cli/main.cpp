@@ -7,10 +7,12 @@
 #include <exception>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/commands.hpp"
 #include "cli/guesses.hpp"
+#include "cli/held_signals.hpp"
 #include "cli/help.hpp"
 
 namespace {
@@ -80,6 +82,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "run") hold_signals();
   int status;
   try {
     status = run(argc, argv);

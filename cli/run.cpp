@@ -17,6 +17,7 @@
 #include "base/started.hpp"
 #include "cli/check/program.hpp"
 #include "cli/commands.hpp"
+#include "cli/held_signals.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -113,6 +114,13 @@ bool is_without_library(const CheckResult& result) {
 
 enum class Seen { kAllOrPart, kNothing, kNotWithLibrary };
 
+/// The report signal that the program will have; 0 = none.
+int report_signal(const std::vector<Setting>& settings) {
+  const std::string word = effective(settings, "ALLOC_SIGNAL");
+  const int parsed = word.empty() ? -1 : parse_signal(word);
+  return parsed < 0 ? Options().signal : parsed;
+}
+
 /// Says what will not be seen.
 Seen announce(const std::string& command, bool redirects) {
   const CheckResult result = check_file(command, redirects);
@@ -151,13 +159,20 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
     fmt::print(stderr, "mallard: error: '{}' is not started, because of --strict\n", command.front());
     return ExitStatus{kRefused};
   }
-  if (seen == Seen::kNotWithLibrary) become(file, std::move(command));
+  if (seen == Seen::kNotWithLibrary) {
+    release_signals(0);
+    become(file, std::move(command));
+  }
   for (const Setting& s : settings)
     if (!s.value.empty()) setenv(s.variable, s.value.c_str(), 1);
   if (effective(settings, "ALLOC_CONTROL").empty()) setenv("ALLOC_CONTROL", "1", 1);
-  setenv(kStartedVariable, std::to_string(getpid()).c_str(), 1);
   make_room_for_tls(effective(settings, "ALLOC_BACKEND"));
   set_preload(library);
+  // Where the library is not loaded, nobody would let the signal in.
+  const int held = seen == Seen::kNothing ? 0 : report_signal(settings);
+  std::string started = std::to_string(getpid());
+  if (release_signals(held)) started += kHeldMark + std::to_string(held);
+  setenv(kStartedVariable, started.c_str(), 1);
   become(file, std::move(command));
 }
 

@@ -85,9 +85,7 @@ bool parent_has_said_so() noexcept {
 
 bool is_first_process() noexcept {
   const char* started = find_variable(environ, kStartedVariable);
-  FixedText<24> own;
-  own.add_unsigned(static_cast<unsigned>(getpid()));
-  return !started || view_of(started) == own.view();
+  return !started || parse_started(view_of(started)).process_id == getpid();
 }
 
 void tell_odd_variables() noexcept {

@@ -22,6 +22,7 @@
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "base/signal_mask.hpp"
+#include "base/started.hpp"
 #include "base/two_copies.hpp"
 #include "elf/loaded_objects.hpp"
 #include "interpose/dispatch.hpp"
@@ -298,17 +299,33 @@ auto forward(const char* name, Arguments... arguments) noexcept {
   return real(arguments...);
 }
 
-}  // namespace
+/// `mallard run` has blocked the signal of its program for as long as nobody was there to take it. Blanked,
+/// so that what this process becomes by another exec keeps the mask that it is given.
+void let_held_signal_in() noexcept {
+  char* word =
+      const_cast<char*>(find_variable(environ, kStartedVariable));  // the stack's, where the kernel put it
+  const Started started = parse_started(view_of(word));
+  if (started.held_signal == 0 || started.process_id != g_process_id) return;
+  for (word += view_of(word).find(kHeldMark); *word; ++word) *word = ' ';
+  const SignalSet held = signal_bit(started.held_signal);
+  os::call(SYS_rt_sigprocmask, SIG_UNBLOCK, os::arg(&held), 0, sizeof held);
+}
 
-void signals_start() noexcept {
-  g_process_id = os::process_id();
-  if (options().signal == 0) return;
+void install_first() noexcept {
   Action inherited{};
-  if (real_sigaction(options().signal, nullptr, &inherited) != 0) return;
+  if (options().signal == 0 || real_sigaction(options().signal, nullptr, &inherited) != 0) return;
   g_host_action.write(inherited);
   safe_point_init(backend().object);
   g_installed = install();
   if (g_installed) start_interval();
+}
+
+}  // namespace
+
+void signals_start() noexcept {
+  g_process_id = os::process_id();
+  install_first();
+  let_held_signal_in();
 }
 
 MALLARD_FORK_TEXT void signals_after_fork_in_child() noexcept {

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
+import time
 
+from support.processes import catches, status_field
+
+from .control import HOLDER
 from .harness import Failure, Test
 
 
@@ -83,6 +89,65 @@ def test_run_marks_the_first_process(t: Test) -> None:
     expect(mark == pid, done)
     if "misaligns" in (done := t.run("run", "--backend", "mimalloc2", "--", "sh", "-c", "ls >&2; ls >&2; :")).stderr:
         expect(done.stderr.count("misaligns") == 1, done)
+
+
+def is_held(pid: int, number: int = signal.SIGUSR2) -> bool:
+    return bool(int(status_field(pid, "SigBlk") or "0", 16) >> (number - 1) & 1)
+
+
+def test_a_signal_of_the_first_milliseconds_ends_nobody(t: Test) -> None:
+    program = t.compile("holder", source=HOLDER)
+    for milliseconds in range(0, 40, 2):
+        with subprocess.Popen([t.mallard, "run", "--report", "r.%p", "--", program], cwd=t.dir,
+                              stdout=subprocess.PIPE) as process:
+            pid = process.pid
+            while process.poll() is None and not is_held(pid) and not catches(pid, signal.SIGUSR2):
+                pass
+            time.sleep(milliseconds / 1000)
+            process.send_signal(signal.SIGUSR2)
+            assert process.stdout
+            up = process.stdout.readline()
+            deadline = time.monotonic() + 60
+            while not (t.dir / f"r.{pid}.json").exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            status = process.poll()
+            expect(status is None and up == b"up\n" and (t.dir / f"r.{pid}.json").exists(),
+                   f"after {milliseconds} ms: status {status}, {up!r}, no report or none yet")
+            process.kill()
+
+
+SHOW = ["grep", "SigBlk", "/proc/self/status"]
+
+
+def test_run_gives_the_program_the_mask_that_it_was_given(t: Test) -> None:
+    def mask(*command: str, block: bool = False, **env: str) -> int:
+        def before() -> None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2} if block else set())
+        done = subprocess.run([t.mallard, *command], cwd=t.dir, capture_output=True, text=True, check=False,
+                              env={**os.environ, **env}, preexec_fn=before)
+        return int(done.stdout.split()[-1], 16)
+
+    usr2, five = 1 << (signal.SIGUSR2 - 1), 1 << (signal.SIGRTMIN + 4)
+    for options in ([], ["--signal", "SIGRTMIN+5"], ["--signal", "none"], ["--mode", "off"]):
+        expect(mask("run", *options, "--", *SHOW) == 0, f"{options}: signals stay blocked")
+        expect(mask("run", *options, "--", "sh", "-c", "exec " + " ".join(SHOW)) == 0, f"{options}: or beyond exec")
+    expect(mask("run", "--", *SHOW, block=True) == usr2, "what the caller blocked is no longer blocked")
+    block = "import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGRTMIN + 5]); "
+    again = mask("run", "--", sys.executable, "-c", block + f"os.execvp('grep', {SHOW})")
+    expect(again == usr2 | five, f"what the program blocks before exec: {again:x}")
+    fixed = t.compile("fixed", "-static", source=SHOW_MASK)
+    expect(mask("run", "--", str(fixed)) == 0, "a static program starts with signals blocked")
+
+
+SHOW_MASK = """
+#include <signal.h>
+#include <stdio.h>
+int main(void) {
+  sigset_t set;
+  sigprocmask(SIG_BLOCK, NULL, &set);
+  printf("%lx\\n", set.__val[0]);
+}
+"""
 
 
 def test_run_used_wrongly(t: Test) -> None:
