@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/signal_mask.hpp"
 
@@ -16,14 +18,17 @@ namespace {
 constinit dev_t g_device = 0;
 constinit ino_t g_inode = 0;
 constinit bool g_remembered = false;
+constinit bool g_is_terminal = false;
 
 bool stat_stderr(struct stat* to) noexcept { return os::call(SYS_fstat, 2, os::arg(to)) == 0; }
+
+bool is_the_same(const struct stat& now) noexcept { return now.st_dev == g_device && now.st_ino == g_inode; }
 
 bool is_still_stderr() noexcept {
   struct stat now;
   if (!g_remembered || !stat_stderr(&now))
     return false;  // closed at the start: whatever is 2 now is the host's
-  if (now.st_dev == g_device && now.st_ino == g_inode) return true;
+  if (is_the_same(now)) return true;
   return S_ISCHR(now.st_mode) ||
          S_ISFIFO(now.st_mode);  // a daemon's new stderr; a regular file may be its data
 }
@@ -39,6 +44,11 @@ void emit(TextBuffer& line) noexcept {
   os::write_all(2, text.data(), text.size());
 }
 
+bool is_terminal() noexcept {
+  struct stat now;
+  return g_is_terminal && stat_stderr(&now) && is_the_same(now);
+}
+
 using Line = FixedText<4096>;
 constexpr std::string_view kErrorWords = "mallard: error: ";
 
@@ -50,6 +60,26 @@ void remember_failure(std::string_view what) noexcept {
   memcpy(g_failure.text, what.data(), n);
   g_failure.text[n] = '\0';
   __atomic_fetch_add(&g_failure.count, 1, __ATOMIC_RELEASE);  // the reader is another process
+}
+
+constinit Notices g_notices{"mallard's notices: 1", 0, ""};
+
+/// Lines of several threads lie one behind the other; what has no room is left out.
+void remember_notice(std::string_view line) noexcept {
+  const auto bytes = static_cast<std::uint32_t>(line.size());
+  std::uint32_t at = __atomic_load_n(&g_notices.bytes, __ATOMIC_RELAXED);
+  do
+    if (bytes > sizeof g_notices.text - at) return;
+  while (!__atomic_compare_exchange_n(&g_notices.bytes, &at, at + bytes, false, __ATOMIC_RELAXED,
+                                      __ATOMIC_RELAXED));
+  memcpy(g_notices.text + at, line.data(), bytes);
+}
+
+/// What is no error of what was asked for. Many a host takes any line on the standard error of what it runs
+/// for a failure (Tcl's exec, test runners), and nobody reads it there.
+void emit_notice(Line& line) noexcept {
+  remember_notice(line.view());
+  if (options().verbose || is_terminal()) emit(line);
 }
 
 void emit_error(Line& line, std::string_view hint) noexcept {
@@ -66,6 +96,8 @@ void remember_stderr() noexcept {
   g_device = now.st_dev;
   g_inode = now.st_ino;
   g_remembered = true;
+  char settings[64];  // struct termios of the kernel, which is smaller
+  g_is_terminal = S_ISCHR(now.st_mode) && os::call(SYS_ioctl, 2, TCGETS, os::arg(settings)) == 0;
 }
 
 void bad_option(const char* variable, const char* value, const char* expected, const char* instead) noexcept {
@@ -108,21 +140,21 @@ void backend_chosen(std::string_view name, std::string_view version, std::string
   line.add("mallard: allocator ").add(name).add(' ').add(version);
   if (!path.empty()) line.add(" from ").add(path);
   line.add(" serves this process\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void bypassed(std::string_view owner) noexcept {
   Line line;
   line.add("mallard: bypassed: malloc of this process belongs to ").add(owner);
   line.add(", which comes before libmallard.so; nothing is recorded for it\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void taken_over(std::string_view what, std::size_t entries) noexcept {
   Line line;
   line.add("mallard: ").add(what).add(" inside the executable is taken over: ").add_unsigned(entries);
   line.add(" entry points\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void not_taken_over(std::string_view what, std::string_view why, std::string_view hint) noexcept {
@@ -145,14 +177,14 @@ void jemalloc_calls_not_led(std::string_view serves) noexcept {
 void sanitizer_present() noexcept {
   Line line;
   line.add("mallard: a sanitizer runs in this process and owns malloc; mallard steps aside\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void misaligning_backend(std::string_view version) noexcept {
   Line line;
   line.add("mallard: warning: mimalloc ").add(version);
   line.add(" misaligns some aligned requests; they are repaired, at the cost of larger blocks\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void deepbind_cleared() noexcept {
@@ -161,19 +193,20 @@ void deepbind_cleared() noexcept {
       "mallard: dlopen goes on without RTLD_DEEPBIND: the object would allocate from libc's heap, and "
       "others ");
   line.add("free its blocks (ALLOC_KEEP_DEEPBIND=1 keeps the flag)\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void text_not_patched(std::string_view why) noexcept {
   Line line;
   line.add("mallard: calls go through a table (about 1 ns more per call): ").add(why).add('\n');
-  emit(line);
+  emit_notice(line);
 }
 
 void nothing_recorded() noexcept {
   Line line;
-  line.add("mallard: error: no address space for the books; nothing is recorded, the process goes on");
-  emit_error(line, "raise the limit on address space (ulimit -v) by 128 MiB");
+  line.add("mallard: warning: no address space for the books (ulimit -v); nothing is recorded, the process ");
+  line.add("goes on\n");
+  emit_notice(line);
 }
 
 void exact_unusable(std::string_view why) noexcept {
@@ -200,14 +233,14 @@ void no_bad_alloc() noexcept {
 void report_written(std::string_view path_without_extension) noexcept {
   Line line;
   line.add("mallard: wrote ").add(path_without_extension).add(".txt (and .json)\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void report_elsewhere(std::string_view wanted, std::string_view why, std::string_view instead) noexcept {
   Line line;
   line.add("mallard: warning: '").add(wanted).add("' cannot be written: ").add(why);
   line.add("; trying ").add(instead).add('\n');
-  emit(line);
+  emit_notice(line);
 }
 
 void report_failed(std::string_view path, std::string_view why) noexcept {
@@ -222,7 +255,7 @@ void interval_ended(unsigned reports) noexcept {
   Line line;
   line.add("mallard: ALLOC_INTERVAL has asked for ").add_unsigned(reports);
   line.add(" reports, and asks for no more; the signal still does\n");
-  emit(line);
+  emit_notice(line);
 }
 
 void reporter_not_started(std::string_view why) noexcept {

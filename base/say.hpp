@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Everything that the library says on stderr, one function per message, one write(2) each.
 // Silent where descriptor 2 may be something else than stderr by now, say a data file that the host opened
-// after closing it, and where nobody reads it. \context any thread, signal handlers; keeps errno
+// after closing it, and where nobody reads it. What is no error of what the user asked for is a notice: it
+// goes to a terminal, or anywhere with ALLOC_VERBOSE=1, and else waits for `mallard check PID`. \context any
+// thread, signal handlers; keeps errno
 #pragma once
 
 #include <cstdint>
@@ -33,14 +35,23 @@ void exact_unusable(std::string_view why) noexcept;
 void out_of_boot_memory() noexcept;
 void no_bad_alloc() noexcept;
 
-/// What the library last failed at when it was asked for a report, for the command that asked (it finds the mark in the
-/// writable data of libmallard.so): it need not wait, and can say why.
+/// What the library last failed at when it was asked for a report, for the command that asked (it finds the
+/// mark in the writable data of libmallard.so): it need not wait, and can say why.
 struct LastFailure {
   char mark[24];
   std::uint32_t count;  ///< of failures
   char text[500];       ///< of the last one
 };
 inline constexpr char kFailureMark[24] = "mallard's failure: 1";
+
+/// All notices, each with its newline, for `mallard check`, which finds the mark in the writable data of
+/// libmallard.so.
+struct Notices {
+  char mark[24];
+  std::uint32_t bytes;  ///< of text
+  char text[4000];
+};
+inline constexpr char kNoticesMark[24] = "mallard's notices: 1";
 
 void report_written(std::string_view path_without_extension) noexcept;
 void report_elsewhere(std::string_view wanted, std::string_view why, std::string_view instead) noexcept;

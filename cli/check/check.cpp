@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <sstream>
 
+#include "base/say.hpp"
 #include "cli/check/check_result.hpp"
 #include "cli/check/foretell.hpp"
 #include "cli/check/process_bindings.hpp"
@@ -15,6 +17,7 @@
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
 #include "cli/process/process.hpp"
+#include "cli/process/process_memory.hpp"
 #include "cli/terminal_text.hpp"
 
 namespace mallard::cli {
@@ -36,6 +39,22 @@ void say_who_serves(const ProcessOptions& options, CheckResult* result) {
                                     options.backend == "system" ? "glibc" : options.backend);
       f.next = serves ? "ALLOC_BACKEND chooses another" : "without ALLOC_BACKEND it serves, behind mallard";
     }
+}
+
+/// The lines that the library had for standard error, without its name.
+std::vector<std::string> notices_of(int pid) {
+  const ProcessMemory memory(pid);
+  say::Notices notices{};
+  const std::uint64_t at =
+      memory.is_open() ? memory.find_in_library({say::kNoticesMark, sizeof say::kNoticesMark}) : 0;
+  if (at == 0 || !memory.read(at, &notices)) return {};
+  std::vector<std::string> lines;
+  std::istringstream text(
+      std::string(notices.text, std::min<std::size_t>(notices.bytes, sizeof notices.text)));
+  constexpr std::string_view kName = "mallard: ";
+  for (std::string line; std::getline(text, line);)
+    lines.push_back(line.starts_with(kName) ? line.substr(kName.size()) : line);
+  return lines;
 }
 
 CheckResult check_process(int pid, const std::string& target) {
@@ -65,7 +84,9 @@ CheckResult check_process(int pid, const std::string& target) {
     result.objects.push_back(report);
   }
   add_bindings(process, result.process->mallard_path, &result.objects);
-  if (!result.process->mallard_path.empty()) say_who_serves(read_process_options(pid), &result);
+  if (result.process->mallard_path.empty()) return result;
+  say_who_serves(read_process_options(pid), &result);
+  result.process->notices = notices_of(pid);
   return result;
 }
 

@@ -10,8 +10,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <install_dirs.hpp>  // written when the build is configured
 #include <initializer_list>
+#include <install_dirs.hpp>  // written when the build is configured
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -113,7 +113,8 @@ std::string CheckResult::verdict() const {
   if (process && !loaded) who += " if it is started with it";
   const Severity severity = worst();
   if (severity == Severity::kNote)
-    return fmt::format("mallard {} every malloc of {}{}", loaded ? "sees" : "will see", who, runtime_words(*this));
+    return fmt::format("mallard {} every malloc of {}{}", loaded ? "sees" : "will see", who,
+                       runtime_words(*this));
   const ObjectReport* object = nullptr;
   const Finding* f = first_of(*this, severity, &object);
   const std::string subject = object->path == program ? "it" : fmt::format("'{}'", base_name(object->path));
@@ -160,6 +161,10 @@ std::string as_text(const CheckResult& r) {
   else if (r.worst() != Severity::kAll)
     out += "\nWhat the program loads later by dlopen cannot be told from its file; check the process then.\n";
   out += where_malloc_leads(r);
+  if (r.process && !r.process->notices.empty()) {
+    out += "\nwhat the library had to say:\n";
+    for (const std::string& line : r.process->notices) out += fmt::format("  {}\n", printable(line));
+  }
   return out + fmt::format("\nnext step: {}\n", printable(r.next_step()));
 }
 
@@ -170,7 +175,10 @@ std::string as_json(const CheckResult& r) {
                     {"verdict", {{"sees", words_of(r.worst()).sees}, {"text", r.verdict()}}}};
   if (r.process) {
     j["process"] = {{"pid", r.process->pid}, {"mallard_loaded", !r.process->mallard_path.empty()}};
-    if (!r.process->mallard_path.empty()) j["process"]["mallard_path"] = r.process->mallard_path;
+    if (!r.process->mallard_path.empty()) {
+      j["process"]["mallard_path"] = r.process->mallard_path;
+      j["process"]["notices"] = r.process->notices;
+    }
   }
   j["scripts"] = r.scripts;
   j["objects"] = ordered_json::array();

@@ -13,7 +13,8 @@ namespace mallard::cli {
 struct CheckResult {
   struct RunningProcess {
     int pid;
-    std::string mallard_path;  ///< libmallard.so as the process has it; empty = not loaded
+    std::string mallard_path;            ///< libmallard.so as the process has it; empty = not loaded
+    std::vector<std::string> notices{};  ///< lines of the library
   };
   std::string target;                ///< as the user named it
   std::string name;                  ///< last part of the program's path

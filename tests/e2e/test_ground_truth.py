@@ -38,6 +38,7 @@ Truth = dict[str, dict[str, int]]
 
 def one_run(t: Test, program: Path, seed: int, backend: str) -> tuple[Truth, dict[str, Any]]:
     env = t.preload_env(ALLOC_SAMPLE_BYTES=str(SAMPLE_BYTES), ALLOC_BACKEND=backend,
+                        ALLOC_VERBOSE="1",
                         ALLOC_REPORT=str(t.dir / f"run{seed}"))
     process = subprocess.Popen([program, str(seed)], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, cwd=t.tmp)

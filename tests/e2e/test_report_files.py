@@ -15,6 +15,11 @@ from support.idle import finish_idle, mallard_lines, start_idle
 from support.reports import ask_and_check, check_files, check_written, load, report_files, wait_for_handler
 
 
+def talking_env(t: Test, **extra: str) -> dict[str, str]:
+    """Of a library that says on any stderr what it has written, and where."""
+    return t.preload_env(**{"ALLOC_VERBOSE": "1"} | extra)
+
+
 def signalled(t: Test, process: subprocess.Popen[bytes], pattern: str = "wrote|cannot be written") -> str:
     """Sends SIGUSR2 and waits for the line that tells the outcome; gives it."""
     wait_for_handler(process.pid, signal.SIGUSR2)
@@ -38,7 +43,7 @@ def written_path(t: Test, line: str) -> Path:
 
 def test_pattern(t: Test) -> None:
     begin = int(time.time())
-    env = t.preload_env(ALLOC_REPORT=str(t.dir / "p-%e-%p-%n-%t-100%%"))
+    env = talking_env(t, ALLOC_REPORT=str(t.dir / "p-%e-%p-%n-%t-100%%"))
     process = start_idle(t, env)
     names = [written_path(t, signalled(t, process)).name for _ in range(3)]
     finish_idle(t, process)
@@ -50,7 +55,7 @@ def test_pattern(t: Test) -> None:
 
 
 def test_default_name_in_the_current_directory(t: Test) -> None:
-    env = t.preload_env()
+    env = talking_env(t)
     del env["ALLOC_REPORT"]
     process = start_idle(t, env, cwd=t.dir)
     signalled(t, process)
@@ -64,7 +69,7 @@ def test_unwritable_directory_falls_back(t: Test) -> None:
     for label, temporary, expected in (("tmpdir", str(t.tmp / "temporary"), t.tmp / "temporary"),
                                        ("no-tmpdir", "", Path("/tmp")),
                                        ("bad-tmpdir", "/nonexistent/either", Path("/tmp"))):
-        env = t.preload_env(ALLOC_REPORT="/nonexistent/folder/fall.%e.%p.%n")
+        env = talking_env(t, ALLOC_REPORT="/nonexistent/folder/fall.%e.%p.%n")
         env.pop("TMPDIR", None)
         if temporary:
             env["TMPDIR"] = temporary
@@ -83,7 +88,7 @@ def test_unwritable_directory_falls_back(t: Test) -> None:
 
 def test_unwritable_current_directory_falls_back(t: Test) -> None:
     (t.tmp / "temporary").mkdir()
-    env = t.preload_env(TMPDIR=str(t.tmp / "temporary"))
+    env = talking_env(t, TMPDIR=str(t.tmp / "temporary"))
     del env["ALLOC_REPORT"]
     process = start_idle(t, env, cwd="/proc")
     path = written_path(t, signalled(t, process))
@@ -101,7 +106,7 @@ def test_existing_files_are_never_touched(t: Test) -> None:
     (t.dir / "r.0003.json").symlink_to(victim)
     (t.dir / "r.0004.txt").symlink_to(t.dir / "dangling")
     (t.dir / "r.0005.json").mkdir()
-    process = start_idle(t, t.preload_env(ALLOC_REPORT=str(t.dir / "r.%n")))
+    process = start_idle(t, talking_env(t, ALLOC_REPORT=str(t.dir / "r.%n")))
     t.equal(written_path(t, signalled(t, process)).name, "r.0006.json", "first free number")
     t.equal(written_path(t, signalled(t, process)).name, "r.0007.json", "number after it")
     finish_idle(t, process)
@@ -119,7 +124,7 @@ def test_fixed_name_in_use(t: Test) -> None:
     victim.write_text("precious")
     (t.tmp / "temporary").mkdir()
     (t.dir / "fixed.json").symlink_to(victim)
-    process = start_idle(t, t.preload_env(ALLOC_REPORT=str(t.dir / "fixed"), TMPDIR=str(t.tmp / "temporary")))
+    process = start_idle(t, talking_env(t, ALLOC_REPORT=str(t.dir / "fixed"), TMPDIR=str(t.tmp / "temporary")))
     line = signalled(t, process)
     t.check("fixed" in line, f"no clear line about the fixed name: {line}")
     done = finish_idle(t, process)
@@ -131,7 +136,7 @@ def test_fixed_name_in_use(t: Test) -> None:
 
 def test_mode_is_0600_whatever_the_umask(t: Test) -> None:
     for umask in (0o000, 0o022, 0o077):
-        process = start_idle(t, t.preload_env(), umask=umask, label=f"umask-{umask:03o}")
+        process = start_idle(t, talking_env(t), umask=umask, label=f"umask-{umask:03o}")
         check_files(ask_and_check(t, process).json_path)
         finish_idle(t, process)
 
@@ -152,7 +157,7 @@ def on_full_disk(t: Test, disk: Path, label: str, **extra: str) -> tuple[str, st
                            text=True)
     if probe.returncode != 0:
         t.skip(f"no private mount namespace is permitted here: {probe.stderr.strip()[:100]}")
-    env = t.preload_env(ALLOC_REPORT=str(disk / "full.%p.%n"), E2E_LIBRARY=str(t.library), **extra)
+    env = talking_env(t, ALLOC_REPORT=str(disk / "full.%p.%n"), E2E_LIBRARY=str(t.library), **extra)
     del env["LD_PRELOAD"]
     process = t.start([unshare, "-m", "sh", "-c", FULL_DISK_SCRIPT, "sh", disk, build_case(t, "idle.c")],
                       env, label=label, stdin=subprocess.PIPE, cwd="/")
@@ -188,7 +193,7 @@ def test_full_disk_everywhere(t: Test) -> None:
 def test_stderr_closed(t: Test) -> None:
     """A host that closed descriptor 2, and opened a data file in its place, finds no text of ours in it."""
     data = t.dir / "data"
-    process = start_idle(t, t.preload_env(), program=build_case(t, "closed_stderr.c"), words=[str(data)])
+    process = start_idle(t, talking_env(t), program=build_case(t, "closed_stderr.c"), words=[str(data)])
     wait_for_handler(process.pid, signal.SIGUSR2)
     process.send_signal(signal.SIGUSR2)
     wait_until(lambda: report_files(t.dir) and load(report_files(t.dir)[0]), 15, "the report")

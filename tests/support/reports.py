@@ -86,7 +86,7 @@ def wait_for_new(pid: int, directory: Path, before: set[Path], seconds: float = 
 
 
 def ask_and_check(t: Test, process: subprocess.Popen[bytes] | int, signal_number: int = signal.SIGUSR2,
-                  directory: Path | None = None, min_sites: int = 1, said_on_stderr: bool = True) -> Report:
+                  directory: Path | None = None, min_sites: int = 1) -> Report:
     """The whole step of a program test: signal, report, valid JSON and text, right backend."""
     pid = process if isinstance(process, int) else process.pid
     report, rss = ask(pid, directory or t.dir, signal_number)
@@ -94,10 +94,6 @@ def ask_and_check(t: Test, process: subprocess.Popen[bytes] | int, signal_number
         pid=pid, backend=t.backend, executable=processes.executable_of(pid), rss_span=rss,
         min_sites=min_sites))
     check_files(report.json_path)
-    if said_on_stderr and not isinstance(process, int):
-        stem = str(report.json_path)[:-len(".json")]
-        line = f"mallard: wrote {stem}.txt (and .json)"
-        wait_until(lambda: line in t.output_of(process, "stderr"), 10, f"'{line}' on stderr")
     return report
 
 

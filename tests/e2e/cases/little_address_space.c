@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A limit on address space that leaves no room for the books: said in one line, the program runs on.
 // BACKENDS: system jemalloc
-// STDERR: mallard: error: no address space for the books; nothing is recorded, the process goes on
+// ENV: ALLOC_VERBOSE=1
+// STDERR: mallard: warning: no address space for the books .ulimit -v.; nothing is recorded, the process goes on
 #include <sys/resource.h>
 #include <unistd.h>
 #include "check.h"
