@@ -13,6 +13,7 @@
 #include "base/say.hpp"
 #include "base/threads.hpp"
 #include "elf/loaded_objects.hpp"
+#include "interpose/alone_again.hpp"
 #include "interpose/backend_choice.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
@@ -90,6 +91,7 @@ MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   record::exact_after_fork_in_child(record::after_fork_in_child());
   mode_after_fork_in_child();
   report::after_fork_in_child();
+  alone_again_after_fork_in_child();
   signals_after_fork_in_child();
 }
 
@@ -161,6 +163,7 @@ __attribute__((constructor)) void start() noexcept {
   report::configure(
       {&backend(), foreign.in_front, foreign.sanitizer, foreign.name, mode, why_off, switch_mode});
   mappings_start();
+  alone_again_init();
   signals_start();
   tell_who_serves();
   tell_odd_variables();

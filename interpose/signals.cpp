@@ -25,6 +25,7 @@
 #include "base/started.hpp"
 #include "base/two_copies.hpp"
 #include "elf/loaded_objects.hpp"
+#include "interpose/alone_again.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/safe_point.hpp"
 #include "report/reporter.hpp"
@@ -214,13 +215,17 @@ void retry_soon(int signal) noexcept {
 bool start_reporter() noexcept {
   constexpr std::size_t kStackBytes = 64 << 10;
   SignalsBlocked blocked;
-  void* stack = os::map(kStackBytes);
-  if (!stack) return report::start_thread();
+  const AloneBefore alone;
   bool started = false;
-  void* way_out;
-  mallard_call_on_stack([](void* to) noexcept { *static_cast<bool*>(to) = report::start_thread(); }, &started,
-                        static_cast<char*>(stack) + kStackBytes, &way_out);
-  os::unmap(stack, kStackBytes);
+  const auto start = [](void* to) noexcept { *static_cast<bool*>(to) = report::start_thread(); };
+  void *stack = os::map(kStackBytes), *way_out;
+  if (stack) {
+    mallard_call_on_stack(start, &started, static_cast<char*>(stack) + kStackBytes, &way_out);
+    os::unmap(stack, kStackBytes);
+  } else {
+    start(&started);
+  }
+  if (started) alone.thread_created();
   return started;
 }
 

@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "backends/boot.hpp"
+#include "interpose/alone_again.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/mode.hpp"
 #include "record/exact/exact.hpp"
@@ -32,7 +33,10 @@ inline bool is_drawn(std::size_t bytes) noexcept {
 inline void* booked(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
   if (MALLARD_UNLIKELY(p == nullptr)) return p;
   if (has_duty(kBooksExactly)) record::exact_alloc(p, bytes, caller);
-  if (MALLARD_UNLIKELY(sampled)) record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
+  if (MALLARD_UNLIKELY(sampled)) {
+    record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
+    tell_when_alone();
+  }
   return p;
 }
 
