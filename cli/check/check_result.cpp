@@ -4,6 +4,7 @@
 #include "base/options.hpp"
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
+#include "cli/process/other_signal.hpp"
 #include "cli/process/process.hpp"
 
 #include <fmt/format.h>
@@ -56,14 +57,10 @@ std::string how_to_ask(int pid) {
   if (signal.number == 0)
     return "no signal asks this process for a report: start it without ALLOC_SIGNAL=none";
   if (!signal.caught)
-    return fmt::format(
-        "no handler is installed for {}: start the process with another one, ALLOC_SIGNAL=SIGRTMIN+5",
-        name.view());
+    return fmt::format("no handler is installed for {}: {}", name.view(), signal_advice(pid, signal.number));
   if (signal.blocked)
-    return fmt::format(
-        "every thread blocks {}, so that it never arrives: start the process with another one, "
-        "ALLOC_SIGNAL=SIGRTMIN+5",
-        name.view());
+    return fmt::format("{}, so that it never arrives: {}", blocked_words(pid, "it", signal.number),
+                       signal_advice(pid, signal.number));
   return fmt::format("kill -{} {} writes a report",
                      signal.number == 12 ? "USR2" : std::to_string(signal.number), pid);
 }

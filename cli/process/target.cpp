@@ -19,6 +19,7 @@
 #include "cli/decimal.hpp"
 #include "cli/error.hpp"
 #include "cli/process/find_process.hpp"
+#include "cli/process/other_signal.hpp"
 #include "cli/process/patient_thread.hpp"
 
 namespace mallard::cli {
@@ -82,10 +83,10 @@ void check_signal(const Target& t, const char* what) {
                 "start it without ALLOC_SIGNAL=none, or with ALLOC_AT_EXIT=1");
   if (!t.signal.caught)
     throw Error(kUnreadable, fmt::format("{} has no handler for {}, which would end it", who, name),
-                "if it has just been started, try again; else start it with ALLOC_SIGNAL=SIGRTMIN+5");
+                "if it has just been started, try again; else " + signal_advice(t.pid, t.signal.number));
   if (t.signal.blocked)
-    throw Error(kUnreadable, fmt::format("every thread of {} blocks {}", who, name),
-                "start it with another signal: ALLOC_SIGNAL=SIGRTMIN+5");
+    throw Error(kUnreadable, blocked_words(t.pid, who, t.signal.number),
+                signal_advice(t.pid, t.signal.number));
   if (is_stopped(t.pid)) fail_stopped(t);
 }
 

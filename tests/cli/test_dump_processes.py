@@ -151,6 +151,27 @@ def test_dump_in_namespaces(t: Test) -> None:
         raise Failure("no report of the process that calls itself 1")
 
 
+def blocking(change: str) -> str:
+    return HOLDER.replace('puts("up")', f'sigset_t set; sigfillset(&set); {change} sigprocmask(SIG_BLOCK, &set, NULL); puts("up")')
+
+
+def test_another_signal_is_named_that_gets_through(t: Test) -> None:
+    """Servers that leave signals to one thread (apache's mpm_event) block nearly all: the hint must be one that helps."""
+    for change, given, advice in (("", "SIGUSR2", "no signal gets through: start it with ALLOC_AT_EXIT=1"),
+                                  ("sigdelset(&set, SIGXCPU);", "SIGUSR2", "ALLOC_SIGNAL=SIGXCPU"),
+                                  ("sigdelset(&set, SIGRTMIN + 9);", "SIGRTMIN+5", "ALLOC_SIGNAL=SIGRTMIN+9"),
+                                  ("sigemptyset(&set); sigaddset(&set, SIGRTMIN + 5);", "SIGRTMIN+5", "ALLOC_SIGNAL=SIGRTMIN+9"),
+                                  ("sigemptyset(&set); sigaddset(&set, SIGUSR2);", "SIGUSR2", "ALLOC_SIGNAL=SIGRTMIN+5")):
+        pid = start(t, blocking(change), ALLOC_SIGNAL=given)
+        done = dump(t, pid)
+        t.expect(done, 3, error=f"every thread of process {pid} ('holder') blocks {given}")
+        hint = done.stderr.splitlines()[1]
+        if advice not in hint or ("as nearly all signals" in done.stderr) == ("sigemptyset" in change):
+            raise Failure(f"{change} {given}: {done.stderr}")
+        if advice not in " ".join(t.run("check", str(pid)).stdout.split()):
+            raise Failure(t.run("check", str(pid)).stdout)
+
+
 def test_dump_of_processes_that_cannot_answer(t: Test) -> None:
     program = t.compile("holder", source=HOLDER)
     plain = t.start(program).pid
