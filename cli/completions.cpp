@@ -13,6 +13,7 @@
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
+#include "cli/output.hpp"
 #include "cli/top/model.hpp"
 
 namespace mallard::cli {
@@ -271,7 +272,7 @@ void add_completions(CLI::App& app, Run* run) {
   command->footer("Exit status: 0 done, 2 usage");
   command->callback([shell, run, &app] {
     *run = [shell, &app] {
-      fmt::print("{}", *shell == "bash" ? as_bash(app) : as_zsh(app));
+      print_bytes(*shell == "bash" ? as_bash(app) : as_zsh(app));
       return kDone;
     };
   });

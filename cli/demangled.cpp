@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/demangled.hpp"
 
+#include "base/text.hpp"
 #include "symbols/demangle.hpp"
 
 namespace mallard::cli {
@@ -29,10 +30,7 @@ std::string printable(std::string_view text) {
   out.reserve(text.size());
   while (!text.empty()) {
     const std::size_t length = character_length(text);
-    // U+0080 to U+009F steer terminals too.
-    const bool control = static_cast<unsigned char>(text[0]) < 0x20 || text[0] == 0x7f ||
-                         (length == 2 && text[0] == '\xc2' && static_cast<unsigned char>(text[1]) < 0xa0);
-    if (length == 0 || control) out += '?';
+    if (length == 0 || steers_terminals(text.substr(0, length))) out += '?';
     else out += text.substr(0, length);
     text.remove_prefix(length == 0 ? 1 : length);
   }

@@ -14,14 +14,15 @@
 #include "cli/guesses.hpp"
 #include "cli/held_signals.hpp"
 #include "cli/help.hpp"
+#include "cli/output.hpp"
 
 namespace {
 
 using namespace mallard::cli;
 
 void print_error(const std::string& what, const std::string& hint) {
-  fmt::print(stderr, "mallard: error: {}\n", what);
-  if (!hint.empty()) fmt::print(stderr, "mallard: hint: {}\n", hint);
+  tell("error: {}", what);
+  if (!hint.empty()) tell("hint: {}", hint);
 }
 
 /// The library's messages as ours are: one line, lower case, no final period.
@@ -69,7 +70,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& e) {                                     // --help, --version
     std::ostringstream text;
     app.exit(e, text, text);
-    fmt::print("{}", wrapped(text.str()));
+    print_text(wrapped(text.str()));
     return kDone;
   } catch (const CLI::ParseError& e) {
     const Error error = explained(app, e, words);

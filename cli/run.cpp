@@ -18,6 +18,7 @@
 #include "cli/check/program.hpp"
 #include "cli/commands.hpp"
 #include "cli/held_signals.hpp"
+#include "cli/output.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -126,10 +127,11 @@ Seen announce(const std::string& command, bool redirects) {
   const CheckResult result = check_file(command, redirects);
   if (result.worst() == Severity::kNote) return Seen::kAllOrPart;
   if (is_without_library(result)) {
-    fmt::print(stderr, "mallard: warning: {}; it runs without mallard\n", result.verdict());
+    tell("warning: {}; it runs without mallard", result.verdict());
     return Seen::kNotWithLibrary;
   }
-  fmt::print(stderr, "mallard: warning: {}\nmallard: hint: {}\n", result.verdict(), result.next_step());
+  tell("warning: {}", result.verdict());
+  tell("hint: {}", result.next_step());
   return result.worst() == Severity::kAll ? Seen::kNothing : Seen::kAllOrPart;
 }
 
@@ -156,7 +158,7 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
     throw Error(kUnreadable, fmt::format("'{}' cannot be run: {}", file, std::strerror(errno)));
   const Seen seen = announce(file, effective(settings, "ALLOC_EMBEDDED") == "redirect");
   if (seen != Seen::kAllOrPart && effective(settings, "ALLOC_STRICT") == "1") {
-    fmt::print(stderr, "mallard: error: '{}' is not started, because of --strict\n", command.front());
+    tell("error: '{}' is not started, because of --strict", command.front());
     return ExitStatus{kRefused};
   }
   if (seen == Seen::kNotWithLibrary) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/terminal_text.hpp"
+#include "cli/output.hpp"
 
 #include <fmt/core.h>
 #include <sys/ioctl.h>
@@ -210,14 +211,14 @@ std::string set_off(const std::string& text) {
 
 void print_report_text(const std::string& text) {
   const std::size_t columns = terminal_columns(STDOUT_FILENO);
-  std::string shown = text;
+  std::string shown = clean_lines(text);
   if (isatty(STDOUT_FILENO)) {
-    shown = fitted(text, columns);
+    shown = fitted(shown, columns);
     const auto rows = static_cast<std::size_t>(std::count(shown.begin(), shown.end(), '\n'));
     if (rows > terminal_rows(STDOUT_FILENO)) put_conclusion_last(&shown);
   }
   if (wants_colour(STDOUT_FILENO)) shown = set_off(shown);
-  fmt::print("{}", shown);
+  print_bytes(shown);
 }
 
 }  // namespace mallard::cli

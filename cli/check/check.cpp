@@ -16,6 +16,7 @@
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
+#include "cli/output.hpp"
 #include "cli/process/process.hpp"
 #include "cli/process/process_memory.hpp"
 #include "cli/terminal_text.hpp"
@@ -93,7 +94,7 @@ CheckResult check_process(int pid, const std::string& target) {
 /// \param fail_on  what --fail-on was given, or empty
 ExitStatus judge(const CheckResult& result, const std::string& fail_on) {
   if (fail_on.empty() || result.worst() < (fail_on == "any" ? Severity::kPart : Severity::kAll)) return kDone;
-  fmt::print(stderr, "mallard: finding: {} (--fail-on {})\n", printable(result.verdict()), fail_on);
+  tell("finding: {} (--fail-on {})", result.verdict(), fail_on);
   return kFinding;
 }
 
@@ -112,7 +113,7 @@ ExitStatus check(const std::string& target, bool json, const std::string& fail_o
     throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
                 "a file whose name is a number is written as ./NAME");
   const CheckResult result = is_number ? check_process(pid, target) : check_file(target);
-  if (json) fmt::print("{}", as_json(result));
+  if (json) print_json(as_json(result));
   else print_report_text(as_text(result));
   return judge(result, fail_on);
 }

@@ -13,6 +13,7 @@
 #include "cli/diff/changes.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
+#include "cli/output.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/symbolize.hpp"
 #include "cli/terminal_text.hpp"
@@ -225,7 +226,7 @@ ExitStatus diff(const Options& o) {
   const Changes changes = compare(a, b);
   for (ReportFile* r : {&a, &b}) name_sites(r, o.wrappers);
   if (!o.json) add_lines(changes, by, o.limit, &a, &b);
-  if (o.json) fmt::print("{}", as_json(a, b, changes, by));
+  if (o.json) print_json(as_json(a, b, changes, by));
   else print_report_text(as_text(a, b, changes, o));
   std::vector<Judgement> judgements;
   for (const Condition& c : conditions) judgements.push_back(judge(c, a, b, changes));

@@ -8,6 +8,7 @@
 
 #include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/output.hpp"
 #include "cli/units.hpp"
 #include "report/model/causes.hpp"
 #include "report/model/verdict_model.hpp"
@@ -171,7 +172,7 @@ void print_findings(const std::vector<Condition>& conditions, const std::vector<
     else line->second += "," + conditions[i].text;
   }
   for (const auto& [finding, met] : lines)
-    fmt::print(stderr, "mallard: finding: {} (--fail-on '{}')\n", printable(finding), met);
+    tell("finding: {} (--fail-on '{}')", finding, met);
 }
 
 }  // namespace
@@ -224,7 +225,7 @@ ExitStatus announce(const std::vector<Condition>& conditions, const std::vector<
   if (!is_met && !unknowns.empty())
     throw Error(kUnreadable, unknowns[0],
                 "leave the condition out, or run the program so that it can be told");
-  for (const std::string& unknown : unknowns) fmt::print(stderr, "mallard: warning: {}\n", unknown);
+  for (const std::string& unknown : unknowns) tell("warning: {}", unknown);
   return is_met ? kFinding : kDone;
 }
 

@@ -9,6 +9,7 @@
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/output.hpp"
 #include "cli/process/ask_report.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/report/profile.hpp"
@@ -69,11 +70,11 @@ ExitStatus dump(const Request& request) {
   std::optional<ReportWatch> watch;
   const NewReport report = ask_running(pid, request.purge, until, &watch);
   if (request.json) {
-    fmt::print("{}", report.text);
+    print_json(report.text);
   } else if (request.html.empty()) {
     print_report_text(text_of(request, report.text, watch->shown_path(report.path)));
   }
-  fmt::print(stderr, "mallard: {} (and .txt)\n", watch->shown_path(report.path));
+  tell("{} (and .txt)", watch->shown_path(report.path));
   if (!request.html.empty()) write_html(report.path, request.html, request.wrappers);
   return conditions.empty() ? kDone : fail_on(conditions, read_report(report.path));
 }

@@ -6,6 +6,7 @@
 
 #include "base/options.hpp"
 #include "cli/commands.hpp"
+#include "cli/output.hpp"
 #include "cli/process/control_channel.hpp"
 #include "cli/process/find_process.hpp"
 
@@ -34,11 +35,11 @@ ExitStatus mode(const Request& request) {
                 fmt::format("{} stays in mode {}: {}", target.who(),
                             answer.json.value("mode", std::string("unknown")), answer.why_not()));
   if (request.json) {
-    fmt::print("{}\n", answer.text);
+    print_json(answer.text + "\n");
     return kDone;
   }
   const std::string now = answer.json.value("mode", std::string()), was = answer.json.value("was", now);
-  fmt::print("{}: mode {}{}\n", target.who(), now,
+  print("{}: mode {}{}\n", target.who(), now,
              request.mode.empty() ? ""
              : was == now         ? ", as before"
                                   : ", was " + was);

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.hpp"
+#include "cli/output.hpp"
 #include "cli/process/control_channel.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/units.hpp"
@@ -22,10 +23,10 @@ void print_text(const Target& target, const nlohmann::json& a) {
   const auto text = [&a](const char* key) { return a.value(key, std::string()); };
   const auto bytes = [&a](const char* key) { return bytes_text(a.value(key, 0.0)); };
   const auto line = [](const char* name, const std::string& value) {
-    fmt::print("  {:<18}{}\n", name, value);
+    print("  {:<18}{}\n", name, value);
   };
   const double ms = a.value("duration_ns", 0.0) / 1e6;
-  fmt::print("{}: {} given back to the kernel\n", target.who(), bytes("given_back_bytes"));
+  print("{}: {} given back to the kernel\n", target.who(), bytes("given_back_bytes"));
   line("called",
        fmt::format("{} of {}, which took {:.{}f} ms", text("call"), text("allocator"), ms, ms < 10 ? 1 : 0));
   // What may take seconds was over at once here.
@@ -44,7 +45,7 @@ ExitStatus purge(const Request& request) {
   const ControlAnswer answer = ask_control(target, "purge", request.timeout_seconds);
   if (!answer.done())
     throw Error(kUnreadable, fmt::format("{} has not been purged: {}", target.who(), answer.why_not()));
-  if (request.json) fmt::print("{}\n", answer.text);
+  if (request.json) print_json(answer.text + "\n");
   else print_text(target, answer.json);
   return kDone;
 }

@@ -17,6 +17,7 @@
 
 #include "base/options.hpp"
 #include "cli/decimal.hpp"
+#include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/process/other_signal.hpp"
@@ -61,7 +62,7 @@ Target look_at(int pid, const char* command) {
     throw Error(kUnreadable, fmt::format("{} is a thread of process {}", pid, leader[0]),
                 fmt::format("mallard {} {}", command, leader[0]));
   Target t{pid, ids.empty() ? pid : std::stoi(ids.back()), {}, {}, {}, {}, {}};
-  t.name = std::filesystem::path(process.executable).filename();
+  t.name = printable(std::filesystem::path(process.executable).filename().string());
   bool loaded = false;
   for (const ProcessObject& o : process.libraries)
     loaded = loaded || std::filesystem::path(o.path).filename().string().starts_with("libmallard.so");

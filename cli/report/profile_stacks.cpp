@@ -67,8 +67,14 @@ std::string as_folded(const Profile& profile) {
 
 namespace {
 
+/// A cell that begins so would be a formula to a spreadsheet, which is asked by names that somebody else
+/// chose.
+bool is_formula(const std::string& text) {
+  return !text.empty() && std::string_view("=+-@\t\r").find(text[0]) != std::string_view::npos;
+}
+
 std::string quoted(const std::string& text) {
-  std::string out = "\"";
+  std::string out = is_formula(text) ? "\"'" : "\"";
   for (char c : text) {
     if (c == '"') out += '"';
     out += c;

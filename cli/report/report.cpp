@@ -16,6 +16,7 @@
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
+#include "cli/output.hpp"
 #include "cli/process/target.hpp"
 #include "cli/report/merge_sites.hpp"
 #include "cli/report/profile.hpp"
@@ -158,12 +159,14 @@ std::string formatted(const Profile& p, const Options& o, Series* series) {
   return as_text(p, layout_of(p, o));
 }
 
+/// Names in it are bytes that somebody else chose. The page and the profile have their own ways with them.
+std::string cleaned(std::string content, const std::string& format) {
+  if (format == "json" || format == "speedscope") return clean_json(content);
+  return format == "html" || format == "pprof" ? content : clean_lines(content);
+}
+
 void write_to(const std::string& path, const std::string& content, bool is_text) {
-  if (path == "-" && is_text) return print_report_text(content);
-  if (path == "-") {
-    std::fwrite(content.data(), 1, content.size(), stdout);  // main looks for errors
-    return;
-  }
+  if (path == "-") return is_text ? print_report_text(content) : print_bytes(content);
   std::FILE* file = std::fopen(path.c_str(), "we");
   const auto fail = [&](int error) {
     throw Error(kUnreadable, fmt::format("'{}' cannot be written: {}", path, std::strerror(error)));
@@ -195,14 +198,13 @@ ExitStatus report(const Options& o) {
   else series.latest = read_report(o.files[0], &series.document);
   name_sites(&series.latest, o.wrappers);
   for (std::string& note : symbolize(&series.latest)) series.notes.push_back(std::move(note));
-  for (const std::string& note : series.notes) fmt::print(stderr, "mallard: warning: {}\n", note);
+  for (const std::string& note : series.notes) tell("warning: {}", note);
   const Profile profile = select(&series.latest, o, &series.document);
-  write_to(o.output, formatted(profile, o, &series), o.format == "text");
+  write_to(o.output, cleaned(formatted(profile, o, &series), o.format), o.format == "text");
   // What the report advises to ask of it cannot be asked any more; a pipe's reader may be anywhere.
   const int pid = static_cast<int>(series.latest.data.process.pid);
   if (o.format == "text" && o.output == "-" && isatty(STDOUT_FILENO) && is_gone(pid))
-    fmt::print(stderr, "mallard: process {} has ended, or is not on this machine: it cannot be asked again\n",
-               pid);
+    tell("process {} has ended, or is not on this machine: it cannot be asked again", pid);
   return fail_on(conditions, series.latest);
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "cli/demangled.hpp"
+#include "cli/output.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/units.hpp"
 
@@ -151,15 +152,15 @@ ExitStatus TopSession::run_batch() {
     describe_ledger();
     const std::size_t lines =
         request_.rows == 0 ? 0 : kTopHeaderLines + static_cast<std::size_t>(request_.rows);
-    if (i > 0) fmt::print("\n");
+    if (i > 0) print("\n");
     for (const Line& line : main_screen(view_, model_, model_.sort(view_.sort), kBatchWidth, lines)) {
       std::string text = line.text;
       text.erase(text.find_last_not_of(' ') + 1);
-      fmt::print("{}\n", text);
+      print("{}\n", text);
     }
     if (std::fflush(stdout) != 0) break;  // nobody reads on
   }
-  if (is_gone(request_.pid)) fmt::print(stderr, "mallard: {} has ended\n", target_.who());
+  if (is_gone(request_.pid)) tell("{} has ended", target_.who());
   return kDone;
 }
 
@@ -291,7 +292,7 @@ ExitStatus TopSession::run_terminal() {
       if (p.key != Key::kNone && !press(terminal, p)) break;
     }
   }
-  if (!there) fmt::print(stderr, "mallard: {} has ended\n", target_.who());
+  if (!there) tell("{} has ended", target_.who());
   if (const int number = Terminal::ending_signal(); number != 0) {
     signal(number, SIG_DFL);
     raise(number);

@@ -101,7 +101,7 @@ void Terminal::show(const std::vector<Line>& lines) {
     if (coloured_ && lines[i].style == LineStyle::kGrowing) attributes = COLOR_PAIR(kGrowingColour);
     if (coloured_ && lines[i].style == LineStyle::kShrinking) attributes = COLOR_PAIR(kShrinkingColour);
     wattrset(stdscr, static_cast<int>(attributes));
-    mvwaddstr(stdscr, static_cast<int>(i), 0, lines[i].text.c_str());
+    mvwaddstr(stdscr, static_cast<int>(i), 0, printable(lines[i].text).c_str());
   }
   wattrset(stdscr, A_NORMAL);
   const StopHeldBack painting;

@@ -28,10 +28,7 @@ inline void add_right(Sink& to, std::string_view text, std::size_t width) noexce
 
 /// Bytes from the process that reach a terminal: no control characters, valid UTF-8.
 inline void add_printable(Sink& to, std::string_view text) noexcept {
-  for_each_utf8(text, [&](std::string_view c) {
-    const bool control = c.size() == 1 && (static_cast<unsigned char>(c[0]) < 0x20 || c[0] == 0x7f);
-    to.add(control ? "?" : c);
-  });
+  for_each_utf8(text, [&](std::string_view c) { to.add(steers_terminals(c) ? "?" : c); });
 }
 
 inline void label(Sink& to, std::string_view name) noexcept {

@@ -65,8 +65,8 @@ class Json {
   }
   void escaped(std::string_view c) noexcept {
     if (c == "\"" || c == "\\") to_.add('\\').add(c);
-    else if (c.size() == 1 && static_cast<unsigned char>(c[0]) < 0x20)
-      to_.add("\\u").add(FixedText<8>().add_unsigned(static_cast<unsigned char>(c[0]), 16, 4).view());
+    else if (c.size() <= 2 && steers_terminals(c))  // its last byte is its number in both lengths
+      to_.add("\\u").add(FixedText<8>().add_unsigned(static_cast<unsigned char>(c.back()), 16, 4).view());
     else to_.add(c);
   }
 

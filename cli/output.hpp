@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// All that the command writes to standard output and standard error goes through here: names of other users'
+// processes, paths and functions are bytes that somebody else chose, and root's terminal would obey them.
+// tests/style/check_output.py holds this.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace mallard::cli {
+
+/// As printable() does, but lines stay lines.
+std::string clean_lines(std::string_view text);
+
+/// The same JSON, with what steers terminals written as \u009b.
+std::string clean_json(std::string_view json);
+
+/// To standard output: text, JSON, or bytes that are no text (or have their own escapes) and were made here.
+/// What fails is seen by main.
+void print_text(std::string_view text);
+void print_json(std::string_view json);
+void print_bytes(std::string_view bytes);
+
+/// One line, or several, to standard error, behind "mallard: ".
+void tell_line(std::string_view line);
+template <typename... Parts>
+void tell(fmt::format_string<Parts...> format, Parts&&... parts) {
+  tell_line(fmt::format(format, std::forward<Parts>(parts)...));
+}
+template <typename... Parts>
+void print(fmt::format_string<Parts...> format, Parts&&... parts) {
+  print_text(fmt::format(format, std::forward<Parts>(parts)...));
+}
+
+}  // namespace mallard::cli
