@@ -23,15 +23,17 @@ class GrowingArray {
  public:
   constexpr GrowingArray() noexcept = default;
 
+  /// Takes less where a limit on address space (ulimit -v) is in force: the host is to have that.
   /// \return false if the kernel gave no address space \context init
   bool init() noexcept {
-    data_ = static_cast<T*>(os::reserve(kBytes));
+    reserved_ = os::within_address_limit(kBytes);
+    data_ = static_cast<T*>(os::reserve(reserved_));
     return data_ != nullptr;
   }
 
   /// Gives the address space back. \context init: nobody uses the array
   void release() noexcept {
-    if (data_) os::unmap(data_, kBytes);
+    if (data_) os::unmap(data_, reserved_);
     data_ = nullptr;
     open_.store(kFirst, std::memory_order_relaxed);
   }
@@ -42,7 +44,8 @@ class GrowingArray {
     if (MALLARD_LIKELY(count <= open_.load(std::memory_order_acquire))) return true;
     if (count > kCapacity) return false;
     std::size_t bytes = align_up(count * sizeof(T), kStepBytes);
-    if (bytes > kBytes) bytes = kBytes;
+    if (bytes > reserved_) bytes = reserved_;
+    if (bytes < count * sizeof(T)) return false;
     if (!os::protect(data_, bytes, PROT_READ | PROT_WRITE)) return false;
     // Two threads at once open the same pages twice, which does no harm: no lock, so that signal handlers
     // may.
@@ -86,6 +89,7 @@ class GrowingArray {
   };
 
   T* data_ = nullptr;
+  std::size_t reserved_ = 0;
   std::atomic<std::size_t> open_{kFirst};
   [[no_unique_address]] std::conditional_t<kFirst != 0, First, None> first_{};
 };

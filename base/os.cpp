@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -59,6 +60,14 @@ std::uint64_t clock_ns(clockid_t clock) noexcept {
 
 }  // namespace
 
+std::size_t within_address_limit(std::size_t bytes) noexcept {
+  // All reservations of sample mode are 96 MiB: under a limit of 1 GiB they take 16 MiB.
+  constexpr std::uint64_t kAmple = std::uint64_t{6} << 30, kLeast = 256 << 10;
+  rlimit limit{};
+  if (call(SYS_prlimit64, 0, RLIMIT_AS, 0, arg(&limit)) != 0 || limit.rlim_cur >= kAmple) return bytes;
+  const std::uint64_t share = bytes / kLeast * limit.rlim_cur / kAmple * kLeast;
+  return share < kLeast ? kLeast : static_cast<std::size_t>(share);
+}
 void* map(std::size_t bytes) noexcept { return map_with(bytes, PROT_READ | PROT_WRITE, 0); }
 void* reserve(std::size_t bytes) noexcept { return map_with(bytes, PROT_NONE, MAP_NORESERVE); }
 void* map_sparse(std::size_t bytes) noexcept {

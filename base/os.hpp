@@ -28,6 +28,9 @@ inline long arg(T* p) noexcept {
 /// Anonymous private memory; nullptr where the kernel refuses. Committed on first touch.
 /// \context refill
 void* map(std::size_t bytes) noexcept;
+/// What of a reservation of `bytes`, whole huge pages, a limit on address space (RLIMIT_AS) leaves room for,
+/// so that all of mallard's take a small part of it: all where there is no limit. \context init
+std::size_t within_address_limit(std::size_t bytes) noexcept;
 /// Reserves address space, inaccessible until protect() opens it. \context init
 void* reserve(std::size_t bytes) noexcept;
 /// Memory that is not counted as committed until it is touched. \context refill
@@ -66,8 +69,8 @@ std::uint64_t monotonic_ns() noexcept;    ///< CLOCK_MONOTONIC
 std::uint64_t thread_work_ns() noexcept;  ///< on a processor, of the calling thread
 std::uint64_t realtime_ns() noexcept;     ///< CLOCK_REALTIME
 
-/// Whether each of `pages` pages of the own process from `begin` on is in memory: bit 0 of each byte of `present`.
-/// \return false if the kernel does not tell  \context any thread; keeps errno
+/// Whether each of `pages` pages of the own process from `begin` on is in memory: bit 0 of each byte of
+/// `present`. \return false if the kernel does not tell  \context any thread; keeps errno
 bool pages_present(std::uintptr_t begin, std::size_t pages, unsigned char* present) noexcept;
 
 /// How much of an anonymous range is in memory, in bytes of whole pages; all of it where the kernel does not
