@@ -58,6 +58,22 @@ std::vector<std::string> notices_of(int pid) {
   return lines;
 }
 
+/// What a request would meet.
+void add_seccomp(int pid, std::vector<Finding>* findings) {
+  const Seccomp mode = seccomp_of(pid);
+  if (mode == Seccomp::kStrict)
+    findings->push_back({"seccomp", Severity::kNote,
+                         "is in seccomp's strict mode: a request for a report would end it",
+                         fmt::format("mallard top {} reads it from outside", pid)});
+  if (mode == Seccomp::kFilter)
+    findings->push_back({"seccomp", Severity::kNote,
+                         "has a seccomp filter: a report makes system calls of systemd's @system-service "
+                         "only, 'mallard mode' "
+                         "and 'purge' also make a socket; a filter that forbids some of these refuses them, "
+                         "or ends the process",
+                         fmt::format("mallard top {} reads it from outside, and asks nothing of it", pid)});
+}
+
 CheckResult check_process(int pid, const std::string& target) {
   const Process process = read_process(pid);
   CheckResult result;
@@ -86,6 +102,7 @@ CheckResult check_process(int pid, const std::string& target) {
   }
   add_bindings(process, result.process->mallard_path, &result.objects);
   if (result.process->mallard_path.empty()) return result;
+  add_seccomp(pid, &result.objects.front().findings);
   say_who_serves(read_process_options(pid), &result);
   result.process->notices = notices_of(pid);
   return result;

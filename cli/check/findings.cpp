@@ -52,6 +52,14 @@ std::string full_name(const inside::CarriedAllocator& c) {
 /// interpose/jemalloc_calls.cpp: these two stand for the interface.
 bool is_led_to_mallard(const std::string& call) { return call == "mallocx" || call == "rallocx"; }
 
+/// That a program opens objects so stands in its code: it is known of PHP, by name.
+void judge_deepbind(std::vector<Finding>* out) {
+  out->push_back({"deepbind", Severity::kNote,
+                  "opens its extensions with RTLD_DEEPBIND; mallard takes the flag out, where its backend is "
+                  "not glibc's malloc, so that they share the program's heap",
+                  "ALLOC_KEEP_DEEPBIND=1 keeps it, for extensions that bring an allocator of their own"});
+}
+
 /// Judges what both programs and libraries may have in them.
 void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* out) {
   const bool exports_malloc = file.exports.contains("malloc") && !is_glibc(file);
@@ -67,6 +75,7 @@ void judge_contents(const ElfFile& file, bool is_program, std::vector<Finding>* 
           {"managed_heap", Severity::kNote,
            fmt::format("has {}: its objects lie in memory that it maps by itself", c.allocator->name),
            std::string(c.allocator->advice), std::string(c.allocator->name), c.version, evidence_of(c)});
+      if (c.allocator->name.starts_with("PHP")) judge_deepbind(out);
       continue;
     }
     knows_malloc = true;

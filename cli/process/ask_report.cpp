@@ -63,10 +63,16 @@ std::int64_t pid_of(const nlohmann::json& report) {
   return pid != process->end() && pid->is_number_integer() ? pid->get<std::int64_t>() : 0;
 }
 
+constexpr const char* kFilterHint =
+    "it has a seccomp filter, which may forbid what a report needs (a thread, files)";
+
 }  // namespace
 
 ReportWatch::ReportWatch(Target target)
-    : target_(std::move(target)), memory_(target_.pid), users_(status_words(target_.pid, "Uid")) {
+    : target_(std::move(target)),
+      memory_(target_.pid),
+      seccomp_(seccomp_of(target_.pid)),
+      users_(status_words(target_.pid, "Uid")) {
   const Target& t = target_;
   const ProcessOptions& options = t.options;
   if (memory_.is_open()) failure_at_ = memory_.find_in_library({say::kFailureMark, sizeof say::kFailureMark});
@@ -160,13 +166,16 @@ NewReport ReportWatch::ask(bool purge, double timeout_seconds, const std::atomic
     }
     if (is_stopped(t.pid)) fail_stopped(t);
     look_for_failure();
-    if (gone) throw Error(kUnreadable, fmt::format("{} ended before it had written a report", t.who()));
+    if (gone)
+      throw Error(kUnreadable, fmt::format("{} ended before it had written a report", t.who()),
+                  seccomp_ == Seccomp::kFilter ? kFilterHint : "");
     if (now_seconds() >= until || (stop && *stop)) break;
     usleep(10'000);
   }
   throw Error(
       kUnreadable, fmt::format("{} has written no report within {:g} s", t.who(), timeout_seconds),
-      fmt::format("its standard error says why; it writes to '{}'{}, else to its temporary directory",
+      fmt::format("{}mallard check {} has what it said; it writes to '{}'{}, else to its temporary directory",
+                  seccomp_ == Seccomp::kFilter ? std::string(kFilterHint) + "; " : "", t.pid,
                   t.options.report, t.options.report.starts_with('/') ? "" : " in its working directory"));
 }
 

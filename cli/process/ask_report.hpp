@@ -46,6 +46,7 @@ class ReportWatch {
   ProcessMemory memory_;
   std::uint64_t failure_at_ = 0;  ///< where the library says what it failed at; 0 = that cannot be read
   std::uint32_t failures_before_ = 0;
+  Seccomp seccomp_;  ///< as it was asked
   std::vector<std::string>
       patterns_;  ///< for glob: where its JSON reports may appear, as this command sees them
   std::vector<std::string> users_;  ///< of the process: real, effective, ...

@@ -98,6 +98,12 @@ std::uint64_t signal_set(const std::string& status_path, const std::string& name
   return words.empty() ? 0 : std::stoull(words[0], nullptr, 16);
 }
 
+Seccomp seccomp_of(int pid) {
+  const std::vector<std::string> words = words_behind(fmt::format("/proc/{}/status", pid), "Seccomp");
+  if (words.empty() || words[0] == "0") return Seccomp::kNone;
+  return words[0] == "1" ? Seccomp::kStrict : Seccomp::kFilter;
+}
+
 namespace {
 
 std::string variable_of(int pid, const std::string& name) {

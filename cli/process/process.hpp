@@ -41,6 +41,10 @@ std::vector<std::string> words_behind(const std::string& status_path, const std:
 /// gone.
 std::uint64_t signal_set(const std::string& status_path, const std::string& name);
 
+/// What the kernel lets a process call (seccomp(2)).
+enum class Seccomp { kNone, kStrict, kFilter };
+Seccomp seccomp_of(int pid);
+
 /// The options of libmallard.so in a running process.
 struct ProcessOptions {
   int signal;          ///< 0 = none

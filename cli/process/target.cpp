@@ -79,6 +79,9 @@ Target look_at(int pid, const char* command) {
 
 void check_signal(const Target& t, const char* what) {
   const std::string name = signal_name(t.signal.number), who = t.who();
+  if (seccomp_of(t.pid) == Seccomp::kStrict)
+    throw Error(kUnreadable, fmt::format("{} is in seccomp's strict mode: {} would end it", who, what),
+                fmt::format("mallard top {} reads it from outside", t.pid));
   if (t.signal.number == 0)
     throw Error(kUnreadable, fmt::format("no signal asks {} for {} (ALLOC_SIGNAL=none)", who, what),
                 "start it without ALLOC_SIGNAL=none, or with ALLOC_AT_EXIT=1");

@@ -92,3 +92,48 @@ def test_not_permitted(t: Test) -> None:
                           capture_output=True, text=True, check=False)
     if done.returncode != 3 or f"process {pid} cannot be read: Permission denied" not in done.stderr:
         raise Failure(f"status {done.returncode}: {done.stderr}")
+
+
+# Allows everything; or, with an argument, read and write only, for ever in read.
+SECCOMP = """
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(int argc, char** argv) {
+  struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  struct sock_fprog filter = {1, &allow};
+  int ends[2];
+  if (pipe(ends) != 0) return 1;
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (prctl(PR_SET_SECCOMP, argc > 1 ? SECCOMP_MODE_STRICT : SECCOMP_MODE_FILTER, &filter) != 0) return 1;
+  if (write(1, "up\\n", 3) != 3) return 1;
+  char byte;
+  for (;;) (void)!read(ends[0], &byte, 1);
+}
+"""
+
+
+def test_seccomp_is_told(t: Test) -> None:
+    library = t.mallard.parent / "libmallard.so"
+    if not library.exists():
+        raise Skip(f"there is no {library}")
+    program = t.compile("sandboxed", source=SECCOMP)
+    words = {(): "has a seccomp filter: a report makes system calls of systemd's @system-service only",
+             ("strict",): "is in seccomp's strict mode: a request for a report would end it"}
+    for arguments, text in words.items():
+        process = t.start(program, *arguments, env={"LD_PRELOAD": str(library)})
+        shown = " ".join(t.run("check", str(process.pid)).stdout.split())
+        if text not in shown:
+            raise Failure(f"{arguments}: {shown}")
+        done = t.run("dump", str(process.pid))
+        if arguments:
+            t.expect(done, 3, error=f"process {process.pid} ('sandboxed') is in seccomp's strict mode: a report would end it")
+        elif done.status != 0:
+            raise Failure(f"no report under a filter that allows everything: {done.stderr}")
+        if process.poll() is not None:
+            raise Failure(f"{arguments}: the process has ended with {process.returncode}")
+    plain = t.start(t.compile("sleeper", source=SLEEPER), env={"LD_PRELOAD": str(library)})
+    if "seccomp" in t.run("check", str(plain.pid)).stdout:
+        raise Failure("a process without a filter is said to have one")
