@@ -89,8 +89,8 @@ constexpr std::string_view file_name_of(std::string_view path) noexcept {
   return part_of(path, path.rfind('/') + 1);
 }
 
-/// Whether a character, given as its UTF-8 bytes, is one that a terminal obeys rather than shows: the control characters
-/// of ASCII and U+0080 to U+009F, and those that turn the direction of what follows.
+/// Whether a character, given as its UTF-8 bytes, is one that a terminal obeys rather than shows: the control
+/// characters of ASCII and U+0080 to U+009F, and those that turn the direction of what follows.
 constexpr bool steers_terminals(std::string_view c) noexcept {
   const auto at = [&](std::size_t i) { return static_cast<unsigned char>(c.data()[i]); };
   if (c.size() == 1) return at(0) < 0x20 || at(0) == 0x7f;
@@ -98,6 +98,16 @@ constexpr bool steers_terminals(std::string_view c) noexcept {
   if (c.size() != 3 || at(0) != 0xe2) return false;
   if (at(1) == 0x80) return at(2) == 0x8e || at(2) == 0x8f || (at(2) >= 0xa8 && at(2) <= 0xae);
   return at(1) == 0x81 && at(2) >= 0xa6 && at(2) <= 0xa9;
+}
+
+/// The number of a character that steers terminals, or of any other of one to three bytes.
+constexpr unsigned code_point_of(std::string_view c) noexcept {
+  const auto at = [&](std::size_t i) {
+    return static_cast<unsigned>(static_cast<unsigned char>(c.data()[i]));
+  };
+  if (c.size() == 1) return at(0);
+  if (c.size() == 2) return (at(0) & 0x1f) << 6 | (at(1) & 0x3f);
+  return (at(0) & 0x0f) << 12 | (at(1) & 0x3f) << 6 | (at(2) & 0x3f);
 }
 
 /// Reads a decimal number, optionally followed by K, M, G or T (powers of 1024).

@@ -22,13 +22,12 @@ std::string clean_lines(std::string_view text) {
 std::string clean_json(std::string_view json) {
   std::string out;
   out.reserve(json.size());
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    const auto c = static_cast<unsigned char>(json[i]);
-    const auto next = static_cast<unsigned char>(i + 1 < json.size() ? json[i + 1] : 0);
-    const bool is_pair = c == 0xc2 && next >= 0x80 && next < 0xa0;
-    if (is_pair) ++i;
-    if (is_pair || c == 0x7f) out += fmt::format("\\u{:04x}", is_pair ? next : c);
-    else out += json[i];
+  while (!json.empty()) {
+    const auto lead = static_cast<unsigned char>(json[0]);
+    const std::string_view c = json.substr(0, lead == 0xc2 ? 2 : lead == 0xe2 ? 3 : 1);
+    if (c != "\n" && c != "\t" && steers_terminals(c)) out += fmt::format("\\u{:04x}", code_point_of(c));
+    else out += c;
+    json.remove_prefix(c.size());
   }
   return out;
 }

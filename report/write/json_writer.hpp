@@ -65,8 +65,8 @@ class Json {
   }
   void escaped(std::string_view c) noexcept {
     if (c == "\"" || c == "\\") to_.add('\\').add(c);
-    else if (c.size() <= 2 && steers_terminals(c))  // its last byte is its number in both lengths
-      to_.add("\\u").add(FixedText<8>().add_unsigned(static_cast<unsigned char>(c.back()), 16, 4).view());
+    else if (steers_terminals(c))
+      to_.add("\\u").add(FixedText<8>().add_unsigned(code_point_of(c), 16, 4).view());
     else to_.add(c);
   }
 
@@ -75,8 +75,8 @@ class Json {
   bool after_key_ = false;
 };
 
-/// An estimate has four members: name, name_error (the larger distance to a bound), name_low, name_high: whole numbers; null where there is
-/// no interval.
+/// An estimate has four members: name, name_error (the larger distance to a bound), name_low, name_high:
+/// whole numbers; null where there is no interval.
 inline void write_estimate(Json& json, std::string_view name, const Estimate& e) noexcept {
   const auto rounded = [](double value) { return static_cast<std::uint64_t>(value + 0.5); };
   json.key(name).number(rounded(e.value));

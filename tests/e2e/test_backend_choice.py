@@ -138,7 +138,7 @@ def test_another_preload_in_front_is_named(t: Test) -> None:
     path = shared_object("libtcmalloc_minimal.so.4")
     if not path:
         t.skip("libtcmalloc_minimal.so.4 is not in the loader's cache (package libtcmalloc-minimal4)")
-    process = start_idle(t, t.preload_env(LD_PRELOAD=f"{path}:{t.library}"))
+    process = start_idle(t, t.preload_env(LD_PRELOAD=f"{path}:{t.library}", ALLOC_VERBOSE="1"))
     report, _ = ask(process.pid, t.dir)
     done = finish_idle(t, process)
     t.check("bypassed" in done.stderr and Path(path).name in done.stderr, f"stderr: {done.stderr[-300:]}")
@@ -149,7 +149,7 @@ def test_another_preload_in_front_is_named(t: Test) -> None:
 
 
 def test_case_own_malloc_in_the_executable(t: Test) -> None:
-    process = start_idle(t, t.preload_env(), program=build_case(t, "own_malloc.c", "-rdynamic"))
+    process = start_idle(t, t.preload_env(ALLOC_VERBOSE="1"), program=build_case(t, "own_malloc.c", "-rdynamic"))
     report, _ = ask(process.pid, t.dir)
     done = finish_idle(t, process)
     t.check("bypassed" in done.stderr, f"stderr does not say that calls are bypassed: {done.stderr[-300:]}")

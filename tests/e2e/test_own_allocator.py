@@ -101,7 +101,7 @@ def test_a_malloc_preloaded_behind_mallard_serves(t: Test) -> None:
 
 def test_a_malloc_preloaded_in_front_is_named(t: Test) -> None:
     front = tcmalloc(t)
-    process = start_idle(t, default_env(t, LD_PRELOAD=f"{front.value}:{t.library}"))
+    process = start_idle(t, default_env(t, LD_PRELOAD=f"{front.value}:{t.library}", ALLOC_VERBOSE="1"))
     report, _ = ask(process.pid, t.dir)
     done = finish_idle(t, process)
     t.check("bypassed" in done.stderr and Path(front.value).name in done.stderr, f"stderr: {done.stderr[-300:]}")

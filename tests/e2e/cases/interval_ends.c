@@ -2,6 +2,7 @@
 // ALLOC_INTERVAL asks for no more than 1,000 reports, says so once, and leaves the signal to ask for more.
 // BACKENDS: system
 // ENV: ALLOC_INTERVAL=10ms
+// ENV: ALLOC_VERBOSE=1
 // STDERR: ALLOC_INTERVAL has asked for 1000 reports, and asks for no more; the signal still does
 // SECONDS: 90
 #include <signal.h>

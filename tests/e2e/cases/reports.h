@@ -51,7 +51,12 @@ __attribute__((unused)) static int count_reports(void) {
 
 // Sends the signal as somebody else's `kill`, not as one of the program's own; to this thread, or to the process (0).
 __attribute__((unused)) static void signal_thread_from_outside(int number, pid_t thread) {
+  // A handler that allocates would meet the locks that an allocator holds while it forks.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   pid_t self = getpid(), child = fork();
+  if (child != 0) pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (child == 0) _exit(thread ? syscall(SYS_tgkill, self, thread, number) != 0 : kill(self, number) != 0);
   while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
   }
