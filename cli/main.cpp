@@ -22,7 +22,7 @@ using namespace mallard::cli;
 
 void print_error(const std::string& what, const std::string& hint) {
   tell("error: {}", what);
-  if (!hint.empty()) tell("hint: {}", hint);
+  if (!hint.empty()) tell_lines("hint: " + hint);  // with a list, maybe
 }
 
 /// The library's messages as ours are: one line, lower case, no final period.

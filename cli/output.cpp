@@ -36,8 +36,9 @@ void print_bytes(std::string_view bytes) { std::fwrite(bytes.data(), 1, bytes.si
 void print_text(std::string_view text) { print_bytes(clean_lines(text)); }
 void print_json(std::string_view json) { print_bytes(clean_json(json)); }
 
-void tell_line(std::string_view line) {
-  const std::string all = "mallard: " + clean_lines(line) + "\n";
+void tell_line(std::string_view line) { tell_lines(printable(line)); }
+void tell_lines(std::string_view lines) {
+  const std::string all = "mallard: " + clean_lines(lines) + "\n";
   std::fwrite(all.data(), 1, all.size(), stderr);
 }
 

@@ -24,8 +24,9 @@ void print_text(std::string_view text);
 void print_json(std::string_view json);
 void print_bytes(std::string_view bytes);
 
-/// One line, or several, to standard error, behind "mallard: ".
+/// To standard error, behind "mallard: ": one line, whatever names are in it, or several.
 void tell_line(std::string_view line);
+void tell_lines(std::string_view lines);
 template <typename... Parts>
 void tell(fmt::format_string<Parts...> format, Parts&&... parts) {
   tell_line(fmt::format(format, std::forward<Parts>(parts)...));
