@@ -95,37 +95,69 @@ void add_site(Json& to, const Json& from) {
   to["merged_sites"] = whole(value_of(to, "merged_sites")) + 1;
 }
 
+using Ids = std::set<std::int64_t>;
+
+Ids renamed(const Json& ids, const std::map<std::int64_t, std::int64_t>& id_of) {
+  Ids to;
+  for (const Json& id : ids)
+    if (id.is_number_integer()) {
+      const auto found = id_of.find(id.get<std::int64_t>());
+      to.insert(found == id_of.end() ? id.get<std::int64_t>() : found->second);
+    }
+  return to;
+}
+
 /// What sites pinned together that are one now, that one holds alone.
+void give_to_one(const Json& set, std::int64_t id, Json& pinned, Json& sites) {
+  for (Json& site : sites) {
+    if (value_of(site, "id") != static_cast<double>(id)) continue;
+    for (const auto& [to, from] : {std::pair("alone", "bytes"), {"alone_hole", "hole_bytes"}})
+      for (const char* suffix : {"_bytes", "_bytes_low", "_bytes_high"})
+        if (Json& sum = site[std::string(to) + suffix]; sum.is_number())
+          sum = whole(sum.get<double>() + value_of(set, from));
+  }
+  for (const auto& [to, from, sign] : {std::tuple("alone_bytes", "bytes", 1),
+                                       {"joint_bytes", "bytes", -1},
+                                       {"alone_hole_bytes", "hole_bytes", 1},
+                                       {"joint_hole_bytes", "hole_bytes", -1}})
+    pinned[to] = whole(std::max(0.0, value_of(pinned, to) + sign * value_of(set, from)));
+}
+
+/// What goes back if all of them leave, as far as the sets and what each holds alone tell.
+double together(const Ids& ids, const std::map<Ids, Json>& sets, const Json& sites) {
+  double bytes = 0;
+  for (const auto& [others, set] : sets)
+    if (std::includes(ids.begin(), ids.end(), others.begin(), others.end())) bytes += value_of(set, "bytes");
+  for (const Json& site : sites)
+    if (ids.contains(static_cast<std::int64_t>(value_of(site, "id")))) bytes += value_of(site, "alone_bytes");
+  return bytes;
+}
+
+/// Sets that are the same now are one.
 void merge_sets(const std::map<std::int64_t, std::int64_t>& id_of, Json& pinned, Json& sites) {
   if (!pinned.is_object() || !pinned.contains("sets") || !pinned["sets"].is_array()) return;
-  Json left = Json::array();
+  std::map<Ids, Json> left;
   for (Json& set : pinned["sets"]) {
     if (!set.is_object() || !set.contains("sites") || !set["sites"].is_array()) continue;
-    std::set<std::int64_t> ids;
-    for (const Json& id : set["sites"])
-      if (id.is_number_integer()) {
-        const auto found = id_of.find(id.get<std::int64_t>());
-        ids.insert(found == id_of.end() ? id.get<std::int64_t>() : found->second);
-      }
+    const Ids ids = renamed(set["sites"], id_of);
+    if (ids.size() == 1) give_to_one(set, *ids.begin(), pinned, sites);
+    if (ids.size() < 2) continue;
     set["sites"] = ids;
-    if (ids.size() > 1) {
-      left.push_back(std::move(set));
-      continue;
-    }
-    for (Json& site : sites) {
-      if (ids.empty() || value_of(site, "id") != static_cast<double>(*ids.begin())) continue;
-      for (const auto& [to, from] : {std::pair("alone", "bytes"), {"alone_hole", "hole_bytes"}})
-        for (const char* suffix : {"_bytes", "_bytes_low", "_bytes_high"})
-          if (Json& sum = site[std::string(to) + suffix]; sum.is_number())
-            sum = whole(sum.get<double>() + value_of(set, from));
-    }
-    for (const auto& [to, from, sign] : {std::tuple("alone_bytes", "bytes", 1),
-                                         {"joint_bytes", "bytes", -1},
-                                         {"alone_hole_bytes", "hole_bytes", 1},
-                                         {"joint_hole_bytes", "hole_bytes", -1}})
-      pinned[to] = whole(std::max(0.0, value_of(pinned, to) + sign * value_of(set, from)));
+    const auto [at, is_new] = left.try_emplace(ids, set);
+    if (is_new) continue;
+    for (const char* name : {"bytes", "hole_bytes"})
+      at->second[name] = whole(value_of(at->second, name) + value_of(set, name));
+    at->second["together_bytes"] =
+        whole(std::max(value_of(at->second, "together_bytes"), value_of(set, "together_bytes")));
   }
-  pinned["sets"] = std::move(left);
+  Json merged = Json::array();
+  for (const auto& [ids, set] : left) {
+    Json& to = merged.emplace_back(set);
+    to["together_bytes"] = whole(std::max(value_of(set, "together_bytes"), together(ids, left, sites)));
+  }
+  std::stable_sort(merged.begin(), merged.end(),
+                   [](const Json& a, const Json& b) { return value_of(a, "bytes") > value_of(b, "bytes"); });
+  pinned["sets"] = std::move(merged);
 }
 
 }  // namespace

@@ -417,3 +417,35 @@ def test_report_depth_merges_sites(t: Test) -> None:
     expect(totals == {"leaf": (2, 1500, 1500), "make": (2, 1500, 0), "one": (1, 1000, 0), "two": (1, 500, 0)}, totals)
     text = good(t, t.dir / "two.json", "--depth", "2")
     expect("Functions by " in text and "Modules by " in text and text.count(" leaf") >= 2, text)
+
+
+def test_report_depth_merges_what_sites_pin_together(t: Test) -> None:
+    """Sites 1 and 3 become one: what both pinned it holds alone, and sets that are the same now are one."""
+    facts = json.loads(report_of(t, compile_cxx(t)).read_text())
+    site = facts["sites"][0]
+    begin = len(facts["frames"])
+    facts["frames"] += [{"pc": hex(i + 1), "module": None, "address": "0x0", "function": name, "offset": 0}
+                        for i, name in enumerate(("make", "other", "one", "two"))]
+    stacks = {1: [begin, begin + 2], 2: [begin + 1], 3: [begin, begin + 3]}
+    alone = {"alone_bytes": 10, "alone_bytes_low": 10, "alone_bytes_high": 10, "alone_bytes_error": 0,
+             "alone_hole_bytes": 4, "alone_hole_bytes_low": 4, "alone_hole_bytes_high": 4, "alone_hole_bytes_error": 0}
+    facts["sites"] = [dict(site, id=number, stack=stack, **alone) for number, stack in stacks.items()]
+    facts["verdict"]["sites"] = []
+    for finding in facts["findings"]:
+        finding["sites"] = []
+    facts["pinned"] |= {"known": True, "alone_bytes": 30, "alone_hole_bytes": 12, "joint_bytes": 1000,
+                        "joint_hole_bytes": 400, "sets": [
+                            {"bytes": 600, "hole_bytes": 300, "together_bytes": 620, "sites": [1, 2]},
+                            {"bytes": 300, "hole_bytes": 60, "together_bytes": 320, "sites": [2, 3]},
+                            {"bytes": 100, "hole_bytes": 40, "together_bytes": 120, "sites": [1, 3]}]}
+    if facts["heap_map"]:
+        facts["heap_map"]["ranges"] = []
+    (t.dir / "pinned.json").write_text(json.dumps(facts))
+    found = json.loads(good(t, t.dir / "pinned.json", "--format", "json", "--depth", "1"))
+    pinned = found["pinned"]
+    expect(pinned["sets"] == [{"bytes": 900, "hole_bytes": 360, "together_bytes": 900 + 120 + 10, "sites": [1, 2]}],
+           pinned["sets"])
+    held = {s["id"]: (s["alone_bytes"], s["alone_hole_bytes"]) for s in found["sites"]}
+    expect(held == {1: (120, 48), 2: (10, 4)}, held)
+    expect((pinned["alone_bytes"], pinned["joint_bytes"]) == (130, 900), pinned)
+    expect((pinned["alone_hole_bytes"], pinned["joint_hole_bytes"]) == (52, 360), pinned)
