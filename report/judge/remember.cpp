@@ -19,6 +19,7 @@ constexpr std::uint32_t kRememberedSites = 8192;
 
 struct RememberedSite {
   std::uint32_t id;
+  float live_count;
   double live_bytes, live_variance;
   std::uint64_t largest_bytes;
 };
@@ -157,7 +158,8 @@ void remember_sites(std::span<const SiteRow> rows, bool all, RememberedSites* to
   to->least_bytes = to->count > 0 ? rows[to->count - 1].live_bytes.value : 0;
   for (std::uint32_t i = 0; i < to->count; ++i) {
     const SiteRow& row = rows[i];
-    to->sites[i] = {row.id, row.live_bytes.value, row.live_bytes.variance, row.largest_bytes};
+    to->sites[i] = {row.id, static_cast<float>(row.live_count.value), row.live_bytes.value,
+                    row.live_bytes.variance, row.largest_bytes};
   }
   std::sort(to->sites, to->sites + to->count,
             [](const RememberedSite& a, const RememberedSite& b) { return a.id < b.id; });
@@ -194,13 +196,28 @@ Level live_level(const Snapshot& s) noexcept {
 }
 
 /// Bytes of blocks born in between; of large ones whenever they were born, because growing blocks move.
-Estimate born_between(std::uint64_t after_ns, std::uint64_t until_ns, const void* blocks) noexcept {
+Estimate born_between(std::uint64_t after_ns, std::uint64_t until_ns, const void* copy) noexcept {
   constexpr std::uint64_t kLargeBytes = 256 << 10;
   Estimate sum;
-  for (const record::LiveBlock& b : *static_cast<const std::span<const record::LiveBlock>*>(blocks))
+  for (const record::LiveBlock& b : static_cast<const RecordCopy*>(copy)->blocks)
     if ((b.born_ns > after_ns && b.born_ns <= until_ns) || b.asked_bytes >= kLargeBytes)
       sum.add(b.weight, static_cast<double>(b.asked_bytes));
   return sum;
+}
+
+/// What call sites gained by blocks that are about as many as then, and much larger: buffers that grow.
+double grown_since(std::uint8_t slot, const void* copy) noexcept {
+  constexpr double kLeastCount = 0.6, kMostCount = 1.5, kLeastGrown = 1.5;
+  double bytes = 0;
+  for (const SiteRow& row : static_cast<const RecordCopy*>(copy)->all_rows()) {
+    const RememberedSite* then = g_trend.sites[slot].find(row.id);
+    if (!then || then->live_count <= 0 || then->live_bytes <= 0) continue;
+    const double count = row.live_count.value / static_cast<double>(then->live_count);
+    const double size = row.live_bytes.value / then->live_bytes / count;
+    if (count >= kLeastCount && count <= kMostCount && size >= kLeastGrown)
+      bytes += row.live_bytes.value - then->live_bytes;
+  }
+  return bytes;
 }
 
 /// True if the allocator gives free pages back by itself: they come and go.
@@ -217,10 +234,10 @@ void follow(const RecordCopy& copy, Snapshot* s) noexcept {
     r.books = books_of(*s);
     r.divided = divided;
   }
-  const double allocated = s->allocated_bytes.value;
+  const double allocated = s->allocated_bytes.value, blocks = s->allocated_count.value;
   const Level level = live_level(*s);
-  const TrendPoint& now = add_level(&r.live, g_books_read_ns, allocated, level.bytes, level.error);
-  const Survivors survivors{born_between, &copy.blocks};
+  const TrendPoint& now = add_level(&r.live, g_books_read_ns, allocated, blocks, level.bytes, level.error);
+  const Survivors survivors{born_between, &copy, grown_since};
   int from = 0;
   s->history.live = find_trend(r.live, survivors, &from);
   if (s->history.live.state == Trend::State::kGrows) {
@@ -231,7 +248,7 @@ void follow(const RecordCopy& copy, Snapshot* s) noexcept {
   if (divided) {
     double heap = level.bytes + s->ledger.lines[static_cast<int>(Cause::kHoles)].bytes.value;
     if (!decays(*s)) heap += s->ledger.lines[static_cast<int>(Cause::kRetained)].bytes.value;
-    add_level(&r.heap, g_books_read_ns, allocated, heap, level.error);
+    add_level(&r.heap, g_books_read_ns, allocated, blocks, heap, level.error);
     s->history.heap = find_trend(r.heap, {}, &from);
   }
   r.slot = now.slot;

@@ -34,11 +34,21 @@ double error_between(const TrendPoint& a, const TrendPoint& b) noexcept {
   return math::sqrt(a.error * a.error + b.error * b.error);
 }
 
-/// Along what growth is looked at: work, or time; some programs allocate ever more for the same growth.
-enum class Axis { kWork, kTime };
+/// Along what growth is looked at: work, or blocks allocated, or time; some programs allocate ever more for
+/// the same growth, as those do whose buffers grow by realloc.
+enum class Axis { kWork, kBlocks, kTime };
+constexpr Axis kAxes[] = {Axis::kWork, Axis::kBlocks, Axis::kTime};
 
 double along(Axis axis, const TrendPoint& p) noexcept {
-  return axis == Axis::kWork ? p.work : static_cast<double>(p.learned_ns);
+  switch (axis) {
+    case Axis::kWork:
+      break;
+    case Axis::kBlocks:
+      return p.blocks;
+    case Axis::kTime:
+      return static_cast<double>(p.learned_ns);
+  }
+  return p.work;
 }
 
 /// The point in [begin, end) that is nearest to `where`.
@@ -110,6 +120,7 @@ class Window {
   }
 
   bool each_stretch_grows() const noexcept {
+    if (work() <= 0) return false;
     const double evenness = last_ - first_ + 1 < kFewPoints ? kLeastEvennessOfFew : kLeastEvenness;
     for (int i = 0; i < kStretches; ++i) {
       const double share = growth() * work(i) / work();
@@ -144,7 +155,10 @@ class Window {
   bool has_survivors(const Survivors& survivors) const noexcept {
     if (!survivors.born) return true;
     const Estimate s = survivors.born(first_->taken_ns, bounds_[2]->taken_ns, survivors.opaque);
-    return s.value + 2 * math::sqrt(s.variance) >= kLeastSurvivors * (growth(0) + growth(1));
+    const double early = growth(0) + growth(1);
+    const double grown =
+        survivors.grown ? survivors.grown(first_->slot, survivors.opaque) * early / growth() : 0;
+    return s.value + 2 * math::sqrt(s.variance) + grown >= kLeastSurvivors * early;
   }
 
   const TrendSeries& series_;
@@ -155,8 +169,8 @@ class Window {
 
 }  // namespace
 
-TrendPoint& add_level(TrendSeries* series, std::uint64_t taken_ns, double allocated, double level,
-                      double error) noexcept {
+TrendPoint& add_level(TrendSeries* series, std::uint64_t taken_ns, double allocated, double blocks,
+                      double level, double error) noexcept {
   series->peak = std::max(series->peak, level);
   series->drawdown_before = series->drawdown;
   series->drawdown = std::max(series->drawdown, series->peak - level);
@@ -176,9 +190,8 @@ TrendPoint& add_level(TrendSeries* series, std::uint64_t taken_ns, double alloca
   }
   const int slot = series->count == kTrendPoints ? drop_one(series) : series->count;
   TrendPoint& added = series->points[series->count++];
-  return added = {taken_ns, taken_ns, allocated,
-                  work,     level,    level,
-                  error,    level,    static_cast<std::uint8_t>(slot)};
+  return added = {taken_ns, taken_ns, allocated, blocks, work,
+                  level,    level,    error,     level,  static_cast<std::uint8_t>(slot)};
 }
 
 Trend find_trend(const TrendSeries& series, const Survivors& survivors, int* from) noexcept {
@@ -196,7 +209,7 @@ Trend find_trend(const TrendSeries& series, const Survivors& survivors, int* fro
     return trend;
   };
   for (int i = 0; i + kStretches < series.count; ++i)  // the longest first
-    for (const Axis axis : {Axis::kWork, Axis::kTime})
+    for (const Axis axis : kAxes)
       if (Window(series, i, axis).grows(survivors)) {
         *from = i;
         return tell(Trend::State::kGrows, series.points[i]);

@@ -17,6 +17,7 @@ struct TrendPoint {
   std::uint64_t taken_ns;    ///< CLOCK_MONOTONIC, of the latest report that it stands for
   std::uint64_t learned_ns;  ///< of the first one: since then next to nothing was allocated
   double allocated;          ///< bytes allocated until the first one
+  double blocks;             ///< the same in blocks
   double work;               ///< the same, and what came into memory without being allocated meanwhile
   double level;              ///< bytes
   double lowest;             ///< of this level and of all later ones
@@ -41,13 +42,16 @@ struct TrendSeries {
 /// Enters a level. A report before which next to nothing was allocated moves the latest point, because
 /// nothing was learned: its work stays. Where the series is full, the point whose neighbours are nearest, for
 /// its age, goes. \return the point
-TrendPoint& add_level(TrendSeries* series, std::uint64_t taken_ns, double allocated, double level,
-                      double error) noexcept;
+/// \param allocated, blocks  since recording began
+TrendPoint& add_level(TrendSeries* series, std::uint64_t taken_ns, double allocated, double blocks,
+                      double level, double error) noexcept;
 
-/// Tells how many bytes of blocks born between two times are live still.
+/// Tells how many bytes of blocks born between two times are live still, and what blocks have grown by since
+/// the report in `slot`: those that realloc moves are always young.
 struct Survivors {
   Estimate (*born)(std::uint64_t after_ns, std::uint64_t until_ns, const void* opaque) noexcept;
   const void* opaque;
+  double (*grown)(std::uint8_t slot, const void* opaque) noexcept = nullptr;
 };
 
 /// \param from  where the growth begins: index of a point; only if state is kGrows

@@ -21,10 +21,11 @@ constexpr std::uint64_t kSecond = 1'000'000'000;
 class Series {
  public:
   /// A report a second later. \param live, allocated  MiB
-  Trend::State add(double live, double allocated) {
+  Trend::State add(double live, double allocated, std::uint64_t seconds = 1) {
     allocated_ += allocated * kMega;
-    now_ += kSecond;
-    add_level(&series_, now_, allocated_, live * kMega, 0.002 * live * kMega + 64e3);
+    blocks_ += 5000;
+    now_ += seconds * kSecond;
+    add_level(&series_, now_, allocated_, blocks_, live * kMega, 0.002 * live * kMega + 64e3);
     trend = find_trend(series_, survivors, &from);
     return trend.state;
   }
@@ -37,7 +38,7 @@ class Series {
 
  private:
   TrendSeries series_{};
-  double allocated_ = 0;
+  double allocated_ = 0, blocks_ = 0;
   std::uint64_t now_ = 0;
 };
 
@@ -114,6 +115,14 @@ TEST_CASE("trend: growth that needs ever more work for the same is seen over tim
   REQUIRE(state == Trend::State::kGrows);
 }
 
+TEST_CASE("trend: growth that needs ever more bytes and time for the same is seen over blocks") {
+  Series s;
+  Trend::State state{};
+  for (int i = 1; i <= 8; ++i)
+    state = s.add(30 + 5 * i, 10 + 50.0 * i, 1 + 3 * static_cast<std::uint64_t>(i));
+  REQUIRE(state == Trend::State::kGrows);
+}
+
 TEST_CASE("trend: pages of large blocks that are touched at last are work, too") {
   Series s;
   Trend::State state{};
@@ -158,6 +167,18 @@ TEST_CASE("trend: what only happens to be high now has no survivors") {
   REQUIRE(s.add(130, 200) == Trend::State::kGrew);
   survivors = 11 * kMega;
   REQUIRE(s.add(140, 200) == Trend::State::kGrows);
+}
+
+TEST_CASE("trend: blocks that grow are young, and yet they are growth") {
+  Series s;
+  static double grown;
+  s.survivors = {[](std::uint64_t, std::uint64_t, const void*) noexcept { return Estimate{}; }, nullptr,
+                 [](std::uint8_t, const void*) noexcept { return grown; }};
+  grown = 0;
+  for (const double level : {100, 110, 120, 130}) s.add(level, 200);
+  REQUIRE(s.add(140, 200) == Trend::State::kGrew);
+  grown = 60 * kMega;
+  REQUIRE(s.add(150, 200) == Trend::State::kGrows);
 }
 
 TEST_CASE("trend: the series keeps its first level, its newest ones, and fewer of those long ago") {
