@@ -27,6 +27,8 @@ struct Unit {
   std::uint64_t block_bytes;     ///< size class of the blocks; 0 = various sizes
   std::uint64_t live_bytes;      ///< usable bytes of the live blocks, as far as they lie in [begin, end)
   std::uint64_t overhead_bytes;  ///< headers between the blocks
+  /// mimalloc: no thread owns the page any more. None allocates from it before it has taken it over.
+  bool ownerless = false;
 };
 
 /// What the counts of exact mode say of a block that looks live.

@@ -106,8 +106,8 @@ void MimallocPages::report(const MimallocPage& page, std::uint64_t freed) noexce
   }
   freed += thread_free_length(page);
   if (freed >= page.used) return;
-  request_.report(
-      {page.begin, page.end, UnitKind::kBlocks, page.block_bytes, (page.used - freed) * page.block_bytes, 0});
+  request_.report({page.begin, page.end, UnitKind::kBlocks, page.block_bytes,
+                   (page.used - freed) * page.block_bytes, 0, page.ownerless});
 }
 
 }  // namespace mallard::heaps

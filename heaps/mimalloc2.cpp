@@ -169,7 +169,8 @@ class SegmentCensus {
                    .reserved = s.reserved,
                    .thread_free = s.thread_free & ~std::uintptr_t{3},
                    .keys = {s.keys[0], s.keys[1]},
-                   .structure = s.at},
+                   .structure = s.at,
+                   .ownerless = s.owner == 0},
                   (s.thread_free & 3) == kNoDelayedFree);
   }
 

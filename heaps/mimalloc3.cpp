@@ -209,7 +209,8 @@ class PageMapCensus {
                    .reserved = s.reserved,
                    .thread_free = s.thread_free & ~std::uintptr_t{1},
                    .keys = {s.keys[0], s.keys[1]},
-                   .structure = s.at},
+                   .structure = s.at,
+                   .ownerless = s.owner == 0},
                   0);
     if (layout_.shape->family == MimallocFamily::kPageMap && s.of_arena) report_arena(s, slice);
     report_owner(s.owner);

@@ -58,6 +58,7 @@ struct MimallocPage {
   std::uintptr_t thread_free;  ///< blocks freed by other threads that the owner has not collected yet
   std::uint64_t keys[2];       ///< of the links of that list; 0: they are plain
   std::uintptr_t structure;    ///< the link that ends an encoded list leads here
+  bool ownerless;              ///< no thread's heap has it
 };
 
 /// Reports pages that hold live blocks. Thread-free lists are what takes long. Where there are more of them

@@ -8,6 +8,7 @@
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "report/divide/heap_division.hpp"
+#include "report/facts/fork_copies.hpp"
 #include "report/facts/frames.hpp"
 #include "report/facts/kernel.hpp"
 #include "report/facts/other_allocators.hpp"
@@ -19,6 +20,9 @@
 
 namespace mallard::report {
 namespace {
+
+/// 2 us for a small block that was sampled.
+constexpr std::uint64_t kForkBudgetNs = 50'000'000;
 
 Allocator read_allocator(const Served& served) noexcept {
   Allocator a{};
@@ -109,7 +113,7 @@ void round_figures(SiteRow* rows, Snapshot* s) noexcept {
   for (std::uint32_t i = 0; i < s->site_count; ++i)
     for (const FigureFacts& figure : kFigures) round_outward(figure.of(rows[i]));
   for (Estimate* e : {&s->live_bytes, &s->live_count, &s->allocated_bytes, &s->allocated_count,
-                      &s->inherited_live_bytes, &s->peak.bytes})
+                      &s->inherited_live_bytes, &s->copied_since_fork, &s->peak.bytes})
     round_outward(*e);
   for (LedgerLine& line : s->ledger.lines) round_outward(line.bytes);
   round_outward(s->ledger.recorded_live_bytes);
@@ -153,6 +157,9 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   if (out->recording.on) {
     out->ledger.freed_samples = record::counters().sampled_frees - out->recording.counters.sampled_frees;
     out->ledger.allocated_meanwhile = exact ? 0 : allocated_since(books);
+    if (out->inherited)
+      out->copied_since_fork = copied_since_fork(arena, own_process(), books.blocks, record::forked_ns(),
+                                                 out->process.parent_pid, kForkBudgetNs);
   }
   out->allocator = read_allocator(served);  // right after the heap, which it is held against
   find_other_allocators(arena, served, modules, memory, bound, &out->other_allocators);

@@ -188,6 +188,7 @@ void SnapshotOf::read_recording(const Json& j) {
   s_.allocated_bytes = estimate(totals, "allocated_bytes");
   s_.allocated_count = estimate(totals, "allocated_count");
   s_.inherited_live_bytes = estimate(totals, "inherited_live_bytes");
+  s_.copied_since_fork = estimate(totals, "copied_since_fork_bytes");
   s_.peak_bytes = number(totals, "peak_bytes");
   s_.temporary_count = number(totals, "temporary_count");
   const Json& peak = member(j, "peak");
@@ -240,8 +241,11 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.counted_live_bytes = decimal(about, "counted_live_bytes");
   l.recorded_live_bytes = estimate(about, "recorded_live_bytes");
   l.huge_bytes = number(about, "heap_huge_page_bytes");
+  l.huge_zeros.known = member(about, "huge_zero_bytes").is_number();
+  l.huge_zeros.bytes.value = decimal(about, "huge_zero_bytes");
   l.heap_sharing = {number(about, "heap_only_ours_bytes"), number(about, "heap_with_others_bytes")};
   l.thread_cached_bytes = number(about, "thread_cached_bytes");
+  l.ownerless_bytes = number(about, "ownerless_bytes");
   l.arena_top_bytes = number(about, "arena_top_bytes");
   l.arenas = static_cast<std::uint32_t>(number(about, "arenas"));
   l.threadless_arenas = static_cast<std::uint32_t>(number(about, "threadless_arenas"));

@@ -112,6 +112,7 @@ void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexc
   headers_ += overhead;
   usable_ += usable;
   asked_ += asked;
+  pages_.note_free(unit, holes);
   if (map_) map_->count(unit.begin, unit.end, usable + old, holes);
   if (live + beyond == 0) return void(unattributed_ += resident);
   const double each = 1 / static_cast<double>(live + beyond);
@@ -133,11 +134,15 @@ void ExactDivision::charge(const Unit& unit, std::span<const Held> blocks) noexc
   }
   if (resident > 0) pins_.add(by, resident, holes, sites_);
   const double share = static_cast<double>(beyond) * each;
-  unbooked_.resident += resident * share;
-  unbooked_.live += old;
-  unbooked_.holes += holes * share;
-  usable_ += old;
-  asked_ += old;
+  add_unbooked({resident * share, old, holes * share, 0, 0});
+}
+
+void ExactDivision::add_unbooked(const ExactShare& share) noexcept {
+  unbooked_.resident += share.resident;
+  unbooked_.live += share.live;
+  unbooked_.holes += share.holes;
+  usable_ += share.live;
+  asked_ += share.live;
 }
 
 void ExactDivision::charge_unit(const Unit& unit) noexcept {
@@ -292,6 +297,7 @@ bool ExactDivision::sum_up(std::uint64_t heap_resident, std::uint64_t thread_cac
   totals->rounding_known = true;
   totals->unattributed = std::min(unattributed_, totals->pinned);
   totals->units = units_;
+  totals->noted = pages_.noted();
   return true;
 }
 

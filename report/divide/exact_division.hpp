@@ -47,6 +47,8 @@ class ExactDivision {
   /// Has units and blocks drawn into a map, too.
   void draw(HeapMap* map) noexcept { map_ = map; }
 
+  void know_zeros(std::span<const AddressRange> zeros) noexcept { pages_.know_zeros(zeros); }
+
   /// What the census calls.
   static void on_unit(const heaps::Unit& unit, void* self) noexcept {
     static_cast<ExactDivision*>(self)->add(unit);
@@ -90,6 +92,7 @@ class ExactDivision {
   /// The part of a block that lies within the unit.
   Part part_in(const heaps::Unit& unit, const Held& block, bool all_in_memory) noexcept;
   void charge(const heaps::Unit& unit, std::span<const Held> blocks) noexcept;
+  void add_unbooked(const ExactShare& share) noexcept;
   void charge_unit(const heaps::Unit& unit) noexcept;
   void walk_pages(std::uintptr_t begin, std::uintptr_t end) noexcept;
   void add_on_page(const record::ExactLive& block) noexcept;

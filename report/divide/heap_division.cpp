@@ -7,6 +7,7 @@
 #include "base/os.hpp"
 #include "report/divide/exact_division.hpp"
 #include "report/divide/heap_map.hpp"
+#include "report/divide/huge_division.hpp"
 #include "report/divide/ledger.hpp"
 #include "report/facts/sampled_sites.hpp"
 
@@ -18,6 +19,9 @@ constexpr const char* kNoMemory = "there was no memory for it";
 /// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below
 /// 1 s.
 constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29;
+
+/// 0.1 ms for a huge page that is full, 0.7 for one that is empty.
+constexpr std::uint64_t kHugeBudgetNs = 60'000'000;
 
 /// The live samples by address, for the shares and for the census.
 struct Samples {
@@ -115,6 +119,7 @@ struct HeapDivision {
   HeapTotals* totals;
   Ledger* out;
   HeapMap* map;
+  std::span<const AddressRange> zeros;
 
   std::span<const ResidentRun> runs() const noexcept { return memory.residency.runs(); }
 
@@ -140,6 +145,7 @@ struct HeapDivision {
 
   const char* by_samples() noexcept {
     SampledDivision shares(arena, runs(), !record::began_with_process());
+    shares.know_zeros(zeros);
     auto* sites = arena.array<SiteShare>(copy.site_count + 1);
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
     const heaps::CensusResult census = ask(SampledDivision::on_unit, &shares, nullptr);
@@ -171,6 +177,7 @@ struct HeapDivision {
     ExactDivision shares(arena, runs(), {record::exact_for_each_live, beyond},
                          is_glibc() ? glibc_block_size() : BlockSize{});
     shares.draw(map);
+    shares.know_zeros(zeros);
     if (!shares.begin(copy.shares)) return kNoMemory;
     const heaps::CensusResult census = ask(ExactDivision::on_unit, &shares, ExactDivision::exact_blocks());
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
@@ -204,6 +211,7 @@ struct HeapDivision {
     ExactDivision shares(arena, runs(), {record::exact_for_each_live, Beyond::kChance},
                          is_glibc() ? glibc_block_size() : BlockSize{});
     shares.draw(map);
+    shares.know_zeros(zeros);
     if (!shares.begin(copy.shares)) return kNoMemory;
     const std::uint64_t began = os::monotonic_ns();
     shares.divide_by_pages(heap.mapped);
@@ -233,11 +241,12 @@ struct HeapDivision {
 /// Writes the shares into the rows of `copy` or, where the books are exact, into their shares.
 /// \return why the heap could not be divided; nullptr if it was
 const char* divide_heap(Arena& arena, const Memory& memory, const Served& served, const RecordCopy& copy,
-                        std::span<const BoundElsewhere> bound, HeapTotals* totals, ExactRecording* exact,
-                        BeforeRecording* before, Ledger* out) noexcept {
+                        std::span<const BoundElsewhere> bound, std::span<const AddressRange> zeros,
+                        HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
+                        Ledger* out) noexcept {
   if (served.bypassed || served.stepped_aside) return "mallard's allocator does not serve this process";
-  HeapDivision division{arena, memory, *served.backend, copy, leads_past_mallard(bound),
-                        {},    {},     totals,          out,  nullptr};
+  HeapDivision division{arena,  memory, *served.backend, copy, leads_past_mallard(bound), {}, {},
+                        totals, out,    nullptr,         zeros};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
       !sort_samples(arena, copy, &division.samples))
     return kNoMemory;
@@ -282,7 +291,10 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
   out->unlogged_mappings = memory.regions.unlogged_mappings;
   if (!memory.known) return;
   HeapTotals totals;
-  const char* why_not = divide_heap(arena, memory, served, copy, bound, &totals, exact, before, out);
+  HugeTails tails;
+  find_huge_tails(arena, memory, kHugeBudgetNs, &tails);
+  const char* why_not =
+      divide_heap(arena, memory, served, copy, bound, tails.zeros, &totals, exact, before, out);
   const LedgerSources sources{memory.regions.all,
                               memory.residency.runs(),
                               memory.before,
@@ -297,6 +309,7 @@ void account(Arena& arena, const Memory& memory, const Served& served, const Rec
     return;
   }
   out->dirty_known = memory.use.has_smaps;
+  divide_huge_zeros(tails, memory.regions.all, why_not ? nullptr : &totals, out);
   if (!exact->on) bound_holes(copy, *out);
 }
 

@@ -232,6 +232,7 @@ bool build_ledger(Arena& arena, const LedgerSources& sources, Ledger* out) noexc
   if (sources.heap) {
     set_heap_lines(*sources.heap, out);
     out->rounding_known = sources.heap->rounding_known;
+    out->ownerless_bytes = static_cast<std::uint64_t>(sources.heap->noted.ownerless_holes);
     out->examined = sources.heap->examined;
     out->uncovered_blocks = sources.heap->uncovered_blocks;
     out->live_compared = sources.heap->is_compared;

@@ -99,6 +99,7 @@ void SampledDivision::charge_blocks(const Unit& unit) noexcept {
   const auto resident_bytes = static_cast<double>(pages_.pin(unit.begin, unit.end));
   const double live = std::min(static_cast<double>(unit.live_bytes), resident_bytes);
   const double overhead = std::min(static_cast<double>(unit.overhead_bytes), resident_bytes - live);
+  pages_.note_free(unit, resident_bytes - live - overhead);
   const std::uint16_t k = stratum_of(unit);
   strata_[k].resident_bytes += resident_bytes;
   strata_[k].live_bytes += live;
@@ -235,6 +236,7 @@ bool SampledDivision::sum_up(std::uint64_t heap_resident, const BeyondEvidence& 
   totals->rounding_known = sums.sampled;
   totals->unattributed = sums.unattributed;
   totals->units = units_;
+  totals->noted = pages_.noted();
   totals->uncovered_blocks = uncovered_;
 
   totals->live = sums.live;

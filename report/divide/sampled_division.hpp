@@ -29,6 +29,7 @@ struct HeapTotals {
   bool rounding_known;             ///< false: no sample tells requested from usable bytes; live is usable
   double unattributed;             ///< of pinned: no sample says whose it is
   double examined;                 ///< part of the heap whose blocks were looked at, 0 to 1
+  NotedFree noted;
   std::uint64_t units;
   std::uint64_t uncovered_blocks;  ///< samples that no unit held: freed meanwhile, or unknown to the census
 };
@@ -38,6 +39,8 @@ class SampledDivision {
   /// \param older  blocks may be older than the samples (beyond_records.hpp)
   SampledDivision(Arena& arena, std::span<const ResidentRun> runs, bool older = false) noexcept
       : arena_(arena), older_(older), pages_(runs) {}
+
+  void know_zeros(std::span<const AddressRange> zeros) noexcept { pages_.know_zeros(zeros); }
 
   /// `blocks` ascending by address; they must stay. \return false if memory is out
   bool begin(std::span<const SampledBlock> blocks) noexcept;

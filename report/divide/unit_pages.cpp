@@ -71,6 +71,15 @@ void UnitPages::note_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept
   if (end != whole_end) part_of_page(whole_end, end);
 }
 
+void UnitPages::note_free(const heaps::Unit& unit, double free_bytes) noexcept {
+  if (unit.ownerless) noted_.ownerless_holes += free_bytes;
+  if (zeros_.empty()) return;
+  const auto bytes = static_cast<double>(bytes_within(zeros_, unit.begin, unit.end));
+  const double free = std::min(bytes, std::max(0.0, free_bytes));
+  noted_.hole_zeros += free;
+  noted_.live_zeros += bytes - free;
+}
+
 double UnitPages::pinned_metadata() const noexcept {
   std::uint64_t sum = 0;
   for (std::uint64_t i = 0; i < all_bytes() / kPageBytes; ++i)

@@ -7,6 +7,8 @@
 #include <span>
 
 #include "base/arena.hpp"
+#include "heaps/census.hpp"
+#include "report/facts/huge_tails.hpp"
 #include "report/facts/residency.hpp"
 
 namespace mallard::report {
@@ -15,6 +17,12 @@ constexpr std::uintptr_t page_of(std::uintptr_t address) noexcept { return addre
 constexpr std::uintptr_t page_end_of(std::uintptr_t address) noexcept {
   return align_up(address, kPageBytes);
 }
+
+/// What of the heap's holes and live blocks is worth knowing besides, in bytes.
+struct NotedFree {
+  double ownerless_holes = 0;             ///< on pages of mimalloc that no thread owns
+  double live_zeros = 0, hole_zeros = 0;  ///< zeros on huge pages, as far as these were looked at
+};
 
 class UnitPages {
  public:
@@ -28,6 +36,12 @@ class UnitPages {
   std::uint64_t pin(std::uintptr_t begin, std::uintptr_t end) noexcept;
   /// Notes metadata, which counts by bytes. Whether it lies on a page with blocks is found out at the end.
   void note_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept;
+
+  /// Parts of huge pages that hold only zeros (huge_tails.hpp); they must stay.
+  void know_zeros(std::span<const AddressRange> zeros) noexcept { zeros_ = zeros; }
+  /// Notes what is known of the free memory of a unit, and its zeros: they are first what is free.
+  void note_free(const heaps::Unit& unit, double free_bytes) noexcept;
+  const NotedFree& noted() const noexcept { return noted_; }
 
   double metadata() const noexcept { return metadata_; }  ///< noted and in memory
   /// Resident bytes of the metadata that lie on pages with at least one block: such pages are pinned as a
@@ -51,6 +65,8 @@ class UnitPages {
   Page* pages_ = nullptr;  ///< those in memory, in order; only those that units share are written
   std::size_t run_hint_ = 0;
   double metadata_ = 0;
+  std::span<const AddressRange> zeros_;
+  NotedFree noted_;
 };
 
 }  // namespace mallard::report

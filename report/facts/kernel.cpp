@@ -12,6 +12,7 @@
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "record/mappings.hpp"
+#include "report/facts/thread_times.hpp"
 
 namespace mallard::report {
 namespace {
@@ -76,6 +77,10 @@ ProcessFacts read_process_facts(Arena& arena) noexcept {
   facts.taken_at_ns = os::realtime_ns();
   facts.uptime_ns = uptime_ns();
   facts.executable = "(unknown)";
+  const IdleThreads idle = find_idle_threads();
+  facts.idle_threads = idle.count;
+  facts.compared_threads = idle.compared;
+  facts.idle_for_ns = idle.ns;
   char text[4096];
   const long length = os::call(SYS_readlink, os::arg("/proc/self/exe"), os::arg(text), sizeof text);
   if (length > 0) facts.executable = kept(arena, {text, static_cast<std::size_t>(length)});

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The finding that free memory is kept in the tops of glibc's arenas.
+// The findings about what allocators keep for threads: the tops of glibc's arenas, mimalloc's pages without
+// an owner.
 #include <algorithm>
 
-#include "report/judge/verdict_words.hpp"
+#include "report/judge/heap_words.hpp"
 
 namespace mallard::report::words {
 
@@ -28,6 +29,7 @@ void find_arena_tops(Findings& all) noexcept {
       ". glibc gives a top back only from a threshold on that grows with the largest block freed, to 64 MiB, "
       "and "
       "malloc_trim does not reach the tops of these arenas.");
+  say_idle_threads(c);
   c.evidence("arenas", l.arenas);
   c.evidence("threadless_arenas", l.threadless_arenas);
   c.evidence("live_bytes", all.line(Cause::kLive).value);
@@ -38,6 +40,28 @@ void find_arena_tops(Findings& all) noexcept {
       "memory back "
       "by itself.");
   all.add(c);
+}
+
+void find_abandoned_pages(Findings& all) noexcept {
+  const double bytes = std::min(static_cast<double>(all.s.ledger.ownerless_bytes),
+                                all.line(Cause::kHoles).value - cached(all));
+  if (!reaches_in_heap(counted(bytes), kLeastHeapShare, all.f)) return;
+  Case c = all.open(VerdictCause::kAbandonedPages, counted(bytes));
+  say_part(c, "ownerless_bytes");
+  c.text.say(
+      "are free memory on pages of mimalloc that no thread owns and that live blocks pin: their threads have "
+      "ended");
+  c.text.say(c.s.allocator.version.starts_with("3") ? ", or have given them away when they were full." : ".");
+  c.text.say(" A thread that needs blocks of the same size has to take such a page over first.");
+  c.evidence("holes_bytes", all.line(Cause::kHoles).value);
+  c.evidence("live_bytes", c.s.ledger.lines[static_cast<int>(Cause::kLive)].bytes.value);
+  look_at_largest(c, &SiteRow::hole_bytes);
+  c.next.say(
+      "Keep threads in a pool instead of ending them, or have the thread that stays allocate what outlives "
+      "the "
+      "others. Or try another allocator (ALLOC_BACKEND).");
+  all.add(c);
+  all.take(Cause::kHoles, bytes);
 }
 
 }  // namespace mallard::report::words

@@ -84,6 +84,14 @@ void say_purge(Case& c) noexcept {
   c.evidence("given_back_bytes", static_cast<double>(p.given_back));
 }
 
+void say_idle_threads(Case& c) noexcept {
+  const ProcessFacts& p = c.s.process;
+  if (p.idle_threads <= 0) return;
+  c.text.say(" ").count(p.idle_threads).say(" of ").count(p.compared_threads);
+  c.text.say(" threads have not run since the last report, ").time(p.idle_for_ns).say(" ago.");
+  c.evidence("idle_threads", p.idle_threads);
+}
+
 void find_thread_caches(Findings& all) noexcept {
   const Estimate bytes = counted(cached(all));
   if (!reaches_in_heap(bytes, kLeastHeapShare, all.f)) return;
@@ -94,6 +102,7 @@ void find_thread_caches(Findings& all) noexcept {
       .say(c.s.process.threads == 1 ? " thread" : " threads")
       .say(": freed by the program, and kept by the thread that freed them for its own next requests.");
   c.evidence("threads", c.s.process.threads);
+  say_idle_threads(c);
   if (serves(c.s, "jemalloc"))
     c.next.say(
         "Threads that are about to idle can flush theirs (thread.tcache.flush). MALLOC_CONF=lg_tcache_max:12 "

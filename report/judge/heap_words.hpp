@@ -17,6 +17,8 @@ Estimate less(Estimate e, double bytes) noexcept;
 double free_bytes(const Findings& all) noexcept;
 /// The heap grows with the work while live memory does not: what is free is not used again.
 bool is_unfit(const Findings& all) noexcept;
+/// How many threads have not run since the last report, where any has not.
+void say_idle_threads(Case& c) noexcept;
 /// What the purge probe gave back, or how to make one.
 void say_purge(Case& c) noexcept;
 

@@ -149,7 +149,7 @@ void find_shared_memory(Findings& all) noexcept {
   c.text.say("are shared memory.");
   say_changed(c, Cause::kShared);
   if (const LedgerDetail* d = largest_detail(c.s, Cause::kShared, false); d && d->allocator.empty()) {
-    c.text.say(static_cast<double>(d->bytes) > shared.value / 2 ? " Most is " : " The largest part is ");
+    c.text.say(" ").say(most_or_largest(static_cast<double>(d->bytes), shared.value)).say(" ");
     c.text.say(d->name.empty() ? "without a name" : file_name_of(d->name)).say(", ");
     c.text.bytes(static_cast<double>(d->bytes)).say(".");
     c.finding.owner = d->name;
@@ -168,8 +168,7 @@ void find_file_copies(Findings& all) noexcept {
       "kernel cannot take them back.");
   say_changed(c, Cause::kFileCopies);
   if (const LedgerDetail* d = largest_detail(c.s, Cause::kFileCopies, true)) {
-    c.text.say(static_cast<double>(d->bytes) > copies.value / 2 ? " Most is of "
-                                                                : " The largest part is of ");
+    c.text.say(" ").say(most_or_largest(static_cast<double>(d->bytes), copies.value)).say(" of ");
     c.text.say(d->name.empty() ? "a file without a name" : file_name_of(d->name)).say(", ");
     c.text.bytes(static_cast<double>(d->bytes)).say(".");
     c.finding.owner = d->name;
@@ -180,8 +179,9 @@ void find_file_copies(Findings& all) noexcept {
 
 void find_stacks(Findings& all) noexcept {
   const LedgerLine& line = all.s.ledger.lines[static_cast<int>(Cause::kStacks)];
-  if (!reaches(line.bytes, kLeastCauseShare, all.f.memory)) return;
-  Case c = all.open(VerdictCause::kStacks, line.bytes);
+  const Estimate& bytes = all.line(Cause::kStacks);
+  if (!reaches(bytes, kLeastCauseShare, all.f.memory)) return;
+  Case c = all.open(VerdictCause::kStacks, bytes);
   say_part(c, "stack_bytes");
   c.text.say("are stacks of ")
       .count(static_cast<double>(line.mappings > 0 ? line.mappings
@@ -224,7 +224,7 @@ void find_mapped_files(Findings& all) noexcept {
   }
   say_changed(c, Cause::kFiles);
   if (const LedgerDetail* d = largest_detail(c.s, Cause::kFiles, true)) {
-    c.text.say(static_cast<double>(d->bytes) > files.value / 2 ? " Most is " : " The largest is ");
+    c.text.say(" ").say(most_or_largest(static_cast<double>(d->bytes), files.value)).say(" ");
     c.text.say(d->name.empty() ? "without a name" : file_name_of(d->name));
     c.text.say(", ").bytes(static_cast<double>(d->bytes)).say(".");
     c.evidence("largest_file_bytes", static_cast<double>(d->bytes));

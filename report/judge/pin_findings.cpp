@@ -18,9 +18,7 @@ constexpr std::string_view kAskExactly =
     "Start the program with ALLOC_MODE=exact: it tells whose blocks have to move, alone or together.";
 
 /// Holes that live blocks pin.
-Estimate pinned_holes(const Findings& all) noexcept {
-  return less(all.line(Cause::kHoles), cached(all));
-}
+Estimate pinned_holes(const Findings& all) noexcept { return less(all.line(Cause::kHoles), cached(all)); }
 
 /// Most of the holes lie where no site's leaving alone would free them.
 bool is_joint(const Snapshot& s) noexcept {
@@ -43,7 +41,8 @@ const SiteRow* row_of(const Snapshot& s, std::uint32_t id) noexcept {
 bool say_older(Case& c, const SiteRow* largest_site) noexcept {
   const double older = c.s.before.hole_bytes;
   if (older <= 0 || (largest_site && older <= largest_site->hole_bytes.value)) return false;
-  c.text.say(older > kMostly * c.finding.bytes.value ? " Most is" : " The largest part is")
+  c.text.say(" ")
+      .say(most_or_largest(older, c.finding.bytes.value))
       .say(" pinned by blocks allocated before exact recording began: ")
       .bytes(older)
       .say(" of holes around ")

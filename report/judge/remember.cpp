@@ -207,11 +207,11 @@ Estimate born_between(std::uint64_t after_ns, std::uint64_t until_ns, const void
 
 /// What call sites gained by blocks that are about as many as then, and much larger: buffers that grow.
 double grown_since(std::uint8_t slot, const void* copy) noexcept {
-  constexpr double kLeastCount = 0.6, kMostCount = 1.5, kLeastGrown = 1.5;
+  constexpr double kLeastCount = 0.6, kMostCount = 1.5, kLeastGrown = 1.5, kMany = 16;
   double bytes = 0;
   for (const SiteRow& row : static_cast<const RecordCopy*>(copy)->all_rows()) {
     const RememberedSite* then = g_trend.sites[slot].find(row.id);
-    if (!then || then->live_count <= 0 || then->live_bytes <= 0) continue;
+    if (!then || then->live_count < kMany || then->live_bytes <= 0) continue;
     const double count = row.live_count.value / static_cast<double>(then->live_count);
     const double size = row.live_bytes.value / then->live_bytes / count;
     if (count >= kLeastCount && count <= kMostCount && size >= kLeastGrown)

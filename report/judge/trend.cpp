@@ -134,7 +134,17 @@ class Window {
   bool keeps_its_pace() const noexcept {
     const double first_pace = growth(0) / work(0);
     const double last_pace = (growth(kStretches - 1) + series_.drawdown) / work(kStretches - 1);
-    return last_pace >= kLeastPaceKept * first_pace;
+    return last_pace >= kLeastPaceKept * first_pace && keeps_its_pace_by_report();
+  }
+
+  /// Where others have the processors time passes without work, and what fills up seems to go on: from report
+  /// to report it slows down. Told as long as each report is a point.
+  bool keeps_its_pace_by_report() const noexcept {
+    if (axis_ != Axis::kTime || series_.count == kTrendPoints) return true;
+    const auto by_report = [this](int stretch, double more) {
+      return (growth(stretch) + more) / static_cast<double>(bounds_[stretch + 1] - bounds_[stretch]);
+    };
+    return by_report(kStretches - 1, series_.drawdown) >= kLeastPaceKept * by_report(0, 0);
   }
 
   /// The latest reports saw some of what was to be expected of them, as soon as that can be told; and the
@@ -155,10 +165,12 @@ class Window {
   bool has_survivors(const Survivors& survivors) const noexcept {
     if (!survivors.born) return true;
     const Estimate s = survivors.born(first_->taken_ns, bounds_[2]->taken_ns, survivors.opaque);
-    const double early = growth(0) + growth(1);
+    const double early = growth(0) + growth(1), least = kLeastSurvivors * early;
     const double grown =
         survivors.grown ? survivors.grown(first_->slot, survivors.opaque) * early / growth() : 0;
-    return s.value + 2 * math::sqrt(s.variance) + grown >= kLeastSurvivors * early;
+    // Only blocks that grow make ever more work of the same growth.
+    if (axis_ == Axis::kBlocks) return survivors.grown && grown >= least;
+    return s.value + 2 * math::sqrt(s.variance) + grown >= least;
   }
 
   const TrendSeries& series_;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "report/model/largest.hpp"
 #include "symbols/demangle.hpp"
@@ -39,6 +40,10 @@ void say_huge_pages(Case& c) noexcept {
   c.text.say(" ").bytes(huge).say(
       " of the heap lie on transparent huge pages: one touched byte keeps 2 MiB.");
   c.evidence("huge_bytes", huge);
+  const double zeros = c.s.ledger.huge_zeros.bytes.value;
+  if (zeros < kWorthSaying) return;
+  c.text.say(" ").bytes(zeros).say(" on huge pages are zeros, most of them never touched.");
+  c.evidence("huge_zero_bytes", zeros);
 }
 
 /// A process that is small now may have been large.
@@ -130,6 +135,18 @@ void Findings::add(const Case& made) noexcept {
   found_.add(finding);
 }
 
+void Findings::take(Cause cause, double bytes) noexcept {
+  Estimate& line = lines_[static_cast<int>(cause)];
+  for (double* figure : {&line.value, &line.low, &line.high}) *figure = std::max(0.0, *figure - bytes);
+}
+
+double Findings::found(VerdictCause cause) noexcept {
+  double bytes = 0;
+  for (const Finding& finding : found_.all())
+    if (finding.cause == cause) bytes += finding.bytes.value;
+  return bytes;
+}
+
 std::span<const Finding> Findings::in_order(bool is_alive) noexcept {
   const std::span<Finding> all = found_.all();
   for (Finding& finding : all)
@@ -186,6 +203,10 @@ void say_next(Case& c, std::string_view text) noexcept {
   const std::size_t pid = text.find(kPid);
   c.next.say(part_of(text, 0, pid));
   if (pid != std::string_view::npos) c.next.add_signed(c.s.process.pid).add(part_of(text, pid + kPid.size()));
+}
+
+std::string_view most_or_largest(double part, double whole) noexcept {
+  return part > whole / 2 ? "Most is" : "The largest part is";
 }
 
 void look_at_largest(Case& c, const Estimate SiteRow::*figure) noexcept {

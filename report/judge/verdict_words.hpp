@@ -53,14 +53,20 @@ struct Case {
 class Findings {
  public:
   Findings(Arena& arena, const Snapshot& snapshot, const Facts& facts) noexcept
-      : s(snapshot), f(facts), arena_(arena), found_(arena) {}
+      : s(snapshot), f(facts), arena_(arena), found_(arena) {
+    for (int i = 0; i < kCauseCount; ++i) lines_[i] = s.ledger.lines[i].bytes;
+  }
 
   Case open(VerdictCause cause, const Estimate& bytes,
             Confidence confidence = Confidence::kCounted) const noexcept {
     return {s, f, cause, bytes, confidence};
   }
-  /// The bytes of a line of the ledger.
-  const Estimate& line(Cause cause) const noexcept { return s.ledger.lines[static_cast<int>(cause)].bytes; }
+  /// The bytes of a line of the ledger that no finding has taken.
+  const Estimate& line(Cause cause) const noexcept { return lines_[static_cast<int>(cause)]; }
+  /// A finding of its own has these bytes of a line: they are in no other.
+  void take(Cause cause, double bytes) noexcept;
+  /// What the findings of a cause have so far.
+  double found(VerdictCause cause) noexcept;
   void add(const Case& made) noexcept;
   /// Sorts them: what counts before what is harmless, the largest first. Where the process ends, nothing is
   /// left to be done about its heap: only a leak keeps its next step.
@@ -73,6 +79,7 @@ class Findings {
  private:
   Arena& arena_;
   Growing<Finding> found_;
+  Estimate lines_[kCauseCount];
 };
 
 /// The low end of an interval: what it surely is.
@@ -93,6 +100,8 @@ void add_site(Words& to, const SiteRow& row) noexcept;
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;
 /// Replaces "PID" by the process's id: commands can be copied from the report.
 void say_next(Case& c, std::string_view text) noexcept;
+/// "Most is", where the part is more than half of the whole, or "The largest part is".
+std::string_view most_or_largest(double part, double whole) noexcept;
 /// Names the sites with most of a figure as those to look at.
 void look_at_largest(Case& c, const Estimate SiteRow::*figure) noexcept;
 /// "60.0 MiB of the program's 100.0 MiB (60 %) ", which also go into the evidence.

@@ -17,6 +17,7 @@
 #include "report/model/figures.hpp"
 #include "report/model/heap_cells.hpp"
 #include "report/model/history.hpp"
+#include "report/model/huge_zeros.hpp"
 #include "report/model/pins.hpp"
 #include "report/model/residency_method.hpp"
 #include "report/model/verdict_model.hpp"
@@ -35,6 +36,9 @@ struct ProcessFacts {
   std::string_view command_line;  ///< arguments joined by spaces, cut at 512 bytes
   std::uint64_t uptime_ns;        ///< since the process was made; 0 = unknown
   std::uint64_t taken_at_ns;      ///< CLOCK_REALTIME
+  int idle_threads;               ///< of those compared: have not run since the last report; -1 = not told
+  int compared_threads;           ///< were there at the last report; mallard's own left out
+  std::uint64_t idle_for_ns;      ///< how long ago that report was
 };
 /// As in JSON, indexed by ResidencyMethod.
 inline constexpr std::string_view kResidencyMethods[] = {"pagemap_scan", "pagemap", "smaps", "mincore",
@@ -221,6 +225,7 @@ struct Ledger {
   std::uint64_t heap_bytes;        ///< lines kLive to kUndivided, less what MADV_FREE has given back
   std::uint64_t huge_bytes;        ///< of heap_bytes and kLazilyFreed: on transparent huge pages
   std::uint64_t thread_cached_bytes;  ///< free blocks in thread caches, of the holes
+  std::uint64_t ownerless_bytes;      ///< of the holes: on pages of mimalloc that no thread owns
   std::uint64_t arena_top_bytes;      ///< of kRetained: in the tops of glibc's arenas beside the main one
   std::uint32_t arenas, threadless_arenas;  ///< of glibc, beside the main one; with no thread any more
   std::uint64_t reads, raced;               ///< looks into the heap; those that met memory in change
@@ -240,7 +245,8 @@ struct Ledger {
   bool rounding_known;           ///< false: no sample tells requested from usable bytes; kLive counts both
   double examined;               ///< part of the heap whose blocks were looked at, 0 to 1
   bool dirty_known;              ///< the kernel told which pages of files are dirty
-  Sharing heap_sharing;          ///< of heap_bytes, which the causes do not divide
+  HugeZeros huge_zeros;
+  Sharing heap_sharing;  ///< of heap_bytes, which the causes do not divide
 };
 
 enum class OtherStatus : std::uint8_t {
@@ -331,7 +337,8 @@ struct Snapshot {
   Estimate live_bytes, live_count, allocated_bytes, allocated_count;
   std::uint64_t peak_bytes, temporary_count;  ///< of the whole process; exact mode, else 0
   Estimate inherited_live_bytes;              ///< of live_bytes: allocated by the parent before the fork
-  bool inherited;                             ///< the process was forked off a recorded one
+  Estimate copied_since_fork;  ///< of it: in memory twice by now; no interval where that is not told
+  bool inherited;              ///< the process was forked off a recorded one
   std::uint64_t
       heap_resident_bytes;       ///< of the ledger; without one: anonymous - lazily freed - mallard's own
   bool heap_is_bound;            ///< there was no ledger: the heap is at most that

@@ -14,6 +14,9 @@ void write_process(Json& json, const Snapshot& s) noexcept {
   json.key("process").open('{');
   json.key("pid").signed_number(p.pid).key("parent_pid").signed_number(p.parent_pid);
   json.key("name").text(p.name).key("executable").text(p.executable).key("command_line").text(p.command_line);
+  number_or_null(json, "idle_threads", static_cast<std::uint64_t>(std::max(0, p.idle_threads)),
+                 p.idle_threads >= 0);
+  json.key("idle_for_ns").number(p.idle_for_ns);
   json.key("threads").signed_number(p.threads).key("uptime_ns").number(p.uptime_ns);
   json.key("forked_from_recorded_process").flag(s.inherited).close('}').line();
 }
@@ -100,6 +103,16 @@ void write_live_peak(Json& json, const Snapshot& s) noexcept {
   json.key("text").text(s.peak_text).close('}').line();
 }
 
+/// An estimate of samples that may not tell: null then, with its companions.
+void write_if_told(Json& json, std::string_view name, const Estimate& e) noexcept {
+  if (e.has_interval) return write_estimate(json, name, e);
+  FixedText<64> key;
+  for (const std::string_view suffix : {"", "_error", "_low", "_high"}) {
+    key.clear();
+    json.key(key.add(name).add(suffix).view()).null();
+  }
+}
+
 void write_totals(Json& json, const Snapshot& s) noexcept {
   json.key("totals").open('{');
   write_estimate(json, "live_bytes", s.live_bytes);
@@ -107,6 +120,7 @@ void write_totals(Json& json, const Snapshot& s) noexcept {
   write_estimate(json, "allocated_bytes", s.allocated_bytes);
   write_estimate(json, "allocated_count", s.allocated_count);
   write_estimate(json, "inherited_live_bytes", s.inherited_live_bytes);
+  write_if_told(json, "copied_since_fork_bytes", s.copied_since_fork);
   number_or_null(json, "peak_bytes", s.peak_bytes, s.recording.exact.on);
   number_or_null(json, "temporary_count", s.temporary_count, s.recording.exact.on);
   json.key("heap_resident_bytes").number(s.heap_resident_bytes);
@@ -155,16 +169,6 @@ void write_sizes(Json& json, std::span<const record::ExactSizes> sizes) noexcept
     json.key("live_count").number(range.live_count).close('}');
   }
   json.close(']');
-}
-
-/// An estimate of samples that may not tell: null then, with its companions.
-void write_if_told(Json& json, std::string_view name, const Estimate& e) noexcept {
-  if (e.has_interval) return write_estimate(json, name, e);
-  FixedText<64> key;
-  for (const std::string_view suffix : {"", "_error", "_low", "_high"}) {
-    key.clear();
-    json.key(key.add(name).add(suffix).view()).null();
-  }
 }
 
 void write_site(Json& json, const SiteRow& row, const Snapshot& s) noexcept {

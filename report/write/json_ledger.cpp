@@ -65,8 +65,12 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.key("looks").number(static_cast<std::uint64_t>(l.looks));
   json.key("pinned_bytes").number(l.pinned_bytes).key("unattributed_bytes").number(l.unattributed_bytes);
   json.key("heap_huge_page_bytes").number(l.huge_bytes);
+  const HugeZeros& zeros = l.huge_zeros;
+  number_or_null(json, "huge_zero_bytes", static_cast<std::uint64_t>(zeros.bytes.value), zeros.known);
+  text_or_null(json, "huge_zeros_why_not", zeros.why_not);
   json.key("heap_only_ours_bytes").number(l.heap_sharing.only_ours);
   json.key("heap_with_others_bytes").number(l.heap_sharing.with_others);
+  json.key("ownerless_bytes").number(l.ownerless_bytes);
   json.key("arena_top_bytes").number(l.arena_top_bytes).key("arenas").number(l.arenas);
   json.key("threadless_arenas").number(l.threadless_arenas);
   json.key("thread_cached_bytes").number(l.thread_cached_bytes).key("examined").decimal(l.examined, 4);

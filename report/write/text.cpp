@@ -176,6 +176,8 @@ void write_heap_lines(const Snapshot& s, Sink& to) noexcept {
   if (s.inherited)
     labelled_line(to, "  of it inherited", as_interval(s.inherited_live_bytes),
                   ", allocated by the parent before the fork");
+  if (s.copied_since_fork.has_interval && s.copied_since_fork.value > 0)
+    labelled_line(to, "  of it copied", as_interval(s.copied_since_fork), ", in memory twice since the fork");
   labelled_line(to, s.recording.since_start ? "allocated since start" : "allocated since then",
                 as_interval(s.allocated_bytes), in, as_count(s.allocated_count.value), " blocks");
   if (exact) write_peak(s, to);

@@ -327,6 +327,9 @@ void write_ledger(const Snapshot& s, const TextLayout& layout, Sink& to) noexcep
     if (ledger.huge_bytes > 0)
       byte_line(to, "  heap on huge pages", ledger.huge_bytes,
                 "within the heap; given back in 2 MiB pieces only");
+    if (ledger.huge_zeros.known && ledger.huge_zeros.bytes.value > 0)
+      byte_line(to, "  zeros on huge pages", static_cast<std::uint64_t>(ledger.huge_zeros.bytes.value),
+                "within RSS; most of them never touched");
     if (ledger.divided && ledger.heap_sharing.with_others > 0)
       byte_line(to, "  heap with others", ledger.heap_sharing.with_others,
                 "within the heap; other processes map it, too");

@@ -16,7 +16,7 @@ from support.framework import Failure, Test
 from .services import SERVICES, Step, ask
 
 SOURCES = Path(__file__).resolve().parent
-FAMILIES = ("caches", "rhythms", "leaks", "pages", "beside")
+FAMILIES = ("caches", "rhythms", "leaks", "pages", "beside", "kernel")
 MODES = ("sample", "exact")
 
 
@@ -75,7 +75,7 @@ def steps_of(process: subprocess.Popen[bytes], folder: Path) -> Iterator[Step]:
     while line := process.stdout.readline():
         number += 1
         truth = json.loads(line)
-        report = ask(process.pid, folder, number)
+        report = ask(truth.get("pid", process.pid), folder, number)
         with open(folder / "truth.jsonl", "a") as truths:
             truths.write(json.dumps(truth) + "\n")
         yield Step(truth, report)

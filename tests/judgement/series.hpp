@@ -101,6 +101,9 @@ class Pool {
   void fill(Allocate site, std::size_t each, std::uint64_t until) {
     while (live_ < until) add(site, each);
   }
+  void write_to_each() {
+    for (const Block& b : blocks_) ++*static_cast<char*>(b.at);
+  }
   void shrink(std::uint64_t until) {
     while (live_ > until) drop(blocks_.size() - 1);
   }
@@ -143,10 +146,10 @@ class Series {
   bool goes_on() const { return step_ < steps_; }
 
   void report(const Label& l, std::uint64_t live_bytes = Pool::all_live()) {
-    printf("{\"step\": %d, \"live_bytes\": %" PRIu64
+    printf("{\"pid\": %d, \"step\": %d, \"live_bytes\": %" PRIu64
            ", \"state\": \"%s\", \"causes\": \"%s\", \"leaf\": \"%s\", "
            "\"may\": \"%s\"}\n",
-           ++step_, live_bytes, l.state, l.causes, l.leaf, l.may);
+           getpid(), ++step_, live_bytes, l.state, l.causes, l.leaf, l.may);
     fflush(stdout);
     char c = 0;
     while (c != '\n')
@@ -159,7 +162,8 @@ class Series {
 
 /// Below this a cause is too small to be asked for, and waste of this size may be named.
 inline constexpr std::uint64_t kWorthNaming = 24 * kMega, kMayBeNamed = 12 * kMega;
-inline constexpr const char* kWaste = "external_fragmentation joint_pinning retention thread_caches unfit_free arena_tops rounding";
+inline constexpr const char* kWaste =
+    "external_fragmentation joint_pinning retention thread_caches unfit_free arena_tops rounding";
 
 /// Where a quarter of the heap's own pages is no live block, a report may say what that is.
 inline const char* waste_that_may_be_named(std::uint64_t live = Pool::all_live()) {

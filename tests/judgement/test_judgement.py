@@ -25,6 +25,10 @@ CHOSEN = [  # program, backend, mode, reports
     ("pages/pinned_together", "jemalloc", "exact", 1),
     ("pages/caches_of_idle_threads", "jemalloc", "sample", 1),
     ("beside/private_pages_of_a_file", "system", "exact", 1),
+    ("kernel/huge_pages_hardly_touched", "jemalloc", "sample", 1),
+    ("kernel/huge_pages_of_zeros", "mimalloc2", "exact", 1),
+    ("kernel/worker_that_writes", "system", "sample", 2),
+    ("kernel/worker_that_touches_first", "system", "exact", 1),
 ]
 
 

@@ -12,7 +12,7 @@ from cxx_text import product_files  # noqa: E402
 
 HOST_ROOMS = {"arch", "base", "elf", "symbols", "unwind", "record", "heaps", "backends", "inside", "interpose", "report"}
 ALLOWED = set("""
-    clock_gettime clock_nanosleep close close_range connect exit_group faccessat fsync fstat futex getegid geteuid getpid getppid
+    clock_gettime clock_nanosleep close close_range connect exit_group faccessat fsync fstat futex getdents64 getegid geteuid getpid getppid
     getsockopt ioctl madvise memfd_create mlock2 mlockall mmap mprotect mremap munlock munlockall munmap nanosleep newfstatat openat poll ppoll prctl
     pread64 prlimit64 process_vm_writev read readlink recvmsg rt_sigpending rt_sigprocmask rt_sigtimedwait sendmsg sendto socket
     timer_create timer_delete timer_settime unlink unshare wait4 waitid write writev

@@ -28,6 +28,7 @@ class MadeUpMimalloc {
   struct PageOfBlocks {
     std::uintptr_t slice;
     std::uint64_t block_bytes, used, capacity, thread_free;
+    std::uintptr_t owner = 0x7654'0000;  ///< the heap of a thread; 0: it has ended
   };
 
   MimallocAccess access() const {
@@ -134,6 +135,7 @@ class MadeUpMimalloc22 : public MadeUpMimalloc {
       process_.put(at + 64, kKeys[1]);
     }
     process_.put(at + 56 + keys_, page.thread_free);
+    process_.put(at + 64 + keys_, page.owner);
     last_ = std::max(last_, index);
     free_after(last_ + 1);
   }
@@ -190,7 +192,7 @@ class MadeUpMimalloc34 : public MadeUpMimalloc {
     process_.put(at + 32, page.thread_free | 1);
     process_.put(at + 40, page.block_bytes);
     process_.put(at + 48, static_cast<std::uint32_t>((page.slice + kFirstBlock - at) / 8));
-    process_.put(at + 56, kOwner);
+    process_.put(at + 56, page.owner ? kOwner : 0);
     process_.put(at + 88, kArena);
     process_.put(at + 96, std::uint64_t{index} | std::uint64_t{1} << 32);
     process_.put(at + 104, std::uint8_t{7});
@@ -232,6 +234,11 @@ TEST_CASE("census: mimalloc 2.2, with blocks that another thread has freed, plai
     const Unit& unit = mimalloc.units.at(page.slice);
     CHECK((unit.kind == UnitKind::kBlocks && unit.end == page.slice + kMimallocSlice));
     CHECK((unit.block_bytes == 2000 && unit.live_bytes == 4 * 2000));
+    CHECK_FALSE(unit.ownerless);
+    page.owner = 0;
+    mimalloc.write(page);
+    REQUIRE(mimalloc.census(access, kHeap22).done);
+    CHECK(mimalloc.units.at(page.slice).ownerless);
     CHECK(mimalloc.units.at(MadeUpMimalloc22::kSegment).kind == UnitKind::kMetadata);
     CHECK(mimalloc.units.at(MadeUpMimalloc22::kSegment).end == MadeUpMimalloc22::kSegment + kMimallocSlice);
     CHECK(mimalloc.units.at(kHeap22[0].begin).end == MadeUpMimalloc22::kSegment);
@@ -253,6 +260,7 @@ TEST_CASE("census: mimalloc 3.4, its map, its arena and what describes its threa
   const Unit& unit = mimalloc.units.at(page.slice);
   CHECK((unit.block_bytes == 4096 && unit.live_bytes == 4 * 4096));
   CHECK(unit.end == page.slice + kMimallocSlice);
+  CHECK_FALSE(unit.ownerless);
   const auto metadata_end = [&](std::uintptr_t begin) {
     const Unit& u = mimalloc.units.at(begin);
     return u.kind == UnitKind::kMetadata ? u.end : 0;
@@ -263,6 +271,10 @@ TEST_CASE("census: mimalloc 3.4, its map, its arena and what describes its threa
   CHECK(metadata_end(MadeUpMimalloc34::kArena) == MadeUpMimalloc34::kArena + 2 * kMimallocSlice);
   CHECK(metadata_end(MadeUpMimalloc34::kOwner & ~(kMimallocSlice - 1)) ==
         MadeUpMimalloc34::kArena + 41 * kMimallocSlice);
+  page.owner = 0;
+  mimalloc.write(page);
+  REQUIRE(mimalloc.census(access, kHeap34).done);
+  CHECK(mimalloc.units.at(page.slice).ownerless);
 }
 
 TEST_CASE("census: a mimalloc whose structures do not count what is allocated is refused") {

@@ -123,6 +123,13 @@ TEST_CASE("trend: growth that needs ever more bytes and time for the same is see
   REQUIRE(state == Trend::State::kGrows);
 }
 
+TEST_CASE("trend: what fills up does not seem to go on where time passed without work") {
+  const double levels[] = {22.6, 36.2, 44.4, 49.5, 52.5, 54.4};
+  const std::uint64_t seconds[] = {1, 2, 2, 6, 1, 1};
+  Series s;
+  for (int i = 0; i < 6; ++i) REQUIRE(s.add(levels[i], 25, seconds[i]) != Trend::State::kGrows);
+}
+
 TEST_CASE("trend: pages of large blocks that are touched at last are work, too") {
   Series s;
   Trend::State state{};

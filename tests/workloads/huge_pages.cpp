@@ -27,7 +27,7 @@ int main(int count, char** words) {
   truth.site("site_ordinary", heap.sites[1].live_bytes,
              static_cast<std::uint64_t>(heap.sites[1].resident_bytes));
   truth.cause("huge", rollup_bytes("\nAnonHugePages:"), 4 * kMega);
-  truth.verdict("none");
+  truth.verdict("huge_pages");
   truth.rss();
   ask_for_report();
   truth.print();

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/facts/thread_times.hpp"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include <algorithm>
+
+#include "base/os.hpp"
+#include "base/text.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::size_t kMost = 1024;
+
+struct ThreadTime {
+  std::uint32_t id;
+  std::uint64_t ran_ns;
+};
+/// One report at a time.
+struct Remembered {
+  ThreadTime threads[kMost];
+  std::size_t count;
+  std::uint64_t at_ns;
+};
+constinit Remembered g_last{};
+
+/// What getdents64 writes; the name follows.
+struct Entry {
+  std::uint64_t inode, offset;
+  std::uint16_t bytes;
+  std::uint8_t type;
+};
+constexpr std::size_t kNameAt = 19;
+
+std::uint64_t number_at(const char* text) noexcept {
+  std::uint64_t value = 0;
+  for (; *text >= '0' && *text <= '9'; ++text) value = value * 10 + static_cast<std::uint64_t>(*text - '0');
+  return value;
+}
+
+/// The time that a thread was on a processor. \return false if the kernel does not tell, or it has ended
+bool read_time(std::uint32_t id, std::uint64_t* ran_ns) noexcept {
+  FixedText<64> path;
+  path.add("/proc/self/task/").add_unsigned(id).add("/schedstat");
+  char text[64];
+  if (os::read_file(path.c_str(), text, sizeof text) <= 0) return false;
+  *ran_ns = number_at(text);
+  return true;
+}
+
+/// The thread that this is called in; 0 = unknown.
+std::uint32_t own_id() noexcept {
+  char link[64];
+  const long n = os::call(SYS_readlink, os::arg("/proc/thread-self"), os::arg(link), sizeof link - 1);
+  if (n <= 0) return 0;
+  link[n] = 0;
+  const char* slash = strrchr(link, '/');
+  return slash ? static_cast<std::uint32_t>(number_at(slash + 1)) : 0;
+}
+
+std::size_t read_times(ThreadTime* to) noexcept {
+  std::size_t count = 0;
+  const auto folder = static_cast<int>(os::open("/proc/self/task", O_RDONLY | O_DIRECTORY));
+  if (folder < 0) return 0;
+  const std::uint32_t own = own_id();
+  alignas(8) char buffer[2048];
+  for (long got;
+       count < kMost && (got = os::call(SYS_getdents64, folder, os::arg(buffer), sizeof buffer)) > 0;)
+    for (long at = 0; at < got && count < kMost;) {
+      Entry entry;
+      memcpy(&entry, buffer + at, kNameAt);
+      const auto id = static_cast<std::uint32_t>(number_at(buffer + at + kNameAt));
+      if (id != 0 && id != own && read_time(id, &to[count].ran_ns)) to[count++].id = id;
+      at += entry.bytes;
+    }
+  os::close(folder);
+  std::sort(to, to + count, [](const ThreadTime& a, const ThreadTime& b) { return a.id < b.id; });
+  return count;
+}
+
+}  // namespace
+
+IdleThreads find_idle_threads() noexcept {
+  static constinit ThreadTime now[kMost];
+  const std::size_t count = read_times(now);
+  IdleThreads idle{0, 0, 0};
+  for (std::size_t i = 0, k = 0; i < count; ++i) {
+    while (k < g_last.count && g_last.threads[k].id < now[i].id) ++k;
+    if (k == g_last.count || g_last.threads[k].id != now[i].id) continue;
+    ++idle.compared;
+    idle.count += g_last.threads[k].ran_ns == now[i].ran_ns;
+  }
+  const std::uint64_t at = os::monotonic_ns();
+  idle.ns = at - g_last.at_ns;
+  if (idle.compared == 0) idle = {-1, 0, 0};
+  std::copy(now, now + count, g_last.threads);
+  g_last.count = count;
+  g_last.at_ns = at;
+  return idle;
+}
+
+}  // namespace mallard::report

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Verdicts of hand-made snapshots about what the kernel does with pages: huge ones, and copies since a fork.
+#include <string>
+
+#include "report/judge/verdict.hpp"
+#include "tests/unit/catch.hpp"
+#include "tests/unit/made_up_snapshot.hpp"
+
+using namespace mallard;
+using namespace mallard::report;
+using made_up::kMega;
+using made_up::Process;
+
+namespace {
+
+bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+/// Zeros on huge pages, in one line.
+void put_zeros(Process& p, Cause cause, double megabytes) {
+  HugeZeros& zeros = p.s.ledger.huge_zeros;
+  zeros.known = true;
+  zeros.huge_bytes = 90 << 20;
+  zeros.in_line[static_cast<int>(cause)] = megabytes * kMega;
+  double sum = 0;
+  for (const double bytes : zeros.in_line) sum += bytes;
+  zeros.bytes = counted(sum);
+}
+
+double bytes_of(const Process& p, VerdictCause cause) {
+  for (const Finding& f : p.s.findings)
+    if (f.cause == cause) return f.bytes.value;
+  return 0;
+}
+
+}  // namespace
+
+TEST_CASE("verdict: huge pages that are partly untouched, at the threshold and just below") {
+  Process above, below, small(40);
+  put_zeros(above, Cause::kLive, 30.1);
+  put_zeros(below, Cause::kLive, 29.9);
+  put_zeros(small, Cause::kLive, 15.9);
+  REQUIRE(above.judge_it() == "huge_pages");
+  REQUIRE(has(above.text(), "30.1 MiB of the program's 100.0 MiB (30 %) are parts of huge pages"));
+  REQUIRE(has(above.text(), "Most is in live blocks, 30.1 MiB."));
+  REQUIRE(below.judge_it() == "none");
+  REQUIRE(small.judge_it() == "none");
+}
+
+TEST_CASE("verdict: what of huge pages was only estimated counts with the low end") {
+  Process p;
+  put_zeros(p, Cause::kLive, 35);
+  p.s.ledger.huge_zeros.bytes.low = 29 * kMega;
+  REQUIRE(p.judge_it() == "none");
+  p.s.ledger.huge_zeros.bytes.low = 31 * kMega;
+  REQUIRE(p.judge_it() == "huge_pages");
+  REQUIRE(p.s.verdict.confidence == Confidence::kEstimated);
+}
+
+TEST_CASE("verdict: zeros on huge pages are in no other finding") {
+  Process p(200);
+  p.move(Cause::kHoles, 90);
+  put_zeros(p, Cause::kHoles, 62);
+  REQUIRE(p.judge_it() == "huge_pages");
+  REQUIRE(p.s.findings.size() == 1);  // 28 MiB of holes are left
+  p.set(Cause::kHoles, 130);
+  p.set(Cause::kLive, 70);
+  REQUIRE(p.judge_it() == "external_fragmentation");
+  REQUIRE(bytes_of(p, VerdictCause::kExternalFragmentation) == 68 * kMega);
+  REQUIRE(bytes_of(p, VerdictCause::kHugePages) == 62 * kMega);
+}
+
+TEST_CASE("verdict: a leak of blocks that are hardly touched has the zeros on its huge pages") {
+  Process p;
+  p.grow(p.add_site(80, 1 << 20), 60);
+  put_zeros(p, Cause::kLive, 70);
+  REQUIRE(p.judge_it() == "leak");
+  REQUIRE(p.s.findings.size() == 2);
+  REQUIRE(bytes_of(p, VerdictCause::kHugePages) == 40 * kMega);
+}
+
+TEST_CASE("verdict: how to do without huge pages depends on who asks for them") {
+  Process p;
+  put_zeros(p, Cause::kAnonymous, 40);
+  p.set(Cause::kAnonymous, 40);
+  p.set(Cause::kLive, 60);
+  p.s.ledger.huge_zeros.owner = "/opt/libengine.so";
+  p.s.ledger.huge_zeros.allocator = "mimalloc";
+  REQUIRE(p.judge_it() == "huge_pages");
+  REQUIRE(p.s.findings.size() == 1);
+  REQUIRE(p.s.verdict.owner == "/opt/libengine.so");
+  REQUIRE(has(p.text(), "in memory beside the heap, 40.0 MiB, of mimalloc inside libengine.so."));
+  REQUIRE(has(std::string(p.s.verdict.next_step), "MADV_HUGEPAGE"));
+  REQUIRE(has(std::string(p.s.verdict.next_step), "thp:never"));
+  p.s.ledger.huge_zeros.everywhere = true;
+  p.s.allocator.name = "system";
+  p.judge_it();
+  REQUIRE(has(std::string(p.s.verdict.next_step), "every process here"));
+  REQUIRE(!has(std::string(p.s.verdict.next_step), "GLIBC_TUNABLES"));
+}
+
+TEST_CASE("verdict: memory copied since the fork, at the threshold and just below") {
+  Process above, below, too_few;
+  above.s.copied_since_fork = counted(30.1 * kMega);
+  below.s.copied_since_fork = counted(29.9 * kMega);
+  too_few.s.copied_since_fork = {60 * kMega, 0, false, 0, 0};
+  above.s.process.parent_pid = 4242;
+  REQUIRE(above.judge_it() == "copied_since_fork");
+  REQUIRE(has(above.text(), "process 4242 has pages of its own"));
+  REQUIRE(below.judge_it() == "none");
+  REQUIRE(too_few.judge_it() == "none");
+}
+
+TEST_CASE("verdict: what was copied since the fork is live memory, and no other finding's") {
+  Process p;
+  p.grow(p.add_site(80, 1000), 60);
+  p.s.copied_since_fork = counted(70 * kMega);
+  REQUIRE(p.judge_it() == "leak");
+  REQUIRE(bytes_of(p, VerdictCause::kCopiedSinceFork) == 40 * kMega);
+}
+
+TEST_CASE("verdict: free memory on pages that no thread owns, at the threshold and just below") {
+  Process above, below;
+  for (Process* p : {&above, &below}) {
+    p->s.allocator.name = "mimalloc";
+    p->move(Cause::kHoles, 50);
+  }
+  above.s.ledger.ownerless_bytes = static_cast<std::uint64_t>(30.1 * kMega);
+  below.s.ledger.ownerless_bytes = static_cast<std::uint64_t>(29.9 * kMega);
+  REQUIRE(above.judge_it() == "abandoned_pages");
+  REQUIRE(above.s.findings.size() == 1);  // 19.9 MiB of other holes are left
+  REQUIRE(below.judge_it() == "external_fragmentation");
+  REQUIRE(below.s.findings.size() == 1);
+  REQUIRE(bytes_of(below, VerdictCause::kExternalFragmentation) == 50 * kMega);
+}
+
+TEST_CASE("verdict: how many threads have not run is said of what they keep") {
+  Process p;
+  p.move(Cause::kHoles, 60);
+  p.s.ledger.thread_cached_bytes = 45u << 20;
+  p.s.process.threads = 102;
+  p.s.process.idle_threads = -1;  // the first report
+  p.judge_it();
+  REQUIRE(!has(p.text(), "have not run"));
+  p.s.process.idle_threads = 96;
+  p.s.process.compared_threads = 100;
+  p.s.process.idle_for_ns = 12'000'000'000;
+  REQUIRE(p.judge_it() == "thread_caches");
+  REQUIRE(has(p.text(), "96 of 100 threads have not run since the last report, "));
+}
