@@ -33,12 +33,19 @@ bool is_still_stderr() noexcept {
          S_ISFIFO(now.st_mode);  // a daemon's new stderr; a regular file may be its data
 }
 
+bool never_waits() noexcept {
+  struct stat now;
+  return stat_stderr(&now) && (S_ISREG(now.st_mode) || S_ISCHR(now.st_mode));
+}
+
 void emit(TextBuffer& line) noexcept {
   if (!is_still_stderr()) return;
   pollfd stderr_fd{2, POLLOUT, 0};
   const timespec at_once{};
-  // A pipe that nobody empties would hold the host up: the line is dropped.
-  if (os::call(SYS_ppoll, os::arg(&stderr_fd), 1, os::arg(&at_once), 0, sizeof(SignalSet)) != 1) return;
+  // A pipe that nobody empties would hold the host up: the line is dropped. Where the kernel does not tell (a
+  // filter, RLIMIT_NOFILE 0), only what never waits is written to.
+  const long ready = os::call(SYS_ppoll, os::arg(&stderr_fd), 1, os::arg(&at_once), 0, sizeof(SignalSet));
+  if (ready == 0 || (ready < 0 && !never_waits())) return;
   WriteSignalsHeld held;
   const std::string_view text = line.view();
   os::write_all(2, text.data(), text.size());
@@ -84,6 +91,7 @@ void emit_notice(Line& line) noexcept {
 
 void emit_error(Line& line, std::string_view hint) noexcept {
   line.add('\n');
+  remember_notice(line.view());
   if (!hint.empty()) line.add("mallard: hint: ").add(hint).add('\n');
   emit(line);
 }
