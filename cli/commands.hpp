@@ -13,6 +13,7 @@ using Run = std::function<ExitStatus()>;
 using AddCommand = void (*)(CLI::App& app, Run* run);
 
 void add_check(CLI::App& app, Run* run);
+void add_compare(CLI::App& app, Run* run);
 void add_completions(CLI::App& app, Run* run);
 void add_diff(CLI::App& app, Run* run);
 void add_dump(CLI::App& app, Run* run);
@@ -26,7 +27,7 @@ void add_top(CLI::App& app, Run* run);
 void add_wrappers(CLI::App* command, std::string* names);
 
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
-inline constexpr AddCommand kCommands[] = {add_completions, add_run,  add_check, add_dump, add_top,
-                                           add_report,      add_diff, add_mode,  add_purge};
+inline constexpr AddCommand kCommands[] = {add_completions, add_run,  add_check,   add_dump, add_top,
+                                           add_report,      add_diff, add_compare, add_mode, add_purge};
 
 }  // namespace mallard::cli

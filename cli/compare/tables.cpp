@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/compare/tables.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "cli/demangled.hpp"
+#include "cli/units.hpp"
+#include "report/model/causes.hpp"
+
+namespace mallard::cli::compare {
+namespace {
+
+std::string seconds_text(double seconds) { return fmt::format("{:.2f} s", seconds); }
+std::string plain_text(double value) { return count_text(value); }
+
+struct Column {
+  const char *words, *field;
+  Figure Row::*figure;
+  std::string (*text)(double);
+  bool of_servers, of_batches;  ///< whose table of text has it
+};
+
+constexpr Column kColumns[] = {
+    {"wall", "wall_seconds", &Row::wall, seconds_text, true, true},
+    {"CPU", "cpu_seconds", &Row::cpu, seconds_text, true, true},
+    {"metric", "metric", &Row::metric, plain_text, true, false},
+    {"faults", "page_faults", &Row::faults, plain_text, false, true},
+    {"peak RSS", "peak_bytes", &Row::peak, bytes_text, true, true},
+    {"after load", "after_load_bytes", &Row::after_load, bytes_text, true, false},
+    {"after idle", "after_idle_bytes", &Row::after_idle, bytes_text, true, false},
+};
+
+std::vector<const Column*> columns_of(const Plan& plan) {
+  std::vector<const Column*> out;
+  for (const Column& c : kColumns)
+    if ((plan.is_server() ? c.of_servers : c.of_batches) &&
+        (c.figure != &Row::metric || !plan.metric.empty()))
+      out.push_back(&c);
+  return out;
+}
+
+/// The median, with "=" where noise alone may part it from the first candidate's.
+std::string cell(const Summary& s, const Row& row, const Column& c) {
+  const Figure& figure = row.*c.figure;
+  if (!figure.known) return "-";
+  const bool equal = &row != &s.rows[0] && difference(s.rows[0].*c.figure, figure) == Difference::kEqual;
+  return fmt::format("{}{}", c.text(figure.median), equal ? "=" : " ");
+}
+
+std::string command_text(const Plan& plan) {
+  std::string out;
+  for (const std::string& word : plan.command)
+    out += fmt::format("{}{}", out.empty() ? "" : " ", printable(word));
+  return out;
+}
+
+std::string who_serves(const Row& row) {
+  std::string out = row.served.empty() ? "nobody knows who serves" : row.served;
+  for (const auto& [name, value] : row.candidate.variables)
+    out += fmt::format(", {}={}", name, printable(value));
+  return out;
+}
+
+/// What is to be said beside a row's figures; empty = nothing.
+std::string remark(const Plan& plan, const Row& row) {
+  if (!row.failure.empty())
+    return fmt::format("{} of {} runs failed: {}", row.failures, row.trials.size(), row.failure);
+  if (!row.same_result)
+    return plan.is_server() ? "--check printed something else than as shipped"
+                            : "the program printed something else than as shipped";
+  return "";
+}
+
+/// The medians of a ledger line over a candidate's runs.
+double line_median(const Row& row, Ledger Trial::*when, const std::string& cause) {
+  std::vector<double> values;
+  for (const Trial& t : row.trials)
+    if (t.failure.empty() && (t.*when).known) {
+      const auto found = (t.*when).lines.find(cause);
+      values.push_back(found == (t.*when).lines.end() ? 0 : found->second);
+    }
+  return figure_of(std::move(values)).median;
+}
+
+/// Causes that come to a hundredth of the largest peak somewhere.
+std::vector<std::string> leading_causes(const Summary& s, Ledger Trial::*when) {
+  double most = 0;
+  for (const Row& row : s.rows) most = std::max(most, row.peak.median);
+  std::vector<std::string> out;
+  for (const report::CauseFacts& cause : report::kCauses)
+    for (const Row& row : s.rows)
+      if (line_median(row, when, std::string(cause.name)) >= most / 100 && most > 0) {
+        out.emplace_back(cause.name);
+        break;
+      }
+  return out;
+}
+
+const char* noise_words(const Plan& plan) {
+  return plan.rounds == 1 ? "within 10 % of as shipped, which is taken for noise where there is one run"
+                          : "noise alone may part it from as shipped";
+}
+
+constexpr std::size_t kNameColumns = 12, kCellColumns = 11;
+
+void add_row(std::string* out, const std::string& name, const std::vector<std::string>& cells,
+             std::size_t width) {
+  *out += fmt::format("  {:<{}}", name.substr(0, kNameColumns), kNameColumns);
+  for (const std::string& text : cells) *out += fmt::format("{:>{}}", text, width);
+  while (out->ends_with(' ')) out->pop_back();
+  *out += '\n';
+}
+
+/// Some candidates beside one another, as many as fit into 80 columns.
+void add_ledger(std::span<const Row> rows, const std::vector<std::string>& causes, Ledger Trial::*when,
+                std::string* out) {
+  constexpr std::size_t kCauseColumns = 26, kByteColumns = 13;
+  *out += fmt::format("  {:{}}", "cause", kCauseColumns);
+  for (const Row& row : rows) *out += fmt::format("{:>{}}", row.candidate.name.substr(0, 12), kByteColumns);
+  *out += '\n';
+  for (const std::string& cause : causes) {
+    *out += fmt::format("  {:{}}", report::words_of_cause(cause), kCauseColumns);
+    for (const Row& row : rows)
+      *out += fmt::format("{:>{}}", row.went_through() ? bytes_text(line_median(row, when, cause)) : "-",
+                          kByteColumns);
+    *out += '\n';
+  }
+}
+
+void add_ledgers(const Summary& s, Ledger Trial::*when, const char* heading, std::string* out) {
+  constexpr std::size_t kBeside = 4;
+  const auto causes = leading_causes(s, when);
+  if (causes.empty()) return;
+  *out += fmt::format("\n{}\n", heading);
+  const std::span<const Row> rows(s.rows);
+  for (std::size_t i = 0; i < rows.size(); i += kBeside)
+    add_ledger(rows.subspan(i, std::min(kBeside, rows.size() - i)), causes, when, out);
+}
+
+nlohmann::ordered_json json_of(const Figure& f) {
+  if (!f.known) return nullptr;
+  return {{"median", f.median}, {"least", f.least}, {"most", f.most}};
+}
+
+nlohmann::ordered_json json_of(const Ledger& ledger) {
+  if (!ledger.known) return nullptr;
+  nlohmann::ordered_json lines = nlohmann::ordered_json::object();
+  for (const auto& [cause, bytes] : ledger.lines) lines[cause] = std::llround(bytes);
+  return {{"counts_bytes", std::llround(ledger.counts_bytes)}, {"ledger", lines}};
+}
+
+nlohmann::ordered_json json_of(const Trial& t) {
+  using nlohmann::ordered_json;
+  ordered_json j = {{"failure", t.failure.empty() ? ordered_json(nullptr) : ordered_json(t.failure)},
+                    {"wall_seconds", t.wall_seconds},
+                    {"cpu_seconds", t.cpu_seconds},
+                    {"metric", t.metric ? ordered_json(*t.metric) : ordered_json(nullptr)},
+                    {"page_faults", t.faults},
+                    {"peak_bytes", t.peak_bytes},
+                    {"after_load_bytes", t.after_load_bytes},
+                    {"after_idle_bytes", t.after_idle_bytes}};
+  j["after_load"] = json_of(t.after_load);
+  j["after_idle"] = json_of(t.after_idle);
+  return j;
+}
+
+}  // namespace
+
+std::string as_text(const Plan& plan, const Summary& s) {
+  std::string out =
+      fmt::format("{}\n  {}, in turns; medians\n\n", command_text(plan),
+                  plan.rounds == 1 ? "1 run of each" : fmt::format("{} runs of each", plan.rounds));
+  const auto columns = columns_of(plan);
+  std::vector<std::string> cells;
+  for (const Column* c : columns) cells.push_back(fmt::format("{} ", c->words));
+  add_row(&out, "", cells, kCellColumns);
+  for (const Row& row : s.rows) {
+    cells.clear();
+    for (const Column* c : columns) cells.push_back(cell(s, row, *c));
+    add_row(&out, row.candidate.name, cells, kCellColumns);
+  }
+  out += fmt::format("  = {}\n\nWho serves\n", noise_words(plan));
+  for (const Row& row : s.rows) {
+    out += fmt::format("  {:<{}}  {}\n", row.candidate.name.substr(0, kNameColumns), kNameColumns,
+                       who_serves(row));
+    if (const std::string note = remark(plan, row); !note.empty()) out += fmt::format("    {}\n", note);
+  }
+  add_ledgers(s, plan.is_server() ? &Trial::after_idle : &Trial::after_load,
+              plan.is_server() ? "Where the resident memory is after idling"
+                               : "Where the resident memory is at the end",
+              &out);
+  return out + "\n" + s.advice + "\n";
+}
+
+std::string as_markdown(const Plan& plan, const Summary& s) {
+  std::string out =
+      fmt::format("`{}`: medians of {}\n\n| candidate | serves |", command_text(plan), plan.rounds);
+  const auto columns = columns_of(plan);
+  for (const Column* c : columns) out += fmt::format(" {} |", c->words);
+  out += "\n|---|---|";
+  for (std::size_t i = 0; i < columns.size(); ++i) out += "---:|";
+  for (const Row& row : s.rows) {
+    out += fmt::format("\n| {} | {} |", row.candidate.name, who_serves(row));
+    for (const Column* c : columns) {
+      std::string text = cell(s, row, *c);
+      while (text.ends_with(' ')) text.pop_back();
+      out += fmt::format(" {} |", text);
+    }
+  }
+  out += fmt::format("\n\n= {}.\n", noise_words(plan));
+  for (const Row& row : s.rows)
+    if (const std::string note = remark(plan, row); !note.empty())
+      out += fmt::format("\n{}: {}.\n", row.candidate.name, note);
+  return out + "\n" + s.advice + "\n";
+}
+
+std::string as_json(const Plan& plan, const Summary& s) {
+  using nlohmann::ordered_json;
+  ordered_json j = {{"schema_version", 1}, {"command", plan.command}, {"rounds", plan.rounds}};
+  j["server"] = plan.is_server();
+  j["candidates"] = ordered_json::array();
+  for (const Row& row : s.rows) {
+    ordered_json& c = j["candidates"].emplace_back(ordered_json{
+        {"name", row.candidate.name}, {"serves", row.served}, {"variables", row.candidate.variables}});
+    c["failures"] = row.failures;
+    c["same_result"] = row.same_result;
+    for (const Column& column : kColumns) c[column.field] = json_of(row.*column.figure);
+    c["runs"] = ordered_json::array();
+    for (const Trial& t : row.trials) c["runs"].push_back(json_of(t));
+  }
+  j["best"] = s.rows[s.best].candidate.name;
+  j["best_change"] = s.best_change();
+  j["advice"] = s.advice;
+  return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace mallard::cli::compare

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run of the program under one candidate, and what was measured.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "cli/compare/plan.hpp"
+
+namespace mallard::cli::compare {
+
+/// The lines of a report's ledger, in bytes, by cause, as JSON names them.
+struct Ledger {
+  bool known = false;
+  double counts_bytes = 0;  ///< memory that counts
+  std::map<std::string, double> lines;
+};
+
+struct Trial {
+  std::string failure;                       ///< a clause; empty: it went through
+  std::string served;                        ///< name and version of the allocator that served
+  double wall_seconds = 0, cpu_seconds = 0;  ///< of the load; of a batch: of all
+  std::optional<double> metric;              ///< what the load printed
+  double peak_bytes = 0;                     ///< resident
+  double after_load_bytes = 0,
+         after_idle_bytes = 0;    ///< resident, before the report at that point; 0 for a batch
+  double faults = 0;              ///< page faults up to the end of the load
+  Ledger after_load, after_idle;  ///< of a batch: after_load is that of its end
+  std::string result;             ///< what --check printed; of a batch: its status and what it printed
+};
+
+/// Told what happens now: "load", "idle".
+using Progress = std::function<void(const std::string& what)>;
+
+/// Runs it once. \param round  for the names of files \throws Interrupted
+Trial run_once(const Plan& plan, const Candidate& candidate, int round, const Progress& progress);
+
+}  // namespace mallard::cli::compare
