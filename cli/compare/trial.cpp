@@ -100,7 +100,7 @@ class Run {
 
   /// 'mallard run' becomes the program, so that the child's pid is the program's.
   std::vector<std::string> command_of(const Candidate& c) const {
-    std::vector<std::string> words{"/proc/self/exe", "run", "--report", stem_ + ".%p.%n"};
+    std::vector<std::string> words{"/proc/self/exe", "run", "--verbose", "--report", stem_ + ".%p.%n"};
     if (!c.backend.empty()) words.insert(words.end(), {"--backend", c.backend});
     if (!plan_.is_server()) words.push_back("--at-exit");
     words.push_back("--");
