@@ -170,7 +170,7 @@ class SegmentCensus {
                    .thread_free = s.thread_free & ~std::uintptr_t{3},
                    .keys = {s.keys[0], s.keys[1]},
                    .structure = s.at,
-                   .ownerless = s.owner == 0},
+                   .ownerless = s.ownerless},
                   (s.thread_free & 3) == kNoDelayedFree);
   }
 

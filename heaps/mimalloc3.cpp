@@ -210,7 +210,7 @@ class PageMapCensus {
                    .thread_free = s.thread_free & ~std::uintptr_t{1},
                    .keys = {s.keys[0], s.keys[1]},
                    .structure = s.at,
-                   .ownerless = s.owner == 0},
+                   .ownerless = s.ownerless},
                   0);
     if (layout_.shape->family == MimallocFamily::kPageMap && s.of_arena) report_arena(s, slice);
     report_owner(s.owner);

@@ -14,6 +14,21 @@ std::uint64_t number(const unsigned char* from, std::size_t at, std::size_t byte
   return value;
 }
 
+/// Version 2 takes the heap of a page away when its thread ends; 3 keeps it, and has the thread's number in
+/// front, with flags in its last bits.
+bool is_ownerless(const MimallocShape& shape, const unsigned char* from) noexcept {
+  constexpr std::uint64_t kFlags = 7;
+  switch (shape.family) {
+    case MimallocFamily::kSegments:
+      break;
+    case MimallocFamily::kPageMap:
+      return (number(from, 0, 8) & ~kFlags) == 0;
+    case MimallocFamily::kSlots:
+      return (number(from, 8, 8) & ~kFlags) == 0;
+  }
+  return number(from, shape.owner, 8) == 0;
+}
+
 }  // namespace
 
 MimallocStructure read_mimalloc_structure(const MimallocShape& shape, const unsigned char* from,
@@ -41,6 +56,7 @@ MimallocStructure read_mimalloc_structure(const MimallocShape& shape, const unsi
       s.first_block = at + number(from, shape.start, 8);
       break;
   }
+  s.ownerless = is_ownerless(shape, from);
   if (shape.keys) memcpy(s.keys, from + shape.keys, sizeof s.keys);
   if (shape.memory) {
     s.source = number(from, shape.memory, 8);

@@ -169,6 +169,7 @@ struct MimallocStructure {
   std::uintptr_t source;
   std::uint64_t extent;
   std::uint32_t slice_index, slices;
+  bool ownerless;  ///< no thread owns the page
 };
 
 /// Reads a structure that has been copied to `from` from the address `at`.

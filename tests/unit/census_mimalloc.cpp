@@ -192,7 +192,8 @@ class MadeUpMimalloc34 : public MadeUpMimalloc {
     process_.put(at + 32, page.thread_free | 1);
     process_.put(at + 40, page.block_bytes);
     process_.put(at + 48, static_cast<std::uint32_t>((page.slice + kFirstBlock - at) / 8));
-    process_.put(at + 56, page.owner ? kOwner : 0);
+    process_.put(at, page.owner ? std::uint64_t{0x7f12'3456'7001} : std::uint64_t{4});
+    process_.put(at + 56, kOwner);
     process_.put(at + 88, kArena);
     process_.put(at + 96, std::uint64_t{index} | std::uint64_t{1} << 32);
     process_.put(at + 104, std::uint8_t{7});
