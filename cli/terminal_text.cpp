@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <utility>
@@ -207,6 +208,11 @@ std::string set_off(const std::string& text) {
     at = end + 1;
   }
   return out;
+}
+
+void show_status(const std::string& line) {
+  fmt::print(stderr, "\r\x1b[K{}", clean_lines(line));
+  std::fflush(stderr);
 }
 
 void print_report_text(const std::string& text) {

@@ -21,6 +21,9 @@ std::string fitted(const std::string& text, std::size_t columns);
 /// Headings, and what a verdict names, in bold.
 std::string set_off(const std::string& text);
 
+/// Replaces the line that standard error, a terminal, shows last; empty takes it away.
+void show_status(const std::string& line);
+
 /// Prints a report to standard output.
 void print_report_text(const std::string& text);
 

@@ -15,6 +15,7 @@
 #include "cli/compare/summary.hpp"
 #include "cli/compare/tables.hpp"
 #include "cli/compare/trial.hpp"
+#include "cli/output.hpp"
 #include "cli/process/target.hpp"
 #include "cli/terminal_text.hpp"
 #include "cli/units.hpp"
@@ -90,13 +91,12 @@ class Status {
         run_ > 1 ? fmt::format(", some {} to go",
                                duration_text(spent / done * (static_cast<double>(runs_) - done)))
                  : "";
-    fmt::print(stderr, "\r\x1b[Krun {} of {}: {}, {}{}", run_, runs_, candidate.substr(0, 30), what, left);
-    std::fflush(stderr);
+    show_status(fmt::format("run {} of {}: {}, {}{}", run_, runs_, candidate.substr(0, 30), what, left));
   }
 
  private:
   void clear() const {
-    if (shows_) fmt::print(stderr, "\r\x1b[K");
+    if (shows_) show_status("");
   }
   bool shows_;
   std::size_t runs_, run_ = 0;
@@ -135,15 +135,15 @@ ExitStatus compare_all(Request request) {
   std::vector<Row> rows;
   const bool complete = run_all(plan, &rows);
   const Summary summary = summarize(plan, std::move(rows));
-  if (request.format == "json") fmt::print("{}", as_json(plan, summary));
-  else if (request.format == "markdown") fmt::print("{}", as_markdown(plan, summary));
+  if (request.format == "json") print_json(as_json(plan, summary));
+  else if (request.format == "markdown") print_text(as_markdown(plan, summary));
   else print_report_text(as_text(plan, summary));
   if (!complete)
     throw Error(kUnreadable, "the comparison was interrupted: the figures are of the runs before");
   if (!summary.rows[0].went_through())
     throw Error(kUnreadable, fmt::format("as shipped: {}", summary.rows[0].failure));
   if (least_gain == 0 || -summary.best_change() < least_gain) return kDone;
-  fmt::print(stderr, "mallard: finding: {} (--fail-on {})\n", summary.advice, request.fail_on);
+  tell("finding: {} (--fail-on {})", summary.advice, request.fail_on);
   return kFinding;
 }
 
