@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -24,6 +25,19 @@ void print_error(const std::string& what, const std::string& hint) {
   tell("error: {}", what);
   if (!hint.empty()) tell_lines("hint: " + hint);  // with a list, maybe
 }
+
+/// Options as every version of CLI11 is to show them: NAME=DEFAULT, also where it says NAME [DEFAULT].
+class Formatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string out = CLI::Formatter::make_option_opts(option);
+    const std::string bracketed = " [" + option->get_default_str() + "] ";
+    const std::size_t at = out.find(bracketed);
+    if (at != out.npos && !option->get_default_str().empty())
+      out.replace(at, bracketed.size(), "=" + option->get_default_str());
+    return out;
+  }
+};
 
 /// The library's messages as ours are: one line, lower case, no final period.
 std::string as_message(std::string text) {
@@ -51,6 +65,7 @@ Error explained(const CLI::App& app, const CLI::ParseError& e, const std::vector
 
 int run(int argc, char** argv) {
   CLI::App app("Looks at the memory of unmodified programs with libmallard.so", "mallard");
+  app.formatter(std::make_shared<Formatter>());  // the subcommands' too
   app.set_version_flag("-V,-v,--version", "mallard " MALLARD_VERSION, "Print the version and exit");
   app.require_subcommand(1);
   app.set_help_flag("-h,--help", "Print this help and exit");

@@ -312,7 +312,11 @@ configure_build() {
   say "configuring build/"
   # Left by a configuration that failed or was interrupted.
   rm -rf "$BUILD_DIR/meson-private" "$BUILD_DIR/meson-info"
-  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release -Dwerror=true)
+  # Meson learns Debian's library directory from dpkg-dev, which is installed for the tests only.
+  local multiarch
+  multiarch=$(gcc -print-multiarch 2>/dev/null) || multiarch=''
+  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release -Dwerror=true \
+    ${multiarch:+"--libdir=lib/$multiarch"})
 }
 
 # quietly COMMAND...: shows the end of the command's output if it fails, without ninja's progress.

@@ -35,12 +35,13 @@ def rss_file(pid: int) -> int:
 def test_lines_are_what_the_program_holds(t: Test, shape: str, how: str, mode: str) -> None:
     if how in ("nobody", "locked") and os.getuid() != 0:
         t.skip("only root can give up its privileges")
-    t.dir.chmod(0o777)
-    process = t.start([build_case(t, "ledger_shapes.c"), how, shape], t.preload_env(ALLOC_MODE=mode))
+    t.tmp.chmod(0o777)  # the sources may lie where only root gets to
+    env = t.preload_env(ALLOC_MODE=mode, ALLOC_REPORT=str(t.tmp / "report.%e.%p.%n"))
+    process = t.start([build_case(t, "ledger_shapes.c"), how, shape], env)
     ready = wait_until(lambda: t.output_of(process).split(), 30, "the program to be ready")
     live, mapped, freed = (int(word) for word in ready[1:4])
     began, files = cpu_seconds(process.pid), rss_file(process.pid)
-    data = ask_and_check(t, process).data
+    data = ask_and_check(t, process, directory=t.tmp).data
     spent, files_after = cpu_seconds(process.pid) - began, rss_file(process.pid)
     about = data["ledger_about"]
     t.check(about["residency"] in METHODS[how], f"read by {about['residency']}")
