@@ -2,7 +2,7 @@
 #include "cli/terminal_text.hpp"
 #include "cli/output.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
