@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The seam below every census and below page residency: a process whose memory is looked at, mostly while it
-// runs on. Today that is the own process. Another process (process_vm_readv, /proc/PID) or a core file is a
+// runs on. The library's is its own; the command's is another one (outside/other_process.hpp). Each is a
 // class that derives from ProcessMemory and brings its own Access. Context: reporter, offline.
 #pragma once
 
@@ -38,6 +38,9 @@ class ProcessMemory {
     /// Appends the path of what the kernel shows as `name` in the process's folder in /proc.
     void (*add_path)(const ProcessMemory& self, std::string_view name, TextBuffer& to) noexcept;
   };
+
+  /// It is the process that this code runs in, of which mallard knows more than the kernel tells.
+  bool is_own() const noexcept { return access_.in_place; }
 
   bool copy(void* to, std::uintptr_t from, std::size_t bytes) const noexcept {
     return access_.copy(*this, to, from, bytes);

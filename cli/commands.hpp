@@ -17,6 +17,7 @@ void add_compare(CLI::App& app, Run* run);
 void add_completions(CLI::App& app, Run* run);
 void add_diff(CLI::App& app, Run* run);
 void add_dump(CLI::App& app, Run* run);
+void add_inspect(CLI::App& app, Run* run);
 void add_mode(CLI::App& app, Run* run);
 void add_purge(CLI::App& app, Run* run);
 void add_report(CLI::App& app, Run* run);
@@ -27,7 +28,8 @@ void add_top(CLI::App& app, Run* run);
 void add_wrappers(CLI::App* command, std::string* names);
 
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
-inline constexpr AddCommand kCommands[] = {add_completions, add_run,  add_check,   add_dump, add_top,
-                                           add_report,      add_diff, add_compare, add_mode, add_purge};
+inline constexpr AddCommand kCommands[] = {add_completions, add_inspect, add_run,    add_check,
+                                           add_dump,        add_top,     add_report, add_diff,
+                                           add_compare,     add_mode,    add_purge};
 
 }  // namespace mallard::cli

@@ -19,8 +19,8 @@ constexpr std::uint32_t kMaxHashSteps = 1u << 20;  // a damaged table may be end
 constexpr std::size_t kMaxNoteBytes = 4096;
 constexpr std::size_t kMaxBuildIdBytes = 64;
 
-bool copy_own(void*, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
-  return os::copy_if_readable(to, from, bytes);
+bool copy_of(void* process, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
+  return static_cast<const ProcessMemory*>(process)->copy(to, from, bytes);
 }
 
 /// The build-id within one note segment; notes are aligned to 4 or 8 bytes.
@@ -63,7 +63,15 @@ void Image::use_loaded(std::uintptr_t begin, CopyMemory copy, void* opaque) noex
   size_ = ~begin;  // up to the end of the address space: what is not there is not copied
 }
 
-void Image::use_own_process(std::uintptr_t begin) noexcept { use_loaded(begin, copy_own, nullptr); }
+void Image::use_process(const ProcessMemory& process, std::uintptr_t begin) noexcept {
+  use_loaded(begin, copy_of, const_cast<ProcessMemory*>(&process));
+}
+
+void Image::use_process(const ProcessMemory& process, std::uintptr_t begin, std::size_t bytes) noexcept {
+  use_process(process, begin);
+  form_ = Form::kFile;
+  size_ = bytes;
+}
 
 bool Image::open(const char* path) noexcept {
   close();

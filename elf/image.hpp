@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/arena.hpp"
+#include "base/process_memory.hpp"
 
 namespace mallard::elf {
 
@@ -56,8 +57,10 @@ class Image {
   void use_memory(const void* at, std::size_t bytes, Form form = Form::kFile) noexcept;
   /// Takes an object that some process has loaded, from its first page on: each read is a copy.
   void use_loaded(std::uintptr_t begin, CopyMemory copy, void* opaque) noexcept;
-  /// Takes an object of this process, which may be unloaded at any time: each read is a copy by the kernel.
-  void use_own_process(std::uintptr_t begin) noexcept;
+  /// Takes an object that `process` has loaded, and may unload at any time: each read is a copy.
+  void use_process(const ProcessMemory& process, std::uintptr_t begin) noexcept;
+  /// Takes `bytes` of its memory that are laid out as a file.
+  void use_process(const ProcessMemory& process, std::uintptr_t begin, std::size_t bytes) noexcept;
   /// Opens a regular file. \return false if it is none or cannot be opened
   bool open(const char* path) noexcept;
   /// Takes a regular file that stays open as long as this object, and stays the caller's.

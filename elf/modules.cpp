@@ -118,14 +118,14 @@ bool place(const Image& image, const Mapping& mapping, Arena& arena, Candidate* 
 
 /// An ELF object whose first page is `mapping`, from what stands in memory there. \return false if it is none
 /// or a file that is mapped as data
-bool candidate_from_memory(const Mapping& mapping, std::span<const Mapping> all, Arena& arena,
-                           Candidate* out) noexcept {
+bool candidate_from_memory(const ProcessMemory& process, const Mapping& mapping, std::span<const Mapping> all,
+                           Arena& arena, Candidate* out) noexcept {
   const bool vdso = mapping.path == "[vdso]";
   out->module = describe(mapping, vdso ? ModuleKind::kVdso : ModuleKind::kElf);
   Image image;
-  if (vdso)
+  if (vdso && process.is_own())
     image.use_memory(reinterpret_cast<const void*>(mapping.begin), mapping.end - mapping.begin, Form::kLoaded);
-  else image.use_own_process(mapping.begin);
+  else image.use_process(process, mapping.begin);
   if (image.parse() != Fault::kNone || !place(image, mapping, arena, out)) return false;
   if (!vdso && !is_loaded(image, out->module, all)) return false;
   out->module.build_id = image.read_build_id(arena);
@@ -133,11 +133,11 @@ bool candidate_from_memory(const Mapping& mapping, std::span<const Mapping> all,
 }
 
 /// An ELF object whose first page is not mapped or not readable, or a view of one, from its file.
-bool candidate_from_file(const Mapping& mapping, std::span<const Mapping> all, Arena& arena,
-                         Candidate* out) noexcept {
+bool candidate_from_file(const ProcessMemory& process, const Mapping& mapping, std::span<const Mapping> all,
+                         Arena& arena, Candidate* out) noexcept {
   out->module = describe(mapping, ModuleKind::kElf);
   Image image;
-  if (!open_module(out->module, arena, &image) || image.parse() != Fault::kNone) return false;
+  if (!open_module(out->module, arena, &image, process) || image.parse() != Fault::kNone) return false;
   if (!place(image, mapping, arena, out)) return false;
   if (!is_loaded(image, out->module, all)) place_view(mapping, out);
   out->module.build_id = image.read_build_id(arena);
@@ -146,18 +146,18 @@ bool candidate_from_file(const Mapping& mapping, std::span<const Mapping> all, A
 
 class Builder {
  public:
-  Builder(Arena& arena, std::span<const Mapping> all) noexcept
-      : arena_(arena), all_(all), candidates_(arena), code_(arena) {}
+  Builder(Arena& arena, const ProcessMemory& process, std::span<const Mapping> all) noexcept
+      : arena_(arena), process_(process), all_(all), candidates_(arena), code_(arena) {}
 
   void add(const Mapping& mapping) noexcept {
     const bool has_file = mapping.inode != 0;
     Candidate candidate{};
     if ((has_file && mapping.offset == 0 && mapping.readable) || mapping.path == "[vdso]")
-      if (candidate_from_memory(mapping, all_, arena_, &candidate)) candidates_.add(candidate);
+      if (candidate_from_memory(process_, mapping, all_, arena_, &candidate)) candidates_.add(candidate);
     if (!mapping.executable) return;
     int owner = owner_of(mapping);
     if (owner < 0) {
-      if (!has_file || !candidate_from_file(mapping, all_, arena_, &candidate)) other(mapping, &candidate);
+      if (!has_file || !candidate_from_file(process_, mapping, all_, arena_, &candidate)) other(mapping, &candidate);
       owner = static_cast<int>(candidates_.size());
       if (!candidates_.add(candidate)) return;
     }
@@ -219,6 +219,7 @@ class Builder {
   }
 
   Arena& arena_;
+  const ProcessMemory& process_;
   std::span<const Mapping> all_;
   Growing<Candidate> candidates_;
   Growing<CodeRange> code_;
@@ -233,7 +234,10 @@ bool is_mapped_file(const Module& m, Image& file, Arena& arena) noexcept {
 
 }  // namespace
 
-bool Modules::read(Arena& arena) noexcept { return read_from(arena, "/proc/self/maps"); }
+bool Modules::read(Arena& arena, const ProcessMemory& process) noexcept {
+  process_ = &process;
+  return read_from(arena, ProcessMemory::Path(process, "maps").c_str());
+}
 
 bool Modules::read_from(Arena& arena, const char* maps_path) noexcept {
   Growing<Mapping> all(arena);
@@ -243,11 +247,12 @@ bool Modules::read_from(Arena& arena, const char* maps_path) noexcept {
         if (m.inode != 0 || m.executable) static_cast<Growing<Mapping>*>(to)->add(m);
       },
       &all);
-  return read(arena, all.all()) && complete && !all.out_of_memory();
+  return read(arena, all.all(), process()) && complete && !all.out_of_memory();
 }
 
-bool Modules::read(Arena& arena, std::span<const Mapping> mappings) noexcept {
-  Builder builder(arena, mappings);
+bool Modules::read(Arena& arena, std::span<const Mapping> mappings, const ProcessMemory& process) noexcept {
+  process_ = &process;
+  Builder builder(arena, process, mappings);
   for (const Mapping& mapping : mappings) builder.add(mapping);
   return builder.write(&modules_, &code_);
 }
@@ -258,21 +263,26 @@ int Modules::find(std::uintptr_t pc) const noexcept {
   return range != code_.end() && range->begin <= pc ? range->module : -1;
 }
 
-bool open_module(const Module& m, Arena& arena, Image* out) noexcept {
+bool open_module(const Module& m, Arena& arena, Image* out, const ProcessMemory& process) noexcept {
   if (m.kind == ModuleKind::kVdso) {
-    out->use_memory(reinterpret_cast<const void*>(m.begin), m.end - m.begin);
+    if (process.is_own()) out->use_memory(reinterpret_cast<const void*>(m.begin), m.end - m.begin);
+    else out->use_process(process, m.begin, m.end - m.begin);
     return true;
   }
   if (m.inode == 0) return false;
   // The link reaches the very file, deleted or not, but the kernel gives it to privileged processes only.
   FixedText<64> link;
-  link.add("/proc/self/map_files/").add_unsigned(m.map_begin, 16).add('-').add_unsigned(m.map_end, 16);
-  if (out->open(link.c_str()) && (m.build_id.empty() || is_mapped_file(m, *out, arena))) return true;
-  if (out->open("/proc/self/exe") && is_mapped_file(m, *out, arena)) return true;
-  char* path = arena.array<char>(m.path.size() + 1);
-  if (path) {
-    __builtin_memcpy(path, m.path.data(), m.path.size());
-    if (out->open(path) && is_mapped_file(m, *out, arena)) return true;
+  link.add("map_files/").add_unsigned(m.map_begin, 16).add('-').add_unsigned(m.map_end, 16);
+  if (out->open(ProcessMemory::Path(process, link.view()).c_str()) &&
+      (m.build_id.empty() || is_mapped_file(m, *out, arena)))
+    return true;
+  if (out->open(ProcessMemory::Path(process, "exe").c_str()) && is_mapped_file(m, *out, arena)) return true;
+  const ProcessMemory::Path root(process, "root");
+  const std::size_t bytes = m.path.size() + root.size() + 1;
+  if (char* room = arena.array<char>(bytes)) {
+    TextBuffer path(room, bytes);
+    if (!process.is_own()) path.add(root.view());  // it may see other files under these names
+    if (out->open(path.add(m.path).c_str()) && is_mapped_file(m, *out, arena)) return true;
   }
   out->close();
   return false;

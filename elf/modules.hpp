@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Modules: the objects loaded in this process, from one reading of /proc/self/maps. No lock of the loader is
+// Modules: the objects loaded in a process, from one reading of /proc/PID/maps. No lock of the loader is
 // taken, and nothing is missed that a host could have hidden from dl_iterate_phdr. Context: reporter.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/arena.hpp"
+#include "base/process_memory.hpp"
 #include "elf/image.hpp"
 #include "elf/maps.hpp"
 
@@ -38,7 +39,7 @@ struct Module {
   /// view of part of an ELF file (V8 maps its built-in functions a second time): its span is what is mapped.
   std::span<const SegmentPages> segments;
   std::uint64_t device, inode;
-  std::uintptr_t map_begin, map_end;  ///< the mapping behind /proc/self/map_files for its file
+  std::uintptr_t map_begin, map_end;  ///< the mapping behind /proc/PID/map_files for its file
   ModuleKind kind;
   bool deleted;  ///< the file was removed or replaced since it was loaded
 };
@@ -53,9 +54,10 @@ class Modules {
  public:
   /// Reads the maps. \return false if they cannot be read or memory is out; what was found until then stays
   /// \context reporter, exit
-  bool read(Arena& arena) noexcept;
+  bool read(Arena& arena, const ProcessMemory& process = own_process()) noexcept;
   /// Reads mappings that were listed already, in the order of their addresses. \return false if memory is out
-  bool read(Arena& arena, std::span<const Mapping> mappings) noexcept;
+  bool read(Arena& arena, std::span<const Mapping> mappings,
+            const ProcessMemory& process = own_process()) noexcept;
   /// Reads other text in the format of /proc/self/maps; for tests.
   bool read_from(Arena& arena, const char* maps_path) noexcept;
 
@@ -64,14 +66,18 @@ class Modules {
 
   std::span<const Module> all() const noexcept { return modules_; }
   std::span<const CodeRange> code() const noexcept { return code_; }
+  /// The process that has loaded them.
+  const ProcessMemory& process() const noexcept { return process_ ? *process_ : own_process(); }
 
  private:
+  const ProcessMemory* process_ = nullptr;
   std::span<Module> modules_;
   std::span<CodeRange> code_;
 };
 
 /// Opens a module's own file: the one that is mapped, or one with the same build-id; never another that has
 /// taken its path. \return false if there is none
-bool open_module(const Module& module, Arena& arena, Image* out) noexcept;
+bool open_module(const Module& module, Arena& arena, Image* out,
+                 const ProcessMemory& process = own_process()) noexcept;
 
 }  // namespace mallard::elf

@@ -9,81 +9,10 @@
 #include "base/text.hpp"
 #include "heaps/heap_reader.hpp"
 #include "heaps/jemalloc_caches.hpp"
-#include "heaps/jemalloc_layout.hpp"
+#include "heaps/jemalloc_page_map.hpp"
 
 namespace mallard::heaps {
 namespace {
-
-constexpr unsigned kMaxClasses = 255;
-
-/// An extent, decoded.
-struct Extent {
-  bool slab, active;
-  std::uint64_t size_class, free_regions;
-  std::uintptr_t begin;  ///< large blocks start off it
-  std::uintptr_t first;  ///< block
-  std::uint64_t bytes;
-
-  std::uintptr_t end() const noexcept { return begin + bytes; }
-};
-
-struct Element {
-  std::uintptr_t extent;  ///< 0 = none
-  bool slab;
-  std::uint64_t size_class;
-};
-
-/// A page map, by one layout.
-class PageMap {
- public:
-  PageMap(const ProcessMemory& process, const JemallocMap& map) noexcept
-      : process_(process), map_(map), tables_(map.layout->tables) {}
-
-  /// What the map says of the page at `at`. \param next  where there is more to see if it says nothing
-  Element look_up(std::uintptr_t at, std::uintptr_t* next) const noexcept {
-    return find(at, next, [this](std::uintptr_t from) { return process_.word(from); });
-  }
-  /// The same where it may be no map at all.
-  Element try_look_up(std::uintptr_t at) const noexcept {
-    std::uintptr_t next;
-    return find(at, &next, [this](std::uintptr_t from) {
-      std::uint64_t word;
-      return from % sizeof word == 0 && process_.get(from, &word) ? word : 0;
-    });
-  }
-  Extent decode(const JemallocExtent& from) const noexcept {
-    const JemallocExtentFields& fields = map_.layout->extent;
-    return {.slab = fields.slab.of(from.bits) != 0,
-            .active = fields.state.of(from.bits) == kJemallocActive,
-            .size_class = fields.size_class.of(from.bits),
-            .free_regions = fields.free_regions.of(from.bits),
-            .begin = from.address & ~(kPageBytes - 1),
-            .first = from.address,
-            .bytes = from.size_and_serial & ~(kPageBytes - 1)};
-  }
-
- private:
-  template <typename Word>
-  Element find(std::uintptr_t at, std::uintptr_t* next, Word word) const noexcept {
-    std::uintptr_t table = map_.root;
-    const unsigned last = tables_.levels - 1;
-    for (unsigned level = 0; level < last; ++level) {
-      table = word(table + tables_.index[level].of(at) * sizeof table);
-      *next = align_up(at + 1, std::uintptr_t{1} << tables_.index[level].shift);
-      if (table == 0) return {};
-    }
-    *next = at + kPageBytes;
-    const std::uintptr_t element = table + tables_.index[last].of(at) * tables_.element_words * 8;
-    const std::uintptr_t extent = word(element) & kJemallocExtentPointer;
-    if (extent == 0) return {};
-    const std::uint64_t rest = word(element + (tables_.element_words - 1) * std::uintptr_t{8});
-    return {extent, map_.layout->element_slab.of(rest) != 0, map_.layout->element_class.of(rest)};
-  }
-
-  const ProcessMemory& process_;
-  const JemallocMap& map_;
-  const JemallocTables& tables_;
-};
 
 class JemallocCensus {
  public:
@@ -103,17 +32,18 @@ class JemallocCensus {
   T control(const char* name, T otherwise) noexcept {
     T value;
     std::size_t size = sizeof value;
-    return access_.mallctl(name, &value, &size, nullptr, 0) == 0 ? value : otherwise;
+    return access_.mallctl && access_.mallctl(name, &value, &size, nullptr, 0) == 0 ? value : otherwise;
   }
   void read_controls() noexcept;
+  void suppose_controls() noexcept;
   void read_classes(const char* prefix, unsigned count) noexcept;
-  std::uint64_t block_bytes(const Extent& extent) const noexcept;
+  std::uint64_t block_bytes(const JemallocPages& extent) const noexcept;
   bool find_map() noexcept;
   bool find_root(const JemallocLayout& layout, std::span<const Probe> probes) noexcept;
   bool describes(const JemallocMap& map, const Probe& probe) noexcept;
   bool read_extent(std::uintptr_t at, JemallocExtent* to) noexcept;
   void sweep(AddressRange range) noexcept;
-  void report_extent(const Element& element, const Extent& extent) noexcept;
+  void report_extent(const JemallocElement& element, const JemallocPages& extent) noexcept;
   void report_metadata(std::uintptr_t end) noexcept;
   template <typename Visit>
   void each_base_block(std::uintptr_t begin, std::uintptr_t end, Visit visit) noexcept;
@@ -123,7 +53,7 @@ class JemallocCensus {
   const ProcessMemory& process_;
   RangeCursor resident_;
   CensusResult result_{.unit_name = "slab"};
-  std::uint64_t class_bytes_[kMaxClasses];
+  std::uint64_t class_bytes_[kJemallocMostClasses];
   unsigned classes_ = 0, small_classes_ = 0;
   bool large_by_extent_ = false;       ///< large blocks have the size of their extent, not of a class
   std::uint64_t pad_bytes_ = 0;        ///< of such an extent
@@ -135,7 +65,7 @@ class JemallocCensus {
 constinit PageCopies g_copies;
 
 void JemallocCensus::read_classes(const char* prefix, unsigned count) noexcept {
-  for (unsigned i = 0; i < count && classes_ < kMaxClasses; ++i) {
+  for (unsigned i = 0; i < count && classes_ < kJemallocMostClasses; ++i) {
     FixedText<48> name;
     name.add(view_of(prefix)).add_unsigned(i).add(".size");
     class_bytes_[classes_++] = control<std::size_t>(name.c_str(), 0);
@@ -143,6 +73,7 @@ void JemallocCensus::read_classes(const char* prefix, unsigned count) noexcept {
 }
 
 void JemallocCensus::read_controls() noexcept {
+  if (!access_.mallctl) return suppose_controls();
   std::uint64_t epoch = 1;
   std::size_t size = sizeof epoch;
   access_.mallctl("epoch", &epoch, &size, &epoch, size);  // refreshes tcache_bytes
@@ -157,6 +88,13 @@ void JemallocCensus::read_controls() noexcept {
   read_classes("arenas.lextent.", control("arenas.nlextents", 0U));
 }
 
+/// What can be told without asking it: of another process.
+void JemallocCensus::suppose_controls() noexcept {
+  holes_in_map_ = large_by_extent_ = true;
+  pad_bytes_ = kPageBytes;
+  classes_ = jemalloc_classes(class_bytes_, &small_classes_);
+}
+
 bool JemallocCensus::read_extent(std::uintptr_t at, JemallocExtent* to) noexcept {
   ++result_.reads;
   if (access_.arenas_can_end) return g_copies.get(at, to);
@@ -165,19 +103,21 @@ bool JemallocCensus::read_extent(std::uintptr_t at, JemallocExtent* to) noexcept
 }
 
 /// Usable bytes of the blocks of an extent whose class is known.
-std::uint64_t JemallocCensus::block_bytes(const Extent& extent) const noexcept {
-  if (!large_by_extent_ || extent.size_class < small_classes_) return class_bytes_[extent.size_class];
+std::uint64_t JemallocCensus::block_bytes(const JemallocPages& extent) const noexcept {
+  if (!large_by_extent_ || extent.size_class < small_classes_ ||
+      (!access_.mallctl && class_bytes_[extent.size_class] == extent.bytes))  // it does not pad
+    return class_bytes_[extent.size_class];
   return extent.bytes > pad_bytes_ ? extent.bytes - pad_bytes_ : 0;
 }
 
 /// Whether `map` knows the block.
 bool JemallocCensus::describes(const JemallocMap& map, const Probe& probe) noexcept {
-  const PageMap pages(process_, map);
-  const Element element = pages.try_look_up(probe.block);
+  const JemallocPageMap pages(process_, map);
+  const JemallocElement element = pages.try_look_up(probe.block);
   JemallocExtent words;
   if (element.extent == 0 || element.size_class >= classes_ || !process_.get(element.extent, &words))
     return false;
-  const Extent extent = pages.decode(words);
+  const JemallocPages extent = pages.decode(words);
   if (!extent.active || extent.slab != element.slab || extent.size_class != element.size_class ||
       block_bytes(extent) != probe.usable || probe.block < extent.begin || probe.block >= extent.end())
     return false;
@@ -202,7 +142,7 @@ bool JemallocCensus::find_root(const JemallocLayout& layout, std::span<const Pro
 }
 
 bool JemallocCensus::find_map() noexcept {
-  if (access_.map.root) return true;
+  if (access_.map.root || !access_.mallctl) return access_.map.root != 0;
   constexpr std::size_t kProbeBytes[] = {100, 3000, 20'000, 300'000};
   constexpr int kProbes = sizeof kProbeBytes / sizeof kProbeBytes[0];
   Probe probes[kProbes];
@@ -224,9 +164,7 @@ void JemallocCensus::each_base_block(std::uintptr_t begin, std::uintptr_t end, V
   std::uintptr_t at = align_up(begin, kJemallocBaseBlockBytes);
   while (at < end) {
     JemallocBaseBlock block;
-    const bool is_one = resident_.contains(at) && process_.get(at, &block) && block.bytes != 0 &&
-                        block.bytes % kJemallocBaseBlockBytes == 0 && block.unused.address > at &&
-                        block.unused.address + block.unused.size_and_serial == at + block.bytes;
+    const bool is_one = resident_.contains(at) && process_.get(at, &block) && is_base_block(at, block);
     const std::uintptr_t next = at + (is_one ? block.bytes : kJemallocBaseBlockBytes);
     if (is_one) visit(at, next < end ? next : end);
     at = next;
@@ -249,7 +187,7 @@ void JemallocCensus::report_metadata(std::uintptr_t end) noexcept {
   });
 }
 
-void JemallocCensus::report_extent(const Element& element, const Extent& extent) noexcept {
+void JemallocCensus::report_extent(const JemallocElement& element, const JemallocPages& extent) noexcept {
   if (!extent.active || extent.size_class >= classes_) return;  // free, or on its way to be
   const std::uint64_t each = block_bytes(extent);
   const std::uint64_t regions = extent.slab && each ? extent.bytes / each : 1;
@@ -264,12 +202,12 @@ void JemallocCensus::report_extent(const Element& element, const Extent& extent)
 }
 
 void JemallocCensus::sweep(AddressRange range) noexcept {
-  const PageMap pages(process_, access_.map);
+  const JemallocPageMap pages(process_, access_.map);
   g_copies.begin(process_);
   lost_ = false;
   std::uintptr_t done = range.begin;  // nothing before it is reported again
   for (std::uintptr_t at = range.begin, next; at < range.end;) {
-    const Element element = pages.look_up(at, &next);
+    const JemallocElement element = pages.look_up(at, &next);
     if (!element.extent) {
       if (!metadata_begin_ && !lost_) metadata_begin_ = at;
       at = next;
@@ -277,7 +215,7 @@ void JemallocCensus::sweep(AddressRange range) noexcept {
     }
     JemallocExtent words;
     const bool read = read_extent(element.extent, &words);
-    const Extent extent = read ? pages.decode(words) : Extent{};
+    const JemallocPages extent = read ? pages.decode(words) : JemallocPages{};
     if (!read || extent.begin > at || extent.bytes == 0 || at - extent.begin >= extent.bytes ||
         extent.bytes > range.end - extent.begin) {
       ++result_.raced;  // it is being split or merged: its parts are in the map, if not here then further on
@@ -297,8 +235,8 @@ void JemallocCensus::sweep(AddressRange range) noexcept {
 
 CensusResult JemallocCensus::run() noexcept {
   read_controls();
-  if (control<std::size_t>("arenas.page", 0) != kPageBytes || small_classes_ == 0 ||
-      classes_ == kMaxClasses || !find_map()) {
+  if ((access_.mallctl && control<std::size_t>("arenas.page", 0) != kPageBytes) || small_classes_ == 0 ||
+      classes_ == kJemallocMostClasses || !find_map()) {
     result_.why_not = "the page map of this jemalloc is laid out as in none of the versions 5.1 to 5.3";
     return result_;
   }

@@ -19,7 +19,7 @@ struct JemallocMap {
 
 /// What a census needs of a jemalloc.
 struct JemallocAccess {
-  Mallctl* mallctl;
+  Mallctl* mallctl;  ///< nullptr: it runs in another process, and cannot be asked
   void* (*malloc)(std::size_t);
   void (*free)(void*);
   std::size_t (*usable_size)(void*);
@@ -27,6 +27,15 @@ struct JemallocAccess {
   bool arenas_can_end;  ///< the program can destroy arenas, and unmaps their metadata then
   JemallocMap map{};    ///< what the first census finds out
 };
+/// Finds the page map of a jemalloc that cannot be asked, by the pages that it describes.
+/// \param data   global variables of the object that has it inside
+/// \param pages  addresses of pages in memory that may be its own, at most 64
+/// \return one without a root, if none describes several of them
+JemallocMap find_jemalloc_map(const ProcessMemory& process, AddressRange data,
+                              std::span<const std::uintptr_t> pages) noexcept;
+/// Whether the map describes the page, or a block of jemalloc's own memory begins there.
+bool is_jemallocs(const ProcessMemory& process, const JemallocMap& map, std::uintptr_t page) noexcept;
+
 /// \context reporter
 CensusResult jemalloc_census(JemallocAccess& access, const CensusRequest& request) noexcept;
 

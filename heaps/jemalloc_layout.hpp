@@ -9,6 +9,8 @@
 
 namespace mallard::heaps {
 
+inline constexpr unsigned kJemallocMostClasses = 255;
+
 struct BitField {
   std::uint8_t shift, width;
   constexpr std::uint64_t of(std::uint64_t word) const noexcept {
@@ -49,6 +51,12 @@ inline constexpr std::uint64_t kJemallocActive = 0;  ///< state of an extent tha
 /// The pointer in an element; extents are aligned to cache lines.
 inline constexpr std::uint64_t kJemallocExtentPointer = 0x0000'ffff'ffff'ffc0;
 inline constexpr std::uint64_t kJemallocBaseBlockBytes = 2 << 20;  ///< or a multiple; aligned to it
+
+/// Whether `block`, read at the address `at`, begins a block of jemalloc's own memory.
+constexpr bool is_base_block(std::uintptr_t at, const JemallocBaseBlock& block) noexcept {
+  return block.bytes != 0 && block.bytes % kJemallocBaseBlockBytes == 0 && block.unused.address > at &&
+         block.unused.address + block.unused.size_and_serial == at + block.bytes;
+}
 
 inline constexpr JemallocTables kJemalloc48Bits{2, {{30, 18}, {12, 18}}, 1};
 inline constexpr JemallocTables kJemalloc57Bits{3, {{42, 15}, {27, 15}, {12, 15}}, 2};

@@ -137,7 +137,7 @@ void recognise(const elf::Image& image, Contents* out) noexcept {
   Recogniser(image, *out).run();
 }
 
-const Contents& contents_of(const elf::Module& module) noexcept {
+const Contents& contents_of(const elf::Module& module, const ProcessMemory& process) noexcept {
   static constinit Contents nothing{};
   if (module.kind != elf::ModuleKind::kElf) return nothing;
   for (const Answer& a : g_answers)
@@ -147,7 +147,7 @@ const Contents& contents_of(const elf::Module& module) noexcept {
   answer = {module.device, module.inode, module.begin, {}};
   Arena arena;
   elf::Image image;
-  if (elf::open_module(module, arena, &image) && image.parse() == elf::Fault::kNone)
+  if (elf::open_module(module, arena, &image, process) && image.parse() == elf::Fault::kNone)
     recognise(image, &answer.contents);
   return answer.contents;
 }

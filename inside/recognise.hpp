@@ -46,6 +46,6 @@ void recognise(const elf::Image& image, Contents* out) noexcept;
 
 /// Recognises what a module's file has inside; remembers its answers from report to report. The reference holds
 /// until the next call. \context reporter
-const Contents& contents_of(const elf::Module& module) noexcept;
+const Contents& contents_of(const elf::Module& module, const ProcessMemory& process = own_process()) noexcept;
 
 }  // namespace mallard::inside

@@ -9,21 +9,22 @@
 
 #include <atomic>
 
+#include "base/arena.hpp"
 #include "base/lock.hpp"
-#include "base/options.hpp"
 #include "base/older.hpp"
+#include "base/options.hpp"
 #include "base/os.hpp"
+#include "base/process_memory.hpp"
 #include "base/say.hpp"
 #include "base/signal_mask.hpp"
 #include "elf/loaded_objects.hpp"
 #include "record/thread_state.hpp"
-#include "base/arena.hpp"
 #include "report/control_requests.hpp"
-#include "report/write/report_files.hpp"
-#include "report/probe.hpp"
 #include "report/judge/remember.hpp"
-#include "report/snapshot.hpp"
 #include "report/judge/verdict.hpp"
+#include "report/probe.hpp"
+#include "report/snapshot.hpp"
+#include "report/write/report_files.hpp"
 
 namespace mallard::report {
 namespace {
@@ -50,7 +51,7 @@ void write_one(Reason reason, ProbeRequest probe) noexcept {
   Served served = g_served;
   served.reporter_stack = g_stack.load();
   Snapshot snapshot{};
-  if (!take_snapshot(arena, served, reason, &snapshot)) return;
+  if (!take_snapshot(arena, own_process(), served, reason, &snapshot)) return;
   compare_and_remember(&snapshot);
   run_probe(probe, served, &snapshot);
   judge(arena, &snapshot);
@@ -182,7 +183,8 @@ MALLARD_FORK_TEXT void forget_requests() noexcept {
 }
 
 MALLARD_FORK_TEXT void at_exit(bool report_wanted) noexcept {
-  if (mallard_thread.in_recording != 0) return;  // exit() from a handler that interrupted recording: it holds locks
+  if (mallard_thread.in_recording != 0)
+    return;  // exit() from a handler that interrupted recording: it holds locks
   if (report_wanted || is_asked() || g_thread.load() != Thread::kNone || g_writing.is_held())
     finish_reports(report_wanted);
 }

@@ -24,11 +24,11 @@ namespace {
 /// 2 us for a small block that was sampled.
 constexpr std::uint64_t kForkBudgetNs = 50'000'000;
 
-Allocator read_allocator(const Served& served) noexcept {
+Allocator read_allocator(const ProcessMemory& process, const Served& served) noexcept {
   Allocator a{};
   a.name = view_of(served.backend->name);
   a.path = view_of(served.backend->path);
-  a.requested = view_of(options().backend);
+  a.requested = process.is_own() ? view_of(options().backend) : a.name;
   a.takeover = read_takeover();
   a.bypassed = served.bypassed;
   a.stepped_aside = served.stepped_aside;
@@ -79,9 +79,9 @@ bool out_of_memory(const Snapshot& snapshot) noexcept {
 }
 
 /// How much of the heap is resident, and what it is for each live byte. Without a ledger an upper bound.
-void relate(Snapshot* out, const Arena& arena) noexcept {
-  const std::uint64_t books = record::own_bytes() + out->recording.exact.own_bytes;
-  out->own_bytes = books + arena.mapped_bytes();
+void relate(const ProcessMemory& process, Snapshot* out, const Arena& arena) noexcept {
+  const std::uint64_t books = process.is_own() ? record::own_bytes() + out->recording.exact.own_bytes : 0;
+  out->own_bytes = process.is_own() ? books + arena.mapped_bytes() : 0;
   const Ledger& ledger = out->ledger;
   const std::uint64_t not_heap = out->rss.lazily_freed + books;
   out->heap_is_bound = !ledger.known;
@@ -128,19 +128,21 @@ void round_figures(SiteRow* rows, Snapshot* s) noexcept {
 
 }  // namespace
 
-bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* out) noexcept {
+bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& served, Reason reason,
+                   Snapshot* out) noexcept {
   const std::uint64_t began = os::monotonic_ns();
   out->mallard_version = view_of(kVersion);
   out->reason = reason;
-  read_files_once(arena, served);
+  if (process.is_own()) read_files_once(arena, served);
   Memory memory;
-  read_memory(arena, own_process(), served, &memory);
+  read_memory(arena, process, served, &memory);
   elf::Modules modules = memory.regions.modules;
-  if (modules.all().empty()) modules.read(arena);  // what cannot be read stays without names
+  if (modules.all().empty()) modules.read(arena, process);  // what cannot be read stays without names
+  if (served.claim_heaps) served.claim_heaps(arena, &memory);
   const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   out->rss = memory.after;
   out->charge = read_charge(memory);
-  out->process = read_process_facts(arena);
+  out->process = read_process_facts(arena, process);
   const bool exact = out->recording.exact.on = record::exact_is_on();
   out->recording.exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
   out->recording.on = exact || record::is_recording();
@@ -161,9 +163,9 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
       out->copied_since_fork = copied_since_fork(arena, own_process(), books.blocks, record::forked_ns(),
                                                  out->process.parent_pid, kForkBudgetNs);
   }
-  out->allocator = read_allocator(served);  // right after the heap, which it is held against
+  out->allocator = read_allocator(process, served);  // right after the heap, which it is held against
   find_other_allocators(arena, served, modules, memory, bound, &out->other_allocators);
-  out->allocator.replaced = find_replaced(arena, served, out->other_allocators);
+  if (process.is_own()) out->allocator.replaced = find_replaced(arena, served, out->other_allocators);
   if (out->ledger.known) {
     // The books ask mincore, which holds pages to be there that were only read, too.
     const auto own = static_cast<std::uint64_t>(out->ledger.lines[static_cast<int>(Cause::kOwn)].bytes.value);
@@ -178,9 +180,9 @@ bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* 
   if (!add_frames(arena, modules, rows, out)) return out_of_memory(*out);
   out->recording.one_frame_sites = static_cast<std::uint32_t>(
       std::count_if(rows, rows + out->site_count, [](const SiteRow& row) { return row.depth == 1; }));
-  out->wrappers = view_of(options().wrappers);
+  if (process.is_own()) out->wrappers = view_of(options().wrappers);
   name_sites(arena, {rows, out->site_count}, out->wrappers);
-  relate(out, arena);
+  relate(process, out, arena);
   round_figures(rows, out);
   check_figures(out);
   out->duration_ns = os::monotonic_ns() - began;

@@ -4,13 +4,14 @@
 
 #include "base/arena.hpp"
 #include "report/model/model.hpp"
-#include "report/reporter.hpp"
+#include "report/model/served.hpp"
 
 namespace mallard::report {
 
-/// Takes a report's data. Does not stop the host; each shard of the live table is read under its lock.
-/// \return false if there is no memory for it (said on stderr)
-/// \context reporter, exit
-bool take_snapshot(Arena& arena, const Served& served, Reason reason, Snapshot* out) noexcept;
+/// Takes a report's data. Does not stop the host; each shard of the live table is read under its lock. Where
+/// the process is not our own nothing was recorded: what the kernel, its memory and its files tell is taken.
+/// \return false if there is no memory for it (said on stderr) \context reporter, exit
+bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& served, Reason reason,
+                   Snapshot* out) noexcept;
 
 }  // namespace mallard::report

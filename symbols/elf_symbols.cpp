@@ -198,7 +198,7 @@ std::span<Symbol> symbolize(Arena& arena, const elf::Modules& modules, std::span
     if (symbols[i].module < 0) continue;
     const elf::Module& module = modules.all()[static_cast<std::size_t>(symbols[i].module)];
     elf::Image image;
-    if (elf::open_module(module, arena, &image))
+    if (elf::open_module(module, arena, &image, modules.process()))
       name_symbols(arena, image, module.load_bias, symbols.subspan(i, next - i));
   }
   std::sort(symbols.begin(), symbols.end(), by_pc);

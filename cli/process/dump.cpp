@@ -9,12 +9,13 @@
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/inspect/inspect.hpp"
 #include "cli/output.hpp"
 #include "cli/process/ask_report.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
-#include "cli/report/symbolize.hpp"
+#include "cli/report/text_shown.hpp"
 #include "cli/terminal_text.hpp"
 
 namespace mallard::cli {
@@ -28,25 +29,12 @@ struct Request {
   std::string fail_on, wrappers;
 };
 
-/// The report by the writer that the library has, too, with source lines where debug information is there.
 std::string text_of(const Request& request, const std::string& json, const std::string& shown) {
   ReportFile report = parse_report(json, shown);
   name_sites(&report, request.wrappers);
-  if (request.full) {
-    symbolize(&report);
-    report::TextLayout all;
-    all.in_short = false;
-    return report_text(report.data, all);
-  }
-  symbolize(&report, leading_sites(report.data));
-  report::TextLayout layout;
-  layout.brief = true;
-  const std::string text = report_text(report.data, layout);
-  std::size_t end = 0;  // whatever the sections came to
-  for (std::size_t line = 1; line < report::kBriefLines && end < text.size(); ++line)
-    end = std::min(text.find('\n', end), text.size() - 1) + 1;
-  return fmt::format("{}  all call sites and figures: mallard report {}, or dump --full\n",
-                     text.substr(0, end), printable(shown));
+  return text_shown(
+      &report, request.full,
+      fmt::format("all call sites and figures: mallard report {}, or dump --full", printable(shown)));
 }
 
 /// A shell or a wrapper may become another program while it is asked: then that one is asked.
@@ -62,13 +50,25 @@ NewReport ask_running(int pid, bool purge, double until, std::optional<ReportWat
   }
 }
 
+/// A process that was not started with mallard has no report to ask for.
+ExitStatus look_from_outside(int pid, const Request& request) {
+  fmt::print(stderr, "mallard: process {} was not started with mallard: it is looked at from outside\n", pid);
+  return inspect(pid, {request.json, request.full, request.html, request.fail_on});
+}
+
 ExitStatus dump(const Request& request) {
   const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
   if (!request.html.empty()) require_html();
   const int pid = process_of(request.process, "dump");
   const double until = now_seconds() + request.timeout_seconds;
   std::optional<ReportWatch> watch;
-  const NewReport report = ask_running(pid, request.purge, until, &watch);
+  NewReport report;
+  try {
+    report = ask_running(pid, request.purge, until, &watch);
+  } catch (const NotPreloaded&) {
+    if (request.purge) throw;
+    return look_from_outside(pid, request);
+  }
   if (request.json) {
     print_json(report.text);
   } else if (request.html.empty()) {
@@ -84,7 +84,7 @@ ExitStatus dump(const Request& request) {
 void add_dump(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("dump", "Ask a running process for a report and print it");
-  add_pid(command, &request->process, "A process with libmallard.so loaded");
+  add_pid(command, &request->process, "A process with libmallard.so loaded; any other is inspected");
   command->add_flag(
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");
@@ -107,9 +107,8 @@ void add_dump(CLI::App& app, Run* run) {
       "  mallard dump --purge --json 4711\n"
       "  mallard dump --html report.html 4711\n"
       "  mallard dump --fail-on 'any,rss>2G' 4711\n\n"
-      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, not preloaded, not "
-      "permitted, "
-      "or no answer");
+      "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, not permitted, or "
+      "no answer");
   command->callback([request, run] { *run = [request] { return dump(*request); }; });
 }
 

@@ -67,7 +67,7 @@ Target look_at(int pid, const char* command) {
   for (const ProcessObject& o : process.libraries)
     loaded = loaded || std::filesystem::path(o.path).filename().string().starts_with("libmallard.so");
   if (!loaded)
-    throw Error(
+    throw NotPreloaded(
         kUnreadable, fmt::format("libmallard.so is not loaded in process {} ('{}')", pid, t.name),
         fmt::format("start the program with 'mallard run'; 'mallard check {}' says what it would see", pid));
   t.signal = read_report_signal(pid);

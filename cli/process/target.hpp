@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/error.hpp"
 #include "cli/process/process.hpp"
 
 namespace CLI {
@@ -40,6 +41,11 @@ struct Target {
 
   /// The process as messages name it: "process 4711 ('redis-server')".
   std::string who() const;
+};
+
+/// libmallard.so is not loaded in the process.
+struct NotPreloaded : Error {
+  using Error::Error;
 };
 
 /// \throws Error if there is no such process, it may not be read, or libmallard.so is not loaded in it

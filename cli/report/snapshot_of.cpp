@@ -83,7 +83,7 @@ void SnapshotOf::read_process(const Json& j) {
   const Json &process = member(j, "process"), &rss = member(j, "rss");
   s_.mallard_version = text(j, "mallard_version");
   s_.number = small_number(j, "report_number");
-  s_.reason = text(j, "reason") == "exit" ? report::Reason::kExit : report::Reason::kSignal;
+  s_.reason = static_cast<report::Reason>(index_in(report::kReasons, text(j, "reason"), 0));
   s_.duration_ns = number(j, "duration_ns");
   s_.inherited = flag(process, "forked_from_recorded_process");
   s_.process = {small_number(process, "pid"),

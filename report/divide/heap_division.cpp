@@ -17,8 +17,8 @@ namespace {
 constexpr const char* kNoMemory = "there was no memory for it";
 
 /// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below
-/// 1 s.
-constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29;
+/// 1 s. Whoever looks at another process waits until all of it is read.
+constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29, kNoBudget = std::uint64_t{1} << 60;
 
 /// 0.1 ms for a huge page that is full, 0.7 for one that is empty.
 constexpr std::uint64_t kHugeBudgetNs = 60'000'000;
@@ -129,8 +129,9 @@ struct HeapDivision {
     // Exact books are asked by the census itself, and draw the map on their own.
     if (!exact_blocks) map->pass_on(on_unit, opaque);
     const heaps::CensusResult census = backend.census(
-        {*memory.process, heap.mapped, heap.resident, samples.addresses, kCensusBudgetBytes,
-         exact_blocks ? on_unit : HeapMap::on_unit, exact_blocks ? opaque : map, exact_blocks});
+        {*memory.process, heap.mapped, heap.resident, samples.addresses,
+         memory.process->is_own() ? kCensusBudgetBytes : kNoBudget, exact_blocks ? on_unit : HeapMap::on_unit,
+         exact_blocks ? opaque : map, exact_blocks});
     out->census_ns = os::monotonic_ns() - began;
     out->unit_name = census.unit_name;
     out->thread_cached_bytes = census.thread_cached_bytes;

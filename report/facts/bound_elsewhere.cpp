@@ -29,9 +29,9 @@ class Finder {
 
   std::span<BoundElsewhere> run() noexcept {
     // Where malloc is not ours by right, every object leads elsewhere, and the report says so already.
-    if (!bindings_ || served_.bypassed || served_.stepped_aside) return {};
+    if (!bindings_ || !modules_.process().is_own() || served_.bypassed || served_.stepped_aside) return {};
     for (const elf::Module& m : modules_.all())
-      if (m.kind == elf::ModuleKind::kElf && !is_known_module(served_, m)) look_at(m);
+      if (m.kind == elf::ModuleKind::kElf && !is_known_module(modules_.process(), served_, m)) look_at(m);
     return found_.all();
   }
 
@@ -69,8 +69,8 @@ class Finder {
     found_.add({module.path, target.path, 1, is_server(target)});
   }
 
-  /// True if the blocks that come from there lie in the heap that mallard divides: the server's own object, or
-  /// another copy of it, whose memory looks the same (libc.so.6 in a namespace of dlmopen).
+  /// True if the blocks that come from there lie in the heap that mallard divides: the server's own object,
+  /// or another copy of it, whose memory looks the same (libc.so.6 in a namespace of dlmopen).
   bool is_server(const elf::Module& target) const noexcept {
     if (!served_.backend || !served_.backend->object) return false;
     for (const elf::Module& m : modules_.all())
@@ -87,8 +87,9 @@ class Finder {
 
 }  // namespace
 
-bool is_known_module(const Served& served, const elf::Module& module) noexcept {
+bool is_known_module(const ProcessMemory& process, const Served& served, const elf::Module& module) noexcept {
   constexpr std::string_view kLoader = "ld-linux-";
+  if (!process.is_own()) return file_name_of(module.path).starts_with(kLoader);
   if (is_own(module) || lies_in(elf::libc_object(), module) || file_name_of(module.path).starts_with(kLoader))
     return true;
   const bool serves = !served.bypassed && !served.stepped_aside;

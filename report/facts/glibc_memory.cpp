@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "elf/loaded_objects.hpp"
 #include "heaps/glibc_layout.hpp"
 
 namespace mallard::report {
@@ -12,8 +11,7 @@ namespace {
 using heaps::glibc::ChunkHeader;
 using heaps::glibc::HeapInfo;
 
-constexpr std::uint32_t kPagesToLookAt = 65536;  // a third of a microsecond each
-constexpr std::uint32_t kPagesPerCall = 8;       // that a call of mincore counts for
+constexpr std::uint32_t kPagesPerCall = 8;  // that a call of mincore counts for
 
 /// First words of a thread's control block (arch/thread.hpp): both pointers are its own address.
 struct ThreadHead {
@@ -41,12 +39,8 @@ std::uintptr_t mapped_block_end(const ProcessMemory& process, std::uintptr_t at,
 
 }  // namespace
 
-GlibcMemory::GlibcMemory(const ProcessMemory& process) noexcept
-    : process_(process), pages_left_(kPagesToLookAt) {
-  // For debuggers (nptl_db); there since 2.3.
-  const auto* bytes =
-      static_cast<const std::uint32_t*>(elf::find_symbol(elf::libc_object(), "_thread_db_sizeof_pthread"));
-  if (bytes && *bytes >= sizeof(ThreadHead) && *bytes <= kMaxThreadBytes) thread_bytes_ = *bytes;
+void GlibcMemory::set_thread_bytes(std::uint32_t bytes) noexcept {
+  if (bytes >= sizeof(ThreadHead) && bytes <= kMaxThreadBytes) thread_bytes_ = bytes;
 }
 
 bool GlibcMemory::in_memory(std::uintptr_t page) noexcept {
@@ -124,18 +118,37 @@ GlibcPiece GlibcMemory::next(std::uintptr_t begin, std::uintptr_t end, std::uint
   return {begin, end, GlibcKind::kUnknown};
 }
 
-bool GlibcMemory::is_main_heap(std::uintptr_t begin, std::uintptr_t end) const noexcept {
-  constexpr int kChunks = 4;
-  for (int i = 0; i < kChunks; ++i) {
+/// Do chunks follow one another from `at`, or fewer and then the end?
+bool GlibcMemory::is_chain(std::uintptr_t at, std::uintptr_t end, int chunks) const noexcept {
+  for (int i = 0; i < chunks; ++i) {
     ChunkHeader c;
-    if (!process_.get(begin, &c)) return false;
+    if (!process_.get(at, &c)) return false;
     if ((i == 0 && c.flags() != heaps::glibc::kPreviousInUse) || c.size() < heaps::glibc::kSmallestChunk ||
-        c.size() % heaps::glibc::kChunkAlignment != 0 || c.size() > end - begin)
+        c.size() % heaps::glibc::kChunkAlignment != 0 || c.size() > end - at)
       return false;
-    begin += c.size();
-    if (begin + sizeof c >= end) return true;
+    at += c.size();
+    if (at + sizeof c >= end) return true;
   }
   return true;
+}
+
+bool GlibcMemory::is_main_heap(std::uintptr_t begin, std::uintptr_t end) const noexcept {
+  constexpr int kChunks = 4, kManyChunks = 16;
+  if (is_chain(begin, end, kChunks)) return true;
+  if (process_.is_own()) return false;
+  // In a program that is linked statically the main thread's TLS comes first.
+  constexpr std::uintptr_t kMostTls = 1 << 20;
+  const std::uintptr_t last = std::min(end, begin + kMostTls);
+  std::uint64_t words[kPageBytes / sizeof(std::uint64_t)];
+  for (std::uintptr_t page = begin; page < last; page += kPageBytes) {
+    unsigned char present;
+    if (!process_.pages_present(page, 1, &present) || !(present & 1) || !process_.get(page, &words)) continue;
+    for (std::size_t i = 0; i + 1 < kPageBytes / sizeof *words; i += 2)
+      if ((words[i + 1] & heaps::glibc::kFlags) == heaps::glibc::kPreviousInUse &&
+          words[i + 1] < end - page && is_chain(page + i * sizeof *words, end, kManyChunks))
+        return true;
+  }
+  return false;
 }
 
 }  // namespace mallard::report

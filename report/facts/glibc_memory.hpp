@@ -24,7 +24,11 @@ struct GlibcPiece {
 /// Cuts memory whose mapper is unknown into pieces.
 class GlibcMemory {
  public:
-  explicit GlibcMemory(const ProcessMemory& process) noexcept;
+  explicit GlibcMemory(const ProcessMemory& process) noexcept
+      : process_(process), pages_left_(kPagesToLookAt) {}
+
+  /// Takes sizeof(struct pthread), as libc's _thread_db_sizeof_pthread says it; without, no stack is known.
+  void set_thread_bytes(std::uint32_t bytes) noexcept;
 
   /// The first piece of [begin, end), which is anonymous, private and writable. Pages that are not in memory
   /// are not read. `reach` >= end says how far memory of the same sort goes; a chunk may end there,
@@ -41,7 +45,9 @@ class GlibcMemory {
   bool is_thread_of(std::uintptr_t thread, std::uintptr_t block_end, std::uintptr_t lowest,
                     std::uintptr_t* begin) noexcept;
   bool in_memory(std::uintptr_t page) noexcept;
+  bool is_chain(std::uintptr_t at, std::uintptr_t end, int chunks) const noexcept;
 
+  static constexpr std::uint32_t kPagesToLookAt = 65536;  ///< a third of a microsecond each
   static constexpr std::uint32_t kWindowPages = 1024;
   static constexpr std::uint32_t kMaxThreadBytes = 8192;
 

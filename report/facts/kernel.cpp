@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/facts/kernel.hpp"
 
+#include <elf.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include "arch/page.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
+#include "elf/auxiliary_vector.hpp"
 #include "record/mappings.hpp"
 #include "report/facts/thread_times.hpp"
 
@@ -42,10 +43,10 @@ std::uint64_t field(std::string_view text, std::string_view name) noexcept {
   return 0;
 }
 
-/// Start of the process in clock ticks since boot: field 22 of /proc/self/stat, after the last ')'.
-std::uint64_t start_ticks() noexcept {
+/// Start of the process in clock ticks since boot: field 22 of /proc/PID/stat, after the last ')'.
+std::uint64_t start_ticks(const ProcessMemory& process) noexcept {
   char text[1024];
-  if (own_process().read_file("stat", text, sizeof text) <= 0) return 0;
+  if (process.read_file("stat", text, sizeof text) <= 0) return 0;
   const char* at = strrchr(text, ')');
   for (int spaces = 0; at && *at; ++at)
     if (*at == ' ' && ++spaces == 20) {
@@ -56,46 +57,59 @@ std::uint64_t start_ticks() noexcept {
   return 0;
 }
 
-std::uint64_t uptime_ns() noexcept {
+std::uint64_t uptime_ns(const ProcessMemory& process) noexcept {
   timespec now{};
   os::call(SYS_clock_gettime, CLOCK_BOOTTIME, os::arg(&now));
   const auto since_boot =
       static_cast<std::uint64_t>(now.tv_sec) * kNanoseconds + static_cast<std::uint64_t>(now.tv_nsec);
   const auto ticks_per_second = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
-  const std::uint64_t ticks = start_ticks();
+  const std::uint64_t ticks = start_ticks(process);
   if (ticks == 0) return 0;  // /proc is not readable
   const std::uint64_t started = ticks * (kNanoseconds / ticks_per_second);
   return since_boot > started ? since_boot - started : 0;
 }
 
+/// The path under which the program was started: /proc/PID/exe would show redis-server as the file it links
+/// to. \return empty if it cannot be read
+std::string_view started_as(Arena& arena, const ProcessMemory& process) noexcept {
+  const std::uintptr_t at = elf::auxiliary_value(process, AT_EXECFN);
+  if (process.is_own()) return view_of(reinterpret_cast<const char*>(at));
+  char path[kPageBytes];
+  std::size_t n = 0;  // it is the last text on the stack, near its end: what lies behind may not be mapped
+  while (at != 0 && n + 1 < sizeof path && process.get(at + n, &path[n]) && path[n] != '\0') ++n;
+  return kept(arena, {path, n});
+}
+
 }  // namespace
 
-ProcessFacts read_process_facts(Arena& arena) noexcept {
+ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noexcept {
   ProcessFacts facts{};
-  facts.pid = os::process_id();
-  facts.parent_pid = static_cast<int>(os::call(SYS_getppid));
   facts.taken_at_ns = os::realtime_ns();
-  facts.uptime_ns = uptime_ns();
+  facts.uptime_ns = uptime_ns(process);
   facts.executable = "(unknown)";
   const IdleThreads idle = find_idle_threads();
   facts.idle_threads = idle.count;
   facts.compared_threads = idle.compared;
   facts.idle_for_ns = idle.ns;
   char text[4096];
-  const long length = os::call(SYS_readlink, os::arg("/proc/self/exe"), os::arg(text), sizeof text);
+  const long length = os::call(SYS_readlink, os::arg(ProcessMemory::Path(process, "exe").c_str()),
+                               os::arg(text), sizeof text);
   if (length > 0) facts.executable = kept(arena, {text, static_cast<std::size_t>(length)});
-  // The name under which it was started: /proc/self/exe would show redis-server as the file it links to.
-  const auto* started_as = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
-  facts.name = file_name_of(started_as ? view_of(started_as) : facts.executable);
-  long n = own_process().read_file("cmdline", text, 513);
+  const std::string_view path = started_as(arena, process);
+  facts.name = file_name_of(path.empty() ? facts.executable : path);
+  long n = process.read_file("cmdline", text, 513);
   if (n > 0) {
     while (n > 0 && text[n - 1] == '\0') --n;
     for (long i = 0; i < n; ++i)
       if (static_cast<unsigned char>(text[i]) < ' ') text[i] = ' ';
     facts.command_line = kept(arena, {text, static_cast<std::size_t>(n)});
   }
-  n = own_process().read_file("status", text, sizeof text);
-  if (n > 0) facts.threads = static_cast<int>(field({text, static_cast<std::size_t>(n)}, "Threads"));
+  n = process.read_file("status", text, sizeof text);
+  const std::string_view status = n > 0 ? std::string_view(text, static_cast<std::size_t>(n)) : "";
+  facts.threads = static_cast<int>(field(status, "Threads"));
+  facts.pid = process.is_own() ? os::process_id() : static_cast<int>(field(status, "Pid"));
+  facts.parent_pid =
+      process.is_own() ? static_cast<int>(os::call(SYS_getppid)) : static_cast<int>(field(status, "PPid"));
   return facts;
 }
 
@@ -139,10 +153,12 @@ std::uint64_t machine_lazily_freed(const ProcessMemory& process) noexcept {
 }
 
 /// smaps_rollup and smaps walk all page tables, and the host cannot map memory while one mapping is walked.
-bool may_walk(const Rss& counters) noexcept {
+bool may_walk(const ProcessMemory& process, const Rss& counters) noexcept {
   constexpr std::uint64_t kQuickBytes = 16u << 20;  // under a millisecond even if it is one mapping
   if (counters.total <= kQuickBytes) return true;
   // Otherwise only for what no counter tells: memory given back by MADV_FREE, if there can be much of it.
+  // Whether another process gave any back was seen by nobody.
+  if (!process.is_own()) return true;
   return record::lazy_free_bytes() >= counters.anonymous / 100;
 }
 
@@ -170,7 +186,7 @@ void add_walked(const ProcessMemory& process, Rss* rss) noexcept {
 
 Rss read_rss(const ProcessMemory& process) noexcept {
   Rss rss = read_counters(process);
-  if (rss.known && may_walk(rss)) add_walked(process, &rss);
+  if (rss.known && may_walk(process, rss)) add_walked(process, &rss);
   rss.lazily_freed_known = rss.walked || (rss.known && machine_lazily_freed(process) < rss.anonymous / 100);
   if (rss.peak > 0) rss.peak = std::max(rss.peak, rss.total);  // read a moment before
   return rss;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel knows of this process, read from /proc.
+// What the kernel knows of a process, read from /proc.
 #pragma once
 
 #include "base/arena.hpp"
@@ -8,8 +8,8 @@
 
 namespace mallard::report {
 
-/// What the kernel says of the own process as a whole.
-ProcessFacts read_process_facts(Arena& arena) noexcept;
+/// What the kernel says of the process as a whole.
+ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noexcept;
 /// The kernel's figures of this moment. Rss::walked says whether LazyFree and huge pages are among them.
 Rss read_rss(const ProcessMemory& process) noexcept;
 

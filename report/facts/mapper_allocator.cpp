@@ -21,7 +21,9 @@ void recognise_allocators(Arena& arena, Regions* regions) noexcept {
   const auto inside_of = [&](const Region& r) -> const inside::Contents* {
     if (r.owner != Owner::kAnonymous || r.mapper == 0 || !r.allocator.empty()) return nullptr;
     const int module = modules.find(r.mapper - 1);
-    return module >= 0 ? &inside::contents_of(modules.all()[static_cast<std::size_t>(module)]) : nullptr;
+    return module >= 0
+               ? &inside::contents_of(modules.all()[static_cast<std::size_t>(module)], modules.process())
+               : nullptr;
   };
   std::size_t unsure = 0;
   for (const Region& r : regions->all)

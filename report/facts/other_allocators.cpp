@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/facts/other_allocators.hpp"
 
+#include <elf.h>
 #include <fcntl.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include "base/arena.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
+#include "elf/auxiliary_vector.hpp"
 #include "elf/loaded_objects.hpp"
 #include "inside/outcome.hpp"
 #include "inside/plan.hpp"
@@ -17,7 +19,6 @@
 namespace mallard::report {
 namespace {
 
-constexpr std::string_view kGlibcMalloc = "glibc malloc";  // as regions.cpp calls it
 constexpr std::string_view kByRelink = "build it to use the system's malloc, so that mallard can serve it";
 
 bool is_its_own_library(const inside::KnownAllocator& allocator, std::string_view path) noexcept {
@@ -26,19 +27,18 @@ bool is_its_own_library(const inside::KnownAllocator& allocator, std::string_vie
   return false;
 }
 
-/// What `mallard check` would foretell of this program. It is one file for the life of the process.
+/// What `mallard check` would foretell of the program.
 struct Forecast {
   bool made, known, possible;
   char text[192];
 };
 
-const Forecast& forecast(Arena& arena) noexcept {
-  static constinit Forecast f{};
-  if (f.made) return f;
+void foretell(Arena& arena, const ProcessMemory& process, Forecast* out) noexcept {
+  Forecast& f = *out;
   auto* memory = arena.allocate(sizeof(inside::TakeoverPlan),
                                 alignof(inside::TakeoverPlan));  // too large for a small stack
-  const long fd = memory ? os::open("/proc/self/exe", O_RDONLY) : -1;
-  if (fd < 0) return f;
+  const long fd = memory ? os::open(ProcessMemory::Path(process, "exe").c_str(), O_RDONLY) : -1;
+  if (fd < 0) return;
   auto* plan = new (memory) inside::TakeoverPlan;
   inside::plan_takeover(static_cast<int>(fd), plan);
   os::close(static_cast<int>(fd));
@@ -53,7 +53,14 @@ const Forecast& forecast(Arena& arena) noexcept {
   } else if (f.known) {
     text.add("ALLOC_EMBEDDED=redirect could not take it over: ").add(plan->why.view());
   }
-  return f;
+}
+
+/// Our own process has one program for its life.
+const Forecast& forecast(Arena& arena, const ProcessMemory& process) noexcept {
+  static constinit Forecast own{}, none{};
+  Forecast* f = process.is_own() ? &own : arena.array<Forecast>(1);
+  if (f && !f->made) foretell(arena, process, f);
+  return f ? *f : none;
 }
 
 class Finder {
@@ -63,7 +70,7 @@ class Finder {
 
   void run(Others* out) noexcept {
     for (const elf::Module& m : modules_.all())
-      if (m.kind == elf::ModuleKind::kElf && !is_known_module(served_, m)) look_at(m);
+      if (m.kind == elf::ModuleKind::kElf && !is_known_module(modules_.process(), served_, m)) look_at(m);
     if (memory_.known) measure(out);
     out->allocators = found_.all();
     std::sort(out->allocators.begin(), out->allocators.end(), [](const auto& a, const auto& b) {
@@ -93,7 +100,7 @@ class Finder {
   }
 
   void look_at(const elf::Module& module) noexcept {
-    const inside::Contents inside = inside::contents_of(module);
+    const inside::Contents inside = inside::contents_of(module, modules_.process());
     const bool owns_malloc = served_.bypassed && served_.bypass_owner == module.path;
     const bool keeps_own_malloc = inside.defines_malloc && inside.is_symbolic;
     const bool taken_over = inside.defines_malloc && is_program(module) &&
@@ -126,10 +133,11 @@ class Finder {
     found_.add(a);
   }
 
-  static bool is_program(const elf::Module& module) noexcept {
+  bool is_program(const elf::Module& module) const noexcept {
     std::uintptr_t begin = 0, end = 0;
-    return elf::first_object() && elf::text_range(elf::first_object(), &begin, &end) &&
-           begin >= module.span_begin && begin < module.span_end;
+    if (!modules_.process().is_own()) begin = elf::auxiliary_value(modules_.process(), AT_ENTRY);
+    else if (!elf::first_object() || !elf::text_range(elf::first_object(), &begin, &end)) return false;
+    return begin >= module.span_begin && begin < module.span_end;
   }
 
   void set_status(const elf::Module& module, const inside::Contents& inside,
@@ -158,7 +166,7 @@ class Finder {
     } else if (outcome.state == inside::TakeoverState::kNothingInside) {
       a->status = OtherStatus::kRefused;
       a->why = "the executable has no entry point of it that mallard knows";
-    } else if (const Forecast& f = forecast(arena_); f.possible) {
+    } else if (const Forecast& f = forecast(arena_, modules_.process()); f.possible) {
       a->why = "not asked for";
       a->next_step = view_of(f.text);
     } else {

@@ -17,8 +17,9 @@ void find_other_allocators(Arena& arena, const Served& served, const elf::Module
 std::span<BoundElsewhere> find_bound_elsewhere(Arena& arena, const Served& served,
                                                const elf::Modules& modules) noexcept;
 
-/// True if `module` is mallard's, the serving allocator's, libc or the loader: not to be looked at.
-bool is_known_module(const Served& served, const elf::Module& module) noexcept;
+/// True if `module` is the loader or, in our own process, mallard's, the serving allocator's or libc: not to
+/// be looked at.
+bool is_known_module(const ProcessMemory& process, const Served& served, const elf::Module& module) noexcept;
 
 /// What the program came with, where something else serves it now: the allocator that was taken over, or the
 /// malloc that comes next in link order, glibc's in the end. Empty where that serves.

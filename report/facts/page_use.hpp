@@ -21,7 +21,8 @@ struct PageUse {
 };
 
 /// Looks at single pages by pagemap, and at mappings by smaps where no mapping is so large that the kernel's
-/// walk over it would hold up the host for long.
+/// walk over it would hold up the host for long. The smaps of another process is always read: somebody asked
+/// for it.
 /// \param rss    says whether lazily freed memory may be there, for which a longer walk is made
 /// \param smaps  what was read before; empty = nothing
 void find_page_use(Arena& arena, const ProcessMemory& process, const Residency& residency, const Rss& rss,

@@ -10,6 +10,7 @@
 #include "elf/loaded_objects.hpp"
 #include "elf/maps.hpp"
 #include "elf/modules.hpp"
+#include "elf/named_addresses.hpp"
 #include "inside/known_allocators.hpp"
 #include "record/mappings.hpp"
 #include "report/facts/glibc_memory.hpp"
@@ -19,7 +20,6 @@
 namespace mallard::report {
 namespace {
 
-constexpr std::string_view kGlibcMalloc = "glibc malloc";
 constexpr std::uintptr_t kArenaBytes = 64u << 20;
 
 struct TextRange {
@@ -32,6 +32,23 @@ TextRange text_of(const link_map* object) noexcept {
   TextRange range;
   if (!object || !elf::text_range(object, &range.begin, &range.end)) return {};
   return range;
+}
+
+/// sizeof(struct pthread), which libc tells debuggers (nptl_db) since 2.3; 0 = nobody tells.
+std::uint32_t thread_bytes_of(const elf::Modules& modules) noexcept {
+  constexpr const char* kName = "_thread_db_sizeof_pthread";
+  std::uint32_t bytes = 0;
+  if (modules.process().is_own()) {
+    const auto* told = static_cast<const std::uint32_t*>(elf::find_symbol(elf::libc_object(), kName));
+    return told ? *told : 0;
+  }
+  for (const elf::Module& m : modules.all()) {
+    elf::NamedAddress named{kName};
+    if (elf::may_be_libc(m) && elf::find_addresses(m, modules.process(), {&named, 1}) &&
+        modules.process().get(named.address, &bytes))
+      return bytes;
+  }
+  return 0;
 }
 
 /// Pages of hugetlbfs are reserved apart: the kernel does not count them in RSS.
@@ -92,17 +109,8 @@ class Classifier {
         mappings_(arena),
         glibc_(process),
         reporter_stack_(served.reporter_stack) {
-    serves_ = !served.bypassed && !served.stepped_aside;
-    built_in_ = serves_ && !served.backend->object;
-    glibc_serves_ = serves_ && served.backend->object && served.backend->object == elf::libc_object();
-    own_text_ = text_of(elf::own_object());
-    if (built_in_) backend_text_ = own_text_;
-    else if (serves_ && !glibc_serves_) backend_text_ = text_of(served.backend->object);
-    // jemalloc could use brk, but does only when mmap fails.
-    brk_is_heap_ =
-        glibc_serves_ ||
-        (serves_ && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
-         (elf::imports(served.backend->object, "sbrk") || elf::imports(served.backend->object, "__sbrk")));
+    // Another process is none that mallard serves: who does is found out when all of it has been listed.
+    if (process.is_own()) know_own(served);
   }
 
   bool run(Regions* out) noexcept {
@@ -110,19 +118,40 @@ class Classifier {
         arena_, ProcessMemory::Path(process_, "maps").c_str(),
         [](const elf::Mapping& m, void* self) noexcept { static_cast<Classifier*>(self)->mappings_.add(m); },
         this);
-    if (!complete || !modules_.read(arena_, mappings_.all())) return false;
+    if (!complete || !modules_.read(arena_, mappings_.all(), process_)) return false;
     list_segments();
-    log_ = copy_log(arena_);
-    own_ = copy_own_ranges(arena_);
+    glibc_.set_thread_bytes(thread_bytes_of(modules_));
+    if (process_.is_own()) {
+      log_ = copy_log(arena_);
+      own_ = copy_own_ranges(arena_);
+    }
     regions_.reserve(mappings_.size() + mappings_.size() / 16);
     for (const elf::Mapping& m : mappings_.all()) classify(m);
     adopt_guards();
-    add_own_since();
-    *out = {regions_.all(), modules_, record::unlogged_mappings() + os::unknown_own_ranges()};
+    std::uint64_t unlogged = 0;
+    if (process_.is_own()) {
+      add_own_since();
+      unlogged = record::unlogged_mappings() + os::unknown_own_ranges();
+    }
+    *out = {regions_.all(), modules_, unlogged};
     return !regions_.out_of_memory() && !mappings_.out_of_memory();
   }
 
  private:
+  void know_own(const Served& served) noexcept {
+    const bool serves = !served.bypassed && !served.stepped_aside;
+    const bool built_in = serves && !served.backend->object;
+    glibc_serves_ = serves && served.backend->object && served.backend->object == elf::libc_object();
+    own_text_ = text_of(elf::own_object());
+    if (built_in) backend_text_ = own_text_;
+    else if (serves && !glibc_serves_) backend_text_ = text_of(served.backend->object);
+    // jemalloc could use brk, but does only when mmap fails.
+    brk_is_heap_ =
+        glibc_serves_ ||
+        (serves && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
+         (elf::imports(served.backend->object, "sbrk") || elf::imports(served.backend->object, "__sbrk")));
+  }
+
   Region of(const elf::Mapping& m, Owner owner) const noexcept {
     Region r{};
     r.begin = m.begin;
@@ -339,7 +368,7 @@ class Classifier {
   const std::uintptr_t reporter_stack_;
   TextRange own_text_, backend_text_;
   std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk or arena heap of glibc that was met last
-  bool serves_, built_in_, glibc_serves_, brk_is_heap_;
+  bool glibc_serves_ = false, brk_is_heap_ = false;
 };
 
 }  // namespace

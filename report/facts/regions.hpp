@@ -14,6 +14,9 @@
 
 namespace mallard::report {
 
+/// Region::allocator of memory that is glibc's by its form.
+inline constexpr std::string_view kGlibcMalloc = "glibc malloc";
+
 enum class Owner : std::uint8_t {
   kHeap,          ///< mapped by the backend that serves the process
   kHeapMetadata,  ///< the backend's own data segment
@@ -30,7 +33,7 @@ struct Region {
   std::uintptr_t begin, end;
   Owner owner;
   bool readable, writable, shared;
-  bool is_brk;  ///< kAnonymous: of the program break
+  bool is_brk;             ///< kAnonymous: of the program break
   bool private_anonymous;  ///< no page of it is of a file or shared memory
   /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main" or "".
   std::string_view name;
@@ -38,7 +41,7 @@ struct Region {
   /// empty.
   std::string_view allocator;
   std::uintptr_t mapper;  ///< return address of the call of mmap, in the module `name`; 0 = nobody saw
-  std::uint64_t lazily_freed_bytes;  ///< see find_lazily_freed()
+  std::uint64_t lazily_freed_bytes;     ///< see find_lazily_freed()
   std::uint64_t device, inode, offset;  ///< of what is mapped, at `begin`; inode 0 = no file
   Sharing in_files, in_no_file;  ///< pages of files or of shared memory, and the others; see find_sharing()
   std::uint64_t dirty_bytes;     ///< of pages of files; see find_page_use()

@@ -79,6 +79,7 @@ bool is_unfit(const Findings& all) noexcept {
 
 void say_purge(Case& c) noexcept {
   const Probe& p = c.s.probe;
+  if (!can_be_purged(c.s)) return;
   if (!p.done) return say_next(c, " mallard dump --purge PID shows how much of it a purge gives back.");
   c.text.say(" The purge probe gave back ").bytes(static_cast<double>(p.given_back)).say(".");
   c.evidence("given_back_bytes", static_cast<double>(p.given_back));
@@ -192,7 +193,7 @@ void find_retention(Findings& all) noexcept {
   say_it_may_not_fit(c);
   look_at_largest(c, &SiteRow::allocated_bytes);
   say_next_of_retention(c);
-  if (!p.done) say_next(c, " To prove it: mallard dump --purge PID.");
+  if (!p.done && can_be_purged(c.s)) say_next(c, " To prove it: mallard dump --purge PID.");
   all.add(c);
 }
 

@@ -74,7 +74,7 @@ void say_undivided(Case& c) noexcept {
     if (free >= kLeastCauseBytes && free >= kLeastCauseShare * c.f.memory)
       c.finding.title = "not told: much free memory, in a heap that cannot be divided";
   }
-  say_next(c, "mallard dump --purge PID tells what of it is retained.");
+  if (can_be_purged(s)) say_next(c, "mallard dump --purge PID tells what of it is retained.");
 }
 
 void say_divided(Case& c) noexcept {
@@ -242,6 +242,8 @@ void say_changed(Case& c, Cause cause) noexcept {
 }
 
 bool is_alive(const Snapshot& s) noexcept { return s.reason != Reason::kExit; }
+
+bool can_be_purged(const Snapshot& s) noexcept { return s.reason != Reason::kInspection; }
 
 void say_judged(const Snapshot& s, Words& to) noexcept {
   const Allocator& a = s.allocator;

@@ -110,6 +110,8 @@ void say_part(Case& c, std::string_view evidence) noexcept;
 void say_changed(Case& c, Cause cause) noexcept;
 /// True if the process can still be asked.
 bool is_alive(const Snapshot& s) noexcept;
+/// True if mallard is in the process, so that it can be told to purge.
+bool can_be_purged(const Snapshot& s) noexcept;
 
 /// Retained memory that lies in the tops of glibc's arenas beside the main one, and whether it is a finding
 /// of its own, which the others then leave out.

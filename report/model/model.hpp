@@ -27,7 +27,13 @@ namespace mallard::report {
 inline constexpr int kSchemaVersion = 2;
 inline constexpr const char* kVersion = MALLARD_VERSION;
 
-enum class Reason : std::uint8_t { kSignal, kExit };
+enum class Reason : std::uint8_t {
+  kSignal,
+  kExit,
+  kInspection,  ///< by the command, from outside: nothing was loaded into the process
+};
+/// As in JSON, indexed by Reason.
+inline constexpr std::string_view kReasons[] = {"signal", "exit", "inspection"};
 
 struct ProcessFacts {
   int pid, parent_pid, threads;

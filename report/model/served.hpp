@@ -8,7 +8,13 @@
 #include "backends/backend.hpp"
 #include "base/options.hpp"
 
+namespace mallard {
+class Arena;
+}
+
 namespace mallard::report {
+
+struct Memory;
 
 /// Who answers the program's calls, as lifecycle found out.
 struct Served {
@@ -22,6 +28,9 @@ struct Served {
   bool (*switch_mode)(Mode to, const char** why_not) = nullptr;
   /// An address in the reporter thread's stack; 0 = there is no such thread.
   std::uintptr_t reporter_stack = 0;
+  /// Where the process is not our own: finds out whose heaps lie in the memory that was read, makes them its
+  /// heap, and `*backend` what asks all of them. \context reporter
+  void (*claim_heaps)(Arena& arena, Memory* memory) = nullptr;
 };
 
 }  // namespace mallard::report

@@ -224,7 +224,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   json.open('{').line();
   json.key("schema_version").signed_number(kSchemaVersion);
   json.key("mallard_version").text(s.mallard_version).key("report_number").signed_number(s.number);
-  json.key("reason").text(s.reason == Reason::kExit ? "exit" : "signal");
+  json.key("reason").text(kReasons[static_cast<int>(s.reason)]);
   json.key("taken_at_ns").number(s.process.taken_at_ns).key("duration_ns").number(s.duration_ns).line();
   write_process(json, s);
   write_backend(json, s.allocator);

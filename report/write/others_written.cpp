@@ -11,9 +11,7 @@ constexpr std::size_t kShown = 6, kBoundShown = 6;
 constexpr std::string_view kNotCounted =
     "its calls do not come to mallard, and counting them would mean to change its code";
 
-std::string_view status_word(OtherStatus status) noexcept {
-  return kOtherStatuses[static_cast<int>(status)];
-}
+std::string_view status_word(OtherStatus status) noexcept { return kOtherStatuses[static_cast<int>(status)]; }
 
 void indented(Sink& to, std::string_view text) noexcept {
   constexpr std::size_t kIndent = 6;
@@ -21,14 +19,16 @@ void indented(Sink& to, std::string_view text) noexcept {
   add_wrapped(to, text, kIndent);
 }
 
-void write_one(const OtherAllocator& a, Sink& to) noexcept {
+void write_one(const OtherAllocator& a, bool from_outside, Sink& to) noexcept {
   to.add("  ").add(a.name);
   if (!a.version.empty()) to.add(' ').add(a.version);
   if (!a.object.empty()) {
     to.add(" in ");
     add_printable(to, file_name_of(a.object));
   }
-  if (a.mapped_bytes == 0) to.add(": no memory was seen to be mapped by it\n");
+  if (a.mapped_bytes == 0)
+    to.add(from_outside ? ": what it mapped is not told from outside\n"
+                        : ": no memory was seen to be mapped by it\n");
   else
     add_parts(to, ": ", as_bytes(a.resident_bytes), " resident of ", as_bytes(a.mapped_bytes),
               " that it mapped\n");
@@ -36,7 +36,7 @@ void write_one(const OtherAllocator& a, Sink& to) noexcept {
   line.add("told by ").add(a.recognised_by);
   if (a.is_managed) line.add("; a runtime's own heap, whose objects do not come from malloc");
   else if (!a.why.empty()) line.add("; ").add(status_word(a.status)).add(": ").add(a.why);
-  else line.add("; ").add(status_word(a.status));
+  else if (!from_outside) line.add("; ").add(status_word(a.status));
   if (a.brk_bytes > 0) {
     line.add("; ");
     add_bytes(line, static_cast<double>(a.brk_bytes));
@@ -71,12 +71,13 @@ void write_bound(const BoundElsewhere& b, Sink& to) noexcept {
 void write_other_allocators(const Snapshot& s, Sink& to) noexcept {
   const Others& o = s.other_allocators;
   if (o.allocators.empty() && o.bound.empty()) return;
-  heading(to, "Allocators that mallard does not serve");
+  const bool from_outside = s.reason == Reason::kInspection;
+  heading(to, from_outside ? "Other allocators in the process" : "Allocators that mallard does not serve");
   std::size_t shown = 0;
   bool is_unmeasured = false;
   for (const OtherAllocator& a : o.allocators) {
     is_unmeasured |= !a.is_managed && a.mapped_bytes == 0 && a.status != OtherStatus::kRedirected;
-    if (shown++ < kShown) write_one(a, to);
+    if (shown++ < kShown) write_one(a, from_outside, to);
   }
   if (shown > kShown)
     add_parts(to, "  and ", as_grouped(shown - kShown), " more, which are in the JSON report\n");
@@ -87,7 +88,8 @@ void write_other_allocators(const Snapshot& s, Sink& to) noexcept {
     to.add("  How much they hold is not known, because the resident memory cannot be looked at.\n");
   } else if (is_unmeasured && o.nobody_saw_bytes >= kPageBytes) {
     add_parts(to, "  Not told apart: ", as_bytes(o.nobody_saw_bytes),
-              " mapped by the loader, libc or bare system calls; part of it may be theirs.\n");
+              from_outside ? " of other anonymous memory; part of it may be theirs.\n"
+                           : " mapped by the loader, libc or bare system calls; part of it may be theirs.\n");
   }
 }
 

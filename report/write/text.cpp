@@ -92,7 +92,7 @@ void write_allocator(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Allocator");
   write_who_serves(s, to);
   for (int i = 0; i < a.statistic_count; ++i) write_statistic(a.statistics[i], i == 0, to);
-  if (a.statistic_count == 0 && !a.bypassed)
+  if (a.statistic_count == 0 && !a.bypassed && s.reason != Reason::kInspection)
     to.add("  It has no statistics that could be read without holding its locks.\n");
 }
 
@@ -232,8 +232,11 @@ namespace {
 
 /// Who it is, in a line.
 void write_title(const Snapshot& s, Sink& to) noexcept {
-  add_parts(to, "mallard ", s.mallard_version, " report ", s.number, " of ", Printable{s.process.name},
-            ", pid ", s.process.pid, ", ", Number{add_utc, s.process.taken_at_ns}, "\n");
+  add_parts(to, "mallard ", s.mallard_version);
+  if (s.reason == Reason::kInspection) to.add(" inspection of ");
+  else add_parts(to, " report ", s.number, " of ");
+  add_parts(to, Printable{s.process.name}, ", pid ", s.process.pid, ", ",
+            Number{add_utc, s.process.taken_at_ns}, "\n");
 }
 
 /// Conclusions, where the memory is, and who has most of it.

@@ -64,7 +64,7 @@ void add_path(Sink& to, std::string_view path) noexcept {
   add_printable(to, path);
 }
 
-void write_detail(const LedgerDetail& d, Sink& to) noexcept {
+void write_detail(const LedgerDetail& d, bool from_outside, Sink& to) noexcept {
   Cell cell;
   to.add("      ");
   add_bytes(cell, static_cast<double>(d.bytes));
@@ -76,7 +76,9 @@ void write_detail(const LedgerDetail& d, Sink& to) noexcept {
   } else if (d.cause == Cause::kStacks) {
     to.add(d.name == "main" ? "main thread" : "other threads");
   } else if (d.name.empty()) {
-    to.add(is_anonymous ? "mapped by the loader, libc or a bare system call" : "no name");
+    to.add(!is_anonymous  ? "no name"
+           : from_outside ? "mapped by the program or its libraries"
+                          : "mapped by the loader, libc or a bare system call");
   } else {
     add_path(to, is_anonymous ? file_name_of(d.name) : d.name);
   }
@@ -97,14 +99,15 @@ void write_detail(const LedgerDetail& d, Sink& to) noexcept {
   to.add('\n');
 }
 
-void write_details(const Ledger& ledger, Cause cause, std::uint32_t most, Sink& to) noexcept {
+void write_details(const Snapshot& s, Cause cause, std::uint32_t most, Sink& to) noexcept {
+  const Ledger& ledger = s.ledger;
   std::uint32_t shown = 0, more = 0;
   std::uint64_t more_bytes = 0;
   for (std::uint32_t i = 0; i < ledger.detail_count; ++i) {
     const LedgerDetail& d = ledger.details[i];
     if (d.cause != cause) continue;
     if (shown < most) {
-      write_detail(d, to);
+      write_detail(d, s.reason == Reason::kInspection, to);
       ++shown;
     } else {
       ++more;
@@ -319,7 +322,7 @@ void write_ledger(const Snapshot& s, const TextLayout& layout, Sink& to) noexcep
       if (cause == Cause::kLive && s.before.live_bytes > 0)
         write_part(s.before.live_bytes, "allocated before exact recording began, rounding included", to);
       write_parts(ledger.lines[i], to);
-      write_details(ledger, cause, layout.brief ? kBriefDetails : kDetailsShown, to);
+      write_details(s, cause, layout.brief ? kBriefDetails : kDetailsShown, to);
     }
     write_unexplained(ledger, to);
     row(to, "resident (RSS)", {static_cast<double>(ledger.rss_bytes), 0, false, 0, 0}, ledger.rss_bytes,

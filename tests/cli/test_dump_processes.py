@@ -175,7 +175,7 @@ def test_another_signal_is_named_that_gets_through(t: Test) -> None:
 def test_dump_of_processes_that_cannot_answer(t: Test) -> None:
     program = t.compile("holder", source=HOLDER)
     plain = t.start(program).pid
-    t.expect(dump(t, plain), 3, error=f"libmallard.so is not loaded in process {plain} ('holder')")
+    t.expect(dump(t, plain, "--purge"), 3, error=f"libmallard.so is not loaded in process {plain} ('holder')")
     ended = t.start("sh", "-c", "echo up")
     ended.wait()
     t.expect(dump(t, ended.pid), 3, error=f"process {ended.pid} cannot be read: No such process")

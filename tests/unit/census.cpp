@@ -168,7 +168,17 @@ TEST_CASE("census: glibc's main heap is told from other memory at the break") {
   MadeUpProcess process;
   report::GlibcMemory memory(main_heap(process));
   CHECK(memory.is_main_heap(kHeap, kHeap + 8 * kPage));
-  CHECK_FALSE(memory.is_main_heap(kHeap + kPage, kHeap + 8 * kPage));
+  // In a program that is linked statically TLS comes first.
+  constexpr std::uintptr_t kTls = kHeap - 3 * kPage;
+  process.map(kTls, 3 * kPage);
+  for (std::uintptr_t at = kTls; at < kHeap; at += 8) process.put(at, std::uint64_t{at | 5});
+  CHECK(memory.is_main_heap(kTls, kHeap + 8 * kPage));
+  CHECK_FALSE(memory.is_main_heap(kTls, kHeap));
+  constexpr std::uintptr_t kOther = kHeap + (64 << 20);
+  process.map(kOther, 8 * kPage);
+  CHECK_FALSE(memory.is_main_heap(kOther, kOther + 8 * kPage));
+  for (std::uintptr_t at = kOther; at < kOther + 8 * kPage; at += 8) process.put(at, std::uint64_t{0x40});
+  CHECK_FALSE(memory.is_main_heap(kOther, kOther + 8 * kPage));
 }
 
 TEST_CASE("residency: a process whose page tables cannot be read is asked page by page") {

@@ -50,7 +50,7 @@ TEST_CASE("image: libc as a file, without section headers, and in memory tells t
   REQUIRE(file.open(libc().l_name));
   std::memset(bytes.data() + offsetof(Elf64_Ehdr, e_shoff), 0, 8);
   bare.use_memory(bytes.data(), bytes.size());
-  loaded.use_own_process(libc().l_addr);
+  loaded.use_process(own_process(), libc().l_addr);
   elf::SymbolTable by_sections{}, table{};
   REQUIRE(file.parse() == elf::Fault::kNone);
   REQUIRE(file.find_symbols(SHT_DYNSYM, &by_sections));

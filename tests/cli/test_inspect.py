@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mallard inspect`: processes that run without mallard, looked at from outside."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .control import HOLDER, library
+from .harness import Checked, Failure, Skip, Test
+
+# Live blocks, holes that they pin, free pages behind them, large blocks, and arenas of other threads.
+HEAP = """
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+enum { kBlocks = 40000 };
+static void* fill(void* unused) {
+  static _Thread_local char* blocks[kBlocks];
+  for (int i = 0; i < kBlocks; i++) memset(blocks[i] = malloc(300 + i % 700), i, 300 + i % 700);
+  for (int i = 0; i < kBlocks; i++)
+    if (i > kBlocks / 2 || i % 5) free(blocks[i]);
+  if (unused) pause();
+  return unused;
+}
+int main(void) {
+  pthread_t threads[2];
+  for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, fill, "x");
+  fill(NULL);
+  memset(malloc(10 << 20), 1, 10 << 20);
+  sleep(1);
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+HEAP_LINES = ("live", "holes", "retained", "metadata")
+
+
+def inspect(t: Test, pid: int, *options: str) -> dict:
+    done = t.run("inspect", "--json", str(pid), *options)
+    if done.status != 0 or done.stderr:
+        raise Failure(f"status {done.status}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def lines_of(report: dict) -> dict[str, int]:
+    return {line["cause"]: line["bytes"] for line in report["ledger"]}
+
+
+def kilobytes(pid: int, field: str) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(rf"^{field}:\s+(\d+)", rollup, re.M)[1]) * 1024
+
+
+def expect_near(what: str, one: float, other: float, whole: float, share: float = 0.01) -> None:
+    if abs(one - other) > share * whole:
+        raise Failure(f"{what}: {one / 1e6:.2f} and {other / 1e6:.2f} MB, of {whole / 1e6:.2f}")
+
+
+def expect_closed(pid: int, report: dict) -> None:
+    rss = kilobytes(pid, "Rss")
+    expect_near("the lines and Rss", sum(lines_of(report).values()), rss, rss)
+    if report["reason"] != "inspection" or report["recording"]["mode"] != "off" or report["sites"]:
+        raise Failure(f"{report['reason']}, {report['recording']['mode']}, {len(report['sites'])} sites")
+
+
+def test_a_heap_of_glibc_is_divided(t: Test) -> None:
+    pid = t.start(t.compile("heap", "-pthread", source=HEAP)).pid
+    report = inspect(t, pid)
+    expect_closed(pid, report)
+    lines = lines_of(report)
+    live = 3 * sum(300 + i % 700 for i in range(20001) if i % 5 == 0) + (10 << 20)
+    expect_near("live blocks", lines["live"], live, live, 0.05)  # rounding included
+    if lines["holes"] < 10e6 or lines["retained"] == 0 or lines.get("undivided", 0):
+        raise Failure(f"{lines}")
+    if not report["backend"]["version"].startswith("glibc 2."):
+        raise Failure(f"{report['backend']}")
+    t.expect(t.run("inspect", str(pid)), 0, f"inspection of heap, pid {pid},", "serves malloc           system glibc",
+             "all figures: mallard inspect --full")
+    t.expect(t.run("inspect", "--full", str(pid)), 0, "stacks", "other threads, in 2 mappings")
+
+
+def test_inside_and_outside_agree(t: Test) -> None:
+    """Each line of the heap is the same for who looks from inside and from outside."""
+    env = {"LD_PRELOAD": library(t), "ALLOC_BACKEND": "system", "ALLOC_MODE": "off"}
+    pid = t.start(t.compile("heap", "-pthread", source=HEAP), env=env).pid
+    outside = lines_of(inspect(t, pid))
+    inside = lines_of(json.loads(t.run("dump", "--json", str(pid)).stdout))
+    whole = sum(inside[line] for line in HEAP_LINES)
+    for line in HEAP_LINES:
+        expect_near(line, inside[line], outside[line], whole)
+
+
+def test_python_closes(t: Test) -> None:
+    code = "import time; x = [bytearray(3000) for _ in range(20000)][::3]; print('up', flush=True); time.sleep(600)"
+    pid = t.start(sys.executable, "-c", code).pid
+    expect_closed(pid, inspect(t, pid))
+
+
+def test_a_static_program_is_divided(t: Test) -> None:
+    pid = t.start(t.compile("still", "-pthread", "-static", source=HEAP)).pid
+    report = inspect(t, pid)
+    expect_closed(pid, report)
+    if lines_of(report)["holes"] < 10e6:
+        raise Failure(f"{report['backend']}: {lines_of(report)}")
+
+
+def test_dump_of_a_process_without_mallard_is_an_inspection(t: Test) -> None:
+    pid = t.start(t.compile("holder", source=HOLDER)).pid
+    for words in (["dump", str(pid)], [str(pid)]):
+        t.expect(t.run(*words), 0, f"inspection of holder, pid {pid}", "Where the resident memory is",
+                 error=f"mallard: process {pid} was not started with mallard: it is looked at from outside\n")
+    t.expect(t.run("dump", "--purge", str(pid)), 3, error=f"libmallard.so is not loaded in process {pid}")
+
+
+def test_formats_and_conditions(t: Test) -> None:
+    pid = t.start(t.compile("heap", "-pthread", source=HEAP)).pid
+    t.expect(t.run("inspect", "heap", "--fail-on", "rss>1M"), 1, "inspection of heap", error="rss>1M")
+    (t.dir / "report.json").write_text(t.run("inspect", "--json", str(pid)).stdout)
+    t.expect(t.run("report", "report.json"), 0, "inspection of heap")
+    done = t.run("inspect", "--html", "page.html", str(pid))
+    if "was built without" not in done.stderr and not (t.dir / "page.html").read_text().startswith("<!"):
+        raise Failure("page.html is no page")
+
+
+def expect_one_line(done: Checked, *parts: str) -> None:
+    """A refusal: one line of what, at most one of how to go on."""
+    lines = done.stderr.splitlines()
+    if done.status not in (2, 3) or done.stdout or not lines or len(lines) > 2 or \
+            not all(part in done.stderr for part in parts):
+        raise Failure(f"status {done.status}: {done.stdout[:200]!r} {done.stderr!r}")
+
+
+def test_what_has_no_memory_is_refused(t: Test) -> None:
+    ended = t.start("sh", "-c", "echo up")
+    while "Z" not in Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0]:
+        time.sleep(0.01)
+    expect_one_line(t.run("inspect", str(ended.pid)), "has ended")
+    ended.wait()
+    expect_one_line(t.run("inspect", str(ended.pid)), "No such process")
+    if Path("/proc/2/comm").read_text() == "kthreadd\n":
+        expect_one_line(t.run("inspect", "2"), "is a thread of the kernel")
+    expect_one_line(t.run("inspect", "no-such-program"), "no process is called")
+
+
+def test_another_users_process_is_refused(t: Test) -> None:
+    if os.geteuid() != 0:
+        raise Skip("only root can become somebody else")
+    pid = t.start(t.compile("holder", source=HOLDER)).pid
+    done = subprocess.run([t.mallard, "inspect", str(pid)], capture_output=True, text=True, user=65534, group=65534,
+                          extra_groups=[], cwd="/", check=False)
+    expect_one_line(Checked(done.returncode, done.stdout, done.stderr), f"process {pid} ('holder') cannot be looked at",
+                    "sudo")
+
+
+def test_a_stopped_process_is_inspected(t: Test) -> None:
+    pid = t.start(t.compile("heap", "-pthread", source=HEAP)).pid
+    os.kill(pid, signal.SIGSTOP)
+    expect_closed(pid, inspect(t, pid))
+
+
+CHANGING = """
+import mmap, os, sys
+print("up", flush=True)
+kept = []
+while True:
+    kept.append(mmap.mmap(-1, 4096 * 64))
+    kept[-1].write(b"x" * 4096 * 64)
+    if len(kept) > 500: del kept[:400]
+"""
+EXECUTING = "import os, sys; print('up', flush=True); x = bytearray(30 << 20); os.execv(sys.executable, sys.orig_argv)"
+
+
+def test_processes_that_change_meanwhile(t: Test) -> None:
+    """Mappings that come and go, a program that becomes another all the time, one that is killed in the middle: an
+    answer or one line, and never long."""
+    for code in (CHANGING, EXECUTING):
+        process = t.start(sys.executable, "-c", code)
+        for _ in range(5):
+            began = time.monotonic()
+            done = t.run("inspect", "--json", str(process.pid))
+            if done.status == 0:
+                json.loads(done.stdout)
+            else:
+                expect_one_line(done, f"process {process.pid}")
+            if time.monotonic() - began > 20:
+                raise Failure(f"{time.monotonic() - began:.0f} s")
+    for delay in (0, 0.005, 0.02, 0.05):
+        process = t.start(t.compile("heap", "-pthread", source=HEAP))
+        looking = subprocess.Popen([t.mallard, "inspect", str(process.pid)], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        out, error = looking.communicate(timeout=30)
+        if looking.returncode != 0:
+            expect_one_line(Checked(looking.returncode, out, error), f"process {process.pid}")
