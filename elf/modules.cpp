@@ -283,6 +283,9 @@ bool open_module(const Module& m, Arena& arena, Image* out, const ProcessMemory&
     TextBuffer path(room, bytes);
     if (!process.is_own()) path.add(root.view());  // it may see other files under these names
     if (out->open(path.add(m.path).c_str()) && is_mapped_file(m, *out, arena)) return true;
+    // Where the process has changed its root the kernel shows paths as they are seen here.
+    path.clear();
+    if (!process.is_own() && out->open(path.add(m.path).c_str()) && is_mapped_file(m, *out, arena)) return true;
   }
   out->close();
   return false;

@@ -311,16 +311,18 @@ void Census::run() noexcept {
 }  // namespace
 }  // namespace glibc
 
-void set_glibc_version(const char* text) noexcept {
+bool set_glibc_version(const char* text) noexcept {
   using namespace glibc;
   std::uint64_t minor = 0;
   std::string_view digits = view_of(text);
-  if (part_of(digits, 0, 2) != "2.") return;
+  g_minor = 0;
+  if (part_of(digits, 0, 2) != "2.") return false;
   digits = part_of(digits, 2);
   std::size_t n = 0;
   while (n < digits.size() && digits[n] >= '0' && digits[n] <= '9') ++n;
   if (parse_bytes(part_of(digits, 0, n), &minor) && minor >= kOldest && minor <= kNewest)
     g_minor = static_cast<int>(minor);
+  return g_minor != 0;
 }
 
 CensusResult census_glibc(const CensusRequest& request) noexcept {

@@ -10,8 +10,8 @@
 
 namespace mallard::heaps {
 
-/// Takes the version, as gnu_get_libc_version says it. \context init
-void set_glibc_version(const char* text) noexcept;
+/// Takes the version, as gnu_get_libc_version says it. \return false if its heap is not known \context init
+bool set_glibc_version(const char* text) noexcept;
 /// Backend::census of glibc's malloc. \context reporter
 CensusResult census_glibc(const CensusRequest& request) noexcept;
 

@@ -21,8 +21,8 @@ std::uintptr_t decoded(std::uintptr_t link, const MimallocPage& page) noexcept {
 
 CensusResult mimalloc_census(MimallocAccess& access, const CensusRequest& request) noexcept {
   MimallocLayout& layout = access.layout;
-  if (!layout.shape) layout = find_mimalloc_segments(access, request.process);
-  if (!layout.shape) layout = find_mimalloc_page_map(access, request.process);
+  if (!layout.shape && access.malloc) layout = find_mimalloc_segments(access, request.process);
+  if (!layout.shape && access.malloc) layout = find_mimalloc_page_map(access, request.process);
   if (!layout.shape) {
     CensusResult refused{.unit_name = "page of mimalloc"};
     refused.why_not = "the page structures of this mimalloc are laid out as in no version that is known";
@@ -30,6 +30,17 @@ CensusResult mimalloc_census(MimallocAccess& access, const CensusRequest& reques
   }
   return layout.shape->family == MimallocFamily::kSegments ? census_of_mimalloc_segments(layout, request)
                                                            : census_of_mimalloc_page_map(layout, request);
+}
+
+MimallocLayout find_mimalloc_layout(const ProcessMemory& process, AddressRange data,
+                                    std::span<const std::uintptr_t> pages) noexcept {
+  const MimallocLayout segments = find_mimalloc_segments(process, pages);
+  return segments.shape ? segments : find_mimalloc_page_map(process, data, pages);
+}
+
+bool is_mimallocs(const ProcessMemory& process, const MimallocLayout& layout, std::uintptr_t page) noexcept {
+  return layout.shape->family == MimallocFamily::kSegments ? is_in_mimalloc_segment(process, layout, page)
+                                                           : is_in_mimalloc_page(process, layout, page);
 }
 
 bool MimallocProbes::next() noexcept {

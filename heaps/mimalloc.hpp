@@ -20,12 +20,21 @@ struct MimallocLayout {
 
 /// What a census needs of a mimalloc.
 struct MimallocAccess {
-  void* (*malloc)(std::size_t);
+  void* (*malloc)(std::size_t);  ///< nullptr: it runs in another process, and the layout is known
   void (*free)(void*);
   std::size_t (*usable_size)(void*);
   AddressRange data;  ///< its global variables, one of which points to the page map
   MimallocLayout layout{};
 };
+
+/// Finds the layout of a mimalloc that cannot be asked for blocks, by the pages that it describes.
+/// \param data   global variables of the object that has it inside
+/// \param pages  addresses of pages in memory that may be its own
+/// \return one without a shape, if none describes several of its pages, or two do
+MimallocLayout find_mimalloc_layout(const ProcessMemory& process, AddressRange data,
+                                    std::span<const std::uintptr_t> pages) noexcept;
+/// Whether the page lies in memory that is laid out so.
+bool is_mimallocs(const ProcessMemory& process, const MimallocLayout& layout, std::uintptr_t page) noexcept;
 
 /// \context reporter
 CensusResult mimalloc_census(MimallocAccess& access, const CensusRequest& request) noexcept;

@@ -99,6 +99,69 @@ MimallocLayout find_mimalloc_segments(const MimallocAccess& access, const Proces
 
 namespace {
 
+/// How many pages in use a segment at `at` has, if all that it says of itself adds up; 0 if it does not.
+unsigned pages_that_add_up(const MimallocLayout& supposed, std::uintptr_t at) noexcept {
+  const Segment segment(supposed, at);
+  const std::size_t slices = supposed.shape->segment_slices;
+  SegmentEnd end;
+  SliceBits bits;
+  MimallocStructure s;
+  if (!segment.read_end(&end) || end.slices != slices || end.entries > slices || end.entries + 1 < slices ||
+      end.header_slices == 0 || end.header_slices > kMaxHeaderSlices || !segment.read(0, &bits, &s) ||
+      bits.slices != end.header_slices || bits.slices_back != 0)
+    return 0;
+  unsigned in_use = 0;
+  for (std::size_t i = end.header_slices; i < end.entries; i += bits.slices) {
+    if (!segment.read(i, &bits, &s) || bits.slices == 0 || i + bits.slices > end.slices) return 0;
+    if (s.block_bytes <= 1) continue;  // a free span
+    const std::uintptr_t page = at + i * kMimallocSlice;
+    if (!describes_mimalloc_page(s, page, page + bits.slices * kMimallocSlice)) return 0;
+    ++in_use;
+  }
+  return in_use;
+}
+
+}  // namespace
+
+MimallocLayout find_mimalloc_segments(const ProcessMemory& process,
+                                      std::span<const std::uintptr_t> pages) noexcept {
+  constexpr std::size_t kFirstFirst = 128, kFirsts = 112;
+  constexpr unsigned kEnough = 3;
+  MimallocLayout layout{};
+  unsigned most = kEnough - 1;
+  bool is_shared = false;
+  g_structures.begin(process);
+  for (const MimallocShape& shape : kMimallocShapes) {
+    if (shape.family != MimallocFamily::kSegments) continue;
+    std::uintptr_t before = 0;
+    for (const std::uintptr_t page : pages) {
+      MimallocLayout supposed{.shape = &shape};
+      const std::uintptr_t segment = page & ~(segment_bytes(supposed) - 1);
+      if (segment == before || segment == 0) continue;
+      before = segment;
+      for (std::size_t i = 0; i < kFirsts; ++i) {
+        supposed.first = kFirstFirst + i * 8;
+        const unsigned in_use = pages_that_add_up(supposed, segment);
+        if (in_use == most && layout.shape)
+          is_shared |= layout.shape != supposed.shape || layout.first != supposed.first;
+        if (in_use <= most) continue;
+        most = in_use;
+        layout = supposed;
+        is_shared = false;
+      }
+    }
+  }
+  return is_shared ? MimallocLayout{} : layout;
+}
+
+bool is_in_mimalloc_segment(const ProcessMemory& process, const MimallocLayout& layout,
+                            std::uintptr_t page) noexcept {
+  g_structures.begin(process);
+  return pages_that_add_up(layout, page & ~(segment_bytes(layout) - 1)) > 0;
+}
+
+namespace {
+
 class SegmentCensus {
  public:
   SegmentCensus(const MimallocLayout& layout, const CensusRequest& request) noexcept

@@ -3,6 +3,8 @@
 // From 3.0 to 3.4 it is a map of two levels; in 3.6 an array of 128-byte slots, one per slice, at each
 // multiple of 256 MiB, of which the slot where a page begins points to the page's structure: itself, or the
 // beginning of the page.
+#include <algorithm>
+
 #include "heaps/mimalloc_pages.hpp"
 
 namespace mallard::heaps {
@@ -92,6 +94,71 @@ MimallocLayout find_mimalloc_page_map(const MimallocAccess& access, const Proces
     layout = layouts[i];
   }
   return layout;
+}
+
+namespace {
+
+/// Where the structure of the page that has `address` lies, if the two agree about it; else 0.
+std::uintptr_t structure_of(const MimallocLayout& supposed, const ProcessMemory& process,
+                            std::uintptr_t address) noexcept {
+  const std::uintptr_t link = link_of(supposed, address);
+  std::uintptr_t at = 0;
+  unsigned char copy[kMostMimallocShapeBytes];
+  if (!link || !g_structures.get(link, &at) || at < kPageBytes || at % 8 != 0 ||
+      !process.copy(copy, at, supposed.shape->bytes))
+    return 0;
+  const MimallocStructure s = read_mimalloc_structure(*supposed.shape, copy, at);
+  const std::uintptr_t begin = s.source + s.slice_index * kMimallocSlice;
+  const std::uintptr_t end = begin + s.slices * kMimallocSlice;
+  const bool is_its = s.of_arena && s.slices > 0 && begin <= address && address < end && s.owner % 8 == 0 &&
+                      s.first_block != 0 && describes_mimalloc_page(s, begin, end);
+  return is_its ? at : 0;
+}
+
+bool describes_enough(const MimallocLayout& supposed, const ProcessMemory& process,
+                      std::span<const std::uintptr_t> pages) noexcept {
+  constexpr std::size_t kEnough = 3;
+  std::uintptr_t met[kEnough];
+  std::size_t count = 0;
+  for (const std::uintptr_t page : pages) {
+    const std::uintptr_t at = structure_of(supposed, process, page);
+    if (at == 0 || std::find(met, met + count, at) != met + count) continue;
+    met[count++] = at;
+    if (count == kEnough) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+MimallocLayout find_mimalloc_page_map(const ProcessMemory& process, AddressRange data,
+                                      std::span<const std::uintptr_t> pages) noexcept {
+  MimallocLayout found{};
+  g_structures.begin(process);
+  for (const MimallocShape& shape : kMimallocShapes) {
+    MimallocLayout supposed{.shape = &shape};
+    if (shape.family == MimallocFamily::kSlots && describes_enough(supposed, process, pages)) {
+      if (found.shape) return {};
+      found = supposed;
+    }
+    if (shape.family != MimallocFamily::kPageMap) continue;
+    for (std::uintptr_t at = data.begin; at + sizeof at <= data.end; at += sizeof at) {
+      const std::uintptr_t map = process.word(at);
+      if (map < kPageBytes || map % kPageBytes != 0 || map >> 47 != 0) continue;
+      supposed.page_map = map;
+      if (!describes_enough(supposed, process, pages)) continue;
+      if (found.shape) return {};  // two descriptions of one thing: none is believed
+      found = supposed;
+      break;
+    }
+  }
+  return found;
+}
+
+bool is_in_mimalloc_page(const ProcessMemory& process, const MimallocLayout& layout,
+                         std::uintptr_t page) noexcept {
+  g_structures.begin(process);
+  return structure_of(layout, process, page) != 0;
 }
 
 namespace {

@@ -110,6 +110,16 @@ class MimallocPages {
 /// The censuses by family; find_*: the layout that has that family, or one without a shape.
 MimallocLayout find_mimalloc_segments(const MimallocAccess& access, const ProcessMemory& process) noexcept;
 MimallocLayout find_mimalloc_page_map(const MimallocAccess& access, const ProcessMemory& process) noexcept;
+/// Finds the layout in another process, by pages that may be its own.
+MimallocLayout find_mimalloc_segments(const ProcessMemory& process,
+                                      std::span<const std::uintptr_t> pages) noexcept;
+MimallocLayout find_mimalloc_page_map(const ProcessMemory& process, AddressRange data,
+                                      std::span<const std::uintptr_t> pages) noexcept;
+/// Whether `page` lies in memory of that layout.
+bool is_in_mimalloc_segment(const ProcessMemory& process, const MimallocLayout& layout,
+                            std::uintptr_t page) noexcept;
+bool is_in_mimalloc_page(const ProcessMemory& process, const MimallocLayout& layout,
+                         std::uintptr_t page) noexcept;
 CensusResult census_of_mimalloc_segments(const MimallocLayout& layout, const CensusRequest& request) noexcept;
 CensusResult census_of_mimalloc_page_map(const MimallocLayout& layout, const CensusRequest& request) noexcept;
 

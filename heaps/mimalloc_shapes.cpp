@@ -83,4 +83,13 @@ bool describes_mimalloc_block(const MimallocStructure& s, std::uintptr_t block, 
          s.first_block + s.reserved * s.block_bytes <= end;
 }
 
+bool describes_mimalloc_page(const MimallocStructure& s, std::uintptr_t begin, std::uintptr_t end) noexcept {
+  if (s.block_bytes < sizeof(void*) || s.used > s.capacity || s.capacity > s.reserved || s.reserved == 0 ||
+      end <= begin || s.reserved > (end - begin) / s.block_bytes)
+    return false;
+  for (const std::uintptr_t head : {s.free, s.local_free})
+    if (head != 0 && (head < begin || head >= end || head % 8 != 0)) return false;
+  return s.first_block == 0 || (s.first_block >= begin && s.first_block + s.reserved * s.block_bytes <= end);
+}
+
 }  // namespace mallard::heaps

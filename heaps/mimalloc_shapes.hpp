@@ -182,4 +182,7 @@ MimallocStructure read_mimalloc_structure(const MimallocShape& shape, const unsi
 bool describes_mimalloc_block(const MimallocStructure& s, std::uintptr_t block, std::uint64_t usable,
                               std::uintptr_t begin, std::uintptr_t end) noexcept;
 
+/// Whether `s` can be the structure of a page in use that has [begin, end).
+bool describes_mimalloc_page(const MimallocStructure& s, std::uintptr_t begin, std::uintptr_t end) noexcept;
+
 }  // namespace mallard::heaps

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outside/heaps_found.hpp"
 
+#include <algorithm>
+#include <utility>
+
 #include "backends/backend.hpp"
 #include "heaps/glibc.hpp"
+#include "heaps/heap_reader.hpp"
+#include "heaps/jemalloc.hpp"
+#include "heaps/mimalloc.hpp"
+#include "inside/recognise.hpp"
 #include "outside/glibc.hpp"
 
 namespace mallard::outside {
@@ -11,71 +18,283 @@ namespace {
 using report::Owner;
 using report::Region;
 
+/// A heap that was found, and what asks it.
+struct Heap {
+  std::string_view backend;    ///< as Backend::name has it
+  std::string_view allocator;  ///< as Region::allocator has it
+  heaps::CensusResult (*census)(const heaps::CensusRequest& request);
+  std::span<const AddressRange> ranges;
+  std::uint64_t resident_bytes;
+  char version[64];
+  std::string_view path;  ///< of the object that has the allocator inside
+};
+
+constexpr std::size_t kMostHeaps = 4, kProbedPages = 64;
+
 constinit backends::Backend g_backend{};
+constinit Heap g_heaps[kMostHeaps]{};
+constinit std::size_t g_heap_count = 0;
+constinit Arena* g_arena = nullptr;
+constinit heaps::JemallocAccess g_jemalloc{};
+constinit heaps::MimallocAccess g_mimalloc{};
 
 const char* why_nothing_is_recorded() noexcept { return "looked at from outside; no call site is known"; }
-
-heaps::CensusResult census_of_what_cannot_be_read(const heaps::CensusRequest&) noexcept {
-  return {.done = false, .why_not = "the kernel does not let this command read the memory of the process"};
-}
 
 void set_text(char* to, std::size_t bytes, std::string_view text) noexcept {
   TextBuffer(to, bytes).add(text);
 }
 
-void set_server(std::string_view name, std::string_view version, const elf::Module* module) noexcept {
-  set_text(g_backend.name, sizeof g_backend.name, name);
-  set_text(g_backend.version, sizeof g_backend.version, version);
-  if (module) set_text(g_backend.path, sizeof g_backend.path, module->path);
+heaps::CensusResult census_of_jemalloc(const heaps::CensusRequest& request) noexcept {
+  return heaps::jemalloc_census(g_jemalloc, request);
+}
+heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noexcept {
+  return heaps::mimalloc_census(g_mimalloc, request);
+}
+heaps::CensusResult census_of_what_cannot_be_read(const heaps::CensusRequest&) noexcept {
+  return {.done = false, .why_not = "the kernel does not let this command read the memory of the process"};
 }
 
-/// Makes all regions of an allocator the heap. \return false if there are none
-bool claim(std::span<Region> regions, std::string_view allocator) noexcept {
-  bool any = false;
-  for (Region& r : regions) {
-    if (r.owner != Owner::kAnonymous || r.allocator != allocator) continue;
-    r.owner = Owner::kHeap;
-    any = true;
+/// What of `resident` lies in `ranges`; both ascend.
+std::span<const AddressRange> common(Arena& arena, std::span<const AddressRange> resident,
+                                     std::span<const AddressRange> ranges) noexcept {
+  Growing<AddressRange> both(arena);
+  std::size_t first = 0;
+  for (const AddressRange& range : ranges) {
+    while (first < resident.size() && resident[first].end <= range.begin) ++first;
+    for (std::size_t i = first; i < resident.size() && resident[i].begin < range.end; ++i)
+      both.add({std::max(range.begin, resident[i].begin), std::min(range.end, resident[i].end)});
   }
-  return any;
+  return both.all();
 }
 
-void claim_break(std::span<Region> regions) noexcept {
-  for (Region& r : regions)
-    if (r.owner == Owner::kAnonymous && r.is_brk) r.owner = Owner::kHeap;
+void add_up(const heaps::CensusResult& part, heaps::CensusResult* sum) noexcept {
+  if (sum->done && !part.done) sum->why_not = part.why_not;
+  sum->done = sum->done && part.done;
+  sum->thread_cached_bytes += part.thread_cached_bytes;
+  sum->internal_bytes += part.internal_bytes;
+  sum->reads += part.reads;
+  sum->raced += part.raced;
+  sum->arena_top_bytes += part.arena_top_bytes;
+  sum->arenas += part.arenas;
+  sum->threadless_arenas += part.threadless_arenas;
 }
 
-bool can_be_read(const report::Memory& memory) noexcept {
-  for (const report::ResidentRun& run : memory.residency.runs()) {
-    char byte;
-    if (memory.process->get(run.begin, &byte)) return true;
+/// Asks each heap in turn; the first is the largest, whose units give the name.
+heaps::CensusResult census_of_all(const heaps::CensusRequest& request) noexcept {
+  heaps::CensusResult sum{.done = true};
+  for (const Heap& heap : std::span(g_heaps, g_heap_count)) {
+    const heaps::CensusRequest part{
+        request.process,        heap.ranges,          common(*g_arena, request.resident, heap.ranges),
+        request.sampled_blocks, request.budget_bytes, request.on_unit,
+        request.opaque,         request.exact};
+    const heaps::CensusResult result = heap.census(part);
+    if (!sum.unit_name) sum.unit_name = result.unit_name;
+    add_up(result, &sum);
   }
-  return false;
+  return sum;
 }
 
-void claim_heaps(Arena&, report::Memory* memory) noexcept {
-  g_backend = {};
-  const std::span<Region> regions = memory->regions.all;
-  FixedText<32> version;
-  const elf::Module* glibc = find_glibc(memory->regions.modules, version);
-  FixedText<64> words;
-  words.add("glibc ").add(version.view());
-  if (!can_be_read(*memory)) {
-    claim_break(regions);
-    g_backend.census = census_of_what_cannot_be_read;
-    if (glibc) set_server("system", words.view(), glibc);
-    else set_server("unknown", "", nullptr);
-  } else if (claim(regions, report::kGlibcMalloc)) {
+/// Finds out, once for each process, whose heaps are there.
+class Claims {
+ public:
+  Claims(Arena& arena, report::Memory* memory) noexcept
+      : arena_(arena),
+        process_(*memory->process),
+        modules_(memory->regions.modules),
+        regions_(memory->regions.all),
+        residency_(memory->residency),
+        in_memory_(report::measure_regions(arena, regions_, residency_.runs())) {}
+
+  void run() noexcept {
+    FixedText<32> version;
+    const elf::Module* glibc = find_glibc(modules_, version);
+    FixedText<64> words;
+    words.add("glibc ").add(glibc ? version.view() : "of unknown version, linked statically");
+    if (!in_memory_ || !can_be_read()) return claim_break(glibc ? "system" : "unknown", words.view(), glibc);
     // A program that is linked statically does not tell: it is taken for one of the last years.
-    heaps::set_glibc_version(glibc ? version.c_str() : "2.41");
-    set_server("system", glibc ? words.view() : "glibc, linked statically", glibc);
-    g_backend.census = heaps::census_glibc;
-  } else if (const elf::Module* musl = find_musl(memory->regions.modules)) {
-    claim_break(regions);
-    set_server("musl", "unknown", musl);
-  } else {
-    set_server("none", "", nullptr);
+    if (heaps::set_glibc_version(glibc ? version.c_str() : "2.41"))
+      add({"system", report::kGlibcMalloc, heaps::census_glibc, {}, 0, {}, {}}, words.view(), glibc);
+    for (const elf::Module& m : modules_.all()) look_into(m);
+    std::size_t largest = 0;
+    for (std::size_t i = 1; i < g_heap_count; ++i)
+      if (g_heaps[i].resident_bytes > g_heaps[largest].resident_bytes) largest = i;
+    std::swap(g_heaps[0], g_heaps[largest]);
+    if (g_heap_count > 0) {
+      serve(g_heaps[0].backend, view_of(g_heaps[0].version), g_heaps[0].path);
+      g_backend.census = census_of_all;
+    } else {
+      serve_unknown(glibc);
+    }
   }
+
+ private:
+  static void serve(std::string_view name, std::string_view version, std::string_view path) noexcept {
+    set_text(g_backend.name, sizeof g_backend.name, name);
+    set_text(g_backend.version, sizeof g_backend.version, version);
+    set_text(g_backend.path, sizeof g_backend.path, path);
+  }
+
+  void claim_break(std::string_view name, std::string_view version, const elf::Module* module) noexcept {
+    for (Region& r : regions_)
+      if (r.owner == Owner::kAnonymous && r.is_brk) r.owner = Owner::kHeap;
+    serve(name, module ? version : "", module ? module->path : "");
+    g_backend.census = census_of_what_cannot_be_read;
+  }
+
+  /// Heaps of a form that no census knows: the program break is one at least.
+  void serve_unknown(const elf::Module* glibc) noexcept {
+    const elf::Module* musl = find_musl(modules_);
+    const elf::Module* libc = musl ? musl : glibc;
+    if (unasked_[0] != '\0') claim_break(unasked_, unasked_version_, unasked_in_);
+    else claim_break(musl ? "musl" : glibc ? "system" : "none", glibc && !musl ? "glibc" : "", libc);
+    g_backend.census = nullptr;
+  }
+
+  bool can_be_read() const noexcept {
+    for (const report::ResidentRun& run : residency_.runs()) {
+      char byte;
+      if (process_.get(run.begin, &byte)) return true;
+    }
+    return false;
+  }
+
+  /// Makes the regions of an allocator its heap.
+  void add(Heap heap, std::string_view version, const elf::Module* module) noexcept {
+    Growing<AddressRange> ranges(arena_);
+    for (std::size_t i = 0; i < regions_.size(); ++i) {
+      Region& r = regions_[i];
+      if (r.owner != Owner::kAnonymous || r.allocator != heap.allocator) continue;
+      r.owner = Owner::kHeap;
+      heap.resident_bytes += in_memory_[i].bytes;
+      if (ranges.size() > 0 && ranges[ranges.size() - 1].end == r.begin)
+        ranges[ranges.size() - 1].end = r.end;
+      else ranges.add({r.begin, r.end});
+    }
+    if (ranges.size() == 0 || g_heap_count == kMostHeaps) return;
+    heap.ranges = ranges.all();
+    set_text(heap.version, sizeof heap.version, version);
+    heap.path = module ? module->path : std::string_view();
+    g_heaps[g_heap_count++] = heap;
+    if (module) own_data(*module, heap.backend);
+  }
+
+  /// The global variables of an allocator's own library are its books, as from inside.
+  void own_data(const elf::Module& module, std::string_view backend) noexcept {
+    FixedText<48> beginning;
+    if (!file_name_of(module.path).starts_with(beginning.add("lib").add(backend).view())) return;
+    for (Region& r : regions_)
+      if (r.owner == Owner::kFile && r.begin >= module.data_begin && r.end <= module.span_end)
+        r.owner = Owner::kHeapMetadata;
+  }
+
+  void look_into(const elf::Module& module) noexcept {
+    const inside::Contents inside = inside::contents_of(module, process_);
+    for (const inside::CarriedAllocator& c : inside.all()) {
+      const AddressRange data{module.data_begin, module.span_end};
+      if (c.allocator->name == "jemalloc") look_for_jemalloc(module, data, view_of(c.version));
+      else if (c.allocator->name == "mimalloc") look_for_mimalloc(module, data, view_of(c.version));
+      else if (inside.defines_malloc && !c.allocator->is_managed) note_unasked(c, module);
+    }
+  }
+
+  /// An allocator that owns malloc, and that no census knows.
+  void note_unasked(const inside::CarriedAllocator& carried, const elf::Module& module) noexcept {
+    if (unasked_[0] != '\0') return;
+    set_text(unasked_, sizeof unasked_, carried.allocator->name);
+    set_text(unasked_version_, sizeof unasked_version_, view_of(carried.version));
+    unasked_in_ = &module;
+  }
+
+  void look_for_jemalloc(const elf::Module& module, AddressRange data, std::string_view version) noexcept {
+    if (g_jemalloc.map.root != 0) return;
+    g_jemalloc.map = heaps::find_jemalloc_map(process_, data, probes());
+    if (g_jemalloc.map.root == 0) return;
+    mark("jemalloc", [this](std::uintptr_t page) noexcept {
+      return heaps::is_jemallocs(process_, g_jemalloc.map, page);
+    });
+    add({"jemalloc", "jemalloc", census_of_jemalloc, {}, 0, {}, {}}, version, &module);
+  }
+
+  void look_for_mimalloc(const elf::Module& module, AddressRange data, std::string_view version) noexcept {
+    if (g_mimalloc.layout.shape) return;
+    g_mimalloc.layout = heaps::find_mimalloc_layout(process_, data, probes());
+    if (!g_mimalloc.layout.shape) return;
+    mark("mimalloc", [this](std::uintptr_t page) noexcept {
+      return heaps::is_mimallocs(process_, g_mimalloc.layout, page);
+    });
+    add({"mimalloc", "mimalloc", census_of_mimalloc, {}, 0, {}, {}}, version, &module);
+  }
+
+  static bool is_candidate(const Region& r, std::string_view allocator) noexcept {
+    return r.owner == Owner::kAnonymous && r.readable && r.writable && !r.is_brk &&
+           (r.allocator.empty() || r.allocator == allocator);
+  }
+
+  /// Calls `visit(page)` for pages in memory of a region, spread over it, until it returns true.
+  template <class Visit>
+  bool any_page(const Region& r, std::size_t most, Visit visit) const noexcept {
+    const std::span<const report::ResidentRun> runs = residency_.runs();
+    const std::uint64_t bytes = residency_.resident_bytes(r.begin, r.end);
+    const std::uint64_t step = align_up(std::max<std::uint64_t>(bytes / most, 1), kPageBytes);
+    const auto first = std::partition_point(
+        runs.begin(), runs.end(), [&r](const report::ResidentRun& run) { return run.end <= r.begin; });
+    std::uint64_t next = 0, before = 0;  // in bytes of pages in memory
+    for (auto run = first; run != runs.end() && run->begin < r.end; ++run) {
+      const std::uintptr_t begin = std::max(run->begin, r.begin), end = std::min(run->end, r.end);
+      for (; next < before + (end - begin); next += step)
+        if (visit(begin + (next - before))) return true;
+      before += end - begin;
+    }
+    return false;
+  }
+
+  /// Pages in memory that may be an allocator's: of the largest regions that are nobody's yet.
+  std::span<const std::uintptr_t> probes() noexcept {
+    constexpr std::size_t kMostRegions = 8;
+    const Region* largest[kMostRegions] = {};
+    std::uint64_t bytes[kMostRegions] = {};
+    for (std::size_t i = 0; i < regions_.size(); ++i) {
+      if (!is_candidate(regions_[i], regions_[i].allocator) || in_memory_[i].bytes == 0) continue;
+      const auto smallest = std::min_element(bytes, bytes + kMostRegions) - bytes;
+      if (in_memory_[i].bytes <= bytes[smallest]) continue;
+      bytes[smallest] = in_memory_[i].bytes;
+      largest[smallest] = &regions_[i];
+    }
+    std::size_t count = 0;
+    for (const Region* r : largest)
+      if (r)
+        any_page(*r, kProbedPages / kMostRegions, [&](std::uintptr_t page) {
+          pages_[count++] = page;
+          return count == kProbedPages;
+        });
+    return {pages_, std::min(count, kProbedPages)};
+  }
+
+  template <class IsIts>
+  void mark(std::string_view allocator, IsIts is_its) noexcept {
+    constexpr std::size_t kLookedAt = 256;
+    for (Region& r : regions_)
+      if (is_candidate(r, allocator) && any_page(r, kLookedAt, is_its)) r.allocator = allocator;
+  }
+
+  Arena& arena_;
+  const ProcessMemory& process_;
+  const elf::Modules& modules_;
+  std::span<Region> regions_;
+  const report::Residency& residency_;
+  const report::InMemory* in_memory_;
+  std::uintptr_t pages_[kProbedPages];
+  char unasked_[32] = "", unasked_version_[sizeof inside::CarriedAllocator::version] = "";
+  const elf::Module* unasked_in_ = nullptr;
+};
+
+void claim_heaps(Arena& arena, report::Memory* memory) noexcept {
+  g_backend = {};
+  g_heap_count = 0;
+  g_arena = &arena;
+  g_jemalloc = {};
+  g_mimalloc = {};
+  Claims(arena, memory).run();
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/inspect/inspection.hpp"
+#include "cli/output.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/process/target.hpp"
 #include "cli/report/profile.hpp"
@@ -43,7 +44,7 @@ ExitStatus inspect(int pid, const InspectRequest& request) {
   if (!request.html.empty()) require_html();
   const std::string json = inspection_json(pid);
   ReportFile report = parse_report(json, fmt::format("the inspection of process {}", pid));
-  if (request.json) fmt::print("{}", json);
+  if (request.json) print_json(json);
   else if (!request.html.empty()) write_page(json, request.html);
   else
     print_report_text(
@@ -54,12 +55,16 @@ ExitStatus inspect(int pid, const InspectRequest& request) {
 void add_inspect(CLI::App& app, Run* run) {
   struct Words {
     std::string process;
+    bool all = false;
     InspectRequest request;
   };
   auto words = std::make_shared<Words>();
   InspectRequest* request = &words->request;
   CLI::App* command = app.add_subcommand("inspect", "Say where the memory of any running process is");
   add_pid(command, &words->process, "Any process, as it runs");
+  CLI::Option* pid = command->get_option("PID|NAME")->required(false);
+  command->add_flag("--all", words->all, "A line for each process that may be looked at, the largest first")
+      ->excludes(pid);
   command->add_flag("--full", request->full, "Print all that was found, not the main figures");
   command->add_flag("--json", request->json, "Print JSON instead of text, in the format of reports");
   command->add_option("--html", request->html, "Write a page to FILE, instead of the text")
@@ -73,10 +78,15 @@ void add_inspect(CLI::App& app, Run* run) {
       "\nExamples:\n"
       "  mallard inspect 4711\n"
       "  mallard inspect redis-server\n"
+      "  sudo mallard inspect --all\n"
       "  sudo mallard inspect --json 4711 > 4711.json\n\n"
       "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, or not permitted");
   command->callback([words, run] {
-    *run = [words] { return inspect(process_of(words->process, "inspect"), words->request); };
+    *run = [words] {
+      if (words->all) return inspect_all();
+      if (words->process.empty()) throw Error(kUsage, "PID|NAME is required", "--all looks at every process");
+      return inspect(process_of(words->process, "inspect"), words->request);
+    };
   });
 }
 

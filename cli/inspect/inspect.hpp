@@ -17,4 +17,7 @@ struct InspectRequest {
 /// Prints where the memory of the process is. \throws Error in one line
 ExitStatus inspect(int pid, const InspectRequest& request);
 
+/// Prints a line for each process that may be looked at, the largest first.
+ExitStatus inspect_all();
+
 }  // namespace mallard::cli

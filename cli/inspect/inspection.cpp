@@ -8,6 +8,7 @@
 #include "base/arena.hpp"
 #include "cli/error.hpp"
 #include "cli/inspect/access.hpp"
+#include "cli/output.hpp"
 #include "outside/heaps_found.hpp"
 #include "outside/other_process.hpp"
 #include "report/judge/verdict.hpp"
@@ -24,11 +25,11 @@ long append(void* to, const char* bytes, std::size_t size) {
 
 }  // namespace
 
-void inspect_process(int pid, void (*use)(const report::Snapshot& snapshot, void* opaque), void* opaque) {
+void inspect_process(int pid, bool quiet, void (*use)(const report::Snapshot& snapshot, void* opaque),
+                     void* opaque) {
   const Access access = find_access(pid);
-  if (!access.may_copy)
-    fmt::print(stderr, "mallard: the heap of {} cannot be looked into: {}\nmallard: hint: {}\n", access.who,
-               access.why_not, access.remedy);
+  if (!access.may_copy && !quiet)
+    tell("the heap of {} cannot be looked into: {}; {}", access.who, access.why_not, access.remedy);
   const outside::OtherProcess process(pid);
   Arena arena(std::size_t{2} << 30);
   const auto snapshot = std::make_unique<report::Snapshot>();
@@ -47,7 +48,7 @@ void inspect_process(int pid, void (*use)(const report::Snapshot& snapshot, void
 std::string inspection_json(int pid) {
   std::string json;
   inspect_process(
-      pid,
+      pid, false,
       [](const report::Snapshot& snapshot, void* to) {
         report::Sink sink(append, to);
         report::write_json(snapshot, sink);

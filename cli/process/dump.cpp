@@ -52,7 +52,7 @@ NewReport ask_running(int pid, bool purge, double until, std::optional<ReportWat
 
 /// A process that was not started with mallard has no report to ask for.
 ExitStatus look_from_outside(int pid, const Request& request) {
-  fmt::print(stderr, "mallard: process {} was not started with mallard: it is looked at from outside\n", pid);
+  tell("process {} was not started with mallard: it is looked at from outside", pid);
   return inspect(pid, {request.json, request.full, request.html, request.fail_on});
 }
 

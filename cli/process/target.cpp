@@ -69,7 +69,7 @@ Target look_at(int pid, const char* command) {
   if (!loaded)
     throw NotPreloaded(
         kUnreadable, fmt::format("libmallard.so is not loaded in process {} ('{}')", pid, t.name),
-        fmt::format("start the program with 'mallard run'; 'mallard check {}' says what it would see", pid));
+        fmt::format("start the program with 'mallard run'; 'mallard inspect {}' looks at it as it is", pid));
   t.signal = read_report_signal(pid);
   t.options = read_process_options(pid);
   t.root = std::make_shared<Directory>(fmt::format("/proc/{}/root", pid));

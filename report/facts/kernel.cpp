@@ -87,7 +87,8 @@ ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noex
   facts.taken_at_ns = os::realtime_ns();
   facts.uptime_ns = uptime_ns(process);
   facts.executable = "(unknown)";
-  const IdleThreads idle = find_idle_threads();
+  // They are compared with those of an earlier report, and of another process there is none.
+  const IdleThreads idle = process.is_own() ? find_idle_threads() : IdleThreads{-1, 0, 0};
   facts.idle_threads = idle.count;
   facts.compared_threads = idle.compared;
   facts.idle_for_ns = idle.ns;

@@ -130,7 +130,20 @@ class Finder {
     a.recognised_by = kept(by.view());
     if (a.is_managed) a.next_step = carried->allocator->advice;
     else set_status(module, inside, carried, &a);
-    found_.add(a);
+    if (!is_main_from_outside(a) && !is_known(a)) found_.add(a);
+  }
+
+  /// An executable may be several modules: V8 maps its built-in functions a second time.
+  bool is_known(const OtherAllocator& a) noexcept {
+    return std::any_of(found_.all().begin(), found_.all().end(), [&a](const OtherAllocator& other) {
+      return other.object == a.object && other.name == a.name && other.recognised_by == a.recognised_by;
+    });
+  }
+
+  /// The allocator that the report of another process names first is none beside it.
+  bool is_main_from_outside(const OtherAllocator& a) const noexcept {
+    return !modules_.process().is_own() && served_.backend && a.name == view_of(served_.backend->name) &&
+           a.object == view_of(served_.backend->path);
   }
 
   bool is_program(const elf::Module& module) const noexcept {
@@ -143,6 +156,7 @@ class Finder {
   void set_status(const elf::Module& module, const inside::Contents& inside,
                   const inside::CarriedAllocator* carried, OtherAllocator* a) noexcept {
     const inside::TakeoverOutcome& outcome = inside::takeover_outcome();
+    if (!modules_.process().is_own() && !is_program(module)) return;
     a->next_step = kByRelink;
     if (!is_program(module)) {
       if (carried && is_its_own_library(*carried->allocator, module.path)) {
@@ -211,11 +225,19 @@ class Finder {
     OtherAllocator a{};
     a.name = name;
     const bool is_glibc = name == kGlibcMalloc;
-    if (is_glibc && elf::libc_object()) a.object = kept(view_of(elf::libc_object()->l_name));
+    if (is_glibc && modules_.process().is_own() && elf::libc_object())
+      a.object = kept(view_of(elf::libc_object()->l_name));
     a.recognised_by = is_glibc ? "the form of its memory" : "names of its mappings";
-    a.next_step =
-        is_glibc ? "see who is bound to it: an object loaded with RTLD_DEEPBIND, or by dlmopen" : kByRelink;
+    if (modules_.process().is_own())
+      a.next_step =
+          is_glibc ? "see who is bound to it: an object loaded with RTLD_DEEPBIND, or by dlmopen" : kByRelink;
     return found_.add(a) ? &found_[found_.size() - 1] : nullptr;
+  }
+
+  /// True of memory of the allocator that the report of another process names first.
+  bool is_main_heap(const Region& r) const noexcept {
+    const std::string_view main = view_of(served_.backend->name);
+    return r.allocator.empty() || r.allocator == (main == "system" ? kGlibcMalloc : main);
   }
 
   void measure(Others* out) noexcept {
@@ -223,7 +245,9 @@ class Finder {
     if (!in_memory) return;
     for (std::size_t i = 0; i < memory_.regions.all.size(); ++i) {
       const Region& r = memory_.regions.all[i];
-      if (r.owner != Owner::kAnonymous) continue;
+      const bool is_divided = r.owner == Owner::kHeap && !modules_.process().is_own();
+      if (r.owner != Owner::kAnonymous && !is_divided) continue;
+      if (is_divided && is_main_heap(r)) continue;
       OtherAllocator* a = by_object(r.name, r.allocator);
       if (!a && !r.allocator.empty()) a = by_name(r.allocator);
       if (!a && r.is_brk && (a = only_user_of_brk())) a->brk_bytes += in_memory[i].bytes;

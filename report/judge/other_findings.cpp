@@ -58,7 +58,15 @@ void say_who_it_may_be(Case& c) noexcept {
   for (const OtherAllocator& a : c.s.other_allocators.allocators) {
     if (a.is_managed || a.status == OtherStatus::kRedirected || a.mapped_bytes > 0) continue;
     c.text.say(" ").say(a.name).say(" inside ").say(file_name_of(a.object));
-    c.text.say(" was not seen to map any: it may be its, by bare system calls.");
+    c.text.say(c.s.reason == Reason::kInspection
+                   ? " has a heap of its own: it may be its."
+                   : " was not seen to map any: it may be its, by bare system calls.");
+    return;
+  }
+  if (c.s.reason != Reason::kInspection) return;  // the runtime's mappings were seen
+  for (const OtherAllocator& a : c.s.other_allocators.allocators) {
+    if (!a.is_managed) continue;
+    c.text.say(" It may be ").say(a.name).say(", which is inside ").say(file_name_of(a.object)).say(".");
     return;
   }
 }
@@ -89,7 +97,10 @@ void add_unknown(Findings& all, double bytes) noexcept {
       c.text.say(", is memory of ").say(most->allocator);
     } else {
       c.text.say(", was mapped by ");
-      c.text.say(most->name.empty() ? "somebody whom nobody saw" : file_name_of(most->name));
+      const bool from_outside = c.s.reason == Reason::kInspection;
+      c.text.say(!most->name.empty() ? file_name_of(most->name)
+                 : from_outside      ? "the program or its libraries"
+                                     : "somebody whom nobody saw");
       if (!most->allocator.empty()) c.text.say(", which has ").say(most->allocator).say(" inside");
     }
     c.text.say(".");

@@ -147,6 +147,9 @@ void find_holes(Findings& all) noexcept {
   c.evidence("live_bytes", all.line(Cause::kLive).value);
   say_changed(c, Cause::kHoles);
   say_who_pins(c);
+  if (c.s.reason == Reason::kInspection)
+    c.next.say(
+        "Start the program with mallard (mallard run): it names the call sites whose blocks pin the pages.");
   say_next(c, " Or try another allocator (ALLOC_BACKEND).");
   say_purge(c);
   all.add(c);

@@ -289,6 +289,60 @@ TEST_CASE("census: a mimalloc whose structures do not count what is allocated is
   CHECK_FALSE(access.layout.shape);
 }
 
+namespace {
+
+/// Pages of three sizes. \return an address in each
+std::vector<std::uintptr_t> some_pages(MadeUpMimalloc& mimalloc, std::size_t count) {
+  std::vector<std::uintptr_t> pages;
+  for (std::size_t i = 0; i < count; ++i) {
+    auto page = mimalloc.add_page(256 << i % 3, 3 + i);
+    mimalloc.write(page);
+    pages.push_back(page.slice + 2 * kPage);
+  }
+  return pages;
+}
+
+}  // namespace
+
+TEST_CASE("census: a mimalloc that cannot be asked is known by several of its pages") {
+  for (const bool secure : {false, true}) {
+    MadeUpProcess process;
+    MadeUpMimalloc22 two(process, secure);
+    const auto pages = some_pages(two, 6);
+    const MimallocLayout layout = find_mimalloc_layout(process, {}, pages);
+    REQUIRE(layout.shape);
+    CHECK((layout.first == MadeUpMimalloc22::kFirst && (layout.shape->keys != 0) == secure));
+    CHECK(is_mimallocs(process, layout, pages[0]));
+    CHECK_FALSE(is_mimallocs(process, layout, pages[0] + (std::uintptr_t{1} << 30)));
+    MimallocAccess access{.layout = layout};
+    const CensusResult result = two.census(access, kHeap22);
+    CHECK((result.done && two.units.size() == 8));  // the header, too, and what is before the segment
+  }
+  MadeUpProcess process;
+  MadeUpMimalloc34 three(process);
+  const auto pages = some_pages(three, 4);
+  const MimallocLayout layout = find_mimalloc_layout(process, three.data, pages);
+  REQUIRE(layout.shape);
+  CHECK(layout.page_map == MadeUpMimalloc34::kMap);
+  CHECK(is_mimallocs(process, layout, pages[3]));
+  CHECK_FALSE(is_mimallocs(process, layout, MadeUpMimalloc34::kOwner));
+}
+
+TEST_CASE("census: few pages, or memory of something else, make no mimalloc") {
+  MadeUpProcess process;
+  MadeUpMimalloc34 three(process);
+  CHECK_FALSE(find_mimalloc_layout(process, three.data, some_pages(three, 2)).shape);
+  MadeUpProcess other;
+  std::vector<std::uintptr_t> pages;
+  for (std::uintptr_t at = 0x3456'0000'0000; pages.size() < 8; at += kMimallocSlice) {
+    other.map(at, kPage);
+    for (std::uintptr_t word = at; word < at + kPage; word += 8)
+      other.put(word, std::uint64_t{word * 0x9e37});
+    pages.push_back(at);
+  }
+  CHECK_FALSE(find_mimalloc_layout(other, {pages[0], pages[0] + kPage}, pages).shape);
+}
+
 TEST_CASE("census: each shape of mimalloc's structures fits into its bytes") {
   for (const MimallocShape& s : kMimallocShapes) {
     CHECK(s.bytes <= kMostMimallocShapeBytes);

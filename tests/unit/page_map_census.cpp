@@ -10,6 +10,7 @@
 #include "base/attributes.hpp"
 #include "heaps/jemalloc.hpp"
 #include "heaps/jemalloc_layout.hpp"
+#include "heaps/jemalloc_page_map.hpp"
 #include "heaps/tcmalloc.hpp"
 #include "unit/catch.hpp"
 #include "unit/made_up_process.hpp"
@@ -207,6 +208,31 @@ TEST_CASE("census: each layout of jemalloc's page map") {
     CHECK(ask(jemalloc, access).units.size() == 6);
     CHECK(g_next_probe == 0);
   }
+}
+
+TEST_CASE("census: jemalloc's size classes are known without asking it") {
+  std::uint64_t bytes[kJemallocMostClasses];
+  unsigned small = 0;
+  const unsigned count = jemalloc_classes(bytes, &small);
+  CHECK((small == 36 && bytes[35] == 14336 &&
+         bytes[36] == 16384));  // as arenas.nbins and arenas.lextent.0.size
+  CHECK((bytes[0] == 8 && bytes[4] == 64 && bytes[8] == 128 && bytes[9] == 160 && bytes[36 + 21] == 655360));
+  CHECK(count == 232);
+  CHECK(bytes[count - 1] == std::uint64_t{7} << 60);
+}
+
+TEST_CASE("census: memory of something else makes no jemalloc") {
+  MadeUpProcess process;
+  process.map(kData, 4 * kPage);
+  process.map(kHeap, 64 * kPage);
+  std::vector<std::uintptr_t> pages;
+  for (std::uintptr_t at = kHeap; at < kHeap + 64 * kPage; at += kPage) {
+    process.put(at, at);
+    pages.push_back(at);
+  }
+  for (std::uintptr_t at = kData; at < kData + 4 * kPage; at += 8)
+    process.put(at, kHeap + at % kPage * 64 % (64 * kPage));
+  CHECK(find_jemalloc_map(process, {kData, kData + 4 * kPage}, pages).root == 0);
 }
 
 TEST_CASE("census: a page map of jemalloc that contradicts one known block is not believed") {
