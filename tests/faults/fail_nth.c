@@ -4,7 +4,7 @@
 //     fail_nth CALL ERRNO N WHERE -- COMMAND...
 //
 // WHERE is "any", or a part of a path: then only calls from the code of that object count, libmallard.so for one. The
-// command's own status is this one's. A line on descriptor 3 says "PHASE CALLS": in which of the command's phases the
+// command's own status is this one's. A line on descriptor $FAIL_NTH_TELL (3) says "PHASE CALLS": in which of the command's phases the
 // call failed (what it told by prctl(0x66617573, PHASE); -1: it did not come to that many), and how many there were.
 //
 // A seccomp filter hands the calls to this process, which answers each: no thread of the command is traced or stopped.
@@ -51,6 +51,11 @@ static const struct Call kCalls[] = {
 static void die(const char* what) {
   fprintf(stderr, "fail_nth: %s: %s\n", what, strerror(errno));
   _exit(125);
+}
+
+static int told_at(void) {
+  const char* number = getenv("FAIL_NTH_TELL");
+  return number ? atoi(number) : 3;
 }
 
 static const struct Call* call_named(const char* name) {
@@ -165,7 +170,7 @@ static void serve(int listener, int error, long nth, const char* where) {
     }
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, answer);
   }
-  dprintf(3, "%ld %ld\n", failed_in, calls);
+  dprintf(told_at(), "%ld %ld\n", failed_in, calls);
 }
 
 int main(int count, char** words) {
@@ -182,7 +187,7 @@ int main(int count, char** words) {
     int listener = install_filter(call);
     send_descriptor(ends[1], listener);
     close(listener);
-    close(3);
+    close(told_at());
     execvp(words[6], words + 6);
     die(words[6]);
   }
