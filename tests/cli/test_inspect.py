@@ -126,7 +126,7 @@ def test_inside_and_outside_agree_about_jemalloc(t: Test) -> None:
 
 
 def test_inside_and_outside_agree_about_mimalloc(t: Test) -> None:
-    expect_agreement(t, "mimalloc")
+    expect_agreement(t, "mimalloc2")
 
 
 def test_all_processes_have_a_line(t: Test) -> None:
@@ -164,10 +164,10 @@ def test_dump_of_a_process_without_mallard_is_an_inspection(t: Test) -> None:
 
 
 def test_formats_and_conditions(t: Test) -> None:
-    pid = start(t, t.compile("heap", "-pthread", source=HEAP)).pid
-    t.expect(t.run("inspect", "heap", "--fail-on", "rss>1M"), 1, "inspection of heap", error="rss>1M")
+    pid = start(t, t.compile("heap-by-name", "-pthread", source=HEAP)).pid
+    t.expect(t.run("inspect", "heap-by-name", "--fail-on", "rss>1M"), 1, "inspection of heap-by-name", error="rss>1M")
     (t.dir / "report.json").write_text(t.run("inspect", "--json", str(pid)).stdout)
-    t.expect(t.run("report", "report.json"), 0, "inspection of heap")
+    t.expect(t.run("report", "report.json"), 0, "inspection of heap-by-name")
     done = t.run("inspect", "--html", "page.html", str(pid))
     if "was built without" not in done.stderr and not (t.dir / "page.html").read_text().startswith("<!"):
         raise Failure("page.html is no page")

@@ -54,7 +54,9 @@ def test_lines_are_what_the_program_holds(t: Test, shape: str, how: str, mode: s
     t.check(abs(found - live) <= allowed + SLACK_BYTES, f"{found} bytes are live instead of {live}")
     own = sum(detail["bytes"] for detail in lines["anonymous"]["details"]
               if detail["name"].endswith("/ledger_shapes"))
-    t.check(abs(own - mapped) <= mapped / 100 + 8192, f"the program mapped {mapped}, and is said to hold {own}")
+    # The kernel counts what was freed lazily once a batch of 31 pages of a processor is full.
+    slack = SLACK_BYTES if freed else 8192
+    t.check(abs(own - mapped) <= mapped / 100 + slack, f"the program mapped {mapped}, and is said to hold {own}")
     t.check(abs(lines["lazily_freed"]["bytes"] - freed) <= freed / 100 + SLACK_BYTES,
             f"{lines['lazily_freed']['bytes']} are lazily freed instead of {freed}")
     t.check(files - SLACK_BYTES <= lines["files"]["bytes"] <= files_after + SLACK_BYTES,

@@ -33,7 +33,9 @@ int main(int count, char** words) {
     truth.site(names[i], heap.sites[i].live_bytes, static_cast<std::uint64_t>(heap.sites[i].resident_bytes));
   truth.cause("live", static_cast<std::uint64_t>(heap.live_bytes),
               static_cast<std::uint64_t>(heap.pinned_bytes / 50));
-  truth.verdict("none");
+  // An allocator that asks for huge pages gets what was never touched as well.
+  const bool huge = rollup_bytes("\nAnonHugePages:") > heap.live_bytes / 4;
+  truth.verdict(huge ? "huge_pages" : "none");
   truth.rss();
   ask_for_report();
   truth.print();
