@@ -98,6 +98,8 @@ MimallocLayout find_mimalloc_page_map(const MimallocAccess& access, const Proces
 
 namespace {
 
+constexpr std::size_t kMostBefore = 64 * kMimallocSlice;  // of an arena, before its structure: 8 in 3.6
+
 /// Where the structure of the page that has `address` lies, if the two agree about it; else 0.
 std::uintptr_t structure_of(const MimallocLayout& supposed, const ProcessMemory& process,
                             std::uintptr_t address) noexcept {
@@ -108,10 +110,13 @@ std::uintptr_t structure_of(const MimallocLayout& supposed, const ProcessMemory&
       !process.copy(copy, at, supposed.shape->bytes))
     return 0;
   const MimallocStructure s = read_mimalloc_structure(*supposed.shape, copy, at);
-  const std::uintptr_t begin = s.source + s.slice_index * kMimallocSlice;
+  // An arena's structure lies in one of its first slices.
+  const std::uintptr_t begin = s.first_block & ~(kMimallocSlice - 1);
   const std::uintptr_t end = begin + s.slices * kMimallocSlice;
-  const bool is_its = s.of_arena && s.slices > 0 && begin <= address && address < end && s.owner % 8 == 0 &&
-                      s.first_block != 0 && describes_mimalloc_page(s, begin, end);
+  const std::uintptr_t arena = begin - s.slice_index * kMimallocSlice;
+  const bool is_its = s.of_arena && arena <= s.source && s.source < arena + kMostBefore && s.slices > 0 &&
+                      begin <= address && address < end && s.owner % 8 == 0 && s.first_block != 0 &&
+                      describes_mimalloc_page(s, begin, end);
   return is_its ? at : 0;
 }
 

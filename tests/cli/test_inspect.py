@@ -129,6 +129,10 @@ def test_inside_and_outside_agree_about_mimalloc(t: Test) -> None:
     expect_agreement(t, "mimalloc2")
 
 
+def test_inside_and_outside_agree_about_mimalloc_3(t: Test) -> None:
+    expect_agreement(t, "mimalloc3")
+
+
 def test_all_processes_have_a_line(t: Test) -> None:
     pid = start(t, t.compile("heap", "-pthread", source=HEAP)).pid
     done = t.run("inspect", "--all")
