@@ -9,9 +9,9 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include <algorithm>
 #include <atomic>
-#include <iterator>
+
+#include "base/pagemap.hpp"
 
 namespace mallard::os {
 namespace {
@@ -60,12 +60,16 @@ std::uint64_t clock_ns(clockid_t clock) noexcept {
 
 }  // namespace
 
+std::uint64_t address_limit() noexcept {
+  rlimit limit{};
+  return call(SYS_prlimit64, 0, RLIMIT_AS, 0, arg(&limit)) == 0 ? limit.rlim_cur : ~std::uint64_t{0};
+}
 std::size_t within_address_limit(std::size_t bytes) noexcept {
   // All reservations of sample mode are 96 MiB: under a limit of 1 GiB they take 16 MiB.
   constexpr std::uint64_t kAmple = std::uint64_t{6} << 30, kLeast = 256 << 10;
-  rlimit limit{};
-  if (call(SYS_prlimit64, 0, RLIMIT_AS, 0, arg(&limit)) != 0 || limit.rlim_cur >= kAmple) return bytes;
-  const std::uint64_t share = bytes / kLeast * limit.rlim_cur / kAmple * kLeast;
+  const std::uint64_t limit = address_limit();
+  if (limit >= kAmple) return bytes;
+  const std::uint64_t share = bytes / kLeast * limit / kAmple * kLeast;
   return share < kLeast ? kLeast : static_cast<std::size_t>(share);
 }
 void* map(std::size_t bytes) noexcept { return map_with(bytes, PROT_READ | PROT_WRITE, 0); }
@@ -180,21 +184,10 @@ std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
 namespace {
 
-/// By /proc/self/pagemap, whose words have bit 63 for a page in memory.
 bool pages_present_by_pagemap(std::uintptr_t begin, std::size_t pages, unsigned char* present) noexcept {
   const long fd = open("/proc/self/pagemap", O_RDONLY);
   if (fd < 0) return false;
-  std::uint64_t words[256];
-  bool good = true;
-  for (std::size_t done = 0; good && done < pages;) {
-    const std::size_t n = std::min(pages - done, std::size(words));
-    const std::uintptr_t from = (begin / kPageBytes + done) * sizeof *words;
-    good = call(SYS_pread64, fd, arg(words), static_cast<long>(n * sizeof *words), static_cast<long>(from)) ==
-           static_cast<long>(n * sizeof *words);
-    for (std::size_t i = 0; good && i < n; ++i)
-      present[done + i] = static_cast<unsigned char>(words[i] >> 63);
-    done += n;
-  }
+  const bool good = pagemap::read_presence(fd, begin, pages, present);
   close(static_cast<int>(fd));
   return good;
 }

@@ -28,6 +28,8 @@ inline long arg(T* p) noexcept {
 /// Anonymous private memory; nullptr where the kernel refuses. Committed on first touch.
 /// \context refill
 void* map(std::size_t bytes) noexcept;
+/// The limit on address space (RLIMIT_AS); all bits set where there is none. \context init, reporter
+std::uint64_t address_limit() noexcept;
 /// What of a reservation of `bytes`, whole huge pages, a limit on address space (RLIMIT_AS) leaves room for,
 /// so that all of mallard's take a small part of it: all where there is no limit. \context init
 std::size_t within_address_limit(std::size_t bytes) noexcept;

@@ -8,12 +8,10 @@
 #include <algorithm>
 
 #include "base/os.hpp"
+#include "base/pagemap.hpp"
 
 namespace mallard::outside {
 namespace {
-
-constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
-constexpr std::size_t kEntriesAtOnce = 512;
 
 /// \return bytes that were copied, or a negated errno
 long copy_from(int pid, void* to, std::size_t bytes, const iovec* from, std::size_t pieces) noexcept {
@@ -46,21 +44,8 @@ constexpr ProcessMemory::Access OtherProcess::kAccess = {
     .pages_present =
         [](const ProcessMemory& self, std::uintptr_t begin, std::size_t pages,
            unsigned char* present) noexcept {
-          const auto& process = static_cast<const OtherProcess&>(self);
-          std::uint64_t entries[kEntriesAtOnce];
-          while (pages > 0) {
-            const std::size_t n = std::min(pages, kEntriesAtOnce);
-            const long bytes = static_cast<long>(n * sizeof *entries);
-            if (process.pagemap_ < 0 ||
-                os::pread(static_cast<int>(process.pagemap_), entries, n * sizeof *entries,
-                          begin / kPageBytes * sizeof *entries) != bytes)
-              return false;
-            for (std::size_t i = 0; i < n; ++i) present[i] = (entries[i] & kPresent) != 0;
-            begin += n * kPageBytes;
-            present += n;
-            pages -= n;
-          }
-          return true;
+          const long fd = static_cast<const OtherProcess&>(self).pagemap_;
+          return fd >= 0 && pagemap::read_presence(fd, begin, pages, present);
         },
     .add_path =
         [](const ProcessMemory& self, std::string_view name, TextBuffer& to) noexcept {
@@ -86,7 +71,7 @@ int OtherProcess::why_not_copied() const noexcept {
 bool OtherProcess::is_still_there() const noexcept {
   // It tells nothing of memory that is gone, and of nothing else.
   std::uint64_t entry;
-  return pagemap_ < 0 || os::pread(static_cast<int>(pagemap_), &entry, sizeof entry, 0) == sizeof entry;
+  return pagemap_ < 0 || pagemap::read_entries(pagemap_, 0, 1, &entry) == 1;
 }
 
 }  // namespace mallard::outside

@@ -187,18 +187,14 @@ MALLARD_NOINLINE bool put(ThreadRecord* record, std::uintptr_t block, std::uint3
   return false;
 }
 
+/// The books reserve some 360 MiB whatever happens: they may be a quarter of what a limit allows.
+constexpr std::uint64_t kLeastAddressLimit = 1536u << 20;
+
 }  // namespace
 
-/// The books reserve some 360 MiB whatever happens: a quarter of what a limit on address space allows at
-/// most.
-static bool leaves_the_host_enough() noexcept {
-  constexpr std::size_t kAsked = 512u << 20, kEnough = 128u << 20;
-  return os::within_address_limit(kAsked) >= kEnough;
-}
-
 bool exact_prepare() noexcept {
-  g_ready = g_ready || (leaves_the_host_enough() && shadow_init() && counts_init() && path_counts_init() &&
-                        thread_records_init());
+  g_ready = g_ready || (os::address_limit() >= kLeastAddressLimit && shadow_init() && counts_init() &&
+                        path_counts_init() && thread_records_init());
   if (!g_ready) {  // what little there is belongs to the host
     thread_records_release();
     path_counts_release();

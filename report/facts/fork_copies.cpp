@@ -7,13 +7,12 @@
 #include <initializer_list>
 
 #include "base/os.hpp"
+#include "base/pagemap.hpp"
 
 namespace mallard::report {
 namespace {
 
-// An entry of /proc/PID/pagemap.
-constexpr std::uint64_t kMappedOnce = std::uint64_t{1} << 56, kOfFile = std::uint64_t{1} << 61,
-                        kPresent = std::uint64_t{1} << 63;
+using pagemap::kMappedOnce, pagemap::kOfFile, pagemap::kPresent;
 constexpr std::size_t kPagesAtOnce = 512;
 
 /// The page tables of the two processes.
@@ -42,10 +41,10 @@ class PageTables {
       const std::size_t pages =
           std::min<std::size_t>(kPagesAtOnce, (end - page + kPageBytes - 1) / kPageBytes);
       std::uint64_t* const theirs = entries_ + kPagesAtOnce;
-      const std::size_t got =
-          std::min(read(ours_, page, pages, entries_), read(parents_, page, pages, theirs));
-      for (std::size_t i = 0; i < got; ++i) {
-        const std::uintptr_t at = page + i * kPageBytes;
+      const long got = std::min(pagemap::read_entries(ours_, page, pages, entries_),
+                                pagemap::read_entries(parents_, page, pages, theirs));
+      for (long i = 0; i < got; ++i) {
+        const std::uintptr_t at = page + static_cast<std::uintptr_t>(i) * kPageBytes;
         if (is_ours_alone(entries_[i]) && is_anonymous(theirs[i]))
           bytes += std::min(end, at + kPageBytes) - std::max(begin, at);
       }
@@ -57,11 +56,6 @@ class PageTables {
   static bool is_anonymous(std::uint64_t entry) noexcept { return (entry & kPresent) && !(entry & kOfFile); }
   static bool is_ours_alone(std::uint64_t entry) noexcept {
     return is_anonymous(entry) && (entry & kMappedOnce);
-  }
-
-  static std::size_t read(long fd, std::uintptr_t page, std::size_t count, std::uint64_t* to) noexcept {
-    const long got = os::pread(static_cast<int>(fd), to, count * sizeof *to, page / kPageBytes * sizeof *to);
-    return got > 0 ? static_cast<std::size_t>(got) / sizeof *to : 0;
   }
 
   long ours_, parents_ = -1;

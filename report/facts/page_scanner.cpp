@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
+
 #include "base/os.hpp"
+#include "base/pagemap.hpp"
 
 namespace mallard::report {
 
@@ -22,10 +25,6 @@ namespace {
 
 constexpr unsigned kPagemapScan = _IOWR('f', 16, PagemapScanRequest);
 constexpr std::uint64_t kFile = 1 << 2, kPresent = 1 << 3, kZeroPage = 1 << 5, kHuge = 1 << 6;
-
-// An entry of /proc/self/pagemap.
-constexpr std::uint64_t kEntryExclusive = std::uint64_t{1} << 56, kEntryFile = std::uint64_t{1} << 61,
-                        kEntryPresent = std::uint64_t{1} << 63;
 
 constexpr std::uintptr_t kPieceBytes = 8u << 20;
 constexpr std::size_t kPagesAtOnce = kPieceBytes / kPageBytes;
@@ -68,7 +67,7 @@ ResidencyMethod PageScanner::choose(ResidencyMethod best) noexcept {
   present_ = arena_.array<unsigned char>(kPagesAtOnce);
   if (fd_ >= 0 && best <= ResidencyMethod::kPagemap) {
     entries_ = arena_.array<std::uint64_t>(kPagesAtOnce);
-    if (entries_ && read_entries(0, 1) == 1) return ResidencyMethod::kPagemap;
+    if (entries_ && pagemap::read_entries(fd_, 0, 1, entries_) == 1) return ResidencyMethod::kPagemap;
   }
   return present_ ? ResidencyMethod::kMincore : ResidencyMethod::kNone;
 }
@@ -145,25 +144,19 @@ bool PageScanner::scan_pagemap(std::uintptr_t begin, std::uintptr_t end) noexcep
   return true;
 }
 
-long PageScanner::read_entries(std::uintptr_t begin, std::size_t pages) const noexcept {
-  const long bytes = os::pread(static_cast<int>(fd_), entries_, pages * sizeof *entries_,
-                               begin / kPageBytes * sizeof *entries_);
-  return bytes < 0 ? bytes : bytes / static_cast<long>(sizeof *entries_);
-}
-
 bool PageScanner::read_pagemap(std::uintptr_t begin, std::uintptr_t end) noexcept {
   while (begin < end) {
     const std::size_t left = (end - begin) / kPageBytes;
-    const long n = read_entries(begin, left < kPagesAtOnce ? left : kPagesAtOnce);
+    const long n = pagemap::read_entries(fd_, begin, std::min(left, kPagesAtOnce), entries_);
     pauses_.after_a_call();
     if (n <= 0) {
       vanished_ += end - begin;
       return true;
     }
     for (long i = 0; i < n; ++i, begin += kPageBytes) {
-      if (!(entries_[i] & kEntryPresent)) continue;
-      if (!(entries_[i] & (kEntryFile | kEntryExclusive))) doubtful_ += kPageBytes;
-      if (!runs_.add(begin, begin + kPageBytes, entries_[i] & kEntryFile, false)) return false;
+      if (!(entries_[i] & pagemap::kPresent)) continue;
+      if (!(entries_[i] & (pagemap::kOfFile | pagemap::kMappedOnce))) doubtful_ += kPageBytes;
+      if (!runs_.add(begin, begin + kPageBytes, entries_[i] & pagemap::kOfFile, false)) return false;
     }
   }
   return true;

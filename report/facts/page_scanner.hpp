@@ -45,7 +45,6 @@ class PageScanner {
   PagemapScanRequest request_for(std::uintptr_t begin, std::uintptr_t end) const noexcept;
   long ask(PagemapScanRequest& request) const noexcept;
   bool scan_pagemap(std::uintptr_t begin, std::uintptr_t end) noexcept;
-  long read_entries(std::uintptr_t begin, std::size_t pages) const noexcept;
   bool read_pagemap(std::uintptr_t begin, std::uintptr_t end) noexcept;
   bool ask_mincore(std::uintptr_t begin, std::uintptr_t end) noexcept;
   bool ask_mincore_piece(std::uintptr_t begin, std::size_t pages) noexcept;

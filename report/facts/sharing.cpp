@@ -7,14 +7,13 @@
 #include <initializer_list>
 
 #include "base/os.hpp"
+#include "base/pagemap.hpp"
 #include "base/pauses.hpp"
 
 namespace mallard::report {
 namespace {
 
-// An entry of /proc/PID/pagemap.
-constexpr std::uint64_t kMappedOnce = std::uint64_t{1} << 56, kOfFile = std::uint64_t{1} << 61,
-                        kPresent = std::uint64_t{1} << 63;
+using pagemap::kMappedOnce, pagemap::kOfFile, pagemap::kPresent;
 // The kernel takes the lock of the address space for 2 MiB at a time.
 constexpr std::size_t kPagesAtOnce = 2048;
 // Runs that are nearer to each other are read at once.
@@ -116,14 +115,12 @@ const char* find_sharing(Arena& arena, const ProcessMemory& process, const Resid
   for (std::uintptr_t begin = 0, end; !runs.empty() && !why_not; begin = end) {
     begin = std::max(begin, runs[0].begin);
     const std::size_t count = runs_at_once(runs, begin, &end);
-    const long got = os::pread(static_cast<int>(fd), entries, (end - begin) / kPageBytes * sizeof *entries,
-                               begin / kPageBytes * sizeof *entries);
+    const long got = pagemap::read_entries(fd, begin, (end - begin) / kPageBytes, entries);
     pauses.after_a_call();
     if (got <= 0) why_not = kUnreadable;
     else if (os::thread_work_ns() - began > budget_ns)
       why_not = "there is too much of it to look at each page";
-    const std::uintptr_t known =
-        got > 0 ? begin + static_cast<std::uintptr_t>(got) / sizeof *entries * kPageBytes : begin;
+    const std::uintptr_t known = got > 0 ? begin + static_cast<std::uintptr_t>(got) * kPageBytes : begin;
     for (const ResidentRun& run : runs.first(count))
       for (std::uintptr_t page = std::max(run.begin, begin); page < std::min(run.end, known);
            page += kPageBytes)
