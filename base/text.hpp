@@ -110,6 +110,14 @@ constexpr unsigned code_point_of(std::string_view c) noexcept {
   return (at(0) & 0x0f) << 12 | (at(1) & 0x3f) << 6 | (at(2) & 0x3f);
 }
 
+/// The decimal number that `s` begins with; 0 if it begins with none.
+inline std::uint64_t leading_number(std::string_view s) noexcept {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < s.size() && s[i] >= '0' && s[i] <= '9'; ++i)
+    value = value * 10 + static_cast<std::uint64_t>(s[i] - '0');
+  return value;
+}
+
 /// Reads a decimal number, optionally followed by K, M, G or T (powers of 1024).
 /// \return false if `s` is anything else or does not fit
 inline bool parse_bytes(std::string_view s, std::uint64_t* out) noexcept {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "arch/page.hpp"
 #include "base/os.hpp"
@@ -27,20 +28,20 @@ std::string_view kept(Arena& arena, std::string_view text) noexcept {
   return {copy, text.size()};
 }
 
-/// The number behind "Name:" in a /proc file of such lines; 0 if there is none.
-std::uint64_t field(std::string_view text, std::string_view name) noexcept {
-  for (std::size_t at = 0; (at = text.find(name, at)) != std::string_view::npos; at += name.size()) {
+/// The number behind a name and `end`, in a /proc file of such lines; nothing if there is no such line.
+std::optional<std::uint64_t> find_field(std::string_view text, std::string_view name, char end) noexcept {
+  for (std::size_t at = 0; (at = text.find(name, at)) != text.npos; at += name.size()) {
     if (at != 0 && text[at - 1] != '\n') continue;
-    at += name.size();
-    if (at >= text.size() || text[at] != ':') continue;
-    for (++at; at < text.size() && (text[at] == ' ' || text[at] == '\t'); ++at) {
-    }
-    std::uint64_t value = 0;
-    for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at)
-      value = value * 10 + static_cast<std::uint64_t>(text[at] - '0');
-    return value;
+    const std::size_t behind = at + name.size();
+    if (behind >= text.size() || text[behind] != end) continue;
+    return leading_number(part_of(text, std::min(text.find_first_not_of(" \t", behind + 1), text.size())));
   }
-  return 0;
+  return {};
+}
+
+/// The number behind "Name:"; 0 if there is none.
+std::uint64_t field(std::string_view text, std::string_view name) noexcept {
+  return find_field(text, name, ':').value_or(0);
 }
 
 /// Start of the process in clock ticks since boot: field 22 of /proc/PID/stat, after the last ')'.
@@ -49,11 +50,7 @@ std::uint64_t start_ticks(const ProcessMemory& process) noexcept {
   if (process.read_file("stat", text, sizeof text) <= 0) return 0;
   const char* at = strrchr(text, ')');
   for (int spaces = 0; at && *at; ++at)
-    if (*at == ' ' && ++spaces == 20) {
-      std::uint64_t ticks = 0;
-      for (++at; *at >= '0' && *at <= '9'; ++at) ticks = ticks * 10 + static_cast<std::uint64_t>(*at - '0');
-      return ticks;
-    }
+    if (*at == ' ' && ++spaces == 20) return leading_number(view_of(at + 1));
   return 0;
 }
 
@@ -141,16 +138,10 @@ Rss read_counters(const ProcessMemory& process) noexcept {
 /// still has in memory, also where it called the kernel past libc.
 /// \return all bits set if the kernel does not tell
 std::uint64_t machine_lazily_freed(const ProcessMemory& process) noexcept {
-  constexpr std::string_view kName = "\npglazyfree ";
   char text[16384];
   const long n = process.read_file("../vmstat", text, sizeof text);
-  const std::string_view all(text, n > 0 ? static_cast<std::size_t>(n) : 0);
-  const std::size_t at = all.find(kName);
-  if (at == all.npos) return ~std::uint64_t{0};
-  std::uint64_t pages = 0;
-  for (std::size_t i = at + kName.size(); i < all.size() && all[i] >= '0' && all[i] <= '9'; ++i)
-    pages = pages * 10 + static_cast<std::uint64_t>(all[i] - '0');
-  return pages * kPageBytes;
+  const auto pages = find_field({text, n > 0 ? static_cast<std::size_t>(n) : 0}, "pglazyfree", ' ');
+  return pages ? *pages * kPageBytes : ~std::uint64_t{0};
 }
 
 /// smaps_rollup and smaps walk all page tables, and the host cannot map memory while one mapping is walked.
@@ -170,7 +161,7 @@ void add_walked(const ProcessMemory& process, Rss* rss) noexcept {
   const auto bytes = [rollup = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
     return field(rollup, name) * 1024;
   };
-  rss->walked = true;
+  rss->walked = rss->lazily_freed_known = true;
   rss->total = bytes("Rss");
   rss->anonymous = bytes("Anonymous");
   rss->lazily_freed = bytes("LazyFree");
@@ -188,9 +179,12 @@ void add_walked(const ProcessMemory& process, Rss* rss) noexcept {
 Rss read_rss(const ProcessMemory& process) noexcept {
   Rss rss = read_counters(process);
   if (rss.known && may_walk(process, rss)) add_walked(process, &rss);
-  rss.lazily_freed_known = rss.walked || (rss.known && machine_lazily_freed(process) < rss.anonymous / 100);
   if (rss.peak > 0) rss.peak = std::max(rss.peak, rss.total);  // read a moment before
   return rss;
+}
+
+bool little_is_lazily_freed(const ProcessMemory& process, const Rss& rss) noexcept {
+  return machine_lazily_freed(process) < rss.anonymous / 100;
 }
 
 }  // namespace mallard::report

@@ -12,5 +12,8 @@ namespace mallard::report {
 ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noexcept;
 /// The kernel's figures of this moment. Rss::walked says whether LazyFree and huge pages are among them.
 Rss read_rss(const ProcessMemory& process) noexcept;
+/// Where no walk has told it: whether less than a hundredth of the anonymous memory can be lazily freed,
+/// because the whole machine has not freed more so.
+bool little_is_lazily_freed(const ProcessMemory& process, const Rss& rss) noexcept;
 
 }  // namespace mallard::report

@@ -79,6 +79,8 @@ void read_calmest(Arena& arena, const ProcessMemory& process, const Served& serv
 void read_memory(Arena& arena, const ProcessMemory& process, const Served& served, Memory* out) noexcept {
   const std::uint64_t began = os::monotonic_ns();
   read_calmest(arena, process, served, out);
+  if (Rss& rss = out->after; rss.known && !rss.walked)
+    rss.lazily_freed_known = little_is_lazily_freed(process, rss);
   if (!out->known) return;
   for (Rss* rss : {&out->before, &out->after}) {
     if (rss->walked) continue;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/facts/smaps.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "base/lines.hpp"
@@ -13,7 +14,7 @@ namespace {
 
 struct Field {
   std::string_view name;
-  std::uint64_t SmapsEntry::* to;
+  std::uint64_t SmapsEntry::*to;
 };
 constexpr Field kFields[] = {
     {"Rss", &SmapsEntry::resident},
@@ -33,12 +34,7 @@ bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 /// The number behind the colon and spaces, which the kernel gives in KiB.
 std::uint64_t bytes_in(std::string_view text) noexcept {
-  std::uint64_t kib = 0;
-  for (const char c : text) {
-    if (is_digit(c)) kib = kib * 10 + static_cast<std::uint64_t>(c - '0');
-    else if (c != ' ' || kib != 0) break;
-  }
-  return kib * 1024;
+  return leading_number(part_of(text, std::min(text.find_first_not_of(' '), text.size()))) * 1024;
 }
 
 class Reader {

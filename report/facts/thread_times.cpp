@@ -34,19 +34,13 @@ struct Entry {
 };
 constexpr std::size_t kNameAt = 19;
 
-std::uint64_t number_at(const char* text) noexcept {
-  std::uint64_t value = 0;
-  for (; *text >= '0' && *text <= '9'; ++text) value = value * 10 + static_cast<std::uint64_t>(*text - '0');
-  return value;
-}
-
 /// The time that a thread was on a processor. \return false if the kernel does not tell, or it has ended
 bool read_time(std::uint32_t id, std::uint64_t* ran_ns) noexcept {
   FixedText<64> path;
   path.add("/proc/self/task/").add_unsigned(id).add("/schedstat");
   char text[64];
   if (os::read_file(path.c_str(), text, sizeof text) <= 0) return false;
-  *ran_ns = number_at(text);
+  *ran_ns = leading_number(view_of(text));
   return true;
 }
 
@@ -57,7 +51,7 @@ std::uint32_t own_id() noexcept {
   if (n <= 0) return 0;
   link[n] = 0;
   const char* slash = strrchr(link, '/');
-  return slash ? static_cast<std::uint32_t>(number_at(slash + 1)) : 0;
+  return slash ? static_cast<std::uint32_t>(leading_number(view_of(slash + 1))) : 0;
 }
 
 std::size_t read_times(ThreadTime* to) noexcept {
@@ -71,7 +65,7 @@ std::size_t read_times(ThreadTime* to) noexcept {
     for (long at = 0; at < got && count < kMost;) {
       Entry entry;
       memcpy(&entry, buffer + at, kNameAt);
-      const auto id = static_cast<std::uint32_t>(number_at(buffer + at + kNameAt));
+      const auto id = static_cast<std::uint32_t>(leading_number(view_of(buffer + at + kNameAt)));
       if (id != 0 && id != own && read_time(id, &to[count].ran_ns)) to[count++].id = id;
       at += entry.bytes;
     }

@@ -218,10 +218,11 @@ TEST_CASE("rss: the counters of another process") {
   CHECK(rss.locked == 4 * 1024);
   // Whether a hundredth of 5000 kB can be lazily freed is what the whole machine's counter tells.
   CHECK_FALSE(rss.lazily_freed_known);
+  CHECK_FALSE(report::little_is_lazily_freed(process, rss));
   std::ofstream(machine) << "nr_free_pages 7\npglazyfreed 900\npglazyfree 12\n";
-  CHECK(report::read_rss(process).lazily_freed_known);
+  CHECK(report::little_is_lazily_freed(process, rss));
   std::ofstream(machine) << "nr_free_pages 7\npglazyfreed 0\npglazyfree 13\n";
-  CHECK_FALSE(report::read_rss(process).lazily_freed_known);
+  CHECK_FALSE(report::little_is_lazily_freed(process, rss));
   // The walk over the page tables knows better; shared memory was read a moment before it.
   std::ofstream(rollup) << "1000-2000 ---p 00000000 00:00 0 [rollup]\nRss:  8000 kB\nAnonymous:  7500 kB\n"
                            "LazyFree:  32 kB\nAnonHugePages: 2048 kB\nSwap: 5 kB\nLocked: 3 kB\n";
