@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -15,6 +14,7 @@
 #include "base/backend_names.hpp"
 #include "base/options.hpp"
 #include "base/started.hpp"
+#include "cli/backend_word.hpp"
 #include "cli/check/program.hpp"
 #include "cli/commands.hpp"
 #include "cli/held_signals.hpp"
@@ -64,25 +64,13 @@ std::string effective(const std::vector<Setting>& settings, std::string_view var
   return inherited ? inherited : "";
 }
 
-void check_backend(const std::string& backend) {
-  if (backend.find('/') != backend.npos) {
-    if (access(backend.c_str(), R_OK) != 0)
-      throw Error(kUsage, fmt::format("--backend '{}' cannot be read: {}", backend, std::strerror(errno)),
-                  "give the path of a shared object that defines malloc");
-    return;
-  }
-  if (std::find(std::begin(kBackendNames), std::end(kBackendNames), backend) != std::end(kBackendNames))
-    return;
-  throw Error(kUsage, fmt::format("--backend '{}' is no backend", backend), kBackendsInWords);
-}
-
 void check_settings(const std::vector<Setting>& settings) {
   for (const Setting& s : settings) {
     if (s.value.empty()) continue;
     if (const char* expected = what_is_expected(s.variable, s.value))
       throw Error(kUsage, fmt::format("{} '{}' cannot be used", option_name(s.variable), s.value),
                   fmt::format("expected is {}", expected));
-    if (std::strcmp(s.variable, "ALLOC_BACKEND") == 0) check_backend(s.value);
+    if (std::strcmp(s.variable, "ALLOC_BACKEND") == 0) check_backend(s.value, "--backend");
   }
 }
 

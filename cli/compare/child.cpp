@@ -117,8 +117,8 @@ std::string Child::last_words() const {
 }
 
 Child::~Child() {
-  kill_group();  // with what it left behind
   if (ended_) return;
+  kill_group();
   kill(pid_, SIGKILL);
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
@@ -130,6 +130,10 @@ bool Child::has_ended(Ending* out) {
   if (!ended_) {
     int status = 0;
     rusage used{};
+    siginfo_t info{};
+    if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+      return false;
+    kill_group();  // what it left behind, as long as nobody else can have its id
     if (wait4(pid_, &status, WNOHANG, &used) != pid_) return false;
     ended_ = true;
     ending_.exited = WIFEXITED(status);

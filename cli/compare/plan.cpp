@@ -2,32 +2,19 @@
 #include "cli/compare/plan.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <initializer_list>
 #include <regex>
 #include <sstream>
 
-#include "base/backend_names.hpp"
 #include "base/options.hpp"
+#include "cli/backend_word.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
 
 namespace mallard::cli::compare {
 namespace {
-
-void check_backend(const std::string& backend) {
-  if (backend.find('/') != backend.npos) {
-    if (access(backend.c_str(), R_OK) == 0) return;
-    throw Error(kUsage, fmt::format("candidate '{}' cannot be read: {}", backend, std::strerror(errno)),
-                "give the path of a shared object that defines malloc");
-  }
-  if (std::find(std::begin(kBackendNames), std::end(kBackendNames), backend) == std::end(kBackendNames))
-    throw Error(kUsage, fmt::format("candidate '{}' is no backend", backend), kBackendsInWords);
-}
 
 std::string trimmed(std::string text) {
   while (!text.empty() && text.back() == ' ') text.pop_back();
@@ -55,7 +42,7 @@ Candidate parse_try(const std::string& text) {
       throw Error(kUsage, fmt::format("--try '{}': '{}' sets no variable", text, word), kExpected);
     const std::string name = word.substr(0, equals), value = word.substr(equals + 1);
     if (name == "ALLOC_BACKEND") {
-      check_backend(value);
+      check_backend(value, "candidate");
       out.backend = value;
     } else {
       out.variables.emplace_back(name, value);
@@ -83,7 +70,7 @@ std::vector<Candidate> parse_candidates(const std::string& backends, const std::
   std::istringstream words(backends);
   for (std::string backend; std::getline(words, backend, ',');) {
     if (backend.empty()) continue;
-    check_backend(backend);
+    check_backend(backend, "candidate");
     out.push_back({std::string(base_name(backend)), backend, {}});
   }
   for (const std::string& text : tries) out.push_back(parse_try(text));

@@ -29,7 +29,6 @@ struct Plan {
   std::string check;   ///< for the shell; what it prints must be the same everywhere
   std::string metric;  ///< a regular expression whose first group is a number in what the load prints
   std::string folder;  ///< for reports and what the program prints
-  bool keeps_folder = false;
 
   bool is_server() const { return !load.empty(); }
 };

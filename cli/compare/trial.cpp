@@ -69,8 +69,7 @@ class Run {
     read_ledger(&out_.after_idle);
     if (!plan_.check.empty()) out_.result = run_shell(plan_.check, "check", plan_.load_seconds);
     progress_("stop");
-    std::string status;
-    if (read_whole(fmt::format("/proc/{}/status", child_.pid()), &status)) note_peak(status);
+    measure();
     child_.stop(plan_.stop_signal, kStopSeconds);
   }
 
@@ -113,15 +112,12 @@ class Run {
     InterruptWatch::check();
     Ending how;
     if (child_.has_ended(&how)) throw Failed{"the program " + how.text() + child_.last_words()};
-    if (read_vitals(child_.pid(), &last_)) out_.peak_bytes = std::max(out_.peak_bytes, last_.resident);
+    measure();
     return last_;
   }
 
-  /// The kernel's own mark is higher than what looks at intervals see.
-  void note_peak(const std::string& status) {
-    const std::size_t at = status.find("\nVmHWM:");
-    if (at != status.npos)
-      out_.peak_bytes = std::max(out_.peak_bytes, std::strtod(status.c_str() + at + 7, nullptr) * 1024);
+  void measure() {
+    if (read_vitals(child_.pid(), &last_)) out_.peak_bytes = last_.peak;
   }
 
   void sleep_for(double seconds) {

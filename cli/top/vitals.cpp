@@ -42,6 +42,7 @@ bool read_vitals(int pid, Vitals* out) {
   const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
   out->at_seconds = now_seconds();
   out->name = printable(stat.substr(open + 1, close - open - 1));
+  out->peak = kilobytes(status, "VmHWM");
   out->resident = kilobytes(status, "VmRSS");
   out->anonymous = kilobytes(status, "RssAnon");
   out->file = kilobytes(status, "RssFile");

@@ -8,7 +8,8 @@
 namespace mallard::cli {
 
 struct Vitals {
-  double at_seconds = 0;                                                  ///< CLOCK_MONOTONIC
+  double at_seconds = 0;  ///< CLOCK_MONOTONIC
+  double peak = 0;        ///< the most that was resident, bytes
   double resident = 0, anonymous = 0, file = 0, shared = 0, swapped = 0;  ///< bytes
   std::uint64_t threads = 0, minor_faults = 0, major_faults = 0;
   double cpu_seconds = 0, age_seconds = 0;
