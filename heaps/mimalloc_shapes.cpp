@@ -72,15 +72,10 @@ bool describes_mimalloc_block(const MimallocStructure& s, std::uintptr_t block, 
                               std::uintptr_t begin, std::uintptr_t end) noexcept {
   // Rounding up takes an eighth at most, padding two words.
   if (s.block_bytes < usable || s.block_bytes > usable + usable / 4 + 64) return false;
-  if (s.used == 0 || s.used > s.capacity || s.capacity > s.reserved || end <= begin ||
-      s.reserved > (end - begin) / s.block_bytes)
-    return false;
-  for (const std::uintptr_t head : {s.free, s.local_free})
-    if (head != 0 && (head < begin || head >= end || head % 8 != 0)) return false;
+  if (s.used == 0 || !describes_mimalloc_page(s, begin, end)) return false;
   if (s.first_block == 0) return true;
-  return s.first_block >= begin && block >= s.first_block && (block - s.first_block) % s.block_bytes == 0 &&
-         (block - s.first_block) / s.block_bytes < s.capacity &&
-         s.first_block + s.reserved * s.block_bytes <= end;
+  return block >= s.first_block && (block - s.first_block) % s.block_bytes == 0 &&
+         (block - s.first_block) / s.block_bytes < s.capacity;
 }
 
 bool describes_mimalloc_page(const MimallocStructure& s, std::uintptr_t begin, std::uintptr_t end) noexcept {
