@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int check_failures;
 
@@ -27,6 +29,13 @@ __attribute__((unused)) static int check_done(void) {
   }
   puts("ok");
   return 0;
+}
+
+// A child that ends at once, waited for.
+__attribute__((unused)) static void fork_and_wait(void) {
+  pid_t pid = fork();
+  if (pid == 0) _exit(0);
+  if (pid > 0) waitpid(pid, NULL, 0);
 }
 
 // Keeps the optimiser from reasoning about sizes and pointers.

@@ -14,9 +14,7 @@ extern char __libc_single_threaded __attribute__((weak));
 static volatile int g_forks;
 static void on_alarm(int unused) {
   (void)unused;
-  pid_t pid = fork();
-  if (pid == 0) _exit(0);
-  if (pid > 0) waitpid(pid, NULL, 0);
+  fork_and_wait();
   g_forks++;
 }
 
