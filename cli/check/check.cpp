@@ -18,7 +18,7 @@
 #include "cli/file.hpp"
 #include "cli/output.hpp"
 #include "cli/process/process.hpp"
-#include "cli/process/process_memory.hpp"
+#include "cli/process/memory_file.hpp"
 #include "cli/terminal_text.hpp"
 
 namespace mallard::cli {
@@ -44,7 +44,7 @@ void say_who_serves(const ProcessOptions& options, CheckResult* result) {
 
 /// The lines that the library had for standard error, without its name.
 std::vector<std::string> notices_of(int pid) {
-  const ProcessMemory memory(pid);
+  const MemoryFile memory(pid);
   say::Notices notices{};
   const std::uint64_t at =
       memory.is_open() ? memory.find_in_library({say::kNoticesMark, sizeof say::kNoticesMark}) : 0;

@@ -7,14 +7,14 @@
 #include <memory>
 
 #include "cli/file.hpp"
-#include "cli/process/process_memory.hpp"
+#include "cli/process/memory_file.hpp"
 #include "inside/bindings.hpp"
 
 namespace mallard::cli {
 namespace {
 
 bool copy_from(void* opaque, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
-  return static_cast<const ProcessMemory*>(opaque)->read(from, to, bytes);
+  return static_cast<const MemoryFile*>(opaque)->read(from, to, bytes);
 }
 
 std::string owner_of(const Process& process, std::uintptr_t address) {
@@ -27,7 +27,7 @@ std::string owner_of(const Process& process, std::uintptr_t address) {
 
 void add_bindings(const Process& process, const std::string& mallard_path,
                   std::vector<ObjectReport>* objects) {
-  ProcessMemory memory(process.pid);
+  MemoryFile memory(process.pid);
   if (!memory.is_open()) return;
   const auto room = std::make_unique<inside::Bindings>();
   const bool program_has_malloc =

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "cli/error.hpp"
-#include "cli/process/process_memory.hpp"
+#include "cli/process/memory_file.hpp"
 #include "cli/process/target.hpp"
 
 namespace mallard::cli {
@@ -43,7 +43,7 @@ class ReportWatch {
   void look_for_failure() const;
 
   Target target_;
-  ProcessMemory memory_;
+  MemoryFile memory_;
   std::uint64_t failure_at_ = 0;  ///< where the library says what it failed at; 0 = that cannot be read
   std::uint32_t failures_before_ = 0;
   Seccomp seccomp_;  ///< as it was asked

@@ -18,7 +18,7 @@
 #include "base/options.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
-#include "cli/process/process_memory.hpp"
+#include "cli/process/memory_file.hpp"
 #include "elf/maps.hpp"
 
 namespace mallard::cli {
@@ -117,7 +117,7 @@ bool is_text(const char* text, std::size_t bytes) { return std::memchr(text, '\0
 
 /// Looks for OptionsInForce in the writable data of libmallard.so.
 bool find_options(int pid, ProcessOptions* out) {
-  const ProcessMemory memory(pid);
+  const MemoryFile memory(pid);
   OptionsInForce copy;
   const std::uint64_t at = memory.is_open() ? memory.find_in_library({kOptionsMark, sizeof kOptionsMark}) : 0;
   if (at == 0 || !memory.read(at, &copy)) return false;

@@ -9,7 +9,7 @@
 
 #include "base/options.hpp"
 #include "record/published.hpp"
-#include "cli/process/process_memory.hpp"
+#include "cli/process/memory_file.hpp"
 
 namespace mallard::cli {
 
@@ -62,7 +62,7 @@ class RemoteBooks {
   void add_live(const std::vector<char>& rows, std::uint64_t old_ns, Books* out) const;
   bool read_exact(Books* out) const;
 
-  ProcessMemory memory_;
+  MemoryFile memory_;
   std::uint64_t at_;  ///< where the books are published
   Published published_;
 };

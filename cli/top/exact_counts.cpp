@@ -42,7 +42,7 @@ void add(const ExactCount& from, ExactCount* to) {
 /// after, and no entry at its place was on the move, what was read is of one moment.
 class Reading {
  public:
-  Reading(const ProcessMemory& memory, const Published& published)
+  Reading(const MemoryFile& memory, const Published& published)
       : memory_(memory), c_(published.count_rows), t_(published.threads) {}
 
   bool run(std::uint32_t epoch) {
@@ -95,7 +95,7 @@ class Reading {
     return true;
   }
 
-  const ProcessMemory& memory_;
+  const MemoryFile& memory_;
   const Published::CountRows& c_;
   const Published::Threads& t_;
   std::vector<char> before_, after_;
@@ -105,7 +105,7 @@ class Reading {
 
 }  // namespace
 
-bool read_exact_counts(const ProcessMemory& memory, const Published& published, ExactCounts* out) {
+bool read_exact_counts(const MemoryFile& memory, const Published& published, ExactCounts* out) {
   *out = {};
   if (!is_sound(published) || !memory.read(published.threads.epoch_at, &out->epoch)) return false;
   if (out->epoch % 2 == 0) return false;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "record/published.hpp"
-#include "cli/process/process_memory.hpp"
+#include "cli/process/memory_file.hpp"
 
 namespace mallard::cli {
 
@@ -26,6 +26,6 @@ struct ExactCounts {
 };
 
 /// \return false if exact mode is off, the process is gone, or the tables are not what they should be
-bool read_exact_counts(const ProcessMemory& memory, const Published& published, ExactCounts* out);
+bool read_exact_counts(const MemoryFile& memory, const Published& published, ExactCounts* out);
 
 }  // namespace mallard::cli

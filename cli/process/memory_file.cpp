@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/process/process_memory.hpp"
+#include "cli/process/memory_file.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,13 +13,13 @@
 
 namespace mallard::cli {
 
-ProcessMemory::ProcessMemory(int pid)
+MemoryFile::MemoryFile(int pid)
     : pid_(pid), fd_(open(fmt::format("/proc/{}/mem", pid).c_str(), O_RDONLY | O_CLOEXEC)) {}
-ProcessMemory::~ProcessMemory() {
+MemoryFile::~MemoryFile() {
   if (fd_ >= 0) close(fd_);
 }
 
-bool ProcessMemory::read(std::uint64_t from, void* to, std::size_t bytes) const {
+bool MemoryFile::read(std::uint64_t from, void* to, std::size_t bytes) const {
   auto* at = static_cast<char*>(to);
   while (bytes > 0) {
     const ssize_t n = pread(fd_, at, bytes, static_cast<off_t>(from));
@@ -31,7 +31,7 @@ bool ProcessMemory::read(std::uint64_t from, void* to, std::size_t bytes) const 
   return true;
 }
 
-std::uint64_t ProcessMemory::find_in_library(std::string_view mark) const {
+std::uint64_t MemoryFile::find_in_library(std::string_view mark) const {
   std::ifstream maps(fmt::format("/proc/{}/maps", pid_));
   for (std::string line; std::getline(maps, line);) {
     const std::optional<elf::Mapping> m = elf::parse_mapping(line);

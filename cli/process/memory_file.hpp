@@ -8,12 +8,12 @@
 
 namespace mallard::cli {
 
-class ProcessMemory {
+class MemoryFile {
  public:
-  explicit ProcessMemory(int pid);
-  ~ProcessMemory();
-  ProcessMemory(const ProcessMemory&) = delete;
-  ProcessMemory& operator=(const ProcessMemory&) = delete;
+  explicit MemoryFile(int pid);
+  ~MemoryFile();
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
 
   /// False: it may not be read; errno says why.
   bool is_open() const { return fd_ >= 0; }
