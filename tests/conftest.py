@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--build", default="build", metavar="DIR", help="build directory (default: build)")
     group.addoption("--backend", action="append", default=[], choices=ALL, help="only this backend; repeatable")
     group.addoption("--keep", action="store_true", help="keep the output of passed tests as well")
+    group.addoption("--extra", action="store_true", help="also tests that take longer than CI has, marked extra")
     group.addoption("--update-golden", action="store_true",
                     help="write tests/cli/golden anew and show what changed, with -k golden_outputs")
 
@@ -46,6 +47,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "again(**faults): failures that are a backend's own fault: run once more")
+    config.addinivalue_line("markers", "extra: more of the same kind as a shorter test: only with --extra")
     config.addinivalue_line("markers", "xdist_group(name): tests that one process runs, one after the other")
     processes.become_subreaper()
     # A shell starts what it puts into the background with these ignored, and every child would inherit that.
@@ -87,10 +89,14 @@ def seconds_of(item: pytest.Item) -> float:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = config.option.backend
-    if wanted:
-        left_out = [item for item in items if backend_of(item) not in wanted]
-        items[:] = [item for item in items if backend_of(item) in wanted]
+    def is_wanted(item: pytest.Item) -> bool:
+        if item.get_closest_marker("extra") and not config.option.extra:
+            return False
+        return not config.option.backend or backend_of(item) in config.option.backend
+
+    left_out = [item for item in items if not is_wanted(item)]
+    items[:] = [item for item in items if is_wanted(item)]
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
     # The longest first: they would otherwise run alone at the end.
     items.sort(key=lambda item: -seconds_of(item))

@@ -15,7 +15,7 @@ import pytest
 
 from support.compiler import build_case
 from support.framework import ALL, CASES_DIR, PATIENCE, Failure, Test
-from support.marks import backends, every_backend
+from support.marks import backends, every_backend, extra
 from support.reports import load
 
 from .test_cases import directives, marks_of, run_case, wanted_backends
@@ -98,9 +98,10 @@ def compare_runs(t: Test, runs: int) -> None:
     t.notes.append(f"{sum(compared)} figures of {runs} seeds, each the truth to the byte")
 
 
+@pytest.mark.parametrize("runs", [pytest.param(25), pytest.param(100, marks=extra)])
 @pytest.mark.timeout(280)
-def test_truth_of_100_seeds(t: Test) -> None:
-    compare_runs(t, 100)
+def test_truth_of_many_seeds(t: Test, runs: int) -> None:
+    compare_runs(t, runs)
 
 
 @backends(*[backend for backend in ALL if backend != "system"])

@@ -14,7 +14,9 @@ from support.framework import Finished, Test, locked
 
 SOURCES = Path(__file__).resolve().parent
 RUST = SOURCES / "rust"
-VARIANTS = ("mimalloc2", "mimalloc2_override", "mimalloc3", "mimalloc3_override", "jemalloc", "jemalloc_unprefixed")
+# Each is a build by cargo of its own; those that differ from another in one of two things only are extra.
+VARIANTS = ("mimalloc2_override", "mimalloc3", "jemalloc", "jemalloc_unprefixed")
+EXTRA_VARIANTS = ("mimalloc2", "mimalloc3_override")
 JEMALLOC_PIC = Path("/usr/lib/x86_64-linux-gnu/libjemalloc_pic.a")
 BACKENDS = ("system", "jemalloc", "mimalloc2", "mimalloc3")
 TAKEN = re.compile(r"^mallard: (.*) inside the executable is taken over: (\d+) entry points$", re.M)

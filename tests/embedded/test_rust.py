@@ -7,10 +7,10 @@ import subprocess
 import pytest
 
 from support.framework import Test, wait_until
-from support.marks import backends, group
+from support.marks import backends, extra, group
 from support.reports import Report, ask
 
-from .programs import BACKENDS, VARIANTS, redirected, require_taken, rust_program
+from .programs import BACKENDS, EXTRA_VARIANTS, VARIANTS, redirected, require_taken, rust_program
 
 STARTS = 200
 pytestmark = group("cargo")
@@ -33,7 +33,7 @@ def held(t: Test, variant: str, action: str, **env: str) -> Report:
 
 
 @backends(*BACKENDS)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, *(pytest.param(name, marks=extra) for name in EXTRA_VARIANTS)])
 @pytest.mark.timeout(900)
 def test_one_allocator_serves(t: Test, variant: str) -> None:
     program = rust_program(t, variant)

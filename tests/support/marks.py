@@ -21,6 +21,10 @@ def again(**faults: str) -> pytest.MarkDecorator:
     return pytest.mark.again(**faults)
 
 
+extra = pytest.mark.extra
+"""More of what a shorter test shows already, for which CI has no time: runs with --extra."""
+
+
 def group(name: str) -> pytest.MarkDecorator:
     """Tests of one group run one after the other, because they share something that is made once."""
     return pytest.mark.xdist_group(name)
