@@ -79,7 +79,7 @@ CheckResult check_process(int pid, const std::string& target) {
   CheckResult result;
   result.target = target;
   result.program = process.executable;
-  result.name = base_name(process.executable);
+  result.name = process.name;
   result.process = {pid, {}};
   const ElfFile program = read_elf(process.executable_open, process.executable);
   // Privileges count when a program starts; this one has.

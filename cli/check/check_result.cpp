@@ -61,8 +61,8 @@ std::string how_to_ask(int pid) {
   if (signal.blocked)
     return fmt::format("{}, so that it never arrives: {}", blocked_words(pid, "it", signal.number),
                        signal_advice(pid, signal.number));
-  return fmt::format("kill -{} {} writes a report",
-                     signal.number == 12 ? "USR2" : std::to_string(signal.number), pid);
+  return fmt::format("mallard dump {0} writes a report and shows it, kill -{1} {0} writes one", pid,
+                     signal.number == 12 ? "USR2" : std::to_string(signal.number));
 }
 
 ordered_json or_null(const std::string& text) { return text.empty() ? ordered_json() : ordered_json(text); }
@@ -128,8 +128,11 @@ std::string CheckResult::next_step() const {
                                         : "see the findings above";
     }
   if (process && !process->mallard_path.empty()) return how_to_ask(process->pid);
-  return fmt::format("LD_PRELOAD={} {}{}", library_path(), process ? program : target,
-                     process ? "  (start it anew)" : "");
+  if (process)
+    return fmt::format(
+        "mallard inspect {} says where its memory is; who allocates takes a new start: mallard run -- {}",
+        process->pid, program);
+  return fmt::format("LD_PRELOAD={} {}", library_path(), target);
 }
 
 std::string as_text(const CheckResult& r) {

@@ -17,7 +17,7 @@ struct CheckResult {
     std::vector<std::string> notices{};  ///< lines of the library
   };
   std::string target;                ///< as the user named it
-  std::string name;                  ///< last part of the program's path
+  std::string name;                  ///< last part of the program's path, or what a process is called
   std::string program;               ///< path of the ELF program that was checked
   std::vector<std::string> scripts;  ///< lines that led from a script to the program
   std::optional<RunningProcess> process;

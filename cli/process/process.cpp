@@ -43,6 +43,18 @@ std::string open_path_of(int pid, const elf::Mapping& m, const std::string& path
   return access(by_link.c_str(), R_OK) == 0 ? by_link : std::string();
 }
 
+/// redis-server is a link to redis-check-rdb, and is not called so by anybody.
+std::string name_of(int pid, const std::string& executable) {
+  constexpr std::size_t kTitleBytes = 15;
+  const auto last_part = [](const std::string& path) { return path.substr(path.rfind('/') + 1); };
+  std::string words, title;
+  const bool is_read = read_whole(fmt::format("/proc/{}/cmdline", pid), &words) &&
+                       read_whole(fmt::format("/proc/{}/comm", pid), &title);
+  const std::string started_as = is_read ? last_part(words.c_str()) : std::string();
+  const bool bears_it = !started_as.empty() && title == started_as.substr(0, kTitleBytes) + "\n";
+  return bears_it ? started_as : last_part(executable);
+}
+
 }  // namespace
 
 Process read_process(int pid) {
@@ -61,6 +73,7 @@ Process read_process(int pid) {
   process.executable.assign(target, static_cast<std::size_t>(length));
   if (process.executable.ends_with(kDeleted))
     process.executable.resize(process.executable.size() - kDeleted.size());
+  process.name = name_of(pid, process.executable);
 
   std::string maps;
   if (!read_whole(folder + "/maps", &maps)) fail(pid, errno);

@@ -22,8 +22,9 @@ struct ProcessRange {
 
 struct Process {
   int pid;
-  std::string executable;                             ///< path as the process sees it
-  std::string executable_open;                        ///< /proc/PID/exe
+  std::string executable;       ///< path as the process sees it
+  std::string executable_open;  ///< /proc/PID/exe
+  std::string name;             ///< under which it was started, if it still bears it; else the file's
   std::vector<ProcessObject> libraries;               ///< mapped executable, without the executable itself
   std::vector<ProcessRange> code;                     ///< of files
   std::vector<ProcessRange> generated_code;           ///< of no file: what a just-in-time compiler has made

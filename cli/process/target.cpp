@@ -62,7 +62,7 @@ Target look_at(int pid, const char* command) {
     throw Error(kUnreadable, fmt::format("{} is a thread of process {}", pid, leader[0]),
                 fmt::format("mallard {} {}", command, leader[0]));
   Target t{pid, ids.empty() ? pid : std::stoi(ids.back()), {}, {}, {}, {}, {}};
-  t.name = printable(std::filesystem::path(process.executable).filename().string());
+  t.name = printable(process.name);
   bool loaded = false;
   for (const ProcessObject& o : process.libraries)
     loaded = loaded || std::filesystem::path(o.path).filename().string().starts_with("libmallard.so");

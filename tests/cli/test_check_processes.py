@@ -13,11 +13,17 @@ SLEEPER = """
 #include <unistd.h>
 int main(void) { puts("up"); fflush(stdout); for (;;) pause(); }
 """
+RENAMED = """
+#include <sys/prctl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void) { prctl(PR_SET_NAME, "worker 1"); puts("up"); fflush(stdout); for (;;) pause(); }
+"""
 
 
 def test_running_process(t: Test) -> None:
     pid = t.start(t.compile("sleeper", source=SLEEPER)).pid
-    t.expect(t.check(str(pid)), 0, f"libmallard.so is not loaded in process {pid}", "next step: LD_PRELOAD=",
+    t.expect(t.check(str(pid)), 0, f"libmallard.so is not loaded in process {pid}", f"next step: mallard inspect {pid} says",
              verdict=f"mallard will see every malloc of 'sleeper' (pid {pid}) if it is started with it")
     if t.check_json(str(pid))["process"] != {"pid": pid, "mallard_loaded": False}:
         raise Failure("JSON says something else")
@@ -28,7 +34,7 @@ def test_process_with_mallard(t: Test) -> None:
     if not library.exists():
         raise Skip(f"there is no {library}")
     pid = t.start(t.compile("sleeper", source=SLEEPER), env={"LD_PRELOAD": str(library)}).pid
-    t.expect(t.check(str(pid)), 0, "libmallard.so is loaded: /", f"next step: kill -USR2 {pid} writes a report",
+    t.expect(t.check(str(pid)), 0, "libmallard.so is loaded: /", f"next step: mallard dump {pid} writes a report",
              verdict=f"mallard sees every malloc of 'sleeper' (pid {pid})")
 
 
@@ -46,6 +52,17 @@ def test_process_says_which_library_serves(t: Test) -> None:
         done = t.run("check", str(t.start(sleeper, env=env).pid))
         if words not in done.stdout.replace("\n    ", " ") or "comes first" in done.stdout:
             raise Failure(f"{env}: {done.stdout}")
+
+
+def test_name_is_that_of_the_command(t: Test) -> None:
+    """A link to another program's file, as redis-server is; one that has renamed itself is called by its file."""
+    for source, name in ((SLEEPER, "called-so-for-years"), (RENAMED, "worker")):
+        program = t.compile("worker", source=source)
+        link = program.with_name("called-so-for-years")
+        link.unlink(missing_ok=True)
+        link.symlink_to(program.name)
+        pid = t.start(link).pid
+        t.expect(t.check(str(pid)), 0, verdict=f"every malloc of '{name}' (pid {pid})")
 
 
 def test_deleted_program(t: Test) -> None:
