@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,20 +54,27 @@ def build_family(t: Test, family: str) -> Path:
 
 
 # ---- running
-def run_series(t: Test, case: Case, mode: str, reports: int, folder: Path) -> list[Step]:
-    """Every report of the series beside what is true at it; the files stay in `folder`."""
+def run_series(t: Test, case: Case, mode: str, reports: int, folder: Path, pace: float = 0) -> list[Step]:
+    """Every report of the series, `pace` seconds apart or more, beside what is true at it; the files stay in `folder`."""
     if case.family == "services":
-        return list(SERVICES[case.name].run(t, mode, reports, folder))
+        return list(paced(SERVICES[case.name].run(t, mode, reports, folder), pace))
     command = [str(build_family(t, case.family)), case.name, str(reports)]
     env = t.preload_env(ALLOC_REPORT=f"{folder}/report.%n", ALLOC_MODE=mode, ALLOC_STRICT="1")
     with open(folder / "stderr", "wb") as errors, tempfile.TemporaryDirectory(dir=t.tmp) as scratch:
         process = subprocess.Popen(command, env=env, cwd=scratch, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    stderr=errors)
         try:
-            return list(steps_of(process, folder))
+            return list(paced(steps_of(process, folder), pace))
         finally:
             process.kill()
             process.wait()
+
+
+def paced(steps: Iterator[Step], pace: float) -> Iterator[Step]:
+    for step in steps:
+        until = time.monotonic() + pace
+        yield step
+        time.sleep(max(0.0, until - time.monotonic()))
 
 
 def steps_of(process: subprocess.Popen[bytes], folder: Path) -> Iterator[Step]:

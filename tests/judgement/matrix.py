@@ -31,6 +31,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--modes", default=",".join(MODES), metavar="NAMES", help="default: %(default)s")
     parser.add_argument("--reports", type=int, default=0, metavar="N",
                         help="of each series (default: the program's own number)")
+    parser.add_argument("--pace", type=float, default=0, metavar="SECONDS",
+                        help="from one report to the next at least; with it a table of its own is written")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="series at the same time (default: 1)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the reports of series with a fault there")
     parser.add_argument("--resume", action="store_true",
@@ -111,6 +113,15 @@ class Result:
         return "\n".join(lines)
 
 
+def steady_table(result: Result, options: argparse.Namespace) -> str:
+    """Of services that were watched for long: a row for each."""
+    rows = [f"| {name} | {t.series} | {t.states.total()} | {t.wrong.total()} |"
+            for name, t in sorted(result.by_program.items())]
+    heads = ["| program | series | reports | with a fault |", "|---|---|---|---|"]
+    return "\n".join([f"A report every {options.pace:g} s at the most often. Backends {options.backends}; modes "
+                      f"{options.modes}.", "", *heads, *rows])
+
+
 def fault_line(case: Case, backend: str, mode: str, number: int, step: Step, judgement: Judgement) -> str:
     """One line that says where, what was said, and what is true."""
     said = ", ".join(f"{f['cause']} {f['bytes'] / 2**20:.0f}" for f in step.report["findings"]) or "nothing"
@@ -129,7 +140,7 @@ def judge_series(case: Case, backend: Backend, mode: str,
         folder = Path(name)
         test = Test(backend, options.build, folder, folder, mode)
         try:
-            steps = run_series(test, case, mode, options.reports or case.reports, folder)
+            steps = run_series(test, case, mode, options.reports or case.reports, folder, options.pace)
         finally:
             test.close()
         judgements = [judge(step) for step in steps]
@@ -210,6 +221,8 @@ def main(arguments: list[str]) -> int:
     result, failed = run_all(chosen, present, options)
     table = result.tables()
     print(f"\n{table}")
-    if not (options.no_document or options.only or options.reports):
+    if options.pace and not options.no_document:
+        rewrite("steady", steady_table(result, options))
+    elif not (options.no_document or options.only or options.reports):
         rewrite("judgement", table)
     return 1 if failed else 0

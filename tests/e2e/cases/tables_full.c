@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // More samples and more different stacks than any table may hold: what does not fit is dropped, counted and
 // printed; the program's blocks are all right and mallard's memory stays bounded.
-// BACKENDS: system mimalloc2
+// BACKENDS: system
 // ENV: ALLOC_SAMPLE_BYTES=1
 // REPORTS: 1
 // SECONDS: 60
