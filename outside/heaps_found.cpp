@@ -289,7 +289,7 @@ class Claims {
 };
 
 void claim_heaps(Arena& arena, report::Memory* memory) noexcept {
-  g_backend = {};
+  g_backend = backends::Backend{};
   g_heap_count = 0;
   g_arena = &arena;
   g_jemalloc = {};
@@ -300,7 +300,7 @@ void claim_heaps(Arena& arena, report::Memory* memory) noexcept {
 }  // namespace
 
 report::Served served_of_other_process() noexcept {
-  g_backend = {};
+  g_backend = backends::Backend{};
   report::Served served;
   served.backend = &g_backend;
   served.why_off = why_nothing_is_recorded;
