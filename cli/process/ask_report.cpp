@@ -96,7 +96,8 @@ ReportWatch::Seen ReportWatch::reports_now() const {
   return seen;
 }
 
-/// \throws Error with what the library has said since it was asked, BecameAnother if it is there no more
+/// \throws CannotAnswer with what the library has said since it was asked, BecameAnother if it is there no
+/// more
 void ReportWatch::look_for_failure() const {
   say::LastFailure failure{};
   if (failure_at_ == 0 || is_gone(target_.pid)) return;
@@ -107,8 +108,8 @@ void ReportWatch::look_for_failure() const {
   }
   if (failure.count == failures_before_) return;
   failure.text[sizeof failure.text - 1] = '\0';
-  throw Error(kUnreadable,
-              fmt::format("{} has written no report: {}", target_.who(), printable(failure.text)));
+  throw CannotAnswer(kUnreadable,
+                     fmt::format("{} has written no report: {}", target_.who(), printable(failure.text)));
 }
 
 void ReportWatch::send(bool purge) {

@@ -50,10 +50,19 @@ NewReport ask_running(int pid, bool purge, double until, std::optional<ReportWat
   }
 }
 
-/// A process that was not started with mallard has no report to ask for.
+/// A process that was not started with mallard has no report to ask for, and some that were cannot give one.
 ExitStatus look_from_outside(int pid, const Request& request) {
-  tell("process {} was not started with mallard: it is looked at from outside", pid);
   return inspect(pid, {request.json, request.full, request.html, request.fail_on});
+}
+
+ExitStatus look_instead(int pid, const Request& request, const CannotAnswer& why) {
+  tell("{}: it is looked at from outside, without call sites{}{}", why.what(), why.hint().empty() ? "" : "; ",
+       why.hint());
+  try {
+    return look_from_outside(pid, request);
+  } catch (const Error& refused) {
+    throw Error(kUnreadable, why.what(), refused.what());
+  }
 }
 
 ExitStatus dump(const Request& request) {
@@ -67,7 +76,11 @@ ExitStatus dump(const Request& request) {
     report = ask_running(pid, request.purge, until, &watch);
   } catch (const NotPreloaded&) {
     if (request.purge) throw;
+    tell("process {} was not started with mallard: it is looked at from outside", pid);
     return look_from_outside(pid, request);
+  } catch (const CannotAnswer& why) {
+    if (request.purge) throw;
+    return look_instead(pid, request, why);
   }
   if (request.json) {
     print_json(report.text);
@@ -84,7 +97,8 @@ ExitStatus dump(const Request& request) {
 void add_dump(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("dump", "Ask a running process for a report and print it");
-  add_pid(command, &request->process, "A process with libmallard.so loaded; any other is inspected");
+  add_pid(command, &request->process,
+          "A process with libmallard.so loaded; any other is inspected, and one that cannot answer");
   command->add_flag(
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");

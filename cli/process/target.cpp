@@ -80,17 +80,18 @@ Target look_at(int pid, const char* command) {
 void check_signal(const Target& t, const char* what) {
   const std::string name = signal_name(t.signal.number), who = t.who();
   if (seccomp_of(t.pid) == Seccomp::kStrict)
-    throw Error(kUnreadable, fmt::format("{} is in seccomp's strict mode: {} would end it", who, what),
-                fmt::format("mallard top {} reads it from outside", t.pid));
+    throw CannotAnswer(kUnreadable, fmt::format("{} is in seccomp's strict mode: {} would end it", who, what),
+                       fmt::format("mallard top {} reads it from outside", t.pid));
   if (t.signal.number == 0)
-    throw Error(kUnreadable, fmt::format("no signal asks {} for {} (ALLOC_SIGNAL=none)", who, what),
-                "start it without ALLOC_SIGNAL=none, or with ALLOC_AT_EXIT=1");
+    throw CannotAnswer(kUnreadable, fmt::format("no signal asks {} for {} (ALLOC_SIGNAL=none)", who, what),
+                       "start it without ALLOC_SIGNAL=none, or with ALLOC_AT_EXIT=1");
   if (!t.signal.caught)
-    throw Error(kUnreadable, fmt::format("{} has no handler for {}, which would end it", who, name),
-                "if it has just been started, try again; else " + signal_advice(t.pid, t.signal.number));
+    throw CannotAnswer(
+        kUnreadable, fmt::format("{} has no handler for {}, which would end it", who, name),
+        "if it has just been started, try again; else " + signal_advice(t.pid, t.signal.number));
   if (t.signal.blocked)
-    throw Error(kUnreadable, blocked_words(t.pid, who, t.signal.number),
-                signal_advice(t.pid, t.signal.number));
+    throw CannotAnswer(kUnreadable, blocked_words(t.pid, who, t.signal.number),
+                       signal_advice(t.pid, t.signal.number));
   if (is_stopped(t.pid)) fail_stopped(t);
 }
 

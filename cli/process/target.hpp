@@ -48,12 +48,19 @@ struct NotPreloaded : Error {
   using Error::Error;
 };
 
+/// It is there and goes on, but cannot be asked, or cannot do what it is asked for; from outside it can be
+/// looked at.
+struct CannotAnswer : Error {
+  using Error::Error;
+};
+
 /// \throws Error if there is no such process, it may not be read, or libmallard.so is not loaded in it
 /// \param command  the subcommand, for hints
 Target look_at(int pid, const char* command);
 
 /// A signal that nobody handles would end the process: all of this is checked before it is sent.
-/// \param what  that the signal asks for: "a report" \throws Error if it cannot be sent
+/// \param what  that the signal asks for: "a report" \throws CannotAnswer if it cannot be sent, Error if the
+/// process is stopped
 void check_signal(const Target& target, const char* what);
 
 /// look_at() and check_signal() of a process that may be starting: waits for it as long as it shows that it
