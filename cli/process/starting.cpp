@@ -19,6 +19,7 @@ namespace {
 
 constexpr double kYoungSeconds = 30;   // older than that, a process starts no more
 constexpr double kLoadingSeconds = 5;  // from the first look on; a busy machine takes some tenths
+constexpr double kHeldSeconds = 1;     // `mallard run` holds the signal back until its handler is there
 constexpr double kChangingSeconds =
     0.5;  // in the middle of exec it shows neither what it was nor what it will be
 constexpr unsigned kForkedOnly = 0x40;  // PF_FORKNOEXEC of the kernel: it runs the program of its parent
@@ -63,14 +64,16 @@ bool is_told_to_preload(int pid) {
   return at != environment.npos && environment.find("libmallard.so", at) < environment.find('\0', at + 1);
 }
 
-/// Whether a process without a handler for the signal may have one soon.
-bool may_be_starting(int pid, bool has_library, double waited_seconds) {
+/// Whether a process that cannot be asked may be ready soon. A worker that was forked by a server and blocks
+/// the signal looks like a shell's fork, but for the handler.
+bool may_be_starting(int pid, const std::optional<Target>& target, double waited_seconds) {
   if (is_about_to_run(pid)) return true;
+  if (target && target->signal.caught && waited_seconds >= kHeldSeconds) return false;
   const Age age = age_of(pid);
   if (age.seconds > kYoungSeconds || is_gone(pid)) return false;
   if (waited_seconds < kChangingSeconds) return true;
   if (age.is_forked_only) return waited_seconds < kYoungSeconds;
-  return (has_library || is_told_to_preload(pid)) && waited_seconds < kLoadingSeconds;
+  return (target || is_told_to_preload(pid)) && waited_seconds < kLoadingSeconds;
 }
 
 }  // namespace
@@ -85,8 +88,7 @@ Target wait_for_start(int pid, const char* command, const char* what, double tim
       return *target;
     } catch (const Error&) {
       const double waited = now_seconds() - began;
-      const bool waits =
-          !is_stopped(pid) && waited < timeout_seconds && may_be_starting(pid, target.has_value(), waited);
+      const bool waits = !is_stopped(pid) && waited < timeout_seconds && may_be_starting(pid, target, waited);
       if (!waits && target && !what) return *target;
       if (!waits) throw;
     }

@@ -64,7 +64,7 @@ def _same_file(one: str, other: str) -> bool:
 
 
 def _rss(data: dict[str, Any], expected: Expected) -> list[str]:
-    wrong = _ledger(data)
+    wrong = ledger_faults(data)
     rss = data["rss"]
     total, anonymous = rss["total_bytes"], rss["anonymous_bytes"]
     if not rss["known"] or total <= 0:
@@ -94,7 +94,7 @@ CAUSES = ["live", "rounding", "past_mallard", "holes", "retained", "lazily_freed
           "files", "file_copies", "shared", "own"]
 
 
-def _ledger(data: dict[str, Any]) -> list[str]:
+def ledger_faults(data: dict[str, Any]) -> list[str]:
     wrong = []
     lines, about = data["ledger"], data["ledger_about"]
     if not about["known"]:
