@@ -289,6 +289,62 @@ TEST_CASE("residency: where page tables are refused, smaps tells files, and minc
   rmdir(folder);
 }
 
+namespace {
+
+/// Of a busy machine: each question takes 20 ms of work. The last page of a reservation is in memory.
+class SlowProcess : public ProcessMemory {
+ public:
+  SlowProcess(std::string folder, std::uintptr_t resident)
+      : ProcessMemory(kAccess), folder_(std::move(folder)), resident_(resident) {}
+
+ private:
+  std::string folder_;
+  std::uintptr_t resident_;
+
+  static const SlowProcess& of(const ProcessMemory& self) { return static_cast<const SlowProcess&>(self); }
+  static std::uint64_t work_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+  }
+  static constexpr Access kAccess = {
+      .in_place = false,
+      .copy = [](const ProcessMemory&, void*, std::uintptr_t, std::size_t) noexcept { return false; },
+      .copy_pieces = [](const ProcessMemory&, void*, const std::uintptr_t*, std::size_t,
+                        std::size_t) noexcept { return std::size_t{0}; },
+      .pages_present =
+          [](const ProcessMemory& self, std::uintptr_t begin, std::size_t pages,
+             unsigned char* present) noexcept {
+            const std::uint64_t until = work_ns() + 20'000'000;
+            while (work_ns() < until) {}
+            for (std::size_t i = 0; i < pages; ++i) present[i] = begin + i * kPageBytes == of(self).resident_;
+            return true;
+          },
+      .add_path = [](const ProcessMemory& self, std::string_view name,
+                     TextBuffer& to) noexcept { to.add(of(self).folder_).add('/').add(name); },
+  };
+};
+
+}  // namespace
+
+TEST_CASE("residency: what is found in a reservation of 1 GiB does not depend on the machine's load") {
+  char folder[] = "/tmp/mallard-slow-XXXXXX";
+  REQUIRE(mkdtemp(folder));
+  const std::string smaps = std::string(folder) + "/smaps";
+  constexpr std::uintptr_t kAt = 0x100000000000, kEnd = kAt + (std::uintptr_t{1} << 30);
+  std::ofstream(smaps) << std::hex << kAt << "-" << kEnd << " rw-p 00000000 00:00 0 \nRss: 4 kB\n";
+  const SlowProcess process(folder, kEnd - kPageBytes);
+  const report::ScanRange ranges[] = {{kAt, kEnd}};
+  Arena arena;
+  Residency r;
+  REQUIRE(r.scan(arena, process, ranges));
+  CHECK(r.unread_bytes() == 0);
+  REQUIRE(r.runs().size() == 1);
+  CHECK(r.runs()[0].begin == kEnd - kPageBytes);
+  remove(smaps.c_str());
+  rmdir(folder);
+}
+
 TEST_CASE("residency: every second page is counted once, by every method") {
   constexpr std::size_t kPages = 8192;  // PAGEMAP_SCAN tells pages of such memory twice
   Map map(kPages);
