@@ -32,7 +32,7 @@ Candidate parse_try(const std::string& text) {
   constexpr const char* kExpected =
       "expected is 'NAME: VARIABLE=VALUE ...', as in 'no huge pages: MALLOC_CONF=thp:never'";
   const std::size_t colon = text.find(": ");
-  if (colon == text.npos || colon == 0)
+  if (colon == text.npos || trimmed(text.substr(0, colon)).empty())
     throw Error(kUsage, fmt::format("--try '{}' has no name before a colon and a blank", text), kExpected);
   Candidate out{trimmed(text.substr(0, colon)), {}, {}};
   std::istringstream words(text.substr(colon + 1));
@@ -71,6 +71,8 @@ std::vector<Candidate> parse_candidates(const std::string& backends, const std::
   for (std::string backend; std::getline(words, backend, ',');) {
     if (backend.empty()) continue;
     check_backend(backend, "candidate");
+    if (base_name(backend).empty())
+      throw Error(kUsage, fmt::format("candidate '{}' is a directory", backend), "give the path of a library");
     out.push_back({std::string(base_name(backend)), backend, {}});
   }
   for (const std::string& text : tries) out.push_back(parse_try(text));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A JSON report that may be anything: read, compared with itself, judged, and written in every format.
+// Conditions, and a JSON report that may be anything: read, compared with itself, judged, and written in every format.
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 
 #include "cli/diff/changes.hpp"
@@ -33,9 +34,18 @@ void judge_all(const ReportFile& report) {
   for (const Condition& c : kConditions) judge(c, report, report, changes);
 }
 
+/// The conditions of --fail-on are words of a command line, and no longer.
+void read_conditions(const std::string& text) {
+  for (const bool of_two : {false, true}) try {
+      parse_conditions(text, of_two);
+    } catch (const Error&) {
+    }
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 200) read_conditions({reinterpret_cast<const char*>(data), size});
   try {
     nlohmann::ordered_json document;
     ReportFile report = parse_report({reinterpret_cast<const char*>(data), size}, "input", &document);
