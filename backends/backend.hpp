@@ -72,6 +72,8 @@ struct Backend {
   /// The version, from an allocator that must not be asked before it is in use; nullptr = `version` has it.
   /// \context reporter
   const char* (*ask_version)() = nullptr;
+  /// Looked at from outside: linked statically, or with musl, so that libmallard.so cannot be loaded into it.
+  bool takes_no_preload = false;
   bool misaligns = false;  ///< known to return misaligned blocks; repaired
 };
 

@@ -87,6 +87,7 @@ constexpr Names kRubySymbols = {"rb_gc_start"};
 constexpr Names kLuaJitSymbols = {"luaJIT_setmode", "lj_alloc_create"};
 constexpr Names kOcamlSymbols = {"caml_alloc_shr"};
 constexpr Names kBoehmSymbols = {"GC_malloc_kind", "GC_malloc_atomic"};
+constexpr Names kGoMessages = {"all~goroutines~are~asleep~-~deadlock!"};
 constexpr Names kV8Mappings = {"v8"};
 constexpr Names kGoMappings = {"Go:"};
 
@@ -138,7 +139,7 @@ constexpr KnownAllocator kTable[] = {
     {"Go's heap",
      kGoSymbols,
      {},
-     {},
+     kGoMessages,
      {},
      kGoMappings,
      true,

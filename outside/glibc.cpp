@@ -71,7 +71,8 @@ const elf::Module* find_glibc(const elf::Modules& modules, TextBuffer& version) 
 
 const elf::Module* find_musl(const elf::Modules& modules) noexcept {
   for (const elf::Module& m : modules.all())
-    if (is_named(m, "ld-musl-") || is_named(m, "libc.musl-")) return &m;
+    // Debian's is called libc.so, and what is called ld-musl-... a link to it.
+    if (is_named(m, "ld-musl-") || is_named(m, "libc.musl-") || file_name_of(m.path) == "libc.so") return &m;
   return nullptr;
 }
 

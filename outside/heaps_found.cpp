@@ -10,7 +10,9 @@
 #include "heaps/jemalloc.hpp"
 #include "heaps/mimalloc.hpp"
 #include "inside/recognise.hpp"
+#include "outside/cut_regions.hpp"
 #include "outside/glibc.hpp"
+#include "outside/musl.hpp"
 
 namespace mallard::outside {
 namespace {
@@ -29,6 +31,7 @@ struct Heap {
   std::string_view path;  ///< of the object that has the allocator inside
 };
 
+constexpr std::string_view kGoHeap = "Go's heap";  // as inside/known_allocators.cpp has it
 constexpr std::size_t kMostHeaps = 4, kProbedPages = 64;
 
 constinit backends::Backend g_backend{};
@@ -37,6 +40,7 @@ constinit std::size_t g_heap_count = 0;
 constinit Arena* g_arena = nullptr;
 constinit heaps::JemallocAccess g_jemalloc{};
 constinit heaps::MimallocAccess g_mimalloc{};
+constinit MuslHeap g_musl{};
 
 const char* why_nothing_is_recorded() noexcept { return "looked at from outside; no call site is known"; }
 
@@ -49,6 +53,9 @@ heaps::CensusResult census_of_jemalloc(const heaps::CensusRequest& request) noex
 }
 heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noexcept {
   return heaps::mimalloc_census(g_mimalloc, request);
+}
+heaps::CensusResult census_of_musl(const heaps::CensusRequest& request) noexcept {
+  return g_musl.census(request);
 }
 heaps::CensusResult census_of_what_cannot_be_read(const heaps::CensusRequest&) noexcept {
   return {.done = false, .why_not = "the kernel does not let this command read the memory of the process"};
@@ -99,6 +106,7 @@ class Claims {
  public:
   Claims(Arena& arena, report::Memory* memory) noexcept
       : arena_(arena),
+        memory_(*memory),
         process_(*memory->process),
         modules_(memory->regions.modules),
         regions_(memory->regions.all),
@@ -111,6 +119,11 @@ class Claims {
     FixedText<64> words;
     words.add("glibc ").add(glibc ? version.view() : "of unknown version, linked statically");
     if (!in_memory_ || !can_be_read()) return claim_break(glibc ? "system" : "unknown", words.view(), glibc);
+    const elf::Module* musl = find_musl(modules_);
+    const bool is_dynamic = glibc && file_name_of(glibc->path).starts_with("libc");
+    g_backend.takes_no_preload = !is_dynamic;
+    if (!is_dynamic) look_for_musl(musl);
+    look_for_go(!is_dynamic && !musl);
     // A program that is linked statically does not tell: it is taken for one of the last years.
     if (heaps::set_glibc_version(glibc ? version.c_str() : "2.41"))
       add({"system", report::kGlibcMalloc, heaps::census_glibc, {}, 0, {}, {}}, words.view(), glibc);
@@ -146,7 +159,11 @@ class Claims {
     const elf::Module* musl = find_musl(modules_);
     const elf::Module* libc = musl ? musl : glibc;
     if (unasked_[0] != '\0') claim_break(unasked_, unasked_version_, unasked_in_);
-    else claim_break(musl ? "musl" : glibc ? "system" : "none", glibc && !musl ? "glibc" : "", libc);
+    else
+      claim_break(musl    ? "musl"
+                  : glibc ? "system"
+                          : report::kNoAllocator,
+                  glibc && !musl ? "glibc" : "", libc);
     g_backend.census = nullptr;
   }
 
@@ -203,6 +220,39 @@ class Claims {
     set_text(unasked_, sizeof unasked_, carried.allocator->name);
     set_text(unasked_version_, sizeof unasked_version_, view_of(carried.version));
     unasked_in_ = &module;
+  }
+
+  /// Go's runtime maps its heap at addresses of its own choice; without a libc, all that is mapped is the
+  /// runtime's.
+  void look_for_go(bool is_alone) noexcept {
+    const auto has_go = [this](const elf::Module& m) {
+      const inside::Contents inside = inside::contents_of(m, process_);
+      return std::any_of(inside.all().begin(), inside.all().end(),
+                         [](const inside::CarriedAllocator& c) { return c.allocator->name == kGoHeap; });
+    };
+    if (!std::any_of(modules_.all().begin(), modules_.all().end(), has_go)) return;
+    constexpr std::uintptr_t kFirst = 0xc0'0000'0000, kLast = 0xd0'0000'0000,
+                             kHints = (std::uintptr_t{1} << 40) - 1;
+    for (Region& r : regions_) {
+      const bool is_hinted = (r.begin & kHints) >= kFirst && (r.begin & kHints) < kLast;
+      if (is_candidate(r, "") && (is_alone || is_hinted)) r.allocator = kGoHeap;
+    }
+  }
+
+  /// By its form alone: a program may be linked with it statically.
+  void look_for_musl(const elf::Module* module) noexcept {
+    Growing<AddressRange> theirs(arena_);
+    for (const Region& r : regions_)
+      if (is_candidate(r, "") || (r.is_brk && r.owner == Owner::kAnonymous)) theirs.add({r.begin, r.end});
+    Growing<AddressRange> resident(arena_);
+    for (const report::ResidentRun& run : residency_.runs()) resident.add({run.begin, run.end});
+    if (!g_musl.find(arena_, process_, common(arena_, resident.all(), theirs.all()))) return;
+    if (!cut_regions(arena_, g_musl.memory(), "musl", &memory_)) return;
+    regions_ = memory_.regions.all;
+    in_memory_ = report::measure_regions(arena_, regions_, residency_.runs());
+    if (in_memory_)
+      add({"musl", "musl", census_of_musl, {}, 0, {}, {}},
+          module ? "mallocng" : "mallocng, linked statically", module);
   }
 
   void look_for_jemalloc(const elf::Module& module, AddressRange data, std::string_view version) noexcept {
@@ -278,6 +328,7 @@ class Claims {
   }
 
   Arena& arena_;
+  report::Memory& memory_;
   const ProcessMemory& process_;
   const elf::Modules& modules_;
   std::span<Region> regions_;
@@ -294,6 +345,7 @@ void claim_heaps(Arena& arena, report::Memory* memory) noexcept {
   g_arena = &arena;
   g_jemalloc = {};
   g_mimalloc = {};
+  g_musl = MuslHeap{};
   Claims(arena, memory).run();
 }
 

@@ -31,6 +31,7 @@ Allocator read_allocator(const ProcessMemory& process, const Served& served) noe
   a.requested = process.is_own() ? view_of(options().backend) : a.name;
   a.takeover = read_takeover();
   a.bypassed = served.bypassed;
+  a.takes_no_preload = served.backend->takes_no_preload;
   a.stepped_aside = served.stepped_aside;
   a.bypass_owner = served.bypass_owner;
   a.version = view_of(served.backend->version);

@@ -32,7 +32,7 @@ export LC_ALL=C.UTF-8
     redis-server redis-tools '?slapd' '?ldap-utils' '?postgresql' '?postgresql-contrib' 'sqlite3@?sqlite3' git@git
     'node@?nodejs' 'chromium@?chromium' ps@procps '?libtcmalloc-minimal4|libtcmalloc-minimal4t64'
     '?libmimalloc2.0|libmimalloc3' '?libjemalloc2' '?liblmdb-dev'
-    'mdb_load@?lmdb-utils' 'zsh@?zsh' 'mandoc@?mandoc' dpkg-shlibdeps@dpkg-dev 'dh@?debhelper' 'lintian@?lintian'
+    'mdb_load@?lmdb-utils' 'musl-gcc@?musl-tools' 'zsh@?zsh' 'mandoc@?mandoc' dpkg-shlibdeps@dpkg-dev 'dh@?debhelper' 'lintian@?lintian'
     '?python3-pytest' '?python3-pytest-xdist' '?python3-pytest-timeout' '?python3-pyte' '?python3-jsonschema'
     '?python3-hypothesis'
   )

@@ -81,9 +81,14 @@ void add_unknown(Findings& all, double bytes) noexcept {
   const Estimate rest = counted(bytes);
   if (!reaches(rest, kLeastCauseShare, all.f.memory)) return;
   Case c = all.open(VerdictCause::kSecondAllocator, rest);
-  c.finding.title = "memory mapped past malloc";
+  // Where nobody could ask the allocator that serves malloc, all of this may be its.
+  const bool is_past_malloc = c.s.reason != Reason::kInspection || c.s.ledger.divided;
+  c.finding.title = is_past_malloc ? "memory mapped past malloc" : "memory that mallard cannot divide";
   say_part(c, "anonymous_bytes");
-  c.text.say("are anonymous memory that did not come from malloc.");
+  c.text.say(is_past_malloc
+                 ? "are anonymous memory that did not come from malloc."
+                 : "are anonymous memory. The program's allocator is none that mallard can ask, and "
+                   "its heap may be all of this.");
   if (!c.s.charge.lazily_freed_known)
     c.text.say(" Some of it may have been given back lazily: nobody looked.");
   say_changed(c, Cause::kAnonymous);
@@ -108,8 +113,12 @@ void add_unknown(Findings& all, double bytes) noexcept {
     c.finding.owner = most->name;
     if (most->name.empty()) say_who_it_may_be(c);
   }
-  c.next.say(
-      "Look at what it maps: an arena, a cache or a JIT of its own. Call sites are known for malloc only.");
+  if (is_past_malloc)
+    c.next.say(
+        "Look at what it maps: an arena, a cache or a JIT of its own. Call sites are known for malloc only.");
+  else
+    say_next(
+        c, "Start the program with mallard (mallard run): it sees every call of malloc, whoever serves it.");
   say_next(c, " 'mallard check PID' names the allocators inside.");
   all.add(c);
 }

@@ -148,7 +148,8 @@ void find_holes(Findings& all) noexcept {
   say_changed(c, Cause::kHoles);
   say_who_pins(c);
   if (c.s.reason == Reason::kInspection)
-    c.next.say(
+    say_next(
+        c,
         "Start the program with mallard (mallard run): it names the call sites whose blocks pin the pages.");
   say_next(c, " Or try another allocator (ALLOC_BACKEND).");
   say_purge(c);

@@ -77,11 +77,15 @@ inline constexpr std::string_view kTakeoverStates[] = {"not asked", "nothing ins
 /// Who owns malloc where mallard stepped aside.
 inline constexpr std::string_view kSanitizer = "a sanitizer";
 
+/// Allocator::name of a process that was looked at from outside and has none that is known.
+inline constexpr std::string_view kNoAllocator = "none";
+
 struct Allocator {
   std::string_view name, version;
   std::string_view path;       ///< of the object that holds it; empty = inside libmallard.so
   std::string_view requested;  ///< ALLOC_BACKEND
   bool bypassed, stepped_aside;
+  bool takes_no_preload;  ///< see Backend::takes_no_preload
   std::string_view bypass_owner;
   /// What the program came with, where something else serves: "mimalloc 2.2.4 inside server"; or empty.
   std::string_view replaced;

@@ -31,11 +31,15 @@ void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& 
                              : "   more than any process has: the allocator's own counter is wrong\n");
 }
 
-void write_allocator_line(const Allocator& a, Sink& to) noexcept {
-  labelled_line(to, "serves malloc", Printable{a.name}, " ", Printable{a.version},
-                !a.path.empty() ? ", "
-                : a.bypassed    ? ""
-                                : ", inside libmallard.so",
+void write_allocator_line(const Snapshot& s, Sink& to) noexcept {
+  const Allocator& a = s.allocator;
+  const bool from_outside = s.reason == Reason::kInspection;
+  if (from_outside && a.name == kNoAllocator)
+    return labelled_line(to, "serves malloc", "no allocator that mallard knows");
+  labelled_line(to, "serves malloc", Printable{a.name}, a.version.empty() ? "" : " ", Printable{a.version},
+                !a.path.empty()              ? ", "
+                : a.bypassed || from_outside ? ""
+                                             : ", inside libmallard.so",
                 Printable{a.path});
 }
 
@@ -64,7 +68,7 @@ void write_bypassed(const Snapshot& s, Sink& to) noexcept {
 /// Which allocator serves, and where mallard does not see what it does.
 void write_who_serves(const Snapshot& s, Sink& to) noexcept {
   const Allocator& a = s.allocator;
-  write_allocator_line(a, to);
+  write_allocator_line(s, to);
   if (a.bypassed) {
     write_bypassed(s, to);
   } else if (a.stepped_aside) {

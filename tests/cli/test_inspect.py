@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,3 +250,82 @@ def test_processes_that_change_meanwhile(t: Test) -> None:
         out, error = looking.communicate(timeout=30)
         if looking.returncode != 0:
             expect_one_line(Checked(looking.returncode, out, error), f"process {process.pid}")
+
+
+# Small blocks lie in groups within groups, larger ones in groups of their own, the largest are mapped alone.
+ON_MUSL = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+enum { kBlocks = 120000 };
+static char* blocks[kBlocks];
+static size_t size_of(int i) { return i % 3000 == 0 ? 200000 : i % 100 == 0 ? 9000 : 20 + i % 600; }
+int main(int count, char** words) {
+  int one_in = words[1][0] - '0';
+  for (int i = 0; i < kBlocks; i++) memset(blocks[i] = malloc(size_of(i)), 1, size_of(i));
+  for (int i = 0; i < kBlocks; i++)
+    if (i % one_in) free(blocks[i]);
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
+def test_a_heap_of_musl_is_divided(t: Test) -> None:
+    """What Alpine's programs have, linked dynamically or not: live blocks are those of the program, with less than a
+    quarter of rounding, and there are holes where seven of eight blocks are gone."""
+    for options in ((), ("-static",)):
+        program = t.compile("on_musl", *options, source=ON_MUSL, compiler="musl-gcc")
+        for one_in in (1, 8):
+            truth = sum(200000 if i % 3000 == 0 else 9000 if i % 100 == 0 else 20 + i % 600 for i in range(0, 120000, one_in))
+            pid = start(t, program, str(one_in)).pid
+            report = inspect(t, pid)
+            expect_closed(pid, report)
+            lines, what = lines_of(report), f"{options}, one in {one_in}, {truth} bytes live: {report['backend']}"
+            if report["backend"]["name"] != "musl" or not truth <= lines["live"] <= 1.25 * truth:
+                raise Failure(f"{what}, {lines}")
+            if (lines["holes"] > truth) != (one_in > 1):
+                raise Failure(f"{what}, {lines}")
+            verdict = report["verdict"]
+            if (verdict["cause"] == "external_fragmentation") != (one_in > 1) or "mallard run" in verdict["next_step"]:
+                raise Failure(f"{what}, {verdict}")
+
+
+ON_GO = """
+package main
+
+import ("fmt"; "time")
+
+var kept [][]byte
+
+func main() {
+	for i := 0; i < 120000; i++ {
+		kept = append(kept, make([]byte, 1000))
+		kept[i][i%1000] = 1
+	}
+	fmt.Println("up")
+	time.Sleep(time.Hour)
+	fmt.Println(len(kept))
+}
+"""
+
+
+def test_the_heap_of_go_is_a_runtimes(t: Test) -> None:
+    """Whether its symbols are there or not; nothing of it is called memory past malloc."""
+    go = shutil.which("go")
+    if not go:
+        raise Skip("there is no go")
+    (t.dir / "kept.go").write_text(ON_GO)
+    for flags in ("", "-s -w"):
+        env = {**os.environ, "HOME": str(t.dir), "GOFLAGS": "", "CGO_ENABLED": "0"}
+        done = subprocess.run([go, "build", f"-ldflags={flags}", "-o", "on_go", "kept.go"], cwd=t.dir, env=env,
+                              capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Skip(f"go cannot build here: {done.stderr[-200:]}")
+        pid = start(t, t.dir / "on_go").pid
+        report = inspect(t, pid)
+        expect_closed(pid, report)
+        if [finding["cause"] for finding in report["findings"]] != ["runtime_heap"]:
+            raise Failure(f"{flags}: {report['findings']}")

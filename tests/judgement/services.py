@@ -154,8 +154,11 @@ def interpreter(argv: list[str], truth_of: Callable[[int], dict[str, Any]]) -> C
                 if b"done" not in process.stdout.readline():
                     raise Failure(f"{argv[0]} ended: {(folder / 'stderr').read_text()[-300:]}")
                 yield process.pid, truth_of(step)
-                process.stdin.write(b"go\n")
-                process.stdin.flush()
+                try:
+                    process.stdin.write(b"go\n")
+                    process.stdin.flush()
+                except BrokenPipeError:
+                    raise Failure(f"{argv[0]} ended ({process.wait()}): {(folder / 'stderr').read_text()[-300:]}") from None
         finally:
             process.kill()
             process.wait()
