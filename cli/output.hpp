@@ -27,12 +27,20 @@ void print_bytes(std::string_view bytes);
 /// To standard error, behind "mallard: ": one line, whatever names are in it, or several.
 void tell_line(std::string_view line);
 void tell_lines(std::string_view lines);
+#if FMT_VERSION >= 80000
 template <typename... Parts>
-void tell(fmt::format_string<Parts...> format, Parts&&... parts) {
+using Format = fmt::format_string<Parts...>;
+#else
+/// Debian 11's fmt has none that is checked when it is compiled.
+template <typename... Parts>
+using Format = std::string_view;
+#endif
+template <typename... Parts>
+void tell(Format<Parts...> format, Parts&&... parts) {
   tell_line(fmt::format(format, std::forward<Parts>(parts)...));
 }
 template <typename... Parts>
-void print(fmt::format_string<Parts...> format, Parts&&... parts) {
+void print(Format<Parts...> format, Parts&&... parts) {
   print_text(fmt::format(format, std::forward<Parts>(parts)...));
 }
 
