@@ -94,7 +94,7 @@ func main() {
 	var all sync.WaitGroup; results := make([]int, 8)
 	for i := 0; i < 8; i++ { all.Add(1); go func(i int) { defer all.Done()
 		var kept [200]unsafe.Pointer
-		for n := 0; n < 120000; n++ { k := n % 200; if kept[k] != nil { results[i] += int(C.sum((*C.uchar)(kept[k]), 8)); C.free(kept[k]) }
+		for n := 0; n < 700000; n++ { k := n % 200; if kept[k] != nil { results[i] += int(C.sum((*C.uchar)(kept[k]), 8)); C.free(kept[k]) }
 			kept[k] = C.fill(C.size_t(16 + n % 3000)) }
 		for _, p := range kept { C.free(p) } }(i) }
 	all.Wait(); total := 0; for _, r := range results { total += r }; fmt.Println(total)
@@ -165,7 +165,7 @@ def ffmpeg(run: Run) -> str:
 def stress_ng(run: Run) -> str:
     done = run.command("stress-ng", "--malloc", "2", "--malloc-bytes", "64M", "--fork", "1", "--vm", "1", "--vm-bytes", "48M", "--sigq", "1",
                        "--sigsegv", "1", "--vfork", "1", "--pthread", "1", "--mmap", "1", "--mmap-bytes", "32M",
-                       "--clone", "1", "--stack", "1", "--timeout", "4", "--verify", "--no-rand-seed", "--oomable", expect=None)
+                       "--clone", "1", "--stack", "1", "--timeout", "4", "--verify", "--no-rand-seed", "--oomable", expect=None, first=True)
     failures = sorted(set(re.findall(r"(?:fail|error): \[\d+\] (.*)", done.stdout + done.stderr)))
     return f"status {done.status} {' '.join(failures)}"
 
@@ -175,7 +175,7 @@ def chromium(run: Run) -> str:
     page.write_text("<p id=p></p><script>let a=[];for(let n=0;n<300000;n++)a.push('x'+n);"
                     "document.getElementById('p').textContent=a.length+' '+a.join('').length</script>")
     done = run.command("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={run.folder}/data",
-                       "--virtual-time-budget=2000", "--dump-dom", f"file://{page}")
+                       "--virtual-time-budget=2000", "--dump-dom", f"file://{page}", first=True)
     found = re.search(r"<p id=\"p\">(.*?)</p>", done.stdout)
     return found.group(1) if found else f"no page: {done.stdout[-200:]}"
 

@@ -61,7 +61,7 @@ class Row:
     unexplained: float = 0.0
     excluded: dict[str, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    too_short: int = 0  # runs that ended before a report could be asked for
 
     def cells(self) -> str:
         program = self.program
@@ -69,9 +69,11 @@ class Row:
             return f"| {program.name} | | {program.what} | | | | {self.missing} |"
         equal = f"{self.runs - len(self.wrong)} of {self.runs}"
         told = f"{self.reports}" + (f", {self.from_outside} of them from outside" if self.from_outside else "")
-        remarks = [*(f"{where}: {why}" for where, why in self.excluded.items()), *self.notes, *self.wrong]
+        remarks = [f"{where}: {why}" for where, why in self.excluded.items()]
+        remarks += [f"{self.too_short} ended before a report could be asked for"] if self.too_short else []
+        remarks += self.wrong
         return (f"| {program.name} | {self.version} | {program.what} | {equal} | {told} | "
-                f"{f'{self.unexplained:.2f} %' if self.reports else ''} | {'; '.join(dict.fromkeys(remarks))} |")
+                f"{f'{self.unexplained:.2f} %' if self.reports else ''} | {'; '.join(remarks)} |")
 
 
 class Matrix:
@@ -174,7 +176,7 @@ class Matrix:
         row.from_outside += sum(report.from_outside for report in given)
         row.unexplained = max([row.unexplained, *(report.unexplained for report in given)])
         if run and program.report and not given:
-            row.notes.append(f"{backend.name}, {mode}: it ended before a report could be asked for")
+            row.too_short += 1
         print(f"  {backend.name}, {mode}: {took:.1f} s, {len(given)} reports"
               f"{' from outside' if any(g.from_outside for g in given) else ''}: {wrong or 'equal'}", flush=True)
 

@@ -66,13 +66,14 @@ class Run:
         return self.t.tmp
 
     # -- programs that end
-    def command(self, *argv: str | Path, expect: int | None = 0, watched: bool = True, **extra: str) -> Finished:
-        """Runs it to its end; in the middle, a report of its largest process is asked for."""
+    def command(self, *argv: str | Path, expect: int | None = 0, watched: bool = True, first: bool = False, **extra: str) -> Finished:
+        """Runs it to its end; in the middle, a report of its largest process is asked for, or of the `first` one where
+        the others come and go."""
         began = time.monotonic()
         process = self.t.start([program_path(argv[0]), *argv[1:]], self.env | extra, cwd=self.folder, start_new_session=True)
         if self.mallard and watched and not self.reports:
             past = self.past[len(self.took)] if len(self.took) < len(self.past) else 1.0
-            self._report_of_tree(process, min(3.0, max(0.1, 0.35 * past)))
+            self._report_of_tree(process, min(3.0, max(0.1, 0.3 * past)), first)
         done = self.t.finish(process, 60, expect)
         self.took.append(time.monotonic() - began)
         return done
@@ -81,8 +82,8 @@ class Run:
         """A tool or a client, which is not the subject."""
         return self.t.run([program_path(argv[0]), *argv[1:]], self.t.plain_env(), cwd=self.folder, **options)
 
-    def _report_of_tree(self, root: subprocess.Popen[bytes], seconds: float) -> None:
-        """Of the largest process, and where that ends before it has answered, of the first one."""
+    def _report_of_tree(self, root: subprocess.Popen[bytes], seconds: float, first: bool) -> None:
+        """Where the process ends before it has answered, the next attempt is for the other one."""
         time.sleep(seconds)
         for attempt in range(8):
             tree = [pid for pid in [root.pid, *processes.descendants(root.pid)]
@@ -92,7 +93,7 @@ class Run:
                     return
                 time.sleep(0.05)
                 continue
-            one = root.pid if attempt % 2 and root.pid in tree else max(tree, key=processes.rss_bytes)
+            one = root.pid if attempt % 2 != first and root.pid in tree else max(tree, key=processes.rss_bytes)
             if self.report_of(one, may_end=True):
                 return
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from support import processes
+from support.framework import wait_until
 from support.processes import listens
 
 from .program import Program, Run, answers, digest_of, free_port, without_root
@@ -116,8 +117,8 @@ def read_pages(port: int, result: list[str], rounds: int = 150, paths: tuple[str
 
 
 def worker_of(pid: int) -> int:
-    """The largest process of a server that has several."""
-    return max([pid, *processes.descendants(pid)], key=lambda p: (p != pid, processes.rss_bytes(p)))
+    """The largest of a server's processes but the first."""
+    return max(wait_until(lambda: processes.descendants(pid), 20, "a worker"), key=processes.rss_bytes)
 
 
 def nginx(run: Run) -> str:
