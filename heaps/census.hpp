@@ -60,6 +60,35 @@ struct CensusRequest {
   void report(const Unit& unit) const noexcept { on_unit(unit, opaque); }
 };
 
+/// Free memory by what would give it back. Resident bytes; 0 where the allocator has nothing of the kind.
+struct FreeMemory {
+  std::uint64_t main_top = 0;      ///< glibc: the top of the main heap
+  std::uint64_t top_excess = 0;    ///< glibc: of all tops, beyond kTrimThreshold each
+  std::uint64_t in_arenas = 0;     ///< glibc: in arenas beside the main one, holes and tops included
+  std::uint64_t large_free = 0;    ///< glibc: whole pages in free pieces of kTrimThreshold and more, no tops
+  std::uint64_t cached = 0;        ///< glibc: blocks in thread caches, all bytes of them
+  std::uint64_t cached_pages = 0;  ///< glibc: whole pages that only blocks in thread caches keep from a trim
+  std::uint64_t kept_pages = 0;  ///< mimalloc: pages without a live block that a thread's heap has not let go
+  std::uint64_t uncollected =
+      0;  ///< mimalloc: blocks that other threads freed and the owner has not taken back
+
+  /// glibc's thresholds for giving a top back and for mapping a block by itself, until blocks that were
+  /// mapped and freed raise them.
+  static constexpr std::uint64_t kTrimThreshold = 128 << 10;
+
+  FreeMemory& operator+=(const FreeMemory& other) noexcept {
+    main_top += other.main_top;
+    top_excess += other.top_excess;
+    in_arenas += other.in_arenas;
+    large_free += other.large_free;
+    cached += other.cached;
+    cached_pages += other.cached_pages;
+    kept_pages += other.kept_pages;
+    uncollected += other.uncollected;
+    return *this;
+  }
+};
+
 struct CensusResult {
   bool done;              ///< false: this allocator or version cannot be asked; `why_not` says why
   const char* why_not;    ///< one clause, lower case
@@ -70,6 +99,7 @@ struct CensusResult {
   /// glibc: what is in memory of the tops of arenas beside the main one. malloc_trim does not reach it.
   std::uint64_t arena_top_bytes = 0;
   std::uint32_t arenas = 0, threadless_arenas = 0;  ///< glibc: beside the main one; with no thread any more
+  FreeMemory free_memory{};
 };
 
 }  // namespace mallard::heaps

@@ -24,6 +24,7 @@ class Census {
         result_(result),
         reader_(request.process, request.resident),
         tally_(request),
+        free_(reader_, result.free_memory),
         lists_(reader_, g_minor) {}
 
   void run() noexcept;
@@ -50,6 +51,7 @@ class Census {
   CensusResult& result_;
   Reader reader_;
   PageTally tally_;
+  FreePieces free_;
   FreeLists lists_;
   std::uint64_t one_in_ = 1;
   AddressRange arenas_{~std::uintptr_t{0}, 0};  ///< where heaps of other arenas lie
@@ -84,6 +86,7 @@ void Census::survey() noexcept {
         if (piece.begin < arenas_.begin) arenas_.begin = piece.begin;
         if (piece.end > arenas_.end) arenas_.end = piece.end;
         look_at_arena(piece);
+        free_.on_arena_heap(piece);
       }
       lists_.learn_key(piece.first);  // the cache of the thread that began this heap, as a rule
     }
@@ -124,7 +127,9 @@ void Census::look_at_arena(const Piece& piece) noexcept {
   const std::uint64_t size = head[1] & ~kFlags;
   // It lies in the arena's newest heap, which need not be its first.
   if (size == 0 || size > kHeapBytes || (top + size) % kPageBytes != 0) return;
-  result_.arena_top_bytes += reader_.resident_bytes(align_up(top + sizeof head, kPageBytes), top + size);
+  const std::uint64_t resident = reader_.resident_bytes(align_up(top + sizeof head, kPageBytes), top + size);
+  result_.arena_top_bytes += resident;
+  free_.on_top(resident);
 }
 
 std::size_t Census::sample_from(std::uintptr_t at) const noexcept {
@@ -188,7 +193,9 @@ void Census::settle(const Chunk& chunk) noexcept {
     go_to_sample(sample_ + 1);
   }
   if (!request_.exact) {
-    if (!is_free(chunk, sampled)) tally_.add_live(chunk.at, chunk.size);
+    if (is_free(chunk, sampled)) return;
+    free_.on_live(chunk);
+    tally_.add_live(chunk.at, chunk.size);
     return;
   }
   const Booked booked = request_.exact->look_up(chunk.at + 16, request_.opaque);
@@ -196,6 +203,7 @@ void Census::settle(const Chunk& chunk) noexcept {
     if (!is_free(chunk, sampled)) request_.exact->on_disputed(chunk.size - 8, request_.opaque);
   } else if (booked == Booked::kLive || !is_free(chunk, sampled)) {
     request_.exact->on_live(chunk.at + 16, chunk.size - 8, request_.opaque);
+    free_.on_live(chunk);
     tally_.add_live(chunk.at, chunk.size);
   }
 }
@@ -203,7 +211,10 @@ void Census::settle(const Chunk& chunk) noexcept {
 /// On a list of free blocks, or glibc's own, which is counted then.
 bool Census::is_free(const Chunk& chunk, bool sampled) noexcept {
   if (chunk.size > kLargestCached || sampled) return false;
-  if (lists_.holds(chunk)) return true;
+  if (lists_.holds(chunk)) {
+    if (lists_.is_cached(chunk)) free_.on_cached(chunk);
+    return true;
+  }
   if (chunk.size != kThreadCacheChunk || !lists_.is_thread_cache(chunk.at)) return false;
   tally_.add_metadata(chunk.at, chunk.size);
   return true;
@@ -218,12 +229,17 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
   std::uintptr_t at = from;
   for (;;) {
     const std::uint64_t* words = at < piece.end ? reader_.words(at, 16) : nullptr;
-    if (!words && at % kPageBytes == 0 && last.size != 0) break;  // `last` is the top
+    if (!words && at % kPageBytes == 0 && last.size != 0) {  // `last` is the top
+      free_.on_end(last, at);
+      break;
+    }
     const std::uint64_t head = words ? words[1] : 0, size = head & ~kFlags;
     if (MALLARD_UNLIKELY(!words || !piece.may_hold(at, head))) {
       if (words && at % kPageBytes == 0 && last.size != 0 &&
-          piece_at(reader_, at, piece.end).kind != Piece::kMainHeap)
+          piece_at(reader_, at, piece.end).kind != Piece::kMainHeap) {
+        free_.on_end(last, at);
         break;
+      }
       const bool fence = words && size == kFencepost;
       if (fence && last.size != 0 && (head & kPreviousInUse) != 0) settle(last);
       if (fence && piece.end - at <= 2 * kFencepost) {
@@ -247,6 +263,7 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
     if (last.size != 0) {
       if (MALLARD_LIKELY((head & kPreviousInUse) != 0)) settle(last);
       else if (words[0] != last.size) ++result_.raced;
+      else free_.on_free(last);
     }
     if (at >= stop) break;
     last = {at, size, 0, 0};
@@ -256,6 +273,7 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
     }
     at += size;
   }
+  free_.end_stretch();
   tally_.flush(at < piece.end ? at + 8 : at);
   return at;
 }
@@ -263,6 +281,7 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
 /// \return where the next piece may begin
 std::uintptr_t Census::walk(const Piece& piece) noexcept {
   const bool main = piece.kind == Piece::kMainHeap;
+  free_.begin(main);
   lists_.set_bounds(main ? piece.begin : arenas_.begin, main ? piece.end : arenas_.end);
   std::uintptr_t at = piece.first;
   if (!main) tally_.emit(piece.begin, at + 8, UnitKind::kMetadata);
@@ -303,6 +322,7 @@ void Census::run() noexcept {
         at = align_up(walk(piece), kPageBytes);
       }
     }
+  free_.scale_up(one_in_);
   result_.reads = reader_.reads;
   result_.done = missed_ < 16 || missed_ <= met_;
   if (!result_.done) result_.why_not = "sampled blocks are not where this glibc's chunks were expected";

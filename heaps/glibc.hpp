@@ -121,6 +121,42 @@ class PageTally {
   bool metadata_ = false;
 };
 
+/// Adds up free memory by what would give it back, in the order in which chunks are met.
+class FreePieces {
+ public:
+  FreePieces(Reader& reader, FreeMemory& sum) noexcept : reader_(reader), sum_(sum) {}
+
+  void on_arena_heap(const Piece& piece) noexcept;
+  /// \param resident_bytes  of the top of an arena
+  void on_top(std::uint64_t resident_bytes) noexcept;
+  /// \param is_main  what is walked next belongs to the main arena
+  void begin(bool is_main) noexcept { is_main_ = is_main; }
+  void on_live(const Chunk& chunk) noexcept {
+    live_end_ = chunk.at + chunk.size;
+    if (chunk.at < cached_page_ + kPageBytes) cached_page_is_live_ = true;
+    if (!is_main_) live_in_arenas_ += chunk.size;
+  }
+  void on_free(const Chunk& chunk) noexcept;
+  /// A block of a thread cache, no longer than two pages.
+  void on_cached(const Chunk& chunk) noexcept;
+  /// The last chunk of a heap is its top, which ends at `end`.
+  void on_end(const Chunk& chunk, std::uintptr_t end) noexcept;
+  void end_stretch() noexcept;
+  /// Makes sums over chunks those of all, where one stretch in so many was walked.
+  void scale_up(std::uint64_t one_in) noexcept;
+
+ private:
+  void leave_page() noexcept;
+
+  Reader& reader_;
+  FreeMemory& sum_;
+  bool is_main_ = false;
+  std::uint64_t live_in_arenas_ = 0;
+  std::uintptr_t live_end_ = 0;     ///< where the last live chunk ends
+  std::uintptr_t cached_page_ = 0;  ///< the last page with a block of a thread cache; 0 = none
+  bool cached_page_is_live_ = false;
+};
+
 /// Tells blocks in thread caches and fastbins, which look like live ones, by the words that glibc writes into
 /// them.
 class FreeLists {
@@ -134,6 +170,8 @@ class FreeLists {
   void learn_key(std::uintptr_t chunk) noexcept;
   bool wants_key() const noexcept { return random_key_ && key_ == 0; }
   bool is_thread_cache(std::uintptr_t chunk) noexcept;
+  /// `chunk` is on a list: is it that of a thread cache, as far as the key is known?
+  bool is_cached(const Chunk& chunk) const noexcept { return key_ != 0 && chunk.second == key_; }
   /// `chunk` looks live and is at most kLargestCached: is it on a list?
   bool holds(const Chunk& chunk) noexcept {
     const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);

@@ -84,6 +84,15 @@ class RangeCursor {
     while (next_ < ranges_.size() && ranges_[next_].end <= at) ++next_;
     return next_ < ranges_.size() && ranges_[next_].begin <= at;
   }
+  /// How much of [begin, end) lies in the ranges.
+  std::uint64_t bytes_within(std::uintptr_t begin, std::uintptr_t end) noexcept {
+    contains(begin);
+    std::uint64_t sum = 0;
+    for (std::size_t i = next_; i < ranges_.size() && ranges_[i].begin < end; ++i)
+      sum += (ranges_[i].end < end ? ranges_[i].end : end) -
+             (ranges_[i].begin > begin ? ranges_[i].begin : begin);
+    return sum;
+  }
   /// Whether all of [begin, end) lies in one of the ranges.
   bool covers(std::uintptr_t begin, std::uintptr_t end) noexcept {
     return contains(begin) && end <= ranges_[next_].end;

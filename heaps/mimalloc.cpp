@@ -100,7 +100,7 @@ std::uint64_t MimallocPages::thread_free_length(const MimallocPage& page) noexce
 
 void MimallocPages::report(const MimallocPage& page, std::uint64_t freed) noexcept {
   ++result.reads;
-  if (page.used == 0) return;
+  if (page.used == 0) return keep(page.begin, page.end);
   if (page.used > page.reserved || page.block_bytes == 0 ||
       page.block_bytes > (page.end - page.begin) / page.reserved) {
     ++result.raced;
@@ -116,7 +116,8 @@ void MimallocPages::report(const MimallocPage& page, std::uint64_t freed) noexce
     return;
   }
   freed += thread_free_length(page);
-  if (freed >= page.used) return;
+  result.free_memory.uncollected += (freed < page.used ? freed : page.used) * page.block_bytes;
+  if (freed >= page.used) return keep(page.begin, page.end);
   request_.report({page.begin, page.end, UnitKind::kBlocks, page.block_bytes,
                    (page.used - freed) * page.block_bytes, 0, page.ownerless});
 }

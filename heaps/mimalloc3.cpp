@@ -266,13 +266,13 @@ class PageMapCensus {
 
   void report(const MimallocStructure& s, std::uintptr_t slice) noexcept {
     const AddressRange page = slices_of(s, slice);
-    if (s.used == 0) return;
     const std::uintptr_t blocks_end = s.first_block + s.reserved * s.block_bytes;
     if (slice < done_ || page.end <= slice || s.first_block < slice || blocks_end > page.end ||
         page.end - slice >= std::uintptr_t{1} << 47) {
-      ++pages_.result.raced;
+      pages_.result.raced += s.used != 0;  // one without blocks may be gone already
       return;
     }
+    if (s.used == 0) return pages_.keep(slice, page.end);
     done_ = page.end;
     pages_.report({.begin = slice,
                    .end = page.end,

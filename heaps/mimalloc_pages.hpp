@@ -89,6 +89,10 @@ class MimallocPages {
 
   /// Pages should come in ascending order. \param freed blocks known to be free besides the thread-free list
   void report(const MimallocPage& page, std::uint64_t freed) noexcept;
+  /// A page without a live block, which a thread's heap keeps.
+  void keep(std::uintptr_t begin, std::uintptr_t end) noexcept {
+    if (!counting_ && begin < end) result.free_memory.kept_pages += resident_.bytes_within(begin, end);
+  }
   /// The allocator's books.
   void report_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept {
     if (!counting_ && begin < end) request_.report({begin, end, UnitKind::kMetadata, 0, 0, 0});
