@@ -59,6 +59,7 @@ struct Purge {
 struct Backend {
   char name[32] = "";     ///< system, jemalloc, mimalloc, tcmalloc, or the file name of an unknown one
   char version[64] = "";  ///< as the allocator itself says it; "unknown" if it does not
+  char conf_variable[32] = "";  ///< the variable that configures it, where builds differ; empty = the usual one
   char path[512] = "";    ///< the object that holds it; empty = inside libmallard.so
   const link_map* object = nullptr;  ///< the same, loaded; nullptr = inside libmallard.so
   Functions functions{};

@@ -70,6 +70,7 @@ bool parse_name(std::string_view value, std::span<const std::string_view> names,
 }
 bool parse(std::string_view value, Mode& to) noexcept { return parse_name(value, kModeNames, to); }
 bool parse(std::string_view value, ProbeKind& to) noexcept { return parse_name(value, kProbeNames, to); }
+bool parse(std::string_view value, HugePages& to) noexcept { return parse_name(value, kHugePagesNames, to); }
 bool parse(std::string_view value, EmbeddedAction& to) noexcept {
   return parse_name(value, kEmbeddedNames, to);
 }
@@ -117,6 +118,7 @@ constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
 constexpr const char* expectation(Mode) noexcept { return "sample, exact or off"; }
 constexpr const char* expectation(ProbeKind) noexcept { return "none or purge"; }
 constexpr const char* expectation(EmbeddedAction) noexcept { return "report or redirect"; }
+constexpr const char* expectation(HugePages) noexcept { return "keep or off"; }
 constexpr const char* expectation(std::uint64_t) noexcept { return "a number of bytes from 1 to 1T"; }
 constexpr const char* expectation(int) noexcept { return "a signal's name or number, or none"; }
 

@@ -16,10 +16,14 @@ enum class ProbeKind : std::uint8_t { kNone, kPurge };
 /// What is done about an allocator inside the executable or one of its libraries.
 enum class EmbeddedAction : std::uint8_t { kReport, kRedirect };
 
+/// What becomes of transparent huge pages.
+enum class HugePages : std::uint8_t { kKeep, kOff };
+
 /// The names of these values, indexed by them.
 inline constexpr std::string_view kModeNames[] = {"sample", "off", "exact"};
 inline constexpr std::string_view kProbeNames[] = {"none", "purge"};
 inline constexpr std::string_view kEmbeddedNames[] = {"report", "redirect"};
+inline constexpr std::string_view kHugePagesNames[] = {"keep", "off"};
 
 inline constexpr std::uint64_t kMinSampleBytes = 1;
 inline constexpr std::uint64_t kMaxSampleBytes = std::uint64_t{1} << 40;
@@ -45,6 +49,7 @@ struct Options {
   bool control = false;
   bool strict = false;
   bool verbose = false;
+  HugePages huge_pages = HugePages::kKeep;
   char wrappers[1024] = "";
   char temporary_directory[256] = "/tmp";  ///< TMPDIR, where reports go if ALLOC_REPORT cannot be written
 };

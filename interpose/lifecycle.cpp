@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/lock.hpp"
@@ -71,6 +72,8 @@ void read_environment() noexcept {
   const bool good = read_options(environment, &read);
   set_options(read);
   if (!good && read.strict) refuse_to_start();
+  // Before a backend maps anything. A kernel that refuses is one without them.
+  if (read.huge_pages == HugePages::kOff) os::call(SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0);
 }
 
 MALLARD_FORK_TEXT void before_fork() noexcept {

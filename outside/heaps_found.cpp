@@ -39,6 +39,7 @@ constinit Heap g_heaps[kMostHeaps]{};
 constinit std::size_t g_heap_count = 0;
 constinit Arena* g_arena = nullptr;
 constinit heaps::JemallocAccess g_jemalloc{};
+constinit char g_conf_variable[sizeof backends::Backend::conf_variable] = "";
 constinit heaps::MimallocAccess g_mimalloc{};
 constinit MuslHeap g_musl{};
 
@@ -84,6 +85,7 @@ void add_up(const heaps::CensusResult& part, heaps::CensusResult* sum) noexcept 
   sum->arena_top_bytes += part.arena_top_bytes;
   sum->arenas += part.arenas;
   sum->threadless_arenas += part.threadless_arenas;
+  sum->free_memory += part.free_memory;
 }
 
 /// Asks each heap in turn; the first is the largest, whose units give the name.
@@ -145,6 +147,8 @@ class Claims {
     set_text(g_backend.name, sizeof g_backend.name, name);
     set_text(g_backend.version, sizeof g_backend.version, version);
     set_text(g_backend.path, sizeof g_backend.path, path);
+    if (name == "jemalloc")
+      set_text(g_backend.conf_variable, sizeof g_backend.conf_variable, view_of(g_conf_variable));
   }
 
   void claim_break(std::string_view name, std::string_view version, const elf::Module* module) noexcept {
@@ -208,7 +212,8 @@ class Claims {
     const inside::Contents inside = inside::contents_of(module, process_);
     for (const inside::CarriedAllocator& c : inside.all()) {
       const AddressRange data{module.data_begin, module.span_end};
-      if (c.allocator->name == "jemalloc") look_for_jemalloc(module, data, view_of(c.version));
+      if (c.allocator->name == "jemalloc")
+        look_for_jemalloc(module, data, view_of(c.version), c, inside.defines_malloc);
       else if (c.allocator->name == "mimalloc") look_for_mimalloc(module, data, view_of(c.version));
       else if (inside.defines_malloc && !c.allocator->is_managed) note_unasked(c, module);
     }
@@ -255,7 +260,23 @@ class Claims {
           module ? "mallocng" : "mallocng, linked statically", module);
   }
 
-  void look_for_jemalloc(const elf::Module& module, AddressRange data, std::string_view version) noexcept {
+  /// A jemalloc that was built with a prefix has it before the name of its variable, too.
+  void add_conf_variable(const inside::CarriedAllocator& carried, bool defines_malloc) noexcept {
+    constexpr std::string_view kPrivate = "je_";
+    const std::string_view symbol = view_of(carried.symbol);
+    TextBuffer to(g_conf_variable, sizeof g_conf_variable);
+    std::size_t prefix = 0;
+    if (symbol.starts_with("_rjem_")) prefix = 6;
+    else if (symbol.starts_with("je_malloc")) prefix = kPrivate.size();
+    else if (symbol.find(kPrivate) != symbol.npos) prefix = symbol.find(kPrivate);
+    if (prefix == 0 && !defines_malloc) to.add("PREFIX_");  // not told
+    for (const char c : part_of(symbol, 0, prefix))
+      to.add(c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c);
+    to.add("MALLOC_CONF");
+  }
+
+  void look_for_jemalloc(const elf::Module& module, AddressRange data, std::string_view version,
+                         const inside::CarriedAllocator& carried, bool defines_malloc) noexcept {
     if (g_jemalloc.map.root != 0) return;
     g_jemalloc.map = heaps::find_jemalloc_map(process_, data, probes());
     if (g_jemalloc.map.root == 0) return;
@@ -263,6 +284,7 @@ class Claims {
       return heaps::is_jemallocs(process_, g_jemalloc.map, page);
     });
     add({"jemalloc", "jemalloc", census_of_jemalloc, {}, 0, {}, {}}, version, &module);
+    add_conf_variable(carried, defines_malloc);
   }
 
   void look_for_mimalloc(const elf::Module& module, AddressRange data, std::string_view version) noexcept {

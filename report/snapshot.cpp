@@ -8,6 +8,7 @@
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "report/divide/heap_division.hpp"
+#include "report/facts/environment.hpp"
 #include "report/facts/fork_copies.hpp"
 #include "report/facts/frames.hpp"
 #include "report/facts/kernel.hpp"
@@ -34,6 +35,7 @@ Allocator read_allocator(const ProcessMemory& process, const Served& served) noe
   a.takes_no_preload = served.backend->takes_no_preload;
   a.stepped_aside = served.stepped_aside;
   a.bypass_owner = served.bypass_owner;
+  a.conf_variable = view_of(served.backend->conf_variable);
   a.version = view_of(served.backend->version);
   // An allocator that does not serve may not even be initialised.
   if (a.bypassed || a.stepped_aside) return a;
@@ -127,6 +129,12 @@ void round_figures(SiteRow* rows, Snapshot* s) noexcept {
     *figure = rounded(*figure, 1e4);
 }
 
+void read_about(Arena& arena, const ProcessMemory& process, Snapshot* out) noexcept {
+  out->process = read_process_facts(arena, process);
+  out->environment = read_environment(arena, process);
+  out->can_be_controlled = process.is_own() && options().control;
+}
+
 }  // namespace
 
 bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& served, Reason reason,
@@ -143,7 +151,7 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
   const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   out->rss = memory.after;
   out->charge = read_charge(memory);
-  out->process = read_process_facts(arena, process);
+  read_about(arena, process, out);
   const bool exact = out->recording.exact.on = record::exact_is_on();
   out->recording.exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
   out->recording.on = exact || record::is_recording();

@@ -19,6 +19,7 @@
 #include "cli/process/target.hpp"
 #include "cli/terminal_text.hpp"
 #include "cli/units.hpp"
+#include "report/model/remedy_model.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -84,6 +85,7 @@ class Status {
   Status& operator=(const Status&) = delete;
 
   void begin() { ++run_; }
+  void add_runs(std::size_t more) { runs_ += more; }
   void say(const std::string& candidate, const std::string& what) const {
     if (!shows_) return;
     const double spent = now_seconds() - began_, done = static_cast<double>(run_ - 1);
@@ -103,21 +105,45 @@ class Status {
   double began_;
 };
 
+/// What a candidate's first run suggests, and no huge pages, as candidates of their own.
+std::vector<Candidate> suggested_by(const Row& row, bool is_first) {
+  std::vector<std::pair<std::string, std::string>> lines;
+  const std::string_view huge = report::facts_of(report::RemedyKind::kHugePages).name;
+  if (!row.trials[0].failure.empty()) return {};
+  for (const auto& [name, line] : row.trials[0].settings) {
+    std::string words = name;
+    std::replace(words.begin(), words.end(), '_', ' ');
+    if (name != huge) lines.emplace_back(words, line);
+  }
+  lines.emplace_back("no huge pages", "ALLOC_HUGE_PAGES=off");
+  return tuned(row.candidate, is_first, lines);
+}
+
 /// Every candidate once a round, every other round in reverse: what drifts hits all alike.
 /// \return false if it was interrupted
 bool run_all(const Plan& plan, std::vector<Row>* rows) {
   const InterruptWatch watch;
   Status status(plan.candidates.size() * static_cast<std::size_t>(plan.rounds));
   for (const Candidate& candidate : plan.candidates) rows->push_back({.candidate = candidate});
+  const auto run = [&](std::size_t at, int round) {
+    InterruptWatch::check();
+    status.begin();
+    const std::string name = (*rows)[at].candidate.name;
+    const auto progress = [&](const std::string& what) { status.say(name, what); };
+    (*rows)[at].trials.push_back(run_once(plan, (*rows)[at].candidate, round + 1, progress));
+  };
   try {
-    for (int round = 0; round < plan.rounds; ++round)
-      for (std::size_t i = 0; i < rows->size(); ++i) {
-        Row& row = (*rows)[round % 2 == 0 ? i : rows->size() - 1 - i];
-        InterruptWatch::check();
-        status.begin();
-        const auto progress = [&](const std::string& what) { status.say(row.candidate.name, what); };
-        row.trials.push_back(run_once(plan, row.candidate, round + 1, progress));
-      }
+    for (int round = 0; round < plan.rounds; ++round) {
+      const std::size_t count = rows->size();
+      for (std::size_t i = 0; i < count; ++i) run(round % 2 == 0 ? i : count - 1 - i, round);
+      if (!plan.tune || round > 0) continue;
+      for (std::size_t i = 0; i < count; ++i)
+        for (Candidate& candidate : suggested_by((*rows)[i], i == 0)) {
+          rows->push_back({.candidate = std::move(candidate)});
+          status.add_runs(static_cast<std::size_t>(plan.rounds));
+        }
+      for (std::size_t i = count; i < rows->size(); ++i) run(i, round);
+    }
   } catch (const Interrupted&) {
     return false;
   }
@@ -156,6 +182,8 @@ void add_options(CLI::App* command, Request* r) {
       ->add_option("--try", r->tries, "A candidate of variables: 'NAME: VARIABLE=VALUE ...'; can be repeated")
       ->expected(1)
       ->take_all();
+  command->add_flag("--tune", p.tune,
+                    "Also try what the first report of each candidate advises to set, and no huge pages");
   command->add_option("--runs", p.rounds, "Runs of each candidate")
       ->check(CLI::Range(1, 99))
       ->capture_default_str();

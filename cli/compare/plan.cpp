@@ -84,6 +84,20 @@ std::vector<Candidate> parse_candidates(const std::string& backends, const std::
   return out;
 }
 
+std::vector<Candidate> tuned(const Candidate& base, bool is_first,
+                             const std::vector<std::pair<std::string, std::string>>& lines) {
+  std::vector<Candidate> out;
+  for (const auto& [words, line] : lines) {
+    const std::size_t equals = line.find('=');
+    Candidate made = base;
+    made.name = is_first ? words : base.name + ", " + words;
+    std::erase_if(made.variables, [&](const auto& v) { return v.first == line.substr(0, equals); });
+    made.variables.emplace_back(line.substr(0, equals), line.substr(equals + 1));
+    out.push_back(std::move(made));
+  }
+  return out;
+}
+
 int parse_stop_signal(const std::string& word) {
   const int signal = parse_signal(word);
   if (signal > 0) return signal;

@@ -28,6 +28,7 @@ struct Plan {
   int stop_signal = 15;
   std::string check;   ///< for the shell; what it prints must be the same everywhere
   std::string metric;  ///< a regular expression whose first group is a number in what the load prints
+  bool tune = false;   ///< what the first reports advise to set become candidates, too
   std::string folder;  ///< for reports and what the program prints
 
   bool is_server() const { return !load.empty(); }
@@ -37,6 +38,11 @@ struct Plan {
 /// \param tries     each "NAME: VARIABLE=VALUE ..."; ALLOC_BACKEND among them chooses the backend
 /// \throws Error (kUsage) that says which one is wrong and what is expected
 std::vector<Candidate> parse_candidates(const std::string& backends, const std::vector<std::string>& tries);
+
+/// Settings that --tune tries beside a candidate: what its first report advises, and no huge pages.
+/// \param lines  "NAME=VALUE" by what the candidate is called for it
+std::vector<Candidate> tuned(const Candidate& base, bool is_first,
+                             const std::vector<std::pair<std::string, std::string>>& lines);
 
 /// "SIGTERM", "TERM" or "15". \throws Error (kUsage)
 int parse_stop_signal(const std::string& word);

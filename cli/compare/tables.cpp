@@ -110,7 +110,9 @@ constexpr std::size_t kNameColumns = 12, kCellColumns = 11;
 
 void add_row(std::string* out, const std::string& name, const std::vector<std::string>& cells,
              std::size_t width) {
-  *out += fmt::format("  {:<{}}", name.substr(0, kNameColumns), kNameColumns);
+  // A longer name has a line of its own.
+  if (name.size() > kNameColumns) *out += fmt::format("  {}\n  {:<{}}", name, "", kNameColumns);
+  else *out += fmt::format("  {:<{}}", name, kNameColumns);
   for (const std::string& text : cells) *out += fmt::format("{:>{}}", text, width);
   while (out->ends_with(' ')) out->pop_back();
   *out += '\n';
@@ -186,8 +188,7 @@ std::string as_text(const Plan& plan, const Summary& s) {
   }
   out += fmt::format("  = {}\n\nWho serves\n", noise_words(plan));
   for (const Row& row : s.rows) {
-    out += fmt::format("  {:<{}}  {}\n", row.candidate.name.substr(0, kNameColumns), kNameColumns,
-                       who_serves(row));
+    out += fmt::format("  {:<{}}  {}\n", row.candidate.name, kNameColumns, who_serves(row));
     if (const std::string note = remark(plan, row); !note.empty()) out += fmt::format("    {}\n", note);
   }
   add_ledgers(s, plan.is_server() ? &Trial::after_idle : &Trial::after_load,

@@ -181,6 +181,11 @@ class Run {
                                                      : std::string(a.bypass_owner));
     if (!serves(a))
       throw Failed{fmt::format("{} serves the program instead{}", out_.served, child_.last_words())};
+    out_.settings.clear();
+    for (const report::Remedy& r : report.data.remedies)
+      if (r.predicted && report::facts_of(r.kind).lasts && r.site == 0 &&
+          r.kind != report::RemedyKind::kOtherBackend)
+        out_.settings.emplace_back(report::facts_of(r.kind).name, r.line);
     to->known = !report.ledger.empty();
     to->counts_bytes = report.counts_bytes();
     for (const ReportFile::Line& line : report.ledger)

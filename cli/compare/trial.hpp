@@ -6,6 +6,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/compare/plan.hpp"
 
@@ -28,7 +30,10 @@ struct Trial {
          after_idle_bytes = 0;    ///< resident, before the report at that point; 0 for a batch
   double faults = 0;              ///< page faults up to the end of the load
   Ledger after_load, after_idle;  ///< of a batch: after_load is that of its end
-  std::string result;             ///< what --check printed; of a batch: its status and what it printed
+  /// What its last report predicts to help, as far as it is a variable to set: name of the remedy,
+  /// "NAME=VALUE".
+  std::vector<std::pair<std::string, std::string>> settings;
+  std::string result;  ///< what --check printed; of a batch: its status and what it printed
 };
 
 /// Told what happens now: "load", "idle".

@@ -22,6 +22,16 @@ function finding(found, sites, verdicts, openSite) {
   return box;
 }
 
+/** What can be done, with what it is predicted to save and the line to set. */
+function remedyList(remedies) {
+  return element('ol.remedies', {}, ...remedies.map((r) => element('li', {},
+    element('p', {}, capital(r.title), r.predicted
+      ? `: saves about ${bytes(r.saving_bytes)} (${bytes(r.saving_bytes_low)} to ${bytes(r.saving_bytes_high)})`
+      : ': try it'),
+    element('p', {}, element('code', {}, r.line)),
+    element('p.note', {}, `${r.why} Costs: ${r.costs}.`))));
+}
+
 export function showVerdict({ report, sites, verdicts }, openSite) {
   const verdict = report.verdict;
   if (!verdict) return;
@@ -36,6 +46,10 @@ export function showVerdict({ report, sites, verdicts }, openSite) {
   if (report.probe?.conclusion)
     box.append(element('p', {}, element('strong', {}, 'Purge probe '), report.probe.conclusion));
   made.append(box);
+  if (report.remedies?.length)
+    made.append(element('h3.also', {}, 'Remedies'),
+      element('p.note', {}, 'Predicted from the figures of this report; savings overlap and do not add up.'),
+      remedyList(report.remedies));
   const others = (report.findings ?? []).slice(1);
   if (others.length)
     made.append(element('h3.also', {}, 'Also found'), ...others.map((f) => finding(f, sites, verdicts, openSite)));

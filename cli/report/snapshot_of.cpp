@@ -254,6 +254,7 @@ void SnapshotOf::read_ledger(const Json& j) {
   l.raced = number(about, "raced");
   l.unlogged_mappings = number(about, "unlogged_mappings");
   l.unread_bytes = number(about, "unread_bytes");
+  read_free_memory(member(about, "free_memory"));
   read_pins(member(j, "pinned"));
   l.unexplained_bytes = std::llround(std::clamp(decimal(j, "unexplained_bytes"), -9e18, 9e18));
 }
@@ -353,6 +354,7 @@ SnapshotOf::SnapshotOf(const Json& document, ReportFile* report) : file_(*report
   read_checks(document);
   read_probe(document);
   read_findings(document);
+  read_remedies(document);
 }
 
 std::span<report::SiteRow> read_sites(const Json& document, ReportFile* report) {

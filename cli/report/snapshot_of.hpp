@@ -26,6 +26,8 @@ class SnapshotOf {
   void read_pins(const Json& j);
   void read_others(const Json& j);
   void read_checks(const Json& j);
+  void read_free_memory(const Json& j);
+  void read_remedies(const Json& j);
   void read_probe(const Json& j);
   void read_findings(const Json& j);
   report::Finding finding(const Json& j);

@@ -138,6 +138,7 @@ struct HeapDivision {
     out->arena_top_bytes = census.arena_top_bytes;
     out->arenas = census.arenas;
     out->threadless_arenas = census.threadless_arenas;
+    out->free_memory = census.free_memory;
     out->reads = census.reads;
     out->raced = census.raced;
     if (!census.done) map->clear();

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "report/judge/heap_words.hpp"
+#include "report/judge/remedies.hpp"
 
 namespace mallard::report::words {
 
@@ -34,11 +35,8 @@ void find_arena_tops(Findings& all) noexcept {
   c.evidence("threadless_arenas", l.threadless_arenas);
   c.evidence("live_bytes", all.line(Cause::kLive).value);
   look_at_largest(c, &SiteRow::allocated_bytes);
-  c.next.say(
-      "Hold the threshold down: MALLOC_MMAP_THRESHOLD_=131072, or mallopt(M_TRIM_THRESHOLD, 131072). "
-      "MALLOC_ARENA_MAX only helps where many arenas keep a little each. ALLOC_BACKEND=jemalloc gives such "
-      "memory back "
-      "by itself.");
+  say_remedies(c, {RemedyKind::kTrimThreshold, RemedyKind::kMmapThreshold, RemedyKind::kArenaLimit});
+  if (c.next.size() == 0) c.next.say("mallopt(M_TRIM_THRESHOLD, 131072) holds the threshold down.");
   all.add(c);
 }
 

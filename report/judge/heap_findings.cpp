@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "report/judge/heap_words.hpp"
+#include "report/judge/remedies.hpp"
 
 namespace mallard::report::words {
 namespace {
@@ -37,22 +38,17 @@ bool grows_while_live_does_not(const Findings& all) noexcept {
 void say_next_of_retention(Case& c) noexcept {
   if (serves(c.s, "jemalloc"))
     c.next.say(is_alive(c.s) ? "Ask again in 20 s: " : "")
-        .say(
-            "jemalloc gives dirty pages back within 10 s (dirty_decay_ms) while the program "
-            "allocates. In an idle program set MALLOC_CONF=background_thread:true.");
+        .say("jemalloc gives dirty pages back within 10 s (dirty_decay_ms) while the program allocates.");
   else if (serves(c.s, "mimalloc"))
     c.next.say(is_alive(c.s) ? "Ask again in some seconds, while the program allocates. " : "")
-        .say(
-            "Pages of threads that are idle or have "
-            "ended stay: set MIMALLOC_PURGE_DELAY=0, or try ALLOC_BACKEND=jemalloc.");
+        .say("Pages of threads that are idle or have ended stay.");
   else if (serves(c.s, "system"))
     c.next.say(
         "glibc keeps them until malloc_trim. It trims by itself only the top of an arena, above a threshold "
-        "that grows with the largest block freed: MALLOC_MMAP_THRESHOLD_=131072 holds it down. Where they "
-        "lie in "
-        "the arenas of many threads, MALLOC_ARENA_MAX=2 keeps less. ALLOC_BACKEND=jemalloc gives them back "
-        "by "
-        "itself.");
+        "that grows with the largest block freed.");
+  say_remedies(
+      c, {RemedyKind::kTrimThreshold, RemedyKind::kMmapThreshold, RemedyKind::kArenaLimit,
+          RemedyKind::kBackgroundThread, RemedyKind::kDecay, RemedyKind::kPurgeDelay, RemedyKind::kPurge});
 }
 
 }  // namespace
@@ -106,12 +102,11 @@ void find_thread_caches(Findings& all) noexcept {
   say_idle_threads(c);
   if (serves(c.s, "jemalloc"))
     c.next.say(
-        "Threads that are about to idle can flush theirs (thread.tcache.flush). MALLOC_CONF=lg_tcache_max:12 "
-        "or "
-        "tcache:false keeps less. A purge does not reach them.");
-  else if (serves(c.s, "system"))
-    c.next.say("GLIBC_TUNABLES=glibc.malloc.tcache_count=0 keeps none. A purge does not reach them.");
+        "Threads that are about to idle can flush theirs (thread.tcache.flush). A purge does not reach "
+        "them.");
+  else if (serves(c.s, "system")) c.next.say("A purge does not reach them.");
   else c.next.say("Use fewer threads, or end those that idle.");
+  say_remedies(c, {RemedyKind::kThreadCaches});
   all.add(c);
 }
 
@@ -141,8 +136,9 @@ void find_unfit_free(Findings& all) noexcept {
     c.next.say(
         "glibc before 2.38 does not use the pieces again that aligned requests (posix_memalign, "
         "aligned_alloc) "
-        "leave: align less, or try ALLOC_BACKEND=jemalloc.");
+        "leave: align less.");
   else c.next.say("Try another allocator (ALLOC_BACKEND).");
+  say_remedies(c, {RemedyKind::kOtherBackend});
   say_purge(c);
   all.add(c);
 }

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "report/judge/heap_words.hpp"
+#include "report/judge/remedies.hpp"
 
 namespace mallard::report::words {
 namespace {
@@ -50,14 +51,12 @@ void say_where(Case& c) noexcept {
 void say_how_to_do_without(Case& c) noexcept {
   if (c.s.ledger.huge_zeros.everywhere) c.next.say("The kernel gives huge pages to every process here. ");
   else c.next.say("The kernel gives huge pages here only to who asks for them, by madvise(MADV_HUGEPAGE). ");
-  if (serves(c.s, "jemalloc")) c.next.say("MALLOC_CONF=thp:never has jemalloc do without. ");
-  else if (serves(c.s, "mimalloc")) c.next.say("MIMALLOC_ALLOW_THP=0 has mimalloc do without. ");
-  else if (serves(c.s, "system") && !c.s.ledger.huge_zeros.everywhere)
+  if (serves(c.s, "system") && !c.s.ledger.huge_zeros.everywhere)
     c.next.say("glibc asks for them if GLIBC_TUNABLES has glibc.malloc.hugetlb=1: set it to 0. ");
   c.next.say(
       "prctl(PR_SET_THP_DISABLE, 1) before the memory is touched turns them off for the whole process; the "
-      "price is "
-      "more misses of the TLB.");
+      "price is more misses of the TLB.");
+  say_remedies(c, {RemedyKind::kHugePages});
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "report/judge/remedies.hpp"
 #include "report/judge/verdict_words.hpp"
 
 namespace mallard::report {
@@ -60,6 +61,7 @@ Facts gather_facts(const Snapshot& s) noexcept {
 void judge(Arena& arena, Snapshot* s) noexcept {
   const Facts facts = gather_facts(*s);
   words::Findings all(arena, *s, facts);
+  find_remedies(arena, all, s);
   if (s->ledger.known)
     for (const VerdictFacts& rule : kVerdicts)
       if (facts.memory >= kSmallProcessBytes || rule.weight == VerdictWeight::kHarmless)

@@ -9,6 +9,7 @@
 
 #include "backends/backend.hpp"
 #include "base/options.hpp"
+#include "heaps/census.hpp"
 #include "record/exact/exact.hpp"
 #include "record/record.hpp"
 #include "report/model/causes.hpp"
@@ -19,6 +20,7 @@
 #include "report/model/history.hpp"
 #include "report/model/huge_zeros.hpp"
 #include "report/model/pins.hpp"
+#include "report/model/remedy_model.hpp"
 #include "report/model/residency_method.hpp"
 #include "report/model/verdict_model.hpp"
 
@@ -83,6 +85,7 @@ inline constexpr std::string_view kNoAllocator = "none";
 struct Allocator {
   std::string_view name, version;
   std::string_view path;       ///< of the object that holds it; empty = inside libmallard.so
+  std::string_view conf_variable;  ///< Backend::conf_variable
   std::string_view requested;  ///< ALLOC_BACKEND
   bool bypassed, stepped_aside;
   bool takes_no_preload;  ///< see Backend::takes_no_preload
@@ -238,6 +241,7 @@ struct Ledger {
   std::uint64_t ownerless_bytes;      ///< of the holes: on pages of mimalloc that no thread owns
   std::uint64_t arena_top_bytes;      ///< of kRetained: in the tops of glibc's arenas beside the main one
   std::uint32_t arenas, threadless_arenas;  ///< of glibc, beside the main one; with no thread any more
+  heaps::FreeMemory free_memory;            ///< what the allocator that serves keeps, by where it lies
   std::uint64_t reads, raced;               ///< looks into the heap; those that met memory in change
   std::uint64_t unlogged_mappings;          ///< mappings whose owner could not be noted, since the start
   std::uint64_t unread_bytes;               ///< see Residency::unread_bytes()
@@ -361,6 +365,9 @@ struct Snapshot {
   Check checks[kCheckCount];     ///< whether the figures above agree, indexed by CheckKind
   std::span<const Finding> findings;  ///< the largest first, harmless ones last
   Verdict verdict;
+  std::span<const Remedy> remedies;  ///< best first
+  std::string_view environment;      ///< at its start, a NUL behind each variable; not written
+  bool can_be_controlled;            ///< ALLOC_CONTROL: `mallard purge` may ask it
   LivePeak peak;
   std::string_view peak_text;    ///< who held it; empty where it is not judged
   std::string_view growth_text;  ///< what the reports so far tell of growth; empty = nothing recorded

@@ -103,16 +103,6 @@ void write_live_peak(Json& json, const Snapshot& s) noexcept {
   json.key("text").text(s.peak_text).close('}').line();
 }
 
-/// An estimate of samples that may not tell: null then, with its companions.
-void write_if_told(Json& json, std::string_view name, const Estimate& e) noexcept {
-  if (e.has_interval) return write_estimate(json, name, e);
-  FixedText<64> key;
-  for (const std::string_view suffix : {"", "_error", "_low", "_high"}) {
-    key.clear();
-    json.key(key.add(name).add(suffix).view()).null();
-  }
-}
-
 void write_totals(Json& json, const Snapshot& s) noexcept {
   json.key("totals").open('{');
   write_estimate(json, "live_bytes", s.live_bytes);
@@ -237,6 +227,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_other_allocators_json(s, json);
   write_checks_json(s, json);
   write_verdict_json(s, json);
+  write_remedies_json(s, json);
   write_history_json(s, json);
   write_totals(json, s);
   write_live_peak(json, s);

@@ -73,6 +73,12 @@ void write_ledger_json(const Snapshot& s, Json& json) noexcept {
   json.key("ownerless_bytes").number(l.ownerless_bytes);
   json.key("arena_top_bytes").number(l.arena_top_bytes).key("arenas").number(l.arenas);
   json.key("threadless_arenas").number(l.threadless_arenas);
+  const heaps::FreeMemory& free = l.free_memory;
+  json.key("free_memory").open('{').key("main_top_bytes").number(free.main_top);
+  json.key("top_excess_bytes").number(free.top_excess).key("in_arenas_bytes").number(free.in_arenas);
+  json.key("large_free_bytes").number(free.large_free).key("cached_bytes").number(free.cached);
+  json.key("cached_page_bytes").number(free.cached_pages).key("kept_page_bytes").number(free.kept_pages);
+  json.key("uncollected_bytes").number(free.uncollected).close('}');
   json.key("thread_cached_bytes").number(l.thread_cached_bytes).key("examined").decimal(l.examined, 4);
   json.key("reads").number(l.reads).key("raced").number(l.raced);
   json.key("unlogged_mappings").number(l.unlogged_mappings);

@@ -2,6 +2,8 @@
 // What the parts of the JSON report are written with.
 #pragma once
 
+#include <initializer_list>
+
 #include "base/numbers.hpp"
 #include "report/model/estimate.hpp"
 #include "report/write/sink.hpp"
@@ -102,6 +104,16 @@ inline void write_estimate(Json& json, std::string_view name, const Estimate& e)
   suffixed("_error").number(rounded(up > down ? up : down));
   suffixed("_low").number(static_cast<std::uint64_t>(e.low));
   suffixed("_high").number(static_cast<std::uint64_t>(e.high));
+}
+
+/// An estimate that may not be told: null then, with its companions.
+inline void write_if_told(Json& json, std::string_view name, const Estimate& e) noexcept {
+  if (e.has_interval) return write_estimate(json, name, e);
+  FixedText<64> key;
+  for (const std::string_view suffix : {"", "_error", "_low", "_high"}) {
+    key.clear();
+    json.key(key.add(name).add(suffix).view()).null();
+  }
 }
 
 }  // namespace mallard::report

@@ -25,6 +25,10 @@ void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink&
 void write_pins(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where no sets are known
 void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
 
+/// The first `most` remedies; nothing where there is none. \param all  with the reason and the cost of each
+void write_remedies(const Snapshot& snapshot, std::size_t most, bool all, Sink& to) noexcept;
+
+void write_remedies_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_verdict_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_history_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_site_history_json(const SiteHistory& history, Json& json) noexcept;  ///< members of a site

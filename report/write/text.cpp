@@ -245,8 +245,10 @@ void write_title(const Snapshot& s, Sink& to) noexcept {
 
 /// Conclusions, where the memory is, and who has most of it.
 void write_brief(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept {
+  constexpr std::size_t kBriefRemedies = 3;
   write_title(s, to);
   write_verdict(s, to);
+  write_remedies(s, kBriefRemedies, false, to);
   write_ledger(s, layout, to);
   write_checks(s, to);
   write_probe(s, to);
@@ -263,6 +265,7 @@ void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept 
   if (layout.brief) return write_brief(s, layout, to);
   write_title(s, to);
   const bool all_said = write_verdict(s, to);
+  write_remedies(s, s.remedies.size(), true, to);
   write_process(s, to);
   write_allocator(s, to);
   write_ledger(s, layout, to);

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lines to set, by allocator and version, joined with what is set already.
+#include <algorithm>
+
+#include "report/judge/remedies.hpp"
+
+namespace mallard::report {
+namespace {
+
+/// The value of a variable in an environment as the kernel shows it: texts with a NUL behind each.
+bool find_in(std::string_view environment, std::string_view name, std::string_view* value) noexcept {
+  while (!environment.empty()) {
+    const std::string_view entry = part_of(environment, 0, environment.find('\0'));
+    if (entry.size() > name.size() && entry.starts_with(name) && entry.data()[name.size()] == '=') {
+      *value = part_of(entry, name.size() + 1);
+      return true;
+    }
+    environment = part_of(environment, entry.size() + 1);
+  }
+  return false;
+}
+
+/// "2.36" in "glibc 2.36" as 236.
+int version_of(std::string_view text) noexcept {
+  std::size_t at = 0;
+  while (at < text.size() && (text.data()[at] < '0' || text.data()[at] > '9')) ++at;
+  const std::string_view major = part_of(text, at);
+  const std::size_t point = major.find('.');
+  const std::uint64_t minor = point == std::string_view::npos ? 0 : leading_number(part_of(major, point + 1));
+  return static_cast<int>(100 * std::min<std::uint64_t>(leading_number(major), 98) +
+                          std::min<std::uint64_t>(minor, 99));
+}
+
+std::string_view name_in(std::string_view assignment, char mark) noexcept {
+  return part_of(assignment, 0, assignment.find(mark));
+}
+
+/// Adds the parts of a list but those with the names of `fresh`, then `fresh`.
+/// \return false if all of `fresh` is in the list already
+bool join(std::string_view list, std::string_view fresh, char between, char mark, TextBuffer& to) noexcept {
+  bool is_new = false;
+  for (std::string_view rest = fresh; !rest.empty();) {
+    const std::string_view part = part_of(rest, 0, rest.find(between));
+    bool found = false;
+    for (std::string_view old = list; !old.empty();) {
+      const std::string_view entry = part_of(old, 0, old.find(between));
+      found = found || entry == part;
+      old = part_of(old, entry.size() + 1);
+    }
+    is_new = is_new || !found;
+    rest = part_of(rest, part.size() + 1);
+  }
+  for (std::string_view old = list; !old.empty();) {
+    const std::string_view entry = part_of(old, 0, old.find(between));
+    bool replaced = entry.empty();
+    for (std::string_view rest = fresh; !rest.empty();) {
+      const std::string_view part = part_of(rest, 0, rest.find(between));
+      replaced = replaced || name_in(entry, mark) == name_in(part, mark);
+      rest = part_of(rest, part.size() + 1);
+    }
+    if (!replaced) to.add(entry).add(between);
+    old = part_of(old, entry.size() + 1);
+  }
+  to.add(fresh);
+  return is_new;
+}
+
+/// glibc's older variables for the same.
+std::string_view alias_of(RemedyKind kind) noexcept {
+  switch (kind) {
+    case RemedyKind::kTrimThreshold:
+      return "MALLOC_TRIM_THRESHOLD_";
+    case RemedyKind::kMmapThreshold:
+      return "MALLOC_MMAP_THRESHOLD_";
+    case RemedyKind::kArenaLimit:
+      return "MALLOC_ARENA_MAX";
+    default:
+      return {};
+  }
+}
+
+/// Whether one of glibc's older variables has the value of a tunable.
+bool is_set_by_alias(const Snapshot& s, const Setting& setting) noexcept {
+  std::string_view value;
+  return find_in(s.environment, alias_of(setting.remedy), &value) &&
+         value == part_of(setting.text, setting.text.find('=') + 1);
+}
+
+bool add_line(const Snapshot& s, const Setting& setting, TextBuffer& to) noexcept {
+  std::string_view old;
+  switch (setting.form) {
+    case SettingForm::kTunable:
+      static_cast<void>(find_in(s.environment, "GLIBC_TUNABLES", &old));
+      to.add("GLIBC_TUNABLES=");
+      return join(old, setting.text, ':', '=', to) && !is_set_by_alias(s, setting);
+    case SettingForm::kConf: {
+      const std::string_view variable =
+          s.allocator.conf_variable.empty() ? std::string_view("MALLOC_CONF") : s.allocator.conf_variable;
+      static_cast<void>(find_in(s.environment, variable, &old));
+      to.add(variable).add('=');
+      return join(old, setting.text, ',', ':', to);
+    }
+    case SettingForm::kVariable:
+      static_cast<void>(find_in(s.environment, name_in(setting.text, '='), &old));
+      to.add(setting.text);
+      return old != part_of(setting.text, setting.text.find('=') + 1);
+    case SettingForm::kOwn:
+      break;
+  }
+  if (s.reason != Reason::kInspection) {
+    to.add(setting.text);
+  } else {
+    to.add(setting.remedy == RemedyKind::kHugePages ? "mallard run --huge-pages off -- "
+                                                    : "mallard run --backend jemalloc -- ");
+    to.add(s.process.command_line);
+  }
+  return true;
+}
+
+}  // namespace
+
+bool add_setting(const Snapshot& s, RemedyKind kind, TextBuffer& to) noexcept {
+  const int version = version_of(s.allocator.version);
+  for (const Setting& setting : kSettings)
+    if (setting.remedy == kind && (setting.allocator.empty() || setting.allocator == s.allocator.name) &&
+        setting.from <= version && version <= setting.to)
+      return add_line(s, setting, to);
+  return false;
+}
+
+}  // namespace mallard::report
