@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backends/backend.hpp"
+#include "backends/collect.hpp"
 #include "backends/jemalloc_control.hpp"
 #include "base/attributes.hpp"
 #include "elf/loaded_objects.hpp"
@@ -13,6 +14,9 @@
 #include "heaps/tcmalloc.hpp"
 
 namespace mallard::backends {
+
+constinit Collection collection{};
+
 namespace {
 
 // One backend serves the process, so its raw functions may be globals of this file.
@@ -120,6 +124,7 @@ bool purge_by_collect() noexcept {
   g_raw.collect(true);
   return true;
 }
+void collect_own() noexcept { g_raw.collect(true); }
 bool purge_by_release() noexcept {
   g_raw.release();
   return true;
@@ -206,10 +211,9 @@ bool identify(const link_map* object, Backend* out) noexcept {
     g_raw.collect = elf::find_function<void(bool)>(object, "mi_collect");
     if (g_raw.collect) {
       out->extras.trim = mimalloc_trim;
-      out->purge = {purge_by_collect, "mi_collect(true)",
-                    version.view()[0] == '2' ? "mimalloc 2 gives back nothing from pages of other threads"
-                                             : "what other threads have freed and not collected stays",
+      out->purge = {purge_by_collect, "mi_collect(true)", "pages of threads that have not collected since",
                     "nobody waits"};
+      collection.own = collect_own;
     }
   } else if (auto* tc_version =
                  elf::find_function<const char*(int*, int*, const char**)>(object, "tc_version")) {

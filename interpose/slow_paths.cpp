@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "backends/boot.hpp"
+#include "backends/collect.hpp"
 #include "interpose/alone_again.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/mode.hpp"
@@ -26,6 +27,22 @@ void* fail_huge() noexcept {
   return fail(ENOMEM);
 }
 
+/// The last purge that this thread has collected for.
+constinit __thread std::uint32_t t_collected __attribute__((tls_model("initial-exec"))) = 0;
+
+/// Where a purge was asked for, the thread gives back what it keeps. The allocator has done what it was
+/// called for, and no block of the host's is in its hands.
+inline void collect_where_asked() noexcept {
+  backends::Collection& collection = backends::collection;
+  const std::uint32_t asked = collection.asked.load(std::memory_order_relaxed);
+  if (MALLARD_LIKELY(asked == t_collected)) return;
+  t_collected = asked;
+  const int before = errno;
+  collection.own();
+  errno = before;
+  collection.came.fetch_add(1, std::memory_order_relaxed);
+}
+
 inline bool is_drawn(std::size_t bytes) noexcept {
   return has_duty(kCounts) && MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
 }
@@ -36,6 +53,7 @@ inline void* booked(void* p, std::size_t bytes, bool sampled, const Caller& call
   if (MALLARD_UNLIKELY(sampled)) {
     record::on_alloc(p, bytes, mallard_table.usable_size(p), caller);
     tell_when_alone();
+    collect_where_asked();
   }
   return p;
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/probe.hpp"
 
+#include <time.h>
+
+#include <algorithm>
+
+#include "backends/collect.hpp"
 #include "base/os.hpp"
 #include "report/facts/kernel.hpp"
 #include "report/reporter.hpp"
@@ -9,6 +14,28 @@ namespace mallard::report {
 namespace {
 
 std::uint64_t minus(std::uint64_t a, std::uint64_t b) noexcept { return a > b ? a - b : 0; }
+
+/// What a purge has not reached, where threads collect for themselves. One report at a time.
+constinit char g_left[192] = "";
+
+/// Has the other threads collect, and waits a while for those that allocate. \return who has not come by
+const char* have_threads_collect() noexcept {
+  constexpr int kMostMs = 250, kStepMs = 5;
+  backends::Collection& collection = backends::collection;
+  const int others = std::max(0, read_thread_count(own_process()) - 1);
+  collection.came.store(0);
+  collection.asked.fetch_add(1);
+  int came = 0;
+  for (int ms = 0; ms < kMostMs && came < others; ms += kStepMs) {
+    const timespec step{0, kStepMs * 1'000'000};
+    os::call(SYS_nanosleep, os::arg(&step));
+    came = std::min(static_cast<int>(collection.came.load()), others);
+  }
+  TextBuffer text(g_left, sizeof g_left);
+  text.add("pages of ").add_signed(others - came).add(" of ").add_signed(others);
+  text.add(" threads, which give them back themselves when an allocation of theirs is next sampled");
+  return g_left;
+}
 
 std::uint64_t heap_of(const Rss& rss) noexcept { return minus(rss.anonymous, rss.lazily_freed); }
 
@@ -31,6 +58,7 @@ Probe purge(const Served& served, bool own_thread) noexcept {
     const Rss before = read_rss(own_process());
     const std::uint64_t began = os::monotonic_ns();
     probe.done = purge.run();
+    if (probe.done && backends::collection.own) probe.leaves = have_threads_collect();
     probe.duration_ns = os::monotonic_ns() - began;
     const Rss after = read_rss(own_process());
     if (!probe.done) probe.why_not = "the allocator refused";

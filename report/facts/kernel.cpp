@@ -111,6 +111,12 @@ ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noex
   return facts;
 }
 
+int read_thread_count(const ProcessMemory& process) noexcept {
+  char text[4096];
+  const long n = process.read_file("status", text, sizeof text);
+  return n > 0 ? static_cast<int>(field({text, static_cast<std::size_t>(n)}, "Threads")) : 0;
+}
+
 namespace {
 
 /// The kernel's running counters: no page table is walked. Exact since Linux 6.16; before, they may be off by

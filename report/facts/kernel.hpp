@@ -10,6 +10,8 @@ namespace mallard::report {
 
 /// What the kernel says of the process as a whole.
 ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noexcept;
+/// \return 0 where the kernel does not tell
+int read_thread_count(const ProcessMemory& process) noexcept;
 /// The kernel's figures of this moment. Rss::walked says whether LazyFree and huge pages are among them.
 Rss read_rss(const ProcessMemory& process) noexcept;
 /// Where no walk has told it: whether less than a hundredth of the anonymous memory can be lazily freed,

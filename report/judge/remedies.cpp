@@ -93,12 +93,15 @@ class Remedies {
     add({kind, false, {}, {}, {}, 0}, line, why);
   }
 
+  void add_purge_command(TextBuffer& to) const noexcept {
+    to.add(s_.can_be_controlled ? "mallard purge " : "mallard dump --purge ").add_signed(s_.process.pid);
+  }
+
   void offer_purge(double bytes, std::string_view call) noexcept {
     const Estimate figure = predicted(RemedyKind::kPurge, counted(bytes), bytes);
     if (!is_enough(figure)) return;
     FixedText<128> line;
-    if (words::can_be_purged(s_))
-      line.add(s_.can_be_controlled ? "mallard purge " : "mallard dump --purge ").add_signed(s_.process.pid);
+    if (words::can_be_purged(s_)) add_purge_command(line);
     else line.add(call);
     Words why;
     why.bytes(bytes).say(" are whole free pages that ").say(call).say(" reaches.");
@@ -195,6 +198,11 @@ void Remedies::of_mimalloc() noexcept {
   why.bytes(kept).say(" are free memory that mimalloc keeps, ").bytes(in_heaps);
   why.say(" of it on pages that threads' heaps have not let go.");
   offer(RemedyKind::kPurgeDelay, counted(kept - in_heaps), kept, why);
+  if (!words::can_be_purged(s_) || !is_enough(counted(in_heaps))) return;
+  // Threads that idle do not come by to give theirs back, and which do is not known beforehand.
+  FixedText<128> line;
+  add_purge_command(line);
+  add({RemedyKind::kPurge, false, {}, {}, {}, 0}, line, why);
 }
 
 void Remedies::of_tcmalloc() noexcept {

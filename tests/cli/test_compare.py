@@ -76,6 +76,35 @@ def test_a_server_is_driven_and_looked_at_twice(t: Test) -> None:
                 raise Failure(f"{when}: {run}")
 
 
+# A large block that was mapped and freed has glibc keep the top of its heap.
+KEEPS_A_TOP = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+  static void* blocks[60000];
+  free(malloc(30 << 20));
+  for (int i = 0; i < 60000; ++i) memset(blocks[i] = malloc(900), 1, 900);
+  for (int i = 0; i < 60000; ++i) free(blocks[i]);
+  puts("ready");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
+def test_what_the_first_report_advises_is_tried(t: Test) -> None:
+    program = str(t.compile("keeps_a_top", source=KEEPS_A_TOP))
+    result = compare(t, "--backends", "", "--tune", "--ready", "ready", "--load", "true", "--idle", "0.1",
+                     "--", program)
+    names = [c["name"] for c in result["candidates"]]
+    if names != ["as shipped", "trim threshold", "no huge pages"] or not result["advice"].startswith("trim threshold: "):
+        raise Failure(f"{names}: {result['advice']}")
+    if candidate(result, "trim threshold")["variables"] != [["GLIBC_TUNABLES", "glibc.malloc.trim_threshold=131072"]]:
+        raise Failure(str(candidate(result, "trim threshold")["variables"]))
+
+
 def test_what_fails_is_a_row_with_its_reason(t: Test) -> None:
     program = str(t.compile("holder", source=PROGRAM))
     result = compare(t, "--backends", "", "--try", "ends: ENDS=3", "--try", "prints: PRINTS=other", "--try",

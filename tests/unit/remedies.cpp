@@ -144,3 +144,18 @@ TEST_CASE("remedies: lines are of the version, and are joined with what is set a
   p.s.reason = Reason::kInspection;
   REQUIRE(line_of(p.s, RemedyKind::kHugePages) == "mallard run --huge-pages off -- program --serve");
 }
+
+TEST_CASE("remedies: what mimalloc's threads keep is tried to be purged, the rest is a matter of the delay") {
+  Process p;
+  p.s.allocator.name = "mimalloc";
+  p.s.allocator.version = "3.1.5";
+  p.move(Cause::kRetained, 70);
+  p.s.ledger.free_memory.kept_pages = mega(30);
+  p.judge_it();
+  REQUIRE(p.s.remedies.size() == 2);
+  REQUIRE(p.s.remedies[0].line == "MIMALLOC_PURGE_DELAY=0");
+  REQUIRE(p.s.remedies[0].saving.value == 40 * kMega);
+  REQUIRE(p.s.remedies[1].kind == RemedyKind::kPurge);
+  REQUIRE(!p.s.remedies[1].predicted);
+  REQUIRE(has(p.s.verdict.next_step, "Try it: mallard dump --purge 4711."));
+}

@@ -194,6 +194,19 @@ void free_pages_below_an_entry() {
   for (void* block : blocks) free(block);
 }
 
+// Threads that have freed what they had, and go on with little: only they can give it back.
+void pages_of_busy_threads() {
+  keep_live(8 * kMega);
+  for (int i = 0; i < 6; ++i)
+    std::thread([i] {
+      Random random(static_cast<std::uint64_t>(i) + 20);
+      burst(12 * kMega, 2000, 30'000, random);
+      for (;; rest_ms(1))
+        for (int k = 0; k < 40; ++k) free(written(make_entry(1000), 1000));
+    }).detach();
+  rest_ms(600);
+}
+
 // --- none helps ---
 
 void all_live() { keep_live(100 * kMega); }
@@ -266,6 +279,7 @@ constexpr Shape kShapes[] = {
     {"entries_pin_pages", entries_pin_pages},
     {"aligned_frames", aligned_frames},
     {"free_pages_below_an_entry", free_pages_below_an_entry},
+    {"pages_of_busy_threads", pages_of_busy_threads},
     {"all_live", all_live},
     {"large_live", large_live},
     {"live_of_threads", live_of_threads},

@@ -43,8 +43,9 @@ HELPED = (
     Case("free_pages_below_an_entry", "system", "purge"),
     Case("aligned_frames", "system", "other_backend", "exact"),
     Case("entries_pin_pages", "system", "pool", "exact"),
-    Case("pages_of_an_idle_program", "jemalloc", "background_thread", idle_ms=13000),
+    Case("pages_of_an_idle_program", "jemalloc", "background_thread", idle_ms=20000),
     Case("caches_of_idle_threads", "jemalloc", "thread_caches", idle_ms=13000),
+    Case("pages_of_busy_threads", "mimalloc2", "purge_delay"),
     Case("huge_pages_hardly_touched", "system", "huge_pages_off"),
     Case("huge_pages_hardly_touched", "jemalloc", "huge_pages_off"),
 )
