@@ -88,6 +88,7 @@ class Remedies {
 
   /// What a snapshot cannot predict: a command that tries it.
   void offer_trial(RemedyKind kind, std::string_view options, const Words& why) noexcept {
+    if (s_.allocator.takes_no_preload) return;
     FixedText<1024> line;
     line.add("mallard compare ").add(options).add(" -- ").add(s_.process.command_line);
     add({kind, false, {}, {}, {}, 0}, line, why);

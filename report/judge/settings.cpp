@@ -105,6 +105,7 @@ bool add_line(const Snapshot& s, const Setting& setting, TextBuffer& to) noexcep
       to.add(setting.text);
       return old != part_of(setting.text, setting.text.find('=') + 1);
     case SettingForm::kOwn:
+      if (s.allocator.takes_no_preload) return false;
       break;
   }
   if (s.reason != Reason::kInspection) {
