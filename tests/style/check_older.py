@@ -17,7 +17,7 @@ NEWER = [
     (r"#include <(format|source_location|syncstream|latch|barrier|semaphore|expected|print)>", "gcc 11", set()),
     (r"\bstd::(format|source_location|jthread|unreachable|to_underlying|byteswap)\b", "gcc 11", set()),
     (r"\bstd::make_unique_for_overwrite\b|\bstd::make_shared_for_overwrite\b", "gcc 11", set()),
-    (r"\benviron\b", "<unistd.h>, which other headers of newer glibc bring along", "#include <unistd.h>"),
+    (r"\benviron\b(?!\")", "<unistd.h>, which other headers of newer glibc bring along", "#include <unistd.h>"),
 ]
 
 
