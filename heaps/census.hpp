@@ -56,8 +56,14 @@ struct CensusRequest {
   void (*on_unit)(const Unit& unit, void* opaque);  ///< called for each unit, in no particular order
   void* opaque;
   const ExactBlocks* exact = nullptr;  ///< where exact mode counts every block
+  /// Where somebody wants the live blocks one by one; blocks of 8 bytes and more, at multiples of 8.
+  /// `is_sure` false: memory in which blocks cannot be told, or not whether they are free.
+  void (*on_block)(std::uintptr_t begin, std::uint64_t usable_bytes, bool is_sure, void* opaque) = nullptr;
 
   void report(const Unit& unit) const noexcept { on_unit(unit, opaque); }
+  void report_block(std::uintptr_t begin, std::uint64_t usable_bytes, bool is_sure = true) const noexcept {
+    if (on_block) on_block(begin, usable_bytes, is_sure, opaque);
+  }
 };
 
 /// Free memory by what would give it back. Resident bytes; 0 where the allocator has nothing of the kind.

@@ -110,6 +110,7 @@ void Census::report_mapped_block(const Piece& piece) noexcept {
       request_.exact->on_disputed(usable, request_.opaque);
     else request_.exact->on_live(block, usable, request_.opaque);
   }
+  request_.report_block(block, usable);
   tally_.emit(piece.begin, piece.end, UnitKind::kBlocks, usable, block - piece.begin, usable);
 }
 
@@ -196,6 +197,7 @@ void Census::settle(const Chunk& chunk) noexcept {
     if (is_free(chunk, sampled)) return;
     free_.on_live(chunk);
     tally_.add_live(chunk.at, chunk.size);
+    request_.report_block(chunk.at + 16, chunk.size - 8);
     return;
   }
   const Booked booked = request_.exact->look_up(chunk.at + 16, request_.opaque);
@@ -344,6 +346,8 @@ bool set_glibc_version(const char* text) noexcept {
     g_minor = static_cast<int>(minor);
   return g_minor != 0;
 }
+
+int glibc_minor() noexcept { return glibc::g_minor; }
 
 CensusResult census_glibc(const CensusRequest& request) noexcept {
   CensusResult result{false, "", "4 KiB page", 0, 0, 0};

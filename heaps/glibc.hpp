@@ -12,6 +12,8 @@ namespace mallard::heaps {
 
 /// Takes the version, as gnu_get_libc_version says it. \return false if its heap is not known \context init
 bool set_glibc_version(const char* text) noexcept;
+/// The x of the glibc 2.x that was taken last; 0 = none that is known.
+int glibc_minor() noexcept;
 /// Backend::census of glibc's malloc. \context reporter
 CensusResult census_glibc(const CensusRequest& request) noexcept;
 

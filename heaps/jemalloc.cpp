@@ -10,6 +10,7 @@
 #include "heaps/heap_reader.hpp"
 #include "heaps/jemalloc_caches.hpp"
 #include "heaps/jemalloc_page_map.hpp"
+#include "heaps/jemalloc_regions.hpp"
 
 namespace mallard::heaps {
 namespace {
@@ -44,6 +45,7 @@ class JemallocCensus {
   bool read_extent(std::uintptr_t at, JemallocExtent* to) noexcept;
   void sweep(AddressRange range) noexcept;
   void report_extent(const JemallocElement& element, const JemallocPages& extent) noexcept;
+  void report_regions(std::uintptr_t at, const JemallocPages& extent, std::uint64_t each) noexcept;
   void report_metadata(std::uintptr_t end) noexcept;
   template <typename Visit>
   void each_base_block(std::uintptr_t begin, std::uintptr_t end, Visit visit) noexcept;
@@ -59,6 +61,8 @@ class JemallocCensus {
   std::uint64_t pad_bytes_ = 0;        ///< of such an extent
   bool holes_in_map_ = false;          ///< pages without an extent may be free ones, not books
   bool lost_ = false;                  ///< since a race: pages without an extent may be the inside of one
+  JemallocRegions regions_;  ///< where somebody wants the blocks one by one
+  bool learns_regions_ = false;
   std::uintptr_t metadata_begin_ = 0;  ///< pages without an extent up to the sweep's position; 0 = none
 };
 
@@ -174,7 +178,7 @@ void JemallocCensus::each_base_block(std::uintptr_t begin, std::uintptr_t end, V
 void JemallocCensus::report_metadata(std::uintptr_t end) noexcept {
   const std::uintptr_t begin = metadata_begin_;
   metadata_begin_ = 0;
-  if (begin == 0 || begin >= end) return;
+  if (begin == 0 || begin >= end || learns_regions_) return;
   const auto report = [this](std::uintptr_t from, std::uintptr_t to) {
     request_.report({from, to, UnitKind::kMetadata, 0, 0, 0});
   };
@@ -196,9 +200,25 @@ void JemallocCensus::report_extent(const JemallocElement& element, const Jemallo
     ++result_.raced;
     return;
   }
+  if (learns_regions_) {
+    if (extent.slab) regions_.learn(process_, element.extent, regions, free);
+    return;
+  }
   const std::uint64_t blocks = regions - free;
   if (blocks == 0) return;
+  if (request_.on_block) report_regions(element.extent, extent, each);
   request_.report({extent.begin, extent.end(), UnitKind::kBlocks, each, blocks * each, 0});
+}
+
+void JemallocCensus::report_regions(std::uintptr_t at, const JemallocPages& extent,
+                                    std::uint64_t each) noexcept {
+  if (!extent.slab) return request_.report_block(extent.first, each);
+  const std::uint64_t regions = each ? extent.bytes / each : 0;
+  JemallocRegions::Free free;
+  if (extent.free_regions > 0 && !regions_.read(process_, at, regions, extent.free_regions, &free))
+    return request_.report_block(extent.begin, extent.bytes, false);
+  for (std::uint64_t i = 0; i < regions; ++i)
+    if (extent.free_regions == 0 || !free.has(i)) request_.report_block(extent.begin + i * each, each);
 }
 
 void JemallocCensus::sweep(AddressRange range) noexcept {
@@ -239,6 +259,11 @@ CensusResult JemallocCensus::run() noexcept {
       classes_ == kJemallocMostClasses || !find_map()) {
     result_.why_not = "the page map of this jemalloc is laid out as in none of the versions 5.1 to 5.3";
     return result_;
+  }
+  learns_regions_ = request_.on_block != nullptr;
+  if (learns_regions_) {
+    for (std::size_t i = 0; i < request_.heap.size();) sweep(joined_range(request_.heap, &i));
+    learns_regions_ = false;
   }
   for (std::size_t i = 0; i < request_.heap.size();) sweep(joined_range(request_.heap, &i));
   result_.done = true;

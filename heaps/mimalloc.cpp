@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heaps/mimalloc.hpp"
 
+#include <string.h>
+
+#include <initializer_list>
+
 #include "heaps/mimalloc_pages.hpp"
 
 namespace mallard::heaps {
@@ -98,6 +102,35 @@ std::uint64_t MimallocPages::thread_free_length(const MimallocPage& page) noexce
   return n;
 }
 
+/// Blocks lie one after the other, up to as many as there are in use and free: those that no list has are
+/// live. Where the lists do not add up, nothing is told.
+void MimallocPages::report_blocks(const MimallocPage& page) noexcept {
+  constexpr std::uint64_t kMostBlocks = 1 << 16;
+  static constinit std::uint64_t free[kMostBlocks / 64]{};
+  std::uint64_t on_lists = 0, of_threads = 0;
+  const auto unsure = [&] { request_.report_block(page.begin, page.end - page.begin, false); };
+  if (page.first_block == 0 || page.reserved > kMostBlocks || page.block_bytes % 8 != 0) return unsure();
+  memset(free, 0, (page.reserved + 63) / 64 * 8);
+  g_copies.begin(request_.process);
+  for (const std::uintptr_t head : {page.free_lists[0], page.free_lists[1], page.thread_free}) {
+    const bool is_threads = head == page.thread_free && head != 0;
+    for (std::uintptr_t at = head, next; at != 0; at = next) {
+      const std::uint64_t i = (at - page.first_block) / page.block_bytes;
+      if (at < page.first_block || i >= page.reserved || (at - page.first_block) % page.block_bytes != 0 ||
+          (free[i / 64] >> i % 64 & 1) != 0 || !g_copies.get(at, &next))
+        return unsure();
+      free[i / 64] |= std::uint64_t{1} << i % 64;
+      ++(is_threads ? of_threads : on_lists);
+      if ((page.keys[0] | page.keys[1]) != 0 && next != 0) next = decoded(next, page);
+    }
+  }
+  const std::uint64_t made = page.used + on_lists;
+  if (made > page.reserved || of_threads > page.used) return unsure();
+  for (std::uint64_t i = 0; i < made; ++i)
+    if ((free[i / 64] >> i % 64 & 1) == 0)
+      request_.report_block(page.first_block + i * page.block_bytes, page.block_bytes);
+}
+
 void MimallocPages::report(const MimallocPage& page, std::uint64_t freed) noexcept {
   ++result.reads;
   if (page.used == 0) return keep(page.begin, page.end);
@@ -115,6 +148,7 @@ void MimallocPages::report(const MimallocPage& page, std::uint64_t freed) noexce
     request_.report({page.begin, page.end, UnitKind::kNotExamined, page.block_bytes, 0, 0});
     return;
   }
+  if (request_.on_block) report_blocks(page);
   freed += thread_free_length(page);
   result.free_memory.uncollected += (freed < page.used ? freed : page.used) * page.block_bytes;
   if (freed >= page.used) return keep(page.begin, page.end);

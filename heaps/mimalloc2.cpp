@@ -182,14 +182,20 @@ class SegmentCensus {
   /// last in a mapping that does not reach the next, is what threads and arenas are described by.
   void sweep(AddressRange range) noexcept {
     const std::uintptr_t first = align_up(range.begin, segment_bytes_);
-    pages_.report_metadata(range.begin, first < range.end ? first : range.end);
+    report_books(range.begin, first < range.end ? first : range.end);
     for (std::uintptr_t at = first, end; at < range.end; at = end) {
       end = at + segment_bytes_;
       std::uintptr_t used_end = at;
       if (resident_.contains(at)) used_end = sweep_segment(at);
       if (used_end > at) end = align_up(used_end, segment_bytes_);
-      if (end > range.end) pages_.report_metadata(used_end, range.end);
+      if (end > range.end) report_books(used_end, range.end);
     }
+  }
+
+  /// Blocks that another thread has freed wait on lists whose heads lie there, and look live.
+  void report_books(std::uintptr_t begin, std::uintptr_t end) noexcept {
+    pages_.report_metadata(begin, end);
+    if (begin < end) request_.report_block(begin, end - begin, false);
   }
 
   /// \return end of the segment; its beginning if none begins there
@@ -233,7 +239,9 @@ class SegmentCensus {
                    .thread_free = s.thread_free & ~std::uintptr_t{3},
                    .keys = {s.keys[0], s.keys[1]},
                    .structure = s.at,
-                   .ownerless = s.ownerless},
+                   .ownerless = s.ownerless,
+                   .first_block = s.first_block,
+                   .free_lists = {s.free, s.local_free}},
                   (s.thread_free & 3) == kNoDelayedFree);
   }
 

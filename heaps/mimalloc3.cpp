@@ -282,7 +282,9 @@ class PageMapCensus {
                    .thread_free = s.thread_free & ~std::uintptr_t{1},
                    .keys = {s.keys[0], s.keys[1]},
                    .structure = s.at,
-                   .ownerless = s.ownerless},
+                   .ownerless = s.ownerless,
+                   .first_block = s.first_block,
+                   .free_lists = {s.free, s.local_free}},
                   0);
     if (layout_.shape->family == MimallocFamily::kPageMap && s.of_arena) report_arena(s, slice);
     report_owner(s.owner);

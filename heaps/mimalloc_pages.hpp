@@ -59,6 +59,8 @@ struct MimallocPage {
   std::uint64_t keys[2];       ///< of the links of that list; 0: they are plain
   std::uintptr_t structure;    ///< the link that ends an encoded list leads here
   bool ownerless;              ///< no thread's heap has it
+  std::uintptr_t first_block = 0;               ///< 0: not told
+  std::uintptr_t free_lists[2] = {};            ///< blocks that the owner has free
 };
 
 /// Reports pages that hold live blocks. Thread-free lists are what takes long. Where there are more of them
@@ -102,6 +104,7 @@ class MimallocPages {
 
  private:
   std::uint64_t thread_free_length(const MimallocPage& page) noexcept;
+  void report_blocks(const MimallocPage& page) noexcept;
   bool is_link(const MimallocPage& page, std::uintptr_t at) const noexcept;
 
   const CensusRequest& request_;

@@ -4,7 +4,7 @@
 //
 //   conditions  condition{,condition}      met if one of them is
 //   condition   any | VERDICT | inconsistent | FIGURE>BOUND
-//   FIGURE      rss | counts | unexplained | a cause of the ledger | site.NAME, a figure of the site that has most of
+//   FIGURE      rss | counts | unexplained | lost | a cause of the ledger | site.NAME, a figure of the site that has most of
 //   it BOUND       a size (500K, 10M, 2G) or a percentage of RSS (5%); for figures that count blocks a
 //   number.
 //               With a + before it: growth between two reports, the percentage being of the earlier figure.
@@ -24,7 +24,7 @@ class App;
 namespace mallard::cli {
 
 struct Condition {
-  enum class Kind { kAnyVerdict, kVerdict, kInconsistent, kRss, kCounts, kUnexplained, kLine, kSite };
+  enum class Kind { kAnyVerdict, kVerdict, kInconsistent, kRss, kCounts, kUnexplained, kLost, kLine, kSite };
   std::string text;  ///< as it was given
   Kind kind;
   std::string subject;  ///< the verdict, the cause of the ledger, or the figure of sites

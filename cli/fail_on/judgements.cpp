@@ -67,6 +67,17 @@ bool asks_for(const Condition& c, std::string_view cause) {
   return !known || known->weight == report::VerdictWeight::kCounts;
 }
 
+/// Why nothing is told of lost blocks, or empty.
+std::string why_nothing_lost(const ReportFile& r) {
+  const report::LostBlocks& lost = r.data.lost;
+  if (!lost.asked) return "nobody looked for lost blocks: inspect --leaks does";
+  if (!lost.done) return fmt::format("lost blocks are not told: {}", lost.why_not ? lost.why_not : "");
+  if (lost.swapped_bytes > 0)
+    return fmt::format("{} of the process are swapped out, and may lead to what looks lost",
+                       bytes_text(static_cast<double>(lost.swapped_bytes)));
+  return {};
+}
+
 Judgement judge_findings(const Condition& c, const ReportFile& r) {
   if (r.verdict.empty()) return unknown("the report has no verdict");
   for (std::size_t i = 0; i < r.findings.size(); ++i)
@@ -74,6 +85,8 @@ Judgement judge_findings(const Condition& c, const ReportFile& r) {
       return {State::kMet, fmt::format("{} {}: {}", i == 0 ? "the verdict is" : "beside the verdict there is",
                                        r.findings[i], first_sentence(r.data.findings[i].text))};
   const report::VerdictFacts* asked = report::find_verdict(c.subject);
+  if (asked && asked->cause == report::VerdictCause::kLostBlocks)
+    if (std::string why = why_nothing_lost(r); !why.empty()) return unknown(std::move(why));
   const auto needs = [&](report::VerdictNeeds what) { return asked && asked->needs == what; };
   if ((c.kind == Kind::kAnyVerdict || needs(report::VerdictNeeds::kDividedHeap)) && is_undivided(r))
     return unknown(kNotDivided);
@@ -187,6 +200,9 @@ Judgement judge(const Condition& c, const ReportFile& r) {
   if (c.kind == Kind::kLine) {
     if (std::string why = why_no_line(c, r); !why.empty()) return unknown(std::move(why));
     f = line_of(r, c.subject)->bytes;
+  } else if (c.kind == Kind::kLost) {
+    if (std::string why = why_nothing_lost(r); !why.empty()) return unknown(std::move(why));
+    f.value = static_cast<double>(r.data.lost.bytes);
   } else {
     f.value = figure_of_process(c.kind, r);
   }
@@ -200,6 +216,7 @@ Judgement judge(const Condition& c, const ReportFile& r) {
 Judgement judge(const Condition& c, const ReportFile& before, const ReportFile& after,
                 const Changes& changes) {
   if (!c.is_growth) return judge(c, after);
+  if (c.kind == Kind::kLost) return unknown("two reports do not tell whether the same blocks are lost");
   if (c.kind == Kind::kRss || c.kind == Kind::kCounts || c.kind == Kind::kUnexplained)
     return judge_growth(c, {figure_of_process(c.kind, before), figure_of_process(c.kind, after), 0},
                         c.subject);

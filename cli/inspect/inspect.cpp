@@ -13,7 +13,9 @@
 
 #include "base/os.hpp"
 #include "cli/commands.hpp"
+#include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/inspect/core_input.hpp"
 #include "cli/inspect/inspection.hpp"
 #include "cli/output.hpp"
 #include "cli/process/find_process.hpp"
@@ -37,38 +39,73 @@ void write_page(const std::string& json, const std::string& output) {
   write_html(fmt::format("/proc/self/fd/{}", fd), output, "");
 }
 
-}  // namespace
-
-ExitStatus inspect(int pid, const InspectRequest& request) {
-  const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
+/// Before what takes long.
+void check(const InspectRequest& request) {
+  parse_conditions(request.fail_on, false);
   if (!request.html.empty()) require_html();
-  const std::string json = inspection_json(pid);
-  ReportFile report = parse_report(json, fmt::format("the inspection of process {}", pid));
+}
+
+/// \param what  that was inspected, as a user writes it
+ExitStatus show(const std::string& json, const std::string& what, const InspectRequest& request) {
+  const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
+  ReportFile report = parse_report(json, fmt::format("the inspection of {}", printable(what)));
   if (request.json) print_json(json);
   else if (!request.html.empty()) write_page(json, request.html);
   else
-    print_report_text(
-        text_shown(&report, request.full, fmt::format("all figures: mallard inspect --full {}", pid)));
+    print_report_text(text_shown(&report, request.full,
+                                 fmt::format("all figures: mallard inspect --full {}", printable(what))));
   return conditions.empty() ? kDone : fail_on(conditions, report);
+}
+
+}  // namespace
+
+ExitStatus inspect(int pid, const InspectRequest& request) {
+  check(request);
+  return show(inspection_json(pid, request.leaks), std::to_string(pid), request);
+}
+
+ExitStatus inspect_core(const CoreSearch& core, const InspectRequest& request) {
+  check(request);
+  return show(core_json(core, request.leaks), core.path, request);
+}
+
+void add_leaks(CLI::App* command, LeakSearch* leaks) {
+  CLI::Option* asked = command->add_flag(
+      "--leaks", leaks->asked, "Look for blocks that nothing in the process leads to any more: lost ones");
+  command->add_option("--again-after", leaks->again_seconds, "Look again after SECONDS; one look errs")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.01, 3600.0), "")
+      ->needs(asked)
+      ->capture_default_str();
+  command
+      ->add_flag("--no-stop", leaks->stops_nothing,
+                 "Stop no thread for its registers, which takes well below 1 ms each")
+      ->needs(asked);
 }
 
 void add_inspect(CLI::App& app, Run* run) {
   struct Words {
     std::string process;
     bool all = false;
+    CoreSearch core;
     InspectRequest request;
   };
   auto words = std::make_shared<Words>();
   InspectRequest* request = &words->request;
   CLI::App* command = app.add_subcommand("inspect", "Say where the memory of any running process is");
-  add_pid(command, &words->process, "Any process, as it runs");
-  CLI::Option* pid = command->get_option("PID|NAME")->required(false);
+  CLI::Option* pid = command->add_option("PID|NAME|CORE", words->process,
+                                         "Any process, as it runs, or a core file, compressed or not");
   command->add_flag("--all", words->all, "A line for each process that may be looked at, the largest first")
       ->excludes(pid);
   command->add_flag("--full", request->full, "Print all that was found, not the main figures");
   command->add_flag("--json", request->json, "Print JSON instead of text, in the format of reports");
   command->add_option("--html", request->html, "Write a page to FILE, instead of the text")
       ->type_name("FILE");
+  command->add_option("--exe", words->core.executable, "The executable that a core file is of")
+      ->type_name("FILE");
+  command->add_option("--sysroot", words->core.sysroot, "Where the files of a core's process are below")
+      ->type_name("DIR");
+  add_leaks(command, &request->leaks);
   add_fail_on(command, &request->fail_on, "the process shows any of CONDITIONS");
   command->footer(
       std::string(
@@ -79,12 +116,21 @@ void add_inspect(CLI::App& app, Run* run) {
       "  mallard inspect 4711\n"
       "  mallard inspect redis-server\n"
       "  sudo mallard inspect --all\n"
-      "  sudo mallard inspect --json 4711 > 4711.json\n\n"
+      "  sudo mallard inspect --json 4711 > 4711.json\n"
+      "  mallard inspect --leaks --fail-on 'lost>1M' 4711\n"
+      "  mallard inspect core.4711.zst\n\n"
       "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, or not permitted");
   command->callback([words, run] {
     *run = [words] {
       if (words->all) return inspect_all();
-      if (words->process.empty()) throw Error(kUsage, "PID|NAME is required", "--all looks at every process");
+      if (words->process.empty())
+        throw Error(kUsage, "PID|NAME|CORE is required", "--all looks at every process");
+      if (!is_number(words->process) && names_core(words->process)) {
+        words->core.path = words->process;
+        return inspect_core(words->core, words->request);
+      }
+      if (!words->core.executable.empty() || !words->core.sysroot.empty())
+        throw Error(kUsage, "--exe and --sysroot are for core files", "name a core file");
       return inspect(process_of(words->process, "inspect"), words->request);
     };
   });

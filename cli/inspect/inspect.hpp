@@ -5,6 +5,11 @@
 #include <string>
 
 #include "cli/error.hpp"
+#include "cli/inspect/inspection.hpp"
+
+namespace CLI {
+class App;
+}
 
 namespace mallard::cli {
 
@@ -12,10 +17,15 @@ struct InspectRequest {
   bool json = false, full = false;
   std::string html;     ///< empty = not asked for
   std::string fail_on;  ///< conditions, as they are given
+  LeakSearch leaks{};
 };
 
-/// Prints where the memory of the process is. \throws Error in one line
+/// Prints where the memory of the process, or of that in a core file, is. \throws Error in one line
+ExitStatus inspect_core(const CoreSearch& core, const InspectRequest& request);
 ExitStatus inspect(int pid, const InspectRequest& request);
+
+/// Adds --leaks and what belongs to it.
+void add_leaks(CLI::App* command, LeakSearch* leaks);
 
 /// Prints a line for each process that may be looked at, the largest first.
 ExitStatus inspect_all();

@@ -89,7 +89,7 @@ ExitStatus inspect_all() {
   for (const int pid : all_processes()) {
     try {
       inspect_process(
-          pid, true,
+          pid, true, {},
           [](const report::Snapshot& s, void* to) {
             static_cast<std::vector<Row>*>(to)->push_back(row_of(s));
           },

@@ -2,14 +2,22 @@
 #include "cli/inspect/inspection.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
+#include <cerrno>
+#include <cstring>
 #include <memory>
 
 #include "base/arena.hpp"
+#include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/inspect/access.hpp"
+#include "cli/inspect/core_input.hpp"
+#include "cli/inspect/stopped_threads.hpp"
 #include "cli/output.hpp"
+#include "outside/core_file.hpp"
 #include "outside/heaps_found.hpp"
+#include "outside/lost_blocks.hpp"
 #include "outside/other_process.hpp"
 #include "report/judge/verdict.hpp"
 #include "report/snapshot.hpp"
@@ -23,18 +31,49 @@ long append(void* to, const char* bytes, std::size_t size) {
   return 0;
 }
 
+constexpr std::size_t kMostMemory = std::size_t{2} << 30;
+
+void write_to(std::string* json, const report::Snapshot& snapshot) {
+  report::Sink sink(append, json);
+  report::write_json(snapshot, sink);
+  sink.flush();
+}
+
+/// Takes the report of a process that stands still or not. \return false if there is not enough memory for it
+bool take(Arena& arena, const ProcessMemory& process, const report::LostBlocks& lost, report::Snapshot* to) {
+  if (!report::take_snapshot(arena, process, outside::served_of_other_process(), report::Reason::kInspection,
+                             to))
+    return false;
+  to->lost = lost;
+  for (const report::OtherAllocator& a : to->other_allocators.allocators)
+    if (a.is_managed) to->lost.runtime = a.name;
+  return true;
+}
+
+std::uint64_t modified_ns(const std::string& path) {
+  struct stat facts {};
+  if (stat(path.c_str(), &facts) != 0) return 0;
+  return static_cast<std::uint64_t>(facts.st_mtim.tv_sec) * 1'000'000'000 +
+         static_cast<std::uint64_t>(facts.st_mtim.tv_nsec);
+}
+
 }  // namespace
 
-void inspect_process(int pid, bool quiet, void (*use)(const report::Snapshot& snapshot, void* opaque),
-                     void* opaque) {
+void inspect_process(int pid, bool quiet, const LeakSearch& leaks,
+                     void (*use)(const report::Snapshot& snapshot, void* opaque), void* opaque) {
   const Access access = find_access(pid);
   if (!access.may_copy && !quiet)
     tell("the heap of {} cannot be looked into: {}; {}", access.who, access.why_not, access.remedy);
   const outside::OtherProcess process(pid);
-  Arena arena(std::size_t{2} << 30);
+  Arena arena(kMostMemory);
   const auto snapshot = std::make_unique<report::Snapshot>();
-  const bool taken = report::take_snapshot(arena, process, outside::served_of_other_process(),
-                                           report::Reason::kInspection, snapshot.get());
+  report::LostBlocks lost{};
+  if (leaks.asked) {
+    StoppedThreads threads(pid, !leaks.stops_nothing);
+    outside::find_lost_blocks(arena, process, threads.source(),
+                              static_cast<std::uint64_t>(leaks.again_seconds * 1e9), &lost);
+  }
+  const bool taken = take(arena, process, lost, snapshot.get());
   if (!process.is_still_there())
     throw Error(kUnreadable,
                 fmt::format("{} ended, or became another program, while it was looked at", access.who),
@@ -45,15 +84,48 @@ void inspect_process(int pid, bool quiet, void (*use)(const report::Snapshot& sn
   use(*snapshot, opaque);
 }
 
-std::string inspection_json(int pid) {
+std::string core_json(const CoreSearch& core, const LeakSearch& leaks) {
+  const std::string who = fmt::format("core file '{}'", printable(core.path));
+  const CoreInput input(core.path);
+  outside::CoreFile process;
+  if (const char* why = process.open(input.fd()))
+    throw Error(kUnreadable, fmt::format("{} cannot be read: {}", who, why));
+  const char* which = "";
+  if (!process.find_files(core.executable.c_str(), core.sysroot.c_str(), &which))
+    throw Error(kUnreadable,
+                fmt::format("'{}' cannot be opened: {}", printable(which), std::strerror(errno)));
+  if (!process.has_executable())
+    tell("the executable of {} is not here ({}): --exe FILE names it, --sysroot DIR where its files are", who,
+         process.executable().empty() ? "the core does not name it" : printable(process.executable()));
+  Arena arena(kMostMemory);
+  const auto snapshot = std::make_unique<report::Snapshot>();
+  report::LostBlocks lost{};
+  if (leaks.asked)
+    outside::find_lost_blocks(arena, process,
+                              {[](void* self, void (*visit)(const outside::ThreadState&, void*), void* opaque,
+                                  report::LostBlocks* out) {
+                                 static_cast<const outside::CoreFile*>(self)->each_thread(visit, opaque, out);
+                               },
+                               &process},
+                              0, &lost);
+  if (!take(arena, process, lost, snapshot.get()))
+    throw Error(kUnreadable, fmt::format("{} has too much to look at for this machine's memory", who));
+  snapshot->core = {core.path, process.missing_bytes(), process.left_out_bytes()};
+  snapshot->process.taken_at_ns = modified_ns(core.path);
+  if (!process.executable().empty()) snapshot->process.executable = process.executable();
+  snapshot->charge.sharing = {};
+  snapshot->charge.sharing_why_not = snapshot->charge.proportional_why_not = "a core file does not tell";
+  report::judge(arena, snapshot.get());
+  std::string json;
+  write_to(&json, *snapshot);
+  return json;
+}
+
+std::string inspection_json(int pid, const LeakSearch& leaks) {
   std::string json;
   inspect_process(
-      pid, false,
-      [](const report::Snapshot& snapshot, void* to) {
-        report::Sink sink(append, to);
-        report::write_json(snapshot, sink);
-        sink.flush();
-      },
+      pid, false, leaks,
+      [](const report::Snapshot& snapshot, void* to) { write_to(static_cast<std::string*>(to), snapshot); },
       &json);
   return json;
 }

@@ -108,6 +108,8 @@ void SnapshotOf::read_process(const Json& j) {
             0,
             number(rss, "peak_bytes")};
   read_charge(j);
+  const Json& core = member(j, "core");
+  s_.core = {text(core, "path"), number(core, "missing_bytes"), number(core, "left_out_bytes")};
 }
 
 void SnapshotOf::read_charge(const Json& j) {
@@ -353,6 +355,7 @@ SnapshotOf::SnapshotOf(const Json& document, ReportFile* report) : file_(*report
   read_others(document);
   read_checks(document);
   read_probe(document);
+  read_lost(document);
   read_findings(document);
   read_remedies(document);
 }

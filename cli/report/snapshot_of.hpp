@@ -29,6 +29,7 @@ class SnapshotOf {
   void read_free_memory(const Json& j);
   void read_remedies(const Json& j);
   void read_probe(const Json& j);
+  void read_lost(const Json& j);
   void read_findings(const Json& j);
   report::Finding finding(const Json& j);
   const std::string& text(const Json& object, const char* name);

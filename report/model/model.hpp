@@ -19,6 +19,7 @@
 #include "report/model/heap_cells.hpp"
 #include "report/model/history.hpp"
 #include "report/model/huge_zeros.hpp"
+#include "report/model/lost.hpp"
 #include "report/model/pins.hpp"
 #include "report/model/remedy_model.hpp"
 #include "report/model/residency_method.hpp"
@@ -325,6 +326,13 @@ struct LivePeak {
   bool is_judged;  ///< the report tells of it: the process ends, or has come down to less than half of it
 };
 
+/// The core file that was looked at, in the place of a process.
+struct CoreFacts {
+  std::string_view path;   ///< empty = there is none: the process ran
+  std::uint64_t missing;   ///< bytes cut off at its end
+  std::uint64_t left_out;  ///< bytes of mappings that whoever wrote it left out
+};
+
 struct ModuleRow {
   std::string_view path, build_id;
   std::uintptr_t begin, end;
@@ -337,6 +345,7 @@ struct Snapshot {
   int number;
   Reason reason;
   ProcessFacts process;
+  CoreFacts core;
   Rss rss;
   Charge charge;
   Ledger ledger;
@@ -361,6 +370,7 @@ struct Snapshot {
   std::uint64_t duration_ns;     ///< how long taking the snapshot took
   Others other_allocators;       ///< in the process, beside the one that serves it
   Probe probe;                   ///< made after the rest was read
+  LostBlocks lost;               ///< found from outside, where that was asked for
   History history;               ///< against earlier reports of this process
   Check checks[kCheckCount];     ///< whether the figures above agree, indexed by CheckKind
   std::span<const Finding> findings;  ///< the largest first, harmless ones last

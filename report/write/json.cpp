@@ -217,6 +217,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   json.key("reason").text(kReasons[static_cast<int>(s.reason)]);
   json.key("taken_at_ns").number(s.process.taken_at_ns).key("duration_ns").number(s.duration_ns).line();
   write_process(json, s);
+  write_core_json(s.core, json);
   write_backend(json, s.allocator);
   write_recording(json, s);
   write_rss(json, s.rss);
@@ -232,6 +233,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_totals(json, s);
   write_live_peak(json, s);
   write_probe_json(s, json);
+  write_lost_json(s, json);
   write_modules_and_frames(json, s);
   write_rest(json, s);
   json.key("sites").open('[').line();

@@ -25,6 +25,8 @@ void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink&
 void write_pins(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where no sets are known
 void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
 
+void write_core(const CoreFacts& core, Sink& to) noexcept;      ///< nothing of a process that runs
+void write_lost(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where nobody asked for it
 /// The first `most` remedies; nothing where there is none. \param all  with the reason and the cost of each
 void write_remedies(const Snapshot& snapshot, std::size_t most, bool all, Sink& to) noexcept;
 
@@ -39,6 +41,8 @@ void write_heap_map_json(const Ledger& ledger, Json& json) noexcept;
 void write_other_allocators_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_checks_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_probe_json(const Snapshot& snapshot, Json& json) noexcept;
+void write_core_json(const CoreFacts& core, Json& json) noexcept;
+void write_lost_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_purge_json(const Probe& probe, Json& json) noexcept;  ///< members of a probe, and of an answer
 
 inline void text_or_null(Json& json, std::string_view name, std::string_view text) noexcept {

@@ -241,6 +241,7 @@ void write_title(const Snapshot& s, Sink& to) noexcept {
   else add_parts(to, " report ", s.number, " of ");
   add_parts(to, Printable{s.process.name}, ", pid ", s.process.pid, ", ",
             Number{add_utc, s.process.taken_at_ns}, "\n");
+  write_core(s.core, to);
 }
 
 /// Conclusions, where the memory is, and who has most of it.
@@ -252,6 +253,7 @@ void write_brief(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept
   write_ledger(s, layout, to);
   write_checks(s, to);
   write_probe(s, to);
+  write_lost(s, to);
   heading(to, "Heap");
   write_who_serves(s, to);
   write_mode(s, to);
@@ -275,6 +277,7 @@ void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept 
   write_heap_lines(s, to);
   if (s.recording.on) write_site_tables(s, layout, to);
   write_probe(s, to);
+  write_lost(s, to);
   write_recording(s, to);
   if (!all_said) write_findings_in_full(s, to);
   write_footer(s, to);

@@ -325,8 +325,10 @@ void write_ledger(const Snapshot& s, const TextLayout& layout, Sink& to) noexcep
       write_details(s, cause, layout.brief ? kBriefDetails : kDetailsShown, to);
     }
     write_unexplained(ledger, to);
-    row(to, "resident (RSS)", {static_cast<double>(ledger.rss_bytes), 0, false, 0, 0}, ledger.rss_bytes,
-        false, "the kernel's own figure, around the scan");
+    const bool ran = s.core.path.empty();
+    row(to, ran ? "resident (RSS)" : "in the core", {static_cast<double>(ledger.rss_bytes), 0, false, 0, 0},
+        ledger.rss_bytes, false,
+        ran ? "the kernel's own figure, around the scan" : "pages that hold anything but zeros");
     if (ledger.huge_bytes > 0)
       byte_line(to, "  heap on huge pages", ledger.huge_bytes,
                 "within the heap; given back in 2 MiB pieces only");

@@ -143,7 +143,7 @@ def test_all_processes_have_a_line(t: Test) -> None:
         raise Failure(f"{done}")
     if any(len(line) > 80 for line in done.stdout.splitlines()):
         raise Failure("a line has more than 80 columns")
-    t.expect(t.run("inspect"), 2, error="PID|NAME is required")
+    t.expect(t.run("inspect"), 2, error="PID|NAME|CORE is required")
 
 
 def test_python_closes(t: Test) -> None:

@@ -25,7 +25,7 @@ MAY_INCLUDE = {
     "report": {"base", "elf", "record", "backends", "report/model", "report/facts", "report/divide", "report/judge",
                "report/write"},
     "interpose": {"base", "arch", "elf", "unwind", "record", "record/exact", "backends", "inside"},
-    "outside": {"base", "elf", "heaps", "backends", "inside", "report/model", "report/facts"},
+    "outside": {"base", "arch", "elf", "heaps", "backends", "inside", "report/model", "report/facts"},
     "cli": {"base", "arch", "elf", "symbols", "inside", "report/model", "report/judge", "report/write", "report",
             "outside"},
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Verdicts of hand-made snapshots about what the kernel does with pages: huge ones, and copies since a fork.
+#include <initializer_list>
 #include <string>
 
 #include "report/judge/verdict.hpp"
@@ -146,4 +147,33 @@ TEST_CASE("verdict: how many threads have not run is said of what they keep") {
   p.s.process.idle_for_ns = 12'000'000'000;
   REQUIRE(p.judge_it() == "thread_caches");
   REQUIRE(has(p.text(), "96 of 100 threads have not run since the last report, "));
+}
+
+TEST_CASE("verdict: lost blocks, where they were looked for, at the threshold and just below") {
+  const auto lose = [](Process& p, double lost_bytes, double examined_megabytes) {
+    LostBlocks& lost = p.s.lost;
+    lost.asked = lost.done = true;
+    lost.looks = 2;
+    lost.blocks = 5000;
+    lost.first = 4000;
+    lost.bytes = lost.resident_bytes = static_cast<std::uint64_t>(lost_bytes);
+    lost.examined_blocks = 100'000;
+    lost.examined_bytes = static_cast<std::uint64_t>(examined_megabytes * kMega);
+  };
+  Process above, few, part, swapped, refused, unsure;
+  lose(above, 1.01 * kMega, 100);
+  lose(few, 0.99 * kMega, 90);
+  lose(part, 1.01 * kMega, 102);
+  for (Process* p : {&swapped, &refused, &unsure}) lose(*p, 50 * kMega, 100);
+  REQUIRE(above.judge_it() == "lost_blocks");
+  REQUIRE(has(above.text(), "are in blocks that nothing leads to any more: 5,000 of 100,000 blocks, in each of 2 looks"));
+  REQUIRE(few.judge_it() == "none");
+  REQUIRE(part.judge_it() == "none");
+  swapped.s.lost.swapped_bytes = 4096;
+  refused.s.lost.done = false;
+  unsure.s.lost.registers_why = "nothing was to be stopped";
+  REQUIRE(swapped.judge_it() == "none");
+  REQUIRE(refused.judge_it() == "none");
+  REQUIRE(unsure.judge_it() == "lost_blocks");
+  REQUIRE(unsure.s.verdict.confidence == Confidence::kInferred);
 }

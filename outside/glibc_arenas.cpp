@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "outside/glibc_arenas.hpp"
+
+#include <algorithm>
+
+#include "heaps/glibc.hpp"
+
+namespace mallard::outside {
+namespace {
+
+constexpr std::size_t kFastbins = 10, kBins = 127;
+// In a malloc_state since glibc 2.27.
+constexpr std::size_t kFastbinsOffset = 16, kBinsOffset = 112, kNextOffset = 2160;
+constexpr std::size_t kWords = heaps::glibc::kArenaStateBytes / 8;
+
+/// A bin without chunks leads back to itself: to where it would begin if it were a chunk.
+bool is_empty_bin(const std::uint64_t* words, std::uintptr_t at) noexcept {
+  return words[0] == at - 16 && words[1] == at - 16;
+}
+
+bool is_arena(const ProcessMemory& process, std::uintptr_t at) noexcept {
+  constexpr std::size_t kMostlyEmpty = 64;
+  std::uint64_t words[kWords];
+  if (!process.get(at, &words)) return false;
+  std::size_t empty = 0;
+  for (std::size_t i = 0; i < kBins; ++i) {
+    const std::uint64_t* bin = words + kBinsOffset / 8 + 2 * i;
+    if (is_empty_bin(bin, at + kBinsOffset + 16 * i)) ++empty;
+    else if (bin[0] == 0 || bin[1] == 0 || bin[0] % 16 != 0 || bin[1] % 16 != 0) return false;
+  }
+  const std::uint64_t next = words[kNextOffset / 8];
+  const bool is_list =
+      next == at ||
+      (next != 0 && (next % heaps::glibc::kHeapAlignment == 32 || next % heaps::glibc::kHeapAlignment == 48));
+  return empty >= kMostlyEmpty && is_list && words[heaps::glibc::kArenaTopOffset / 8] % 16 == 0;
+}
+
+}  // namespace
+
+std::uintptr_t find_main_arena(const ProcessMemory& process, AddressRange data) noexcept {
+  constexpr std::size_t kAtOnce = 512;
+  std::uint64_t words[kAtOnce];
+  for (std::uintptr_t at = data.begin; at + sizeof words <= data.end; at += sizeof words - 8) {
+    if (!process.get(at, &words)) continue;
+    for (std::size_t i = 0; i + 1 < kAtOnce; ++i) {
+      const std::uintptr_t here = at + i * 8;
+      if (!is_empty_bin(words + i, here)) continue;
+      for (std::size_t bin = 0; bin < kBins; ++bin)
+        if (is_arena(process, here - 16 * bin - kBinsOffset)) return here - 16 * bin - kBinsOffset;
+    }
+  }
+  return 0;
+}
+
+AddressRange description_of_arena(std::uintptr_t arena) noexcept {
+  return {arena, arena + heaps::glibc::kArenaStateBytes};
+}
+
+void for_each_fast_block(const ProcessMemory& process, std::uintptr_t main_arena,
+                         void (*visit)(std::uintptr_t block, void* opaque), void* opaque) noexcept {
+  constexpr int kMostArenas = 1 << 16, kMostBlocks = 1 << 24;
+  const bool mangled = heaps::glibc_minor() >= 32;
+  std::uintptr_t arena = main_arena;
+  for (int i = 0; i < kMostArenas && arena != 0; ++i) {
+    std::uint64_t heads[kFastbins];
+    if (!process.get(arena + kFastbinsOffset, &heads)) return;
+    for (std::uintptr_t chunk : heads)
+      for (int n = 0; n < kMostBlocks && chunk != 0 && chunk % heaps::glibc::kChunkAlignment == 0; ++n) {
+        const std::uintptr_t block = chunk + 16;
+        std::uint64_t link;
+        if (!process.get(block, &link)) break;
+        visit(block, opaque);
+        chunk = mangled ? link ^ (block >> 12) : link;
+      }
+    if (!process.get(arena + kNextOffset, &arena) || arena == main_arena) return;
+  }
+}
+
+}  // namespace mallard::outside

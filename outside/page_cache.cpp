@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "outside/page_cache.hpp"
+
+#include <algorithm>
+
+namespace mallard::outside {
+
+const AddressRange* PageCache::range_after(std::uintptr_t at) const noexcept {
+  const std::size_t n = present_.size();
+  if (hint_ < n && present_[hint_].end > at && (hint_ == 0 || present_[hint_ - 1].end <= at))
+    return &present_[hint_];
+  const auto next = std::partition_point(present_.begin(), present_.end(),
+                                         [at](const AddressRange& r) { return r.end <= at; });
+  hint_ = static_cast<std::size_t>(next - present_.begin());
+  return hint_ < n ? &present_[hint_] : nullptr;
+}
+
+std::uintptr_t PageCache::next_present(std::uintptr_t at, std::uintptr_t end) const noexcept {
+  const AddressRange* range = range_after(at);
+  if (!range || range->begin >= end) return end;
+  return std::max(range->begin, at);
+}
+
+std::uintptr_t PageCache::present_end(std::uintptr_t at, std::uintptr_t end) const noexcept {
+  const AddressRange* range = range_after(at);
+  return range ? std::min(range->end, end) : end;
+}
+
+std::uint64_t PageCache::present_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept {
+  std::uint64_t sum = 0;
+  for (const AddressRange* r = range_after(begin);
+       r && r < present_.data() + present_.size() && r->begin < end; ++r)
+    sum += std::min(r->end, end) - std::max(r->begin, begin);
+  return sum;
+}
+
+const unsigned char* PageCache::fill(std::uintptr_t page) noexcept {
+  const AddressRange* range = range_after(page);
+  is_present_ = range && range->begin <= page;
+  if (!is_present_) return nullptr;
+  ahead_ = page == last_ + kPageBytes ? std::min(ahead_ * 2, kAhead) : 1;
+  const std::size_t slot = page / kPageBytes % kSlots;
+  std::size_t pages = std::min<std::size_t>(ahead_, kSlots - slot);
+  pages = std::min<std::size_t>(pages, (range->end - page) / kPageBytes);
+  for (std::size_t i = 0; i < pages; ++i) pages_[slot + i] = 0;
+  if (++calls_ % 32 == 0) pauses_.after_a_call();
+  if (!process_.copy(copies_ + slot * kPageBytes, page, pages * kPageBytes)) {
+    pages = 1;  // what comes after it may be gone
+    if (!process_.copy(copies_ + slot * kPageBytes, page, kPageBytes)) return nullptr;
+  }
+  for (std::size_t i = 0; i < pages; ++i) pages_[slot + i] = page + i * kPageBytes;
+  last_ = page + (pages - 1) * kPageBytes;
+  return copies_ + slot * kPageBytes;
+}
+
+}  // namespace mallard::outside

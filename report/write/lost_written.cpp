@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks that nothing leads to, as text and as JSON.
+#include "report/write/columns.hpp"
+#include "report/write/sections.hpp"
+
+namespace mallard::report {
+namespace {
+
+constexpr std::size_t kSize = 12, kCount = 12, kBytes = 12, kFirst = 12;
+
+template <class T>
+void add_cell(Sink& to, Number<T> number, std::size_t width) noexcept {
+  Cell cell;
+  number.add(cell, number.value);
+  add_right(to, cell.view(), width);
+}
+
+/// What keeps the figures from being the truth.
+void write_limits(const LostBlocks& l, Sink& to) noexcept {
+  if (l.swapped_bytes > 0)
+    labelled_line(to, "not read", as_bytes(l.swapped_bytes),
+                  " are swapped out: what only they lead to looks lost");
+  if (l.registers_why) labelled_line(to, "registers", "not read: ", view_of(l.registers_why));
+  if (l.unsure_bytes > 0)
+    labelled_line(to, "not told apart", as_bytes(l.unsure_bytes), " of the heap, taken for reachable");
+  if (!l.runtime.empty())
+    labelled_line(to, "not looked into", Printable{l.runtime}, ": its objects are no blocks");
+  label(to, "not seen");
+  add_wrapped(to,
+              "pointers that a program keeps encoded (xor-ed, compressed, at odd addresses, in another "
+              "process or a file): what only they lead to looks lost",
+              kLabelColumns);
+}
+
+void write_group(const LostGroup& g, Sink& to) noexcept {
+  add_cell(to, as_grouped(g.block_bytes), kSize);
+  add_cell(to, as_grouped(g.blocks), kCount);
+  add_cell(to, as_bytes(g.bytes), kBytes);
+  add_cell(to, as_grouped(g.first), kFirst);
+  if (!g.kind.empty()) add_parts(to, "  ", Printable{g.kind});
+  to.add('\n');
+}
+
+}  // namespace
+
+void write_lost(const Snapshot& s, Sink& to) noexcept {
+  const LostBlocks& l = s.lost;
+  if (!l.asked) return;
+  heading(to, "Lost blocks (nothing in the process leads to them)");
+  if (!l.done) return labelled_line(to, "not told", l.why_not ? view_of(l.why_not) : "");
+  labelled_line(to, "lost", as_grouped(l.blocks), " blocks of ", as_grouped(l.examined_blocks), ", ",
+                as_bytes(l.bytes), " of ", as_bytes(l.examined_bytes));
+  if (l.blocks > 0)
+    labelled_line(to, "  of them first", as_grouped(l.first), ", ", as_bytes(l.first_bytes),
+                  ": no other lost block leads to them either");
+  if (l.looks > 1)
+    labelled_line(to, "looks", l.looks, " in ", as_duration(l.between_ns), ", ", as_duration(l.duration_ns),
+                  " of work");
+  if (l.longest_stop_ns > 0)
+    labelled_line(to, "threads stopped", l.threads_read, " of ", l.threads, ", for ",
+                  as_duration(l.longest_stop_ns), " at most in each look");
+  write_limits(l, to);
+  if (l.groups.empty()) return;
+  to.add('\n');
+  add_right(to, "bytes each", kSize);
+  add_right(to, "blocks", kCount);
+  add_right(to, "together", kBytes);
+  add_right(to, "first", kFirst);
+  to.add("  what the first word is\n");
+  for (const LostGroup& g : l.groups) write_group(g, to);
+  if (l.other_groups > 0) add_parts(to, "  and blocks of ", as_grouped(l.other_groups), " other sizes\n");
+}
+
+void write_lost_json(const Snapshot& s, Json& json) noexcept {
+  const LostBlocks& l = s.lost;
+  json.key("lost");
+  if (!l.asked) return void(json.null().line());
+  json.open('{').key("done").flag(l.done);
+  text_or_null(json, "why_not", l.why_not);
+  json.key("blocks").number(l.blocks).key("bytes").number(l.bytes);
+  json.key("resident_bytes").number(l.resident_bytes);
+  json.key("first_blocks").number(l.first).key("first_bytes").number(l.first_bytes);
+  json.key("examined_blocks").number(l.examined_blocks).key("examined_bytes").number(l.examined_bytes);
+  json.key("unsure_bytes").number(l.unsure_bytes).key("swapped_bytes").number(l.swapped_bytes);
+  json.key("looks").signed_number(l.looks).key("between_ns").number(l.between_ns);
+  json.key("duration_ns").number(l.duration_ns).key("own_bytes").number(l.own_bytes);
+  json.key("threads").signed_number(l.threads).key("threads_read").signed_number(l.threads_read);
+  text_or_null(json, "registers_why", l.registers_why);
+  json.key("longest_stop_ns").number(l.longest_stop_ns);
+  text_or_null(json, "runtime", l.runtime);
+  json.key("other_groups").number(l.other_groups).key("groups").open('[').line();
+  for (const LostGroup& g : l.groups) {
+    json.open('{').key("block_bytes").number(g.block_bytes).key("blocks").number(g.blocks);
+    json.key("bytes").number(g.bytes).key("first_blocks").number(g.first);
+    text_or_null(json, "kind", g.kind);
+    json.close('}').line();
+  }
+  json.close(']').close('}').line();
+}
+
+}  // namespace mallard::report
