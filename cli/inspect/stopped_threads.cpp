@@ -37,13 +37,16 @@ struct ReadThread {
 };
 
 /// Waits without sleeping: the thread is to go on at once. \return its status; -1 if it did not stop
-int wait_for_stop(pid_t thread) {
+/// \param ran_until  when it was last seen not to have stopped
+int wait_for_stop(pid_t thread, std::uint64_t* ran_until) {
   const std::uint64_t began = os::monotonic_ns();
   int status = 0;
   while (os::monotonic_ns() - began < kPatienceNs) {
+    const std::uint64_t now = os::monotonic_ns();
     const pid_t done = waitpid(thread, &status, __WALL | WNOHANG);
     if (done == thread) return status;
     if (done < 0) return 0;  // gone
+    *ran_until = now;
     sched_yield();
   }
   return -1;
@@ -78,16 +81,16 @@ void read_stopped(pid_t thread, int pid, ReadThread* to) {
 Stop read_thread(pid_t thread, int pid, ReadThread* to, std::uint64_t* stopped_ns) {
   if (ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0)
     return errno == ESRCH ? Stop::kGone : Stop::kRefused;
-  const std::uint64_t began = os::monotonic_ns();
+  std::uint64_t ran_until = os::monotonic_ns();
   if (ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) != 0) return Stop::kGone;
-  const int status = wait_for_stop(thread);
+  const int status = wait_for_stop(thread, &ran_until);
   if (status < 0) return Stop::kDoesNotStop;
   if (!WIFSTOPPED(status)) return Stop::kGone;
   read_stopped(thread, pid, to);
   // A signal that came just now is the thread's.
   const int signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;
   ptrace(PTRACE_DETACH, thread, nullptr, reinterpret_cast<void*>(static_cast<long>(signal)));
-  *stopped_ns = std::max(*stopped_ns, os::monotonic_ns() - began);
+  *stopped_ns = std::max(*stopped_ns, os::monotonic_ns() - ran_until);
   return to->stack_pointer != 0 ? Stop::kRead : Stop::kGone;
 }
 
