@@ -272,7 +272,10 @@ class PageMapCensus {
       pages_.result.raced += s.used != 0;  // one without blocks may be gone already
       return;
     }
-    if (s.used == 0) return pages_.keep(slice, page.end);
+    if (s.used == 0) {  // slots lead to structures of pages that are gone, too
+      if (layout_.shape->family == MimallocFamily::kPageMap) pages_.keep(slice, page.end);
+      return;
+    }
     done_ = page.end;
     pages_.report({.begin = slice,
                    .end = page.end,

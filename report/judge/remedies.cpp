@@ -198,7 +198,9 @@ void Remedies::of_mimalloc() noexcept {
   Words why;
   why.bytes(kept).say(" are free memory that mimalloc keeps, ").bytes(in_heaps);
   why.say(" of it on pages that threads' heaps have not let go.");
-  offer(RemedyKind::kPurgeDelay, counted(kept - in_heaps), kept, why);
+  // Which pages threads' heaps have not let go can be told of versions below 3.5 only.
+  const double most = kept - in_heaps, least = s_.allocator.version.starts_with("3") ? most / 2 : most;
+  offer(RemedyKind::kPurgeDelay, from_to(most, least, most), kept, why);
   if (!words::can_be_purged(s_) || !is_enough(counted(in_heaps))) return;
   // Threads that idle do not come by to give theirs back, and which do is not known beforehand.
   FixedText<128> line;

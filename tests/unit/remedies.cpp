@@ -148,7 +148,7 @@ TEST_CASE("remedies: lines are of the version, and are joined with what is set a
 TEST_CASE("remedies: what mimalloc's threads keep is tried to be purged, the rest is a matter of the delay") {
   Process p;
   p.s.allocator.name = "mimalloc";
-  p.s.allocator.version = "3.1.5";
+  p.s.allocator.version = "2.2.4";
   p.move(Cause::kRetained, 70);
   p.s.ledger.free_memory.kept_pages = mega(30);
   p.judge_it();

@@ -46,6 +46,7 @@ HELPED = (
     Case("pages_of_an_idle_program", "jemalloc", "background_thread", idle_ms=20000),
     Case("caches_of_idle_threads", "jemalloc", "thread_caches", idle_ms=13000),
     Case("pages_of_busy_threads", "mimalloc2", "purge_delay"),
+    Case("pages_of_busy_threads", "mimalloc3", "purge_delay"),
     Case("huge_pages_hardly_touched", "system", "huge_pages_off"),
     Case("huge_pages_hardly_touched", "jemalloc", "huge_pages_off"),
 )
