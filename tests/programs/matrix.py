@@ -28,10 +28,10 @@ MODES = ("off", "sample", "exact")
 PROGRAMS = (*COMMANDS, *SERVERS)
 SHORT = ("bash", "SQLite")
 # What others wrote and Debian's packages do not bring.
-ABSENT = (("redis' own tests", "no package has them, and they need Tcl"),
+ABSENT = (("redis' own tests", "they are in the source package only"),
           ("the suites of Perl and Ruby", "they are in the source packages only"),
-          ("pg_regress", "it is in the source package only; `pgbench` stands in for it"),
-          ("glibc's own tests", "they are in the source package only; `tests/e2e/cases` has a case for each promise of the manual"),
+          ("pg_regress", "its tests are in the source package only; `pgbench` stands in for them"),
+          ("glibc's own tests", "they are in the source package only; `tests/e2e/cases` has a case for each entry point"),
           ("cargo", "a build of a crate needs a registry; `rustc` stands in for it"))
 
 
