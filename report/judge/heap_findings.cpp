@@ -15,10 +15,12 @@ std::string_view allocator_of(const Snapshot& s) noexcept {
   return serves(s, "system") ? std::string_view("glibc") : s.allocator.name;
 }
 
+/// What a heap may have beyond what ever lived at one time: for headers, rounding and what thread caches keep.
+constexpr double kAllowed = 1.25;
+
 /// glibc's heap is larger than all blocks that ever lived at one time would need: what is free was no use to
-/// later requests. The allowance is for headers, rounding and what thread caches keep.
+/// later requests.
 bool exceeds_what_ever_lived(const Findings& all) noexcept {
-  constexpr double kAllowed = 1.25;
   const double peak = static_cast<double>(all.s.peak_bytes) + all.s.before.live_bytes;
   const double rounding = all.line(Cause::kRounding).value + all.line(Cause::kMetadata).value;
   const double free = free_bytes(all) - in_arena_tops(all).value;
@@ -27,12 +29,20 @@ bool exceeds_what_ever_lived(const Findings& all) noexcept {
          reaches_in_heap(counted(unused), kLeastHeapShare, all.f);
 }
 
+/// More may have lived between two reports than at either: a garbage collector's heap is largest before it
+/// collects.
+bool has_lived_at_one_time(const Findings& all) noexcept {
+  const LivePeak& peak = all.s.peak;
+  const double rounding = all.line(Cause::kRounding).value + all.line(Cause::kMetadata).value;
+  return peak.known && all.f.heap <= kAllowed * (peak.bytes.value + all.s.before.live_bytes + rounding);
+}
+
 /// The heap grows with the work while live memory does not: what is free is not used again.
 bool grows_while_live_does_not(const Findings& all) noexcept {
   const History& h = all.s.history;
   return h.heap.state == Trend::State::kGrows && h.live.state != Trend::State::kGrows &&
          h.live.bytes < h.heap.bytes / 2 && h.heap.bytes >= kLeastGrowthFinding &&
-         reaches_in_heap(counted(free_bytes(all)), kLeastHeapShare, all.f);
+         !has_lived_at_one_time(all) && reaches_in_heap(counted(free_bytes(all)), kLeastHeapShare, all.f);
 }
 
 void say_next_of_retention(Case& c) noexcept {

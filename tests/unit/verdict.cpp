@@ -150,6 +150,12 @@ TEST_CASE("verdict: a heap that grows without live memory has free memory that d
   p.s.history.live.bytes = 16 * kMega;  // half of the growth is live memory
   REQUIRE(p.judge_it() == "external_fragmentation");
   p.s.history.live.bytes = 0;
+  p.s.peak.known = true;
+  for (const double peak : {75.0, 85.0}) {  // of 100 in the heap; a quarter more than ever lived is allowed
+    p.s.peak.bytes.value = peak * kMega;
+    CHECK(p.judge_it() == (peak < 80 ? "unfit_free" : "external_fragmentation"));
+  }
+  p.s.peak.known = false;
   p.s.history.heap.state = Trend::State::kGrew;
   REQUIRE(p.judge_it() == "external_fragmentation");
 }
