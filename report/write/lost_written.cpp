@@ -47,7 +47,10 @@ void write_lost(const Snapshot& s, Sink& to) noexcept {
   const LostBlocks& l = s.lost;
   if (!l.asked) return;
   heading(to, "Lost blocks (nothing in the process leads to them)");
-  if (!l.done) return labelled_line(to, "not told", l.why_not ? view_of(l.why_not) : "");
+  if (!l.done) {
+    label(to, "not told");
+    return add_wrapped(to, l.why_not ? view_of(l.why_not) : "nobody says why", kLabelColumns);
+  }
   labelled_line(to, "lost", as_grouped(l.blocks), " blocks of ", as_grouped(l.examined_blocks), ", ",
                 as_bytes(l.bytes), " of ", as_bytes(l.examined_bytes));
   if (l.blocks > 0)

@@ -16,9 +16,14 @@ void remedy_label(Sink& to, std::string_view name) noexcept {
 void write_one(const Remedy& r, bool all, Sink& to) noexcept {
   const RemedyFacts& facts = facts_of(r.kind);
   remedy_label(to, r.predicted ? "saves" : "try it");
-  if (r.predicted)
-    add_parts(to, as_bytes(r.saving.value), " (", as_bytes(r.saving.low), " to ", as_bytes(r.saving.high), "): ");
-  add_parts(to, facts.words, "\n");
+  FixedText<256> what;
+  if (r.predicted) {
+    add_bytes(what, r.saving.value);
+    add_bytes(what.add(" ("), r.saving.low);
+    add_bytes(what.add(" to "), r.saving.high);
+    what.add("): ");
+  }
+  add_wrapped(to, what.add(facts.words).view(), kRemedyColumns);
   remedy_label(to, !r.predicted || !facts.lasts ? "run" : r.site != 0 ? "make" : "set");
   add_printable(to, r.line);
   to.add('\n');
