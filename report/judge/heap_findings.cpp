@@ -15,16 +15,24 @@ std::string_view allocator_of(const Snapshot& s) noexcept {
   return serves(s, "system") ? std::string_view("glibc") : s.allocator.name;
 }
 
-/// What a heap may have beyond what ever lived at one time: for headers, rounding and what thread caches keep.
+/// What a heap may have beyond what ever lived at one time: for headers, rounding and what thread caches
+/// keep.
 constexpr double kAllowed = 1.25;
+
+/// Free memory without that in arenas of single threads: what is free there is no use to others, whether
+/// their requests would fit or not. \param arenas  so many beside the main one, and more, divide the heap so
+double free_for_all(const Findings& all, std::uint32_t arenas) noexcept {
+  const Ledger& l = all.s.ledger;
+  const auto apart = l.arenas >= arenas ? static_cast<double>(l.free_memory.in_arenas) : 0.0;
+  return free_bytes(all) - std::max(apart, in_arena_tops(all).value);
+}
 
 /// glibc's heap is larger than all blocks that ever lived at one time would need: what is free was no use to
 /// later requests.
 bool exceeds_what_ever_lived(const Findings& all) noexcept {
   const double peak = static_cast<double>(all.s.peak_bytes) + all.s.before.live_bytes;
   const double rounding = all.line(Cause::kRounding).value + all.line(Cause::kMetadata).value;
-  const double free = free_bytes(all) - in_arena_tops(all).value;
-  const double unused = std::min(free, all.f.heap - kAllowed * (peak + rounding));
+  const double unused = std::min(free_for_all(all, 1), all.f.heap - kAllowed * (peak + rounding));
   return serves(all.s, "system") && all.s.recording.exact.on && all.s.recording.exact.complete && peak > 0 &&
          reaches_in_heap(counted(unused), kLeastHeapShare, all.f);
 }
@@ -42,7 +50,8 @@ bool grows_while_live_does_not(const Findings& all) noexcept {
   const History& h = all.s.history;
   return h.heap.state == Trend::State::kGrows && h.live.state != Trend::State::kGrows &&
          h.live.bytes < h.heap.bytes / 2 && h.heap.bytes >= kLeastGrowthFinding &&
-         !has_lived_at_one_time(all) && reaches_in_heap(counted(free_bytes(all)), kLeastHeapShare, all.f);
+         !has_lived_at_one_time(all) &&
+         reaches_in_heap(counted(free_for_all(all, 2)), kLeastHeapShare, all.f);
 }
 
 void say_next_of_retention(Case& c) noexcept {

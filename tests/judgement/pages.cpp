@@ -277,7 +277,7 @@ void tops_of_arenas(Series& series) {
   });
   while (series.goes_on()) {
     const std::uint64_t kept = Pool::ever().resident_bytes();
-    series.report(kept >= 40 * kMega ? sick("retention", "", "arena_tops")
+    series.report(kept >= 40 * kMega ? sick("retention|arena_tops", "", "arena_tops retention")
                                      : undecided("retention thread_caches arena_tops"),
                   live);
   }

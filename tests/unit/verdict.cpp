@@ -199,6 +199,16 @@ TEST_CASE("verdict: free memory beyond all that ever lived does not fit") {
   CHECK(judged(56.1, "system", true) == "retention");
   CHECK(judged(90, "system", true) == "retention");  // what a burst left behind
   CHECK(judged(20, "system", false) == "retention");  // samples know no peak
+  Process filled_in_turn;
+  filled_in_turn.s.allocator.name = "system";
+  filled_in_turn.s.recording.exact.on = filled_in_turn.s.recording.exact.complete = true;
+  filled_in_turn.move(Cause::kRetained, 80);
+  filled_in_turn.s.peak_bytes = std::uint64_t{20} << 20;
+  for (const std::uint64_t in_arenas : {45, 55}) {  // of 80; a heap's finding begins at 30
+    filled_in_turn.s.ledger.arenas = 1;
+    filled_in_turn.s.ledger.free_memory.in_arenas = in_arenas << 20;
+    CHECK(filled_in_turn.judge_it() == (in_arenas < 50 ? "unfit_free" : "retention"));
+  }
   CHECK(judged(20, "jemalloc", true) == "retention");
 }
 
