@@ -14,6 +14,14 @@ struct ThreadCache {  // tcache_perthread_struct
 };
 static_assert(sizeof(ThreadCache) + 16 == kThreadCacheChunk);
 
+/// glibc draws the key at random. What else stands in the second words of live blocks that lead to each
+/// other, as the nodes of a program's list do, is mostly a pointer, a small number or one byte again and
+/// again.
+bool may_be_random(std::uint64_t word) noexcept {
+  const std::uint64_t high = word >> 48;
+  return high != 0 && high != 0xffff && word != (word & 0xff) * 0x0101'0101'0101'0101;
+}
+
 bool is_consistent(const ThreadCache& cache) noexcept {
   for (int i = 0; i < kCacheSizes; ++i)
     if ((cache.counts[i] != 0) != (cache.entries[i] != 0) || (cache.entries[i] & 15) != 0) return false;
@@ -47,7 +55,7 @@ void FreeLists::learn_key(std::uintptr_t chunk) noexcept {
     if (votes == 0) seen = words[1];
     votes += words[1] == seen ? 1 : -1;
   }
-  if (votes * 2 > entries && seen != 0) key_ = seen;
+  if (votes * 2 > entries && may_be_random(seen)) key_ = seen;
 }
 
 bool FreeLists::has_unknown_key(const Chunk& chunk) noexcept {
@@ -65,7 +73,7 @@ bool FreeLists::has_unknown_key(const Chunk& chunk) noexcept {
   // Not known yet: a neighbour in the list that has the same second word gives it away.
   std::uint64_t words[3];
   constexpr int kMostTries = 4096;  // there may be no thread caches
-  if (tries_ == kMostTries || !plausible(next) || next == 0) return false;
+  if (tries_ == kMostTries || !may_be_random(chunk.second) || !plausible(next) || next == 0) return false;
   ++tries_;
   if (!reader_.copy(next - 8, words, sizeof words) || (words[0] & ~kFlags) != chunk.size ||
       words[2] != chunk.second)

@@ -212,14 +212,17 @@ class Claims {
     const inside::Contents inside = inside::contents_of(module, process_);
     for (const inside::CarriedAllocator& c : inside.all()) {
       const AddressRange data{module.data_begin, module.span_end};
+      const std::size_t before = g_heap_count;
       if (c.allocator->name == "jemalloc")
         look_for_jemalloc(module, data, view_of(c.version), c, inside.defines_malloc);
       else if (c.allocator->name == "mimalloc") look_for_mimalloc(module, data, view_of(c.version));
-      else if (inside.defines_malloc && !c.allocator->is_managed) note_unasked(c, module);
+      // A heap without a live block has no form.
+      if (g_heap_count == before && inside.defines_malloc && !c.allocator->is_managed)
+        note_unasked(c, module);
     }
   }
 
-  /// An allocator that owns malloc, and that no census knows.
+  /// An allocator that owns malloc, and that no census knows, or none can find.
   void note_unasked(const inside::CarriedAllocator& carried, const elf::Module& module) noexcept {
     if (unasked_[0] != '\0') return;
     set_text(unasked_, sizeof unasked_, carried.allocator->name);

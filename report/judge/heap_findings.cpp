@@ -108,8 +108,21 @@ void say_idle_threads(Case& c) noexcept {
   c.evidence("idle_threads", p.idle_threads);
 }
 
+namespace {
+
+/// glibc: whole pages without a live block that only blocks in thread caches keep from a trim; 0 where they
+/// are few.
+double cached_pages(const Findings& all) noexcept {
+  if (!serves(all.s, "system")) return 0;
+  const double rest = all.line(Cause::kRetained).value - in_arena_tops(all).value;
+  const double pages = std::min(static_cast<double>(all.s.ledger.free_memory.cached_pages), rest);
+  return reaches_in_heap(counted(pages), kLeastHeapShare, all.f) ? pages : 0;
+}
+
+}  // namespace
+
 void find_thread_caches(Findings& all) noexcept {
-  const Estimate bytes = counted(cached(all));
+  const Estimate bytes = counted(cached(all) + cached_pages(all));
   if (!reaches_in_heap(bytes, kLeastHeapShare, all.f)) return;
   Case c = all.open(VerdictCause::kThreadCaches, bytes);
   say_part(c, "thread_cached_bytes");
@@ -177,8 +190,8 @@ void say_it_may_not_fit(Case& c) noexcept {
 }
 
 void find_retention(Findings& all) noexcept {
-  const Estimate retained =
-      less(all.line(Cause::kRetained), has_arena_tops(all) ? in_arena_tops(all).value : 0);
+  const Estimate retained = less(all.line(Cause::kRetained),
+                                 (has_arena_tops(all) ? in_arena_tops(all).value : 0) + cached_pages(all));
   if (is_unfit(all) || !reaches_in_heap(retained, kLeastRetentionShare, all.f)) return;
   const Probe& p = all.s.probe;
   const bool proved = p.done && static_cast<double>(p.given_back) >= kProved * retained.value;
@@ -206,6 +219,8 @@ void find_retention(Findings& all) noexcept {
     c.text.bytes(static_cast<double>(p.given_back)).say(proved ? " went back." : ".");
   }
   say_it_may_not_fit(c);
+  if (c.s.reason == Reason::kInspection)
+    c.text.say(" Whether the program is about to use them again, one look does not tell.");
   look_at_largest(c, &SiteRow::allocated_bytes);
   say_next_of_retention(c);
   if (!p.done && can_be_purged(c.s)) say_next(c, " To prove it: mallard dump --purge PID.");

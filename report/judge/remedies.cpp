@@ -90,7 +90,7 @@ class Remedies {
   void offer_trial(RemedyKind kind, std::string_view options, const Words& why) noexcept {
     if (s_.allocator.takes_no_preload) return;
     FixedText<1024> line;
-    line.add("mallard compare ").add(options).add(" -- ").add(s_.process.command_line);
+    line.add("mallard compare ").add(options).add(" -- ").add(command_to_paste(s_.process));
     add({kind, false, {}, {}, {}, 0}, line, why);
   }
 
@@ -134,7 +134,8 @@ void Remedies::of_glibc() noexcept {
   Words why;
   if (tops >= mapped) {
     why.bytes(tops).say(" lie in the tops of arenas, beyond the 128 KiB that each keeps by default: blocks ");
-    why.say("that were mapped and freed have raised the threshold.");
+    why.say("that were mapped and freed have raised the threshold (or the program has, by mallopt, which ");
+    why.say("overrides the line).");
     offer(RemedyKind::kTrimThreshold, from_to(tops + mapped, tops, tops + large), kept, why);
   } else {
     why.bytes(mapped).say(" of free pieces are what large blocks left in the heap: blocks that were mapped ");

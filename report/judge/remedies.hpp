@@ -23,6 +23,10 @@ void find_remedies(Arena& arena, const words::Findings& all, Snapshot* snapshot)
 /// \return false if no setting is known for the allocator that serves, or it is in force already
 bool add_setting(const Snapshot& s, RemedyKind kind, TextBuffer& to) noexcept;
 
+/// The command line of a process, or "COMMAND" where a shell would read it otherwise: the kernel keeps words,
+/// and a report one line of them. A relative path is one of the process's directory.
+std::string_view command_to_paste(const ProcessFacts& process) noexcept;
+
 namespace words {
 
 /// Names the remedies of these kinds that the report offers as next steps of a finding.

@@ -113,12 +113,22 @@ bool add_line(const Snapshot& s, const Setting& setting, TextBuffer& to) noexcep
   } else {
     to.add(setting.remedy == RemedyKind::kHugePages ? "mallard run --huge-pages off -- "
                                                     : "mallard run --backend jemalloc -- ");
-    to.add(s.process.command_line);
+    to.add(command_to_paste(s.process));
   }
   return true;
 }
 
 }  // namespace
+
+std::string_view command_to_paste(const ProcessFacts& process) noexcept {
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view(" _./:=,+@%-").find(c) != std::string_view::npos;
+  };
+  const std::string_view line = process.command_line;
+  const bool is_absolute = line.starts_with('/') || line.find('/') > line.find(' ');
+  return !line.empty() && is_absolute && std::all_of(line.begin(), line.end(), is_plain) ? line : "COMMAND";
+}
 
 bool add_setting(const Snapshot& s, RemedyKind kind, TextBuffer& to) noexcept {
   const int version = version_of(s.allocator.version);

@@ -24,14 +24,15 @@ void write_one(const Remedy& r, bool all, Sink& to) noexcept {
     what.add("): ");
   }
   add_wrapped(to, what.add(facts.words).view(), kRemedyColumns);
-  remedy_label(to, !r.predicted || !facts.lasts ? "run" : r.site != 0 ? "make" : "set");
+  const bool is_call = r.line.ends_with(')');
+  remedy_label(to, is_call ? "call" : !r.predicted || !facts.lasts ? "run" : r.site != 0 ? "make" : "set");
   add_printable(to, r.line);
   to.add('\n');
+  remedy_label(to, "costs");
+  add_wrapped(to, facts.costs, kRemedyColumns);
   if (!all) return;
   remedy_label(to, "because");
   add_wrapped(to, r.why, kRemedyColumns);
-  remedy_label(to, "costs");
-  add_wrapped(to, facts.costs, kRemedyColumns);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ def judged(t: Test, condition: str, status: int, change: Callable[[Any], None] =
 
 def test_fail_on_used_wrongly(t: Test) -> None:
     sizes = "hint: a number of bytes, or with K, M, G: 500K, 10M, 2G; or 5%"
-    causes = "hint: rss, counts, unexplained, a cause of the ledger (live, holes, retained, ...), or site.live and the like"
+    causes = "hint: rss, counts, unexplained, lost, a cause of the ledger (live, holes, retained, ...), or site.live and the like"
     forms = "hint: any, leak, retention, ...; inconsistent; or holes>100M, unexplained>5%, site.live>10M"
     for condition, error, hint in (
             ("leaks", "'leaks': is neither a verdict nor of the form FIGURE>BOUND", forms),

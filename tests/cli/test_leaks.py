@@ -194,3 +194,34 @@ def test_cores_that_are_none(t: Test) -> None:
             raise Failure(f"{name}: {done}")
     t.expect(t.run("inspect", sys.executable), 3, error="no core file")
     t.expect(t.run("inspect", "--exe", "x", "1"), 2, error="for core files")
+
+
+# What mallard could take for glibc's mark of a free block: a second word that all nodes share, beside a link.
+LINKED = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+struct node { struct node* next; const char** kind; long number; char rest[100]; };
+struct node* head;
+const char* kinds[4];
+int main(void) {
+  for (int i = 0; i < 100000; i++) {
+    struct node* one = malloc(sizeof *one);
+    one->kind = kinds;
+    one->number = i;
+    one->next = head;
+    head = one;
+  }
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
+def test_nodes_of_a_list_in_a_static_program_are_no_free_blocks(t: Test) -> None:
+    pid = start(t, t.compile("linked", "-static", source=LINKED)).pid
+    report = inspect(t, pid, "--leaks", "--again-after", "0.1")
+    live = next(line["bytes"] for line in report["ledger"] if line["cause"] == "live")
+    if report["lost"]["blocks"] > 10 or live < 100_000 * 120:
+        raise Failure(f"{report['lost']}, {live} bytes live")
