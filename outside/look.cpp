@@ -55,6 +55,8 @@ bool Look::run() noexcept {
       [](const ThreadState& thread, void* self) { static_cast<Look*>(self)->visit_thread(thread); }, this,
       &out_);
   from_regions();
+  if (unread_bytes_ > kPageBytes)  // the program's own, and it may lead to any block
+    return refuse("memory that the program keeps from itself (PROT_NONE) may not be read here");
   for (const AddressRange& range : roots_.all()) reach_->from_memory(range.begin, range.end);
   for (const FoundBlock& block : unsure_.all()) reach_->from_block(block);
   reach_->finish();
@@ -82,7 +84,8 @@ bool Look::find_blocks() noexcept {
                                .on_unit =
                                    [](const heaps::Unit& unit, void* self) {
                                      auto& look = *static_cast<Look*>(self);
-                                     if (unit.kind == heaps::UnitKind::kBlocks) look.live_bytes_ += unit.live_bytes;
+                                     if (unit.kind == heaps::UnitKind::kBlocks)
+                                       look.live_bytes_ += unit.live_bytes;
                                      if (unit.kind != heaps::UnitKind::kNotExamined) return;
                                      look.roots_.add({unit.begin, unit.end});
                                      look.out_.unsure_bytes += unit.end - unit.begin;
@@ -143,11 +146,26 @@ void Look::from_stack(const Region& region) noexcept {
   from_memory(from - std::min<std::uintptr_t>(arch::kRedZone, from - region.begin), region.end);
 }
 
+/// A program may keep memory from itself, addresses in it and all, and open it again later.
+void Look::from_protected(const Region& region) noexcept {
+  const std::uint64_t before = pages_->refused_bytes();
+  pages_->read_protected(true);
+  from_memory(region.begin, region.end);
+  pages_->read_protected(false);
+  unread_bytes_ += pages_->refused_bytes() - before;
+}
+
 void Look::from_regions() noexcept {
   for (const Region& r : memory_.regions.all) {
-    if (!r.readable || r.owner == Owner::kHeap || r.owner == Owner::kKernel) continue;
-    if (r.owner == Owner::kStack) from_stack(r);
-    else if (r.writable || r.private_anonymous) from_memory(r.begin, r.end);
+    if (r.owner == Owner::kHeap || r.owner == Owner::kKernel) continue;
+    const bool in_no_file = r.private_anonymous || r.owner == Owner::kShared;
+    if (!r.readable) {
+      if (in_no_file) from_protected(r);
+    } else if (r.owner == Owner::kStack) {
+      from_stack(r);
+    } else if (r.writable || in_no_file) {
+      from_memory(r.begin, r.end);
+    }
   }
 }
 

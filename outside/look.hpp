@@ -36,6 +36,7 @@ class Look {
   void visit_thread(const ThreadState& thread) noexcept;
   void from_regions() noexcept;
   void from_stack(const report::Region& region) noexcept;
+  void from_protected(const report::Region& region) noexcept;
   void from_memory(std::uintptr_t begin, std::uintptr_t end) noexcept;
 
   const ProcessMemory& process_;
@@ -49,8 +50,9 @@ class Look {
   Growing<AddressRange> roots_{arena_};  ///< parts of the heap in which blocks cannot be told
   Growing<FoundBlock> unsure_{arena_};   ///< blocks that may be free
   Growing<std::uintptr_t> stack_pointers_{arena_};
-  std::uint64_t live_bytes_ = 0;  ///< as the census counts them
-  AddressRange left_out_{};  ///< no root, though it lies in one
+  std::uint64_t unread_bytes_ = 0;  ///< in memory, kept from the process itself, and not to be had
+  std::uint64_t live_bytes_ = 0;    ///< as the census counts them
+  AddressRange left_out_{};         ///< no root, though it lies in one
   std::optional<PageCache> pages_;
   std::optional<Reach> reach_;
 };

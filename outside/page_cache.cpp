@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outside/page_cache.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 
 namespace mallard::outside {
@@ -34,6 +36,14 @@ std::uint64_t PageCache::present_bytes(std::uintptr_t begin, std::uintptr_t end)
   return sum;
 }
 
+/// process_vm_readv keeps to the rights of the mapping, this file does not.
+bool PageCache::copy_protected(std::uintptr_t page, unsigned char* to) noexcept {
+  if (!reads_protected_) return false;
+  if (memory_file_ == -1) memory_file_ = os::open(ProcessMemory::Path(process_, "mem").c_str(), O_RDONLY);
+  return memory_file_ >= 0 &&
+         os::pread(static_cast<int>(memory_file_), to, kPageBytes, page) == static_cast<long>(kPageBytes);
+}
+
 const unsigned char* PageCache::fill(std::uintptr_t page) noexcept {
   const AddressRange* range = range_after(page);
   is_present_ = range && range->begin <= page;
@@ -46,7 +56,11 @@ const unsigned char* PageCache::fill(std::uintptr_t page) noexcept {
   if (++calls_ % 32 == 0) pauses_.after_a_call();
   if (!process_.copy(copies_ + slot * kPageBytes, page, pages * kPageBytes)) {
     pages = 1;  // what comes after it may be gone
-    if (!process_.copy(copies_ + slot * kPageBytes, page, kPageBytes)) return nullptr;
+    unsigned char* to = copies_ + slot * kPageBytes;
+    if (!process_.copy(to, page, kPageBytes) && !copy_protected(page, to)) {
+      refused_ += kPageBytes;
+      return nullptr;
+    }
   }
   for (std::size_t i = 0; i < pages; ++i) pages_[slot + i] = page + i * kPageBytes;
   last_ = page + (pages - 1) * kPageBytes;

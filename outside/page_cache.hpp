@@ -27,6 +27,7 @@ class PageCache {
     if (pages_) os::unmap(pages_, kSlots * sizeof *pages_);
     if (copies_) os::unmap(copies_, kBytes);
     if (met_) os::unmap(met_, kMet * sizeof *met_);
+    if (memory_file_ >= 0) os::close(static_cast<int>(memory_file_));
   }
   PageCache(const PageCache&) = delete;
   PageCache& operator=(const PageCache&) = delete;
@@ -92,6 +93,12 @@ class PageCache {
   std::uintptr_t present_end(std::uintptr_t at, std::uintptr_t end) const noexcept;
   std::uint64_t present_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept;
 
+  /// Whether pages that the process itself may not read are read all the same, as debuggers do. Not for
+  /// mappings of devices, whose memory may act on being read.
+  void read_protected(bool wanted) noexcept { reads_protected_ = wanted; }
+  /// Bytes of pages in memory that could not be copied.
+  std::uint64_t refused_bytes() const noexcept { return refused_; }
+
   static constexpr std::size_t kSlots = 1024, kBytes = kSlots * kPageBytes;
 
  private:
@@ -105,6 +112,7 @@ class PageCache {
     return fill(page);
   }
   const unsigned char* fill(std::uintptr_t page) noexcept;
+  bool copy_protected(std::uintptr_t page, unsigned char* to) noexcept;
   const AddressRange* range_after(std::uintptr_t at) const noexcept;
 
   const ProcessMemory& process_;
@@ -114,7 +122,10 @@ class PageCache {
   std::uintptr_t* met_;  ///< pages that were asked for lately
   std::uintptr_t last_ = 0;
   std::size_t ahead_ = 1;
-  bool is_present_ = false;   ///< the page that was asked for last
+  bool is_present_ = false;  ///< the page that was asked for last
+  bool reads_protected_ = false;
+  long memory_file_ = -1;  ///< /proc/PID/mem, once it was needed
+  std::uint64_t refused_ = 0;
   Pauses pauses_{4'000'000};  // somebody waits for the answer; the host's mmap waits as long at most
   unsigned calls_ = 0;
   mutable std::size_t hint_ = 0;
