@@ -16,6 +16,14 @@ namespace {
 
 constexpr const char* kNoMemory = "there was no memory for it";
 
+/// Why an allocator has no census. One that mallard knows has none where no heap of its is there.
+const char* why_no_census(const backends::Backend& backend, const HeapRanges& heap) noexcept {
+  const std::string_view name = view_of(backend.name);
+  if (heap.mapped.empty() || name == "system" || name == "musl" || name == kNoAllocator)
+    return "no heap was found";
+  return "mallard does not know how to ask this allocator";
+}
+
 /// How much of the heap a census may read, where it has to read it: some 0.5 s, so that a report stays below
 /// 1 s. Whoever looks at another process waits until all of it is read.
 constexpr std::uint64_t kCensusBudgetBytes = std::uint64_t{3} << 29, kNoBudget = std::uint64_t{1} << 60;
@@ -233,7 +241,7 @@ struct HeapDivision {
 
   const char* by_exact_blocks(ExactRecording* exact, BeforeRecording* before) noexcept {
     const Beyond beyond = !exact->complete ? Beyond::kOlder : bound ? Beyond::kPastMallard : Beyond::kChance;
-    const char* why_not = "mallard does not know how to ask this allocator";
+    const char* why_not = why_no_census(backend, heap);
     if (backend.census && !(why_not = by_booked_blocks(beyond, exact, before))) return nullptr;
     // A page without a booked block is free only if nobody else takes blocks.
     return beyond == Beyond::kChance ? by_pages(exact) : why_not;
@@ -257,7 +265,7 @@ const char* divide_heap(Arena& arena, const Memory& memory, const Served& served
   division.map = map;
   const char* why_not = exact->on                ? division.by_exact_blocks(exact, before)
                         : served.backend->census ? division.by_samples()
-                                                 : "mallard does not know how to ask this allocator";
+                                                 : why_no_census(*served.backend, division.heap);
   map->limit_to_resident();
   out->heap_map = map->plain();
   return why_not;
