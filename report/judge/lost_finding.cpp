@@ -17,17 +17,22 @@ void find_lost_blocks(Findings& all) noexcept {
   if (!lost.done || lost.swapped_bytes > 0 || bytes < kLeastLost ||
       static_cast<double>(lost.bytes) < kLeastLostShare * static_cast<double>(lost.examined_bytes))
     return;
-  Case c = all.open(VerdictCause::kLostBlocks, {bytes, 0, true, bytes, bytes},
-                    lost.registers_why ? Confidence::kInferred : Confidence::kCounted);
+  Case c =
+      all.open(VerdictCause::kLostBlocks, {bytes, 0, true, bytes, bytes},
+               lost.registers_why || all.s.core.left_out > 0 ? Confidence::kInferred : Confidence::kCounted);
   say_part(c, "lost_bytes");
   c.text.say("are in blocks that nothing leads to any more: ").count(static_cast<double>(lost.blocks));
   c.text.say(" of ").count(static_cast<double>(lost.examined_blocks));
-  c.text.say(" blocks, in each of ").number(lost.looks).say(" looks and not written to between them. ");
+  if (lost.looks > 1)
+    c.text.say(" blocks, in each of ").number(lost.looks).say(" looks and not written to between them. ");
+  else c.text.say(" blocks, in the one look that a core file allows. ");
   if (lost.first < lost.blocks)
     c.text.say("Of ")
         .count(static_cast<double>(lost.first))
         .say(" of them the program lost the address itself; the others were lost with these. ");
-  c.text.say("The program cannot free them: that is a leak, not a cache.");
+  c.text.say(all.s.core.left_out > 0
+                 ? "That is a leak, unless what the core leaves out, such as shared files, leads to them."
+                 : "The program cannot free them: that is a leak, not a cache.");
   c.evidence("lost_blocks", static_cast<double>(lost.blocks));
   c.evidence("lost_first_blocks", static_cast<double>(lost.first));
   c.evidence("examined_blocks", static_cast<double>(lost.examined_blocks));

@@ -16,7 +16,7 @@ void add_cell(Sink& to, Number<T> number, std::size_t width) noexcept {
 }
 
 /// What keeps the figures from being the truth.
-void write_limits(const LostBlocks& l, Sink& to) noexcept {
+void write_limits(const LostBlocks& l, const CoreFacts& core, Sink& to) noexcept {
   if (l.swapped_bytes > 0)
     labelled_line(to, "not read", as_bytes(l.swapped_bytes),
                   " are swapped out: what only they lead to looks lost");
@@ -25,6 +25,8 @@ void write_limits(const LostBlocks& l, Sink& to) noexcept {
     labelled_line(to, "not told apart", as_bytes(l.unsure_bytes), " of the heap, taken for reachable");
   if (!l.runtime.empty())
     labelled_line(to, "not looked into", Printable{l.runtime}, ": its objects are no blocks");
+  if (core.left_out > 0)
+    labelled_line(to, "not seen", as_bytes(core.left_out), " that the core leaves out may lead to them");
   label(to, "not seen");
   add_wrapped(to,
               "pointers that a program keeps encoded (xor-ed, compressed, at odd addresses, in another "
@@ -62,7 +64,7 @@ void write_lost(const Snapshot& s, Sink& to) noexcept {
   if (l.longest_stop_ns > 0)
     labelled_line(to, "threads stopped", l.threads_read, " of ", l.threads, ", for ",
                   as_duration(l.longest_stop_ns), " at most in each look");
-  write_limits(l, to);
+  write_limits(l, s.core, to);
   if (l.groups.empty()) return;
   to.add('\n');
   add_right(to, "bytes each", kSize);

@@ -160,7 +160,7 @@ TEST_CASE("verdict: lost blocks, where they were looked for, at the threshold an
     lost.examined_blocks = 100'000;
     lost.examined_bytes = static_cast<std::uint64_t>(examined_megabytes * kMega);
   };
-  Process above, few, part, swapped, refused, unsure;
+  Process above, few, part, core, swapped, refused, unsure;
   lose(above, 1.01 * kMega, 100);
   lose(few, 0.99 * kMega, 90);
   lose(part, 1.01 * kMega, 102);
@@ -169,6 +169,13 @@ TEST_CASE("verdict: lost blocks, where they were looked for, at the threshold an
   REQUIRE(has(above.text(), "are in blocks that nothing leads to any more: 5,000 of 100,000 blocks, in each of 2 looks"));
   REQUIRE(few.judge_it() == "none");
   REQUIRE(part.judge_it() == "none");
+  lose(core, 1.01 * kMega, 100);
+  core.s.lost.looks = 1;
+  core.s.core.left_out = 4096;
+  REQUIRE(core.judge_it() == "lost_blocks");
+  REQUIRE(has(core.text(), "100,000 blocks, in the one look that a core file allows. "));
+  REQUIRE(has(core.text(), "That is a leak, unless what the core leaves out, such as shared files, leads to them."));
+  REQUIRE(core.s.verdict.confidence == Confidence::kInferred);
   swapped.s.lost.swapped_bytes = 4096;
   refused.s.lost.done = false;
   unsure.s.lost.registers_why = "nothing was to be stopped";
