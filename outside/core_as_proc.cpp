@@ -268,18 +268,38 @@ bool CoreFile::write_facts() noexcept {
          write_all(files_[kAuxv], {reinterpret_cast<const char*>(auxv_.data()), auxv_.size_bytes()});
 }
 
-bool CoreFile::find_files(const char* executable, const char* sysroot, const char** which) noexcept {
+int CoreFile::find_files(const char* executable, const char* sysroot, const char** which) noexcept {
   const bool has_sysroot = *sysroot != '\0';
   files_[kRoot] = static_cast<int>(os::open(has_sysroot ? sysroot : "/", O_PATH | O_DIRECTORY));
-  if (files_[kRoot] < 0) return *which = sysroot, false;
+  if (files_[kRoot] < 0) return *which = sysroot, -files_[kRoot];
   if (*executable != '\0') {
-    files_[kExe] = static_cast<int>(os::open(executable, O_RDONLY));
-    return files_[kExe] >= 0 || (*which = executable, false);
+    files_[kExe] = static_cast<int>(os::open(executable, O_RDONLY | O_NONBLOCK));
+    return files_[kExe] >= 0 ? 0 : (*which = executable, -files_[kExe]);
   }
   FixedText<4200> path;
   path.add("/proc/self/fd/").add_unsigned(static_cast<std::uint64_t>(files_[kRoot])).add(executable_);
-  if (!executable_.empty()) files_[kExe] = static_cast<int>(os::open(path.c_str(), O_RDONLY));
-  return true;
+  if (!executable_.empty()) files_[kExe] = static_cast<int>(os::open(path.c_str(), O_RDONLY | O_NONBLOCK));
+  return 0;
+}
+
+const char* CoreFile::drop_other_executable() noexcept {
+  const auto why_other = [this]() -> const char* {
+    Arena arena;
+    elf::Image file, in_core;
+    if (!file.use_file(files_[kExe]) || file.parse() != elf::Fault::kNone) return "it is no ELF file";
+    const MappedFile* first = mapped_file(auxiliary(AT_ENTRY));
+    if (!first) return "the core does not say which file ran";
+    while (first > mapped_.data() && first->offset != 0 && first[-1].path == first->path) --first;
+    const Load* load = load_of(first->begin);
+    if (load && load->bytes > 0) in_core.use_process(*this, first->begin);
+    const bool has_headers = load && load->bytes > 0 && in_core.parse() == elf::Fault::kNone;
+    const std::string_view build_id = has_headers ? in_core.read_build_id(arena) : std::string_view();
+    if (build_id.empty()) return "the core has no build-id to compare it with";
+    return file.read_build_id(arena) == build_id ? nullptr : "its build-id is not that of the file that ran";
+  };
+  const char* why = why_other();
+  if (why) os::close(files_[kExe]), files_[kExe] = -1;
+  return why;
 }
 
 }  // namespace mallard::outside

@@ -25,8 +25,11 @@ class CoreFile : public ProcessMemory {
   const char* open(int fd) noexcept;
   /// Where files of the process are looked for. \param executable  empty: where the core says it was
   /// \param sysroot  a folder that stands for "/"; empty: "/" itself
-  /// \return false if one of them cannot be opened; `*which` says which
-  bool find_files(const char* executable, const char* sysroot, const char** which) noexcept;
+  /// \return 0, or the errno with which one of them cannot be opened; `*which` says which
+  int find_files(const char* executable, const char* sysroot, const char** which) noexcept;
+  /// After find_files(): closes the executable if it is not the one that ran, or nobody can tell.
+  /// \return nullptr, or a clause: why it is not used
+  const char* drop_other_executable() noexcept;
 
   std::string_view executable() const noexcept { return executable_; }  ///< as the core says; or empty
   bool has_executable() const noexcept { return files_[kExe] >= 0; }    ///< and find_files() has found it

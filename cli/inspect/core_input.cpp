@@ -134,8 +134,14 @@ int decompressed(const std::string& path, int in, const char* command) {
     fail(path,
          fmt::format("what it decompresses to cannot be stored: {}", std::strerror(static_cast<int>(-size))),
          "TMPDIR names a folder with room");
-  // What is there of a file that is cut short can be looked at.
-  if (size == 0) fail(path, fmt::format("'{}' cannot decompress it", command));
+  constexpr int kWarning = 2;  // of gzip and xz: all of it was there, and something else behind it
+  const bool done = WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == kWarning);
+  if (size == 0 || !done)
+    fail(path,
+         fmt::format("'{}' cannot decompress {} of it: it is cut short or damaged", command,
+                     size == 0 ? "any" : "all"),
+         size == 0 ? ""
+                   : fmt::format("decompress what there is of it by '{} -dc', and inspect that", command));
   return file.release();
 }
 

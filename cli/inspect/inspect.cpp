@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 
 #include "base/os.hpp"
@@ -95,8 +96,8 @@ void add_inspect(CLI::App& app, Run* run) {
   CLI::App* command = app.add_subcommand("inspect", "Say where the memory of any running process is");
   CLI::Option* pid = command->add_option("PID|NAME|CORE", words->process,
                                          "Any process, as it runs, or a core file, compressed or not");
-  command->add_flag("--all", words->all, "A line for each process that may be looked at, the largest first")
-      ->excludes(pid);
+  CLI::Option* all = command->add_flag("--all", words->all,
+                                       "A line for each process that may be looked at, the largest first");
   command->add_flag("--full", request->full, "Print all that was found, not the main figures");
   command->add_flag("--json", request->json, "Print JSON instead of text, in the format of reports");
   command->add_option("--html", request->html, "Write a page to FILE, instead of the text")
@@ -107,6 +108,10 @@ void add_inspect(CLI::App& app, Run* run) {
       ->type_name("DIR");
   add_leaks(command, &request->leaks);
   add_fail_on(command, &request->fail_on, "the process shows any of CONDITIONS");
+  all->excludes(pid);
+  for (const char* other : {"--full", "--json", "--html", "--exe", "--sysroot", "--leaks", "--fail-on"})
+    all->excludes(command->get_option(other));
+  command->get_option("--json")->excludes(command->get_option("--html"));
   command->footer(
       std::string(
           "Reads the process's memory from outside: nothing is loaded into it, and it is not stopped. Who "
@@ -120,12 +125,16 @@ void add_inspect(CLI::App& app, Run* run) {
       "  mallard inspect --leaks --fail-on 'lost>1M' 4711\n"
       "  mallard inspect core.4711.zst\n\n"
       "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, or not permitted");
-  command->callback([words, run] {
-    *run = [words] {
+  command->callback([words, run, command] {
+    const bool waits = command->count("--again-after") > 0 || command->count("--no-stop") > 0;
+    *run = [words, waits] {
       if (words->all) return inspect_all();
       if (words->process.empty())
         throw Error(kUsage, "PID|NAME|CORE is required", "--all looks at every process");
       if (!is_number(words->process) && names_core(words->process)) {
+        if (waits)
+          throw Error(kUsage, "--again-after and --no-stop are for processes that run",
+                      "a core file does not");
         words->core.path = words->process;
         return inspect_core(words->core, words->request);
       }

@@ -91,12 +91,17 @@ std::string core_json(const CoreSearch& core, const LeakSearch& leaks) {
   if (const char* why = process.open(input.fd()))
     throw Error(kUnreadable, fmt::format("{} cannot be read: {}", who, why));
   const char* which = "";
-  if (!process.find_files(core.executable.c_str(), core.sysroot.c_str(), &which))
+  if (const int error = process.find_files(core.executable.c_str(), core.sysroot.c_str(), &which))
     throw Error(kUnreadable,
-                fmt::format("'{}' cannot be opened: {}", printable(which), std::strerror(errno)));
-  if (!process.has_executable())
-    tell("the executable of {} is not here ({}): --exe FILE names it, --sysroot DIR where its files are", who,
+                fmt::format("'{}' cannot be opened: {}", printable(which), std::strerror(error)));
+  if (!process.has_executable()) {
+    tell("the executable of {} is not here: {}", who,
          process.executable().empty() ? "the core does not name it" : printable(process.executable()));
+    tell("--exe FILE names it, --sysroot DIR where its files are");
+  } else if (const char* why = process.drop_other_executable()) {
+    tell("'{}' is not used: {}",
+         core.executable.empty() ? printable(process.executable()) : printable(core.executable), why);
+  }
   Arena arena(kMostMemory);
   const auto snapshot = std::make_unique<report::Snapshot>();
   report::LostBlocks lost{};

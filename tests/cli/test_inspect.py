@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from support.report_schema import faults_of
+
 from .control import HOLDER, library
 from .harness import Checked, Failure, Skip, Test
 
@@ -58,7 +60,10 @@ def inspect(t: Test, pid: int, *options: str) -> dict:
     done = t.run("inspect", "--json", str(pid), *options)
     if done.status != 0 or done.stderr:
         raise Failure(f"status {done.status}: {done.stderr}")
-    return json.loads(done.stdout)
+    report = json.loads(done.stdout)
+    if faults_of(report):
+        raise Failure(f"against the schema: {faults_of(report)}")
+    return report
 
 
 def lines_of(report: dict) -> dict[str, int]:
@@ -144,6 +149,16 @@ def test_all_processes_have_a_line(t: Test) -> None:
     if any(len(line) > 80 for line in done.stdout.splitlines()):
         raise Failure("a line has more than 80 columns")
     t.expect(t.run("inspect"), 2, error="PID|NAME|CORE is required")
+    for words in (["--all", "--json"], ["--all", "--html", "x"], ["--all", "--fail-on", "rss>1"], ["--all", "--leaks"],
+                  ["--all", "--exe", "x"], ["--json", "--html", "x", str(pid)]):
+        expect_one_line(t.run("inspect", *words), "excludes")
+
+
+def test_a_program_without_a_heap_is_said_to_have_none(t: Test) -> None:
+    source = '#include <unistd.h>\nint main(void) { return write(1, "up\\n", 3) == 3 ? pause() : 1; }\n'
+    report = inspect(t, start(t, t.compile("no_heap", source=source)).pid)
+    if report["ledger_about"]["not_divided_why"] != "no heap was found":
+        raise Failure(f"{report['ledger_about']} {report['backend']}")
 
 
 def test_python_closes(t: Test) -> None:

@@ -16,7 +16,7 @@ from .harness import Failure, Skip, Test
 from .test_inspect import inspect, start
 
 # What is kept is kept in a table, a list, thread-local memory, on a stack, in a register, tagged, inside, in a cache
-# that turns over and in shared memory. What is lost: single blocks, a list, a ring; by main and by threads.
+# that turns over, in shared memory and in memory that the program keeps from itself. What is lost: single blocks, a list, a ring; by main and by threads.
 KNOWN = """
 #include <pthread.h>
 #include <stdint.h>
@@ -78,6 +78,9 @@ int main(void) {
   }
   void** shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   for (int i = 0; i < 100; i++) shared[i] = block(77);
+  void** kept_away = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  for (int i = 0; i < 1000; i++) kept_away[i] = block(88);
+  mprotect(kept_away, 8192, PROT_NONE);
   for (int i = 0; i < 2000; i++) {
     free(cache[i % 64]);
     cache[i % 64] = block(100);
@@ -176,13 +179,23 @@ def test_a_core_file_tells_the_same(t: Test) -> None:
     live = [sum(line["bytes"] for line in r["ledger"] if line["cause"] == "live") for r in (running, report)]
     if abs(live[0] - live[1]) > 0.01 * live[0]:
         raise Failure(f"live {live}")
-    t.expect(t.run("inspect", str(core)), 0, "inspection of known", "core file", "pages of zeros left out")
+    t.expect(t.run("inspect", "--leaks", str(core)), 0, "inspection of known", "core file", "pages of zeros left out", "that the core leaves out may lead")
+    for words, why in ((["--exe", "/etc/passwd"], "'/etc/passwd' is not used: it is no ELF file"),
+                       (["--exe", sys.executable], "is not used: its build-id is not that of the file that ran")):
+        t.expect(t.run("inspect", *words, str(core)), 0, error=why)
+    for option in ("--exe", "--sysroot"):
+        t.expect(t.run("inspect", option, "/nonexist", str(core)), 3,
+                 error="'/nonexist' cannot be opened: No such file or directory")
+    t.expect(t.run("inspect", "--leaks", "--again-after", "2", str(core)), 2, error="for processes that run")
     for command, ending in (("zstd", ".zst"), ("lz4", ".lz4")):
         if shutil.which(command):
             subprocess.run([command, "-q", core, str(core) + ending], check=True)
             again = json.loads(t.run("inspect", "--json", str(core) + ending).stdout)
             if again["ledger"] != report["ledger"]:
                 raise Failure(f"{ending}: {again['ledger']}")
+            packed = Path(str(core) + ending)
+            packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
+            t.expect(t.run("inspect", str(packed)), 3, error="cannot decompress all of it: it is cut short or damaged")
 
 
 def test_cores_that_are_none(t: Test) -> None:
