@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <initializer_list>
 #include <memory>
 
 #include "base/os.hpp"
@@ -58,6 +57,34 @@ ExitStatus show(const std::string& json, const std::string& what, const InspectR
   return conditions.empty() ? kDone : fail_on(conditions, report);
 }
 
+/// What the user wrote.
+struct Words {
+  std::string process;
+  bool all = false;
+  bool waits = false;      ///< an option that only a process that runs has a use for
+  std::string beside_all;  ///< an option that is no --all; empty: there is none
+  CoreSearch core;
+  InspectRequest request;
+};
+
+ExitStatus inspect_what(Words& words) {
+  if (words.all && !words.beside_all.empty())
+    throw Error(kUsage, fmt::format("--all excludes {}", words.beside_all), "inspect one process with that");
+  if (words.all) return inspect_all();
+  if (words.request.json && !words.request.html.empty())
+    throw Error(kUsage, "--json excludes --html", "one form of a report at a time");
+  if (words.process.empty()) throw Error(kUsage, "PID|NAME|CORE is required", "--all looks at every process");
+  if (!is_number(words.process) && names_core(words.process)) {
+    if (words.waits)
+      throw Error(kUsage, "--again-after and --no-stop are for processes that run", "a core file does not");
+    words.core.path = words.process;
+    return inspect_core(words.core, words.request);
+  }
+  if (!words.core.executable.empty() || !words.core.sysroot.empty())
+    throw Error(kUsage, "--exe and --sysroot are for core files", "name a core file");
+  return inspect(process_of(words.process, "inspect"), words.request);
+}
+
 }  // namespace
 
 ExitStatus inspect(int pid, const InspectRequest& request) {
@@ -85,19 +112,13 @@ void add_leaks(CLI::App* command, LeakSearch* leaks) {
 }
 
 void add_inspect(CLI::App& app, Run* run) {
-  struct Words {
-    std::string process;
-    bool all = false;
-    CoreSearch core;
-    InspectRequest request;
-  };
   auto words = std::make_shared<Words>();
   InspectRequest* request = &words->request;
   CLI::App* command = app.add_subcommand("inspect", "Say where the memory of any running process is");
   CLI::Option* pid = command->add_option("PID|NAME|CORE", words->process,
                                          "Any process, as it runs, or a core file, compressed or not");
-  CLI::Option* all = command->add_flag("--all", words->all,
-                                       "A line for each process that may be looked at, the largest first");
+  command->add_flag("--all", words->all, "A line for each process that may be looked at, the largest first")
+      ->excludes(pid);
   command->add_flag("--full", request->full, "Print all that was found, not the main figures");
   command->add_flag("--json", request->json, "Print JSON instead of text, in the format of reports");
   command->add_option("--html", request->html, "Write a page to FILE, instead of the text")
@@ -108,10 +129,6 @@ void add_inspect(CLI::App& app, Run* run) {
       ->type_name("DIR");
   add_leaks(command, &request->leaks);
   add_fail_on(command, &request->fail_on, "the process shows any of CONDITIONS");
-  all->excludes(pid);
-  for (const char* other : {"--full", "--json", "--html", "--exe", "--sysroot", "--leaks", "--fail-on"})
-    all->excludes(command->get_option(other));
-  command->get_option("--json")->excludes(command->get_option("--html"));
   command->footer(
       std::string(
           "Reads the process's memory from outside: nothing is loaded into it, and it is not stopped. Who "
@@ -126,22 +143,10 @@ void add_inspect(CLI::App& app, Run* run) {
       "  mallard inspect core.4711.zst\n\n"
       "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, or not permitted");
   command->callback([words, run, command] {
-    const bool waits = command->count("--again-after") > 0 || command->count("--no-stop") > 0;
-    *run = [words, waits] {
-      if (words->all) return inspect_all();
-      if (words->process.empty())
-        throw Error(kUsage, "PID|NAME|CORE is required", "--all looks at every process");
-      if (!is_number(words->process) && names_core(words->process)) {
-        if (waits)
-          throw Error(kUsage, "--again-after and --no-stop are for processes that run",
-                      "a core file does not");
-        words->core.path = words->process;
-        return inspect_core(words->core, words->request);
-      }
-      if (!words->core.executable.empty() || !words->core.sysroot.empty())
-        throw Error(kUsage, "--exe and --sysroot are for core files", "name a core file");
-      return inspect(process_of(words->process, "inspect"), words->request);
-    };
+    words->waits = command->count("--again-after") > 0 || command->count("--no-stop") > 0;
+    for (const CLI::Option* option : command->get_options())
+      if (option->count() > 0 && option->get_name() != "--all") words->beside_all = option->get_name();
+    *run = [words] { return inspect_what(*words); };
   });
 }
 
