@@ -195,6 +195,7 @@ class FreeLists {
   bool has_unknown_key(const Chunk& chunk) noexcept;
   bool leads_on(std::uintptr_t next, std::uint64_t size, int hops) noexcept;
   bool share_arena(std::uintptr_t chunk, std::uintptr_t next) noexcept;
+  bool is_plain_link(std::uint64_t word, std::uint64_t size) noexcept;
   bool in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept;
 
   Reader& reader_;

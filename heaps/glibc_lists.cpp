@@ -94,6 +94,13 @@ bool FreeLists::leads_on(std::uintptr_t next, std::uint64_t size, int hops) noex
   return true;
 }
 
+/// Does the word lead to a block of that size as it stands, as links of a program's own list do?
+bool FreeLists::is_plain_link(std::uint64_t word, std::uint64_t size) noexcept {
+  std::uint64_t head;
+  return word != 0 && plausible(word) && reader_.copy(word - 8, &head, sizeof head) &&
+         (head & ~kFlags) == size;
+}
+
 /// A list of an arena stays in its heaps. A block that holds its own address may look like a link into
 /// another one, as those lie.
 bool FreeLists::share_arena(std::uintptr_t chunk, std::uintptr_t next) noexcept {
@@ -122,6 +129,9 @@ bool FreeLists::in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept {
   const int kind = look_alike ? 0 : chunk.second == 0 ? 1 : aligned ? 2 : 3;
   static constexpr std::uint64_t kAlwaysChecked[kKinds] = {300000, 30000, 2000, 2000};
   Checks& checks = checks_[kind];
+  // Where addresses are low, some links of a program's own lists look mangled, too, and lead on: those stay
+  // live.
+  if (mangled_ && (begin_ >> 36) == 0 && is_plain_link(chunk.first, chunk.size)) return false;
   const bool near = reader_.in_window(next, 24);
   const bool enough =
       checks.made > kAlwaysChecked[kind] && (kind < 2 || checks.refuted * kTolerated < checks.made);
