@@ -208,7 +208,8 @@ def test_what_has_no_memory_is_refused(t: Test) -> None:
     expect_one_line(t.run("inspect", str(ended.pid)), "has ended")
     ended.wait()
     expect_one_line(t.run("inspect", str(ended.pid)), "No such process")
-    if Path("/proc/2/comm").read_text() == "kthreadd\n":
+    second = Path("/proc/2/comm")
+    if second.exists() and second.read_text() == "kthreadd\n":  # not in a process namespace of its own
         expect_one_line(t.run("inspect", "2"), "is a thread of the kernel")
     expect_one_line(t.run("inspect", "no-such-program"), "no process is called")
 
@@ -217,8 +218,11 @@ def test_another_users_process_is_refused(t: Test) -> None:
     if os.geteuid() != 0:
         raise Skip("only root can become somebody else")
     pid = start(t, t.compile("holder", source=HOLDER)).pid
-    done = subprocess.run([t.mallard, "inspect", str(pid)], capture_output=True, text=True, user=65534, group=65534,
-                          extra_groups=[], cwd="/", check=False)
+    try:
+        done = subprocess.run([t.mallard, "inspect", str(pid)], capture_output=True, text=True, user=65534, group=65534,
+                              extra_groups=[], cwd="/", check=False)
+    except PermissionError:
+        raise Skip("the build lies where another user does not get to") from None
     expect_one_line(Checked(done.returncode, done.stdout, done.stderr), f"process {pid} ('holder') cannot be looked at",
                     "sudo")
 
