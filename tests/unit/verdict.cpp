@@ -160,6 +160,17 @@ TEST_CASE("verdict: a heap that grows without live memory has free memory that d
   REQUIRE(p.judge_it() == "external_fragmentation");
 }
 
+TEST_CASE("verdict: pages that only thread caches keep are no retention") {
+  for (const std::uint64_t pages : {20, 60}) {
+    Process p;
+    p.s.allocator.name = "system";
+    p.move(Cause::kRetained, 80);
+    p.s.ledger.free_memory.cached_pages = pages << 20;
+    CHECK(p.judge_it() == (pages < 30 ? "retention" : "thread_caches"));
+    CHECK(is_near(p.s.verdict.bytes.value, pages < 30 ? 80 * kMega : 60 * kMega));
+  }
+}
+
 TEST_CASE("verdict: what lies in the tops of glibc's arenas is no retention") {
   for (const double tops : {29.9, 30.1}) {
     CAPTURE(tops);
