@@ -4,6 +4,7 @@
 
 #include "base/os.hpp"
 #include "heaps/glibc.hpp"
+#include "heaps/heap_reader.hpp"
 
 namespace mallard::heaps::glibc {
 
@@ -17,13 +18,7 @@ Reader::~Reader() {
 }
 
 const AddressRange* Reader::run_after(std::uintptr_t at) noexcept {
-  const std::size_t n = resident_.size();
-  if (hint_ < n && resident_[hint_].end > at && (hint_ == 0 || resident_[hint_ - 1].end <= at))
-    return &resident_[hint_];
-  const auto run = std::partition_point(resident_.begin(), resident_.end(),
-                                        [at](const AddressRange& r) { return r.end <= at; });
-  hint_ = static_cast<std::size_t>(run - resident_.begin());
-  return hint_ < n ? &resident_[hint_] : nullptr;
+  return range_after(resident_, at, &hint_);
 }
 
 /// Where nobody tells, the attempt to copy will.
@@ -77,12 +72,7 @@ std::uintptr_t Reader::next_resident(std::uintptr_t at, std::uintptr_t end) noex
 }
 
 std::uint64_t Reader::resident_bytes(std::uintptr_t begin, std::uintptr_t end) noexcept {
-  std::uint64_t sum = 0;
-  for (const AddressRange* run = run_after(begin); run && run < resident_.data() + resident_.size(); ++run) {
-    if (run->begin >= end) break;
-    sum += (run->end < end ? run->end : end) - (run->begin > begin ? run->begin : begin);
-  }
-  return sum;
+  return run_after(begin) ? bytes_within(resident_.subspan(hint_), begin, end) : 0;
 }
 
 void PageTally::emit(std::uintptr_t begin, std::uintptr_t end, UnitKind kind, std::uint64_t live,

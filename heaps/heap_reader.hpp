@@ -4,7 +4,9 @@
 
 #include <string.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include "base/attributes.hpp"
@@ -72,6 +74,27 @@ inline AddressRange joined_range(std::span<const AddressRange> ranges, std::size
   return range;
 }
 
+/// The first of ascending ranges that ends behind `at`; nullptr if none does. \param hint  where the last
+/// answer was
+inline const AddressRange* range_after(std::span<const AddressRange> ranges, std::uintptr_t at,
+                                       std::size_t* hint) noexcept {
+  if (*hint >= ranges.size() || ranges[*hint].end <= at || (*hint > 0 && ranges[*hint - 1].end > at)) {
+    const auto next = std::partition_point(ranges.begin(), ranges.end(),
+                                           [at](const AddressRange& r) { return r.end <= at; });
+    *hint = static_cast<std::size_t>(next - ranges.begin());
+  }
+  return *hint < ranges.size() ? &ranges[*hint] : nullptr;
+}
+
+/// How much of [begin, end) lies in ascending ranges, of which the first ends behind `begin`.
+inline std::uint64_t bytes_within(std::span<const AddressRange> ranges, std::uintptr_t begin,
+                                  std::uintptr_t end) noexcept {
+  std::uint64_t sum = 0;
+  for (auto r = ranges.begin(); r != ranges.end() && r->begin < end; ++r)
+    sum += std::min(r->end, end) - std::max(r->begin, begin);
+  return sum;
+}
+
 /// Questions about ascending addresses to ascending ranges.
 class RangeCursor {
  public:
@@ -87,11 +110,7 @@ class RangeCursor {
   /// How much of [begin, end) lies in the ranges.
   std::uint64_t bytes_within(std::uintptr_t begin, std::uintptr_t end) noexcept {
     contains(begin);
-    std::uint64_t sum = 0;
-    for (std::size_t i = next_; i < ranges_.size() && ranges_[i].begin < end; ++i)
-      sum += (ranges_[i].end < end ? ranges_[i].end : end) -
-             (ranges_[i].begin > begin ? ranges_[i].begin : begin);
-    return sum;
+    return heaps::bytes_within(ranges_.subspan(next_), begin, end);
   }
   /// Whether all of [begin, end) lies in one of the ranges.
   bool covers(std::uintptr_t begin, std::uintptr_t end) noexcept {

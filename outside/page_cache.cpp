@@ -5,16 +5,12 @@
 
 #include <algorithm>
 
+#include "heaps/heap_reader.hpp"
+
 namespace mallard::outside {
 
 const AddressRange* PageCache::range_after(std::uintptr_t at) const noexcept {
-  const std::size_t n = present_.size();
-  if (hint_ < n && present_[hint_].end > at && (hint_ == 0 || present_[hint_ - 1].end <= at))
-    return &present_[hint_];
-  const auto next = std::partition_point(present_.begin(), present_.end(),
-                                         [at](const AddressRange& r) { return r.end <= at; });
-  hint_ = static_cast<std::size_t>(next - present_.begin());
-  return hint_ < n ? &present_[hint_] : nullptr;
+  return heaps::range_after(present_, at, &hint_);
 }
 
 std::uintptr_t PageCache::next_present(std::uintptr_t at, std::uintptr_t end) const noexcept {
@@ -29,11 +25,7 @@ std::uintptr_t PageCache::present_end(std::uintptr_t at, std::uintptr_t end) con
 }
 
 std::uint64_t PageCache::present_bytes(std::uintptr_t begin, std::uintptr_t end) const noexcept {
-  std::uint64_t sum = 0;
-  for (const AddressRange* r = range_after(begin);
-       r && r < present_.data() + present_.size() && r->begin < end; ++r)
-    sum += std::min(r->end, end) - std::max(r->begin, begin);
-  return sum;
+  return range_after(begin) ? heaps::bytes_within(present_.subspan(hint_), begin, end) : 0;
 }
 
 /// process_vm_readv keeps to the rights of the mapping, this file does not.
