@@ -33,6 +33,10 @@ File::File(const std::string& path, const std::string& shown) : shown_(shown) {
 
 File::~File() { ::close(fd_); }
 
+Descriptor::~Descriptor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
 bool File::holds(std::uint64_t offset, std::uint64_t bytes) const {
   return offset <= size_ && bytes <= size_ - offset;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace mallard::cli {
 
@@ -30,6 +31,21 @@ class File {
   std::string shown_;
   int fd_;
   std::uint64_t size_ = 0;
+};
+
+/// Closes a descriptor at its end, unless that is -1.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor();
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  /// It is the caller's to close from now on.
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
 };
 
 /// All of a file that has no size, as in /proc. \return false if it cannot be read; errno says why

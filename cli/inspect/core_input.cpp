@@ -15,7 +15,6 @@
 #include <cstring>
 #include <initializer_list>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "cli/demangled.hpp"
@@ -48,21 +47,6 @@ const Format* format_of(std::string_view beginning) {
 [[noreturn]] void fail(const std::string& path, const std::string& why, const std::string& hint = "") {
   throw Error(kUnreadable, fmt::format("core file '{}' cannot be read: {}", printable(path), why), hint);
 }
-
-class Closed {
- public:
-  explicit Closed(int fd) : fd_(fd) {}
-  ~Closed() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Closed(const Closed&) = delete;
-  Closed& operator=(const Closed&) = delete;
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 int unnamed_file(const std::string& path) {
   const char* wished = std::getenv("TMPDIR");
@@ -107,8 +91,8 @@ long copy_sparse(int from, int to) {
 int decompressed(const std::string& path, int in, const char* command) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) fail(path, std::strerror(errno));
-  Closed out(ends[0]), into(ends[1]);
-  Closed file(unnamed_file(path));
+  Descriptor out(ends[0]), into(ends[1]);
+  Descriptor file(unnamed_file(path));
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, in, 0);
@@ -145,24 +129,23 @@ int decompressed(const std::string& path, int in, const char* command) {
   return file.release();
 }
 
-}  // namespace
-
-CoreInput::CoreInput(const std::string& path) {
-  Closed file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+/// \return a descriptor of the core itself
+int open_core(const std::string& path) {
+  Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) fail(path, std::strerror(errno));
   struct stat facts {};
   if (fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) fail(path, "it is no regular file");
   const Format* format = format_of(beginning_of(file.get()));
-  fd_ = format ? decompressed(path, file.get(), format->command) : file.release();
+  return format ? decompressed(path, file.get(), format->command) : file.release();
 }
 
-CoreInput::~CoreInput() {
-  if (fd_ >= 0) close(fd_);
-}
+}  // namespace
+
+CoreInput::CoreInput(const std::string& path) : file_(open_core(path)) {}
 
 bool names_core(const std::string& word) {
   if (word.find('/') != word.npos) return true;
-  const Closed file(open(word.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const Descriptor file(open(word.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat facts {};
   if (file.get() < 0 || fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return false;
   const std::string beginning = beginning_of(file.get());

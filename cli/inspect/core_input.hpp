@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "cli/file.hpp"
+
 namespace mallard::cli {
 
 /// A descriptor of the core file's bytes, closed at the end.
@@ -12,14 +14,10 @@ class CoreInput {
   /// Decompresses, by the command that belongs to the format, into a file without a name in TMPDIR or
   /// /var/tmp, in which zeros take no room. \throws Error in one line
   explicit CoreInput(const std::string& path);
-  ~CoreInput();
-  CoreInput(const CoreInput&) = delete;
-  CoreInput& operator=(const CoreInput&) = delete;
-
-  int fd() const { return fd_; }
+  int fd() const { return file_.get(); }
 
  private:
-  int fd_ = -1;
+  Descriptor file_;
 };
 
 /// Whether what a user names is a core file: a file that begins like one, or at least is given as a path.

@@ -15,6 +15,7 @@
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/file.hpp"
 #include "cli/inspect/core_input.hpp"
 #include "cli/inspect/inspection.hpp"
 #include "cli/output.hpp"
@@ -30,13 +31,10 @@ namespace {
 
 /// The page of a report that is in no file.
 void write_page(const std::string& json, const std::string& output) {
-  const int fd = memfd_create("report", MFD_CLOEXEC);
-  if (fd < 0 || os::write_all(fd, json.data(), json.size()) != 0) {
-    if (fd >= 0) close(fd);
+  const Descriptor file(memfd_create("report", MFD_CLOEXEC));
+  if (file.get() < 0 || os::write_all(file.get(), json.data(), json.size()) != 0)
     throw Error(kUnreadable, fmt::format("the page cannot be written: {}", std::strerror(errno)));
-  }
-  const std::unique_ptr<const int, void (*)(const int*)> closed(&fd, [](const int* open) { close(*open); });
-  write_html(fmt::format("/proc/self/fd/{}", fd), output, "");
+  write_html(fmt::format("/proc/self/fd/{}", file.get()), output, "");
 }
 
 /// Before what takes long.
