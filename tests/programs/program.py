@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pwd
 import re
 import shutil
 import socket
@@ -170,16 +169,3 @@ def version_of(program: Program) -> str:
         return ""
     found = re.search(r"\d+(?:\.\d+)+", done.stdout + done.stderr)
     return found.group(0) if found else ""
-
-
-def without_root() -> dict[str, Any]:
-    """What Popen needs for a server that refuses to be root's."""
-    if os.geteuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        except KeyError:
-            continue
-    return {}

@@ -17,9 +17,9 @@ from typing import Any
 
 from support import processes
 from support.framework import wait_until
-from support.processes import listens
+from support.processes import listens, without_root
 
-from .program import Program, Run, answers, digest_of, free_port, without_root
+from .program import Program, Run, answers, digest_of, free_port
 
 PAGES = {"small": 900, "large": 300_000}
 

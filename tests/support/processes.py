@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import pwd
 import signal
 import socket
 import struct
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -26,6 +28,19 @@ def parent_of(pid: int) -> int | None:
     except OSError:
         return None
     return int(stat[stat.rindex(")") + 2:].split()[1])
+
+
+def without_root() -> dict[str, Any]:
+    """What Popen needs for a server that refuses to be root's. Empty if this is not root, or there is no other user."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        except KeyError:
+            continue
+    return {}
 
 
 # Processes that outlive the test that started them, with all that they start: a browser that several tests use.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from support.processes import without_root
 
 from .measure import BenchError, cpu_ns
 
@@ -73,22 +74,11 @@ def postgres(binaries: str, transactions: int) -> "Program":
     return Program("postgres (pgbench)", [f"{binaries}/postgres"], varies=True, counted=False, serve=serve)
 
 
-def identity() -> dict[str, object]:
-    """postgres refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        except KeyError:
-            continue
-    raise BenchError("no user to run postgres as")
-
-
 def run_postgres(program: "Program", command: Sequence[str], environment: Mapping[str, str], binaries: str,
                  transactions: int) -> float:
-    who, plain = identity(), plain_environment()
+    who, plain = without_root(), plain_environment()
+    if not who and os.geteuid() == 0:
+        raise BenchError("no user to run postgres as")
     place = tempfile.mkdtemp(prefix="mallard-bench.")
     if who:
         os.chown(place, who["user"], who["group"])  # type: ignore[arg-type]
