@@ -136,7 +136,7 @@ constexpr KnownAllocator kTable[] = {
     {"the Java heap", kJavaSymbols, {}, {}, {}, {}, true, "jcmd PID GC.class_histogram shows what is in it"},
     {".NET's heap", kDotNetSymbols, {}, {}, {}, {}, true, "dotnet-gcdump shows what is in it"},
     {"V8's heap", kV8Symbols, {}, {}, {}, kV8Mappings, true, "node --heap-prof shows who allocates in it"},
-    {"Go's heap",
+    {kGoHeap,
      kGoSymbols,
      {},
      kGoMessages,

@@ -30,6 +30,9 @@ struct KnownAllocator {
   std::span<const std::string_view> mappers = {};
 };
 
+/// KnownAllocator::name of Go's runtime, which is also found by where its heap lies.
+inline constexpr std::string_view kGoHeap = "Go's heap";
+
 inline constexpr std::size_t kMaxKnownAllocators = 32;
 /// Those whose names say more come before those that only share a name with them.
 std::span<const KnownAllocator> known_allocators() noexcept;

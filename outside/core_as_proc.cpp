@@ -65,11 +65,17 @@ void CoreFile::find_break() noexcept {
   if (beside) break_begin_ = beside->begin;
 }
 
+/// The mapping of the same file that has its headers, as a rule.
+const CoreFile::MappedFile* CoreFile::first_of(const MappedFile& file) const noexcept {
+  const MappedFile* first = &file;
+  while (first > mapped_.data() && first->offset != 0 && first[-1].path == file.path) --first;
+  return first;
+}
+
 /// The rights of a mapping that the core has no word of: those of the segment in the object's headers, which
 /// are in the core as a rule.
 std::uint32_t CoreFile::rights_of(const MappedFile& file) noexcept {
-  const MappedFile* first = &file;
-  while (first > mapped_.data() && first->offset != 0 && first[-1].path == file.path) --first;
+  const MappedFile* first = first_of(file);
   if (first != headers_of_) {
     headers_.close();
     headers_.use_process(*this, first->begin);
@@ -91,8 +97,7 @@ int CoreFile::file_of(const MappedFile& mapped) const noexcept {
   if (open_count_ == kMostOpen) return -1;
   OpenFile& open = open_[open_count_++];
   open = {mapped.path, -1};
-  const MappedFile* first = &mapped;
-  while (first > mapped_.data() && first->offset != 0 && first[-1].path == mapped.path) --first;
+  const MappedFile* first = first_of(mapped);
   const Load* load = load_of(first->begin);
   if (!load || load->bytes == 0) return -1;  // nothing of it to compare with
   Arena arena;

@@ -65,6 +65,7 @@ class CoreFile : public ProcessMemory {
   const char* take_mapped_files(std::uint64_t at, std::uint64_t bytes) noexcept;
   const Load* load_of(std::uintptr_t at) const noexcept;
   const MappedFile* mapped_file(std::uintptr_t at) const noexcept;
+  const MappedFile* first_of(const MappedFile& file) const noexcept;
   std::uintptr_t begin_of_file_behind(std::uintptr_t at) const noexcept;
   std::string_view name_of(const Load& load) const noexcept;
   bool copy_from_file(void* to, std::uintptr_t from, std::size_t bytes) const noexcept;

@@ -31,7 +31,6 @@ struct Heap {
   std::string_view path;  ///< of the object that has the allocator inside
 };
 
-constexpr std::string_view kGoHeap = "Go's heap";  // as inside/known_allocators.cpp has it
 constexpr std::size_t kMostHeaps = 4, kProbedPages = 64;
 
 constinit backends::Backend g_backend{};
@@ -235,15 +234,16 @@ class Claims {
   void look_for_go(bool is_alone) noexcept {
     const auto has_go = [this](const elf::Module& m) {
       const inside::Contents inside = inside::contents_of(m, process_);
-      return std::any_of(inside.all().begin(), inside.all().end(),
-                         [](const inside::CarriedAllocator& c) { return c.allocator->name == kGoHeap; });
+      return std::any_of(inside.all().begin(), inside.all().end(), [](const inside::CarriedAllocator& c) {
+        return c.allocator->name == inside::kGoHeap;
+      });
     };
     if (!std::any_of(modules_.all().begin(), modules_.all().end(), has_go)) return;
     constexpr std::uintptr_t kFirst = 0xc0'0000'0000, kLast = 0xd0'0000'0000,
                              kHints = (std::uintptr_t{1} << 40) - 1;
     for (Region& r : regions_) {
       const bool is_hinted = (r.begin & kHints) >= kFirst && (r.begin & kHints) < kLast;
-      if (is_candidate(r, "") && (is_alone || is_hinted)) r.allocator = kGoHeap;
+      if (is_candidate(r, "") && (is_alone || is_hinted)) r.allocator = inside::kGoHeap;
     }
   }
 

@@ -35,34 +35,33 @@ std::string_view name_in(std::string_view assignment, char mark) noexcept {
   return part_of(assignment, 0, assignment.find(mark));
 }
 
+/// Whether any part of a list is such a one, as far as it has to be looked through.
+template <class Is>
+bool any_part(std::string_view list, char between, Is is) noexcept {
+  for (std::string_view rest = list; !rest.empty();) {
+    const std::string_view part = part_of(rest, 0, rest.find(between));
+    if (is(part)) return true;
+    rest = part_of(rest, part.size() + 1);
+  }
+  return false;
+}
+
 /// Adds the parts of a list but those with the names of `fresh`, then `fresh`.
 /// \return false if all of `fresh` is in the list already
 bool join(std::string_view list, std::string_view fresh, char between, char mark, TextBuffer& to) noexcept {
-  bool is_new = false;
-  for (std::string_view rest = fresh; !rest.empty();) {
-    const std::string_view part = part_of(rest, 0, rest.find(between));
-    bool found = false;
-    for (std::string_view old = list; !old.empty();) {
-      const std::string_view entry = part_of(old, 0, old.find(between));
-      found = found || entry == part;
-      old = part_of(old, entry.size() + 1);
-    }
-    is_new = is_new || !found;
-    rest = part_of(rest, part.size() + 1);
-  }
-  for (std::string_view old = list; !old.empty();) {
-    const std::string_view entry = part_of(old, 0, old.find(between));
-    bool replaced = entry.empty();
-    for (std::string_view rest = fresh; !rest.empty();) {
-      const std::string_view part = part_of(rest, 0, rest.find(between));
-      replaced = replaced || name_in(entry, mark) == name_in(part, mark);
-      rest = part_of(rest, part.size() + 1);
-    }
-    if (!replaced) to.add(entry).add(between);
-    old = part_of(old, entry.size() + 1);
-  }
+  const auto is_replaced = [&](std::string_view old) {
+    return old.empty() || any_part(fresh, between, [&](std::string_view part) {
+             return name_in(old, mark) == name_in(part, mark);
+           });
+  };
+  any_part(list, between, [&](std::string_view old) {
+    if (!is_replaced(old)) to.add(old).add(between);
+    return false;
+  });
   to.add(fresh);
-  return is_new;
+  return any_part(fresh, between, [&](std::string_view part) {
+    return !any_part(list, between, [part](std::string_view old) { return old == part; });
+  });
 }
 
 /// glibc's older variables for the same.

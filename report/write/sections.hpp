@@ -27,7 +27,7 @@ void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing whe
 
 void write_core(const CoreFacts& core, Sink& to) noexcept;      ///< nothing of a process that runs
 void write_lost(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where nobody asked for it
-/// The first `most` remedies; nothing where there is none. \param all  with the reason and the cost of each
+/// The first `most` remedies; nothing where there is none. \param all  with the reason of each
 void write_remedies(const Snapshot& snapshot, std::size_t most, bool all, Sink& to) noexcept;
 
 void write_remedies_json(const Snapshot& snapshot, Json& json) noexcept;
