@@ -12,9 +12,11 @@ namespace mallard::cli {
 using Run = std::function<ExitStatus()>;
 using AddCommand = void (*)(CLI::App& app, Run* run);
 
+void add_attach(CLI::App& app, Run* run);
 void add_check(CLI::App& app, Run* run);
 void add_compare(CLI::App& app, Run* run);
 void add_completions(CLI::App& app, Run* run);
+void add_detach(CLI::App& app, Run* run);
 void add_diff(CLI::App& app, Run* run);
 void add_dump(CLI::App& app, Run* run);
 void add_inspect(CLI::App& app, Run* run);
@@ -29,7 +31,8 @@ void add_wrappers(CLI::App* command, std::string* names);
 
 /// Every subcommand, in the order of --help. A new one is one line here and one declaration above.
 inline constexpr AddCommand kCommands[] = {add_completions, add_inspect, add_run,    add_check,
-                                           add_dump,        add_top,     add_report, add_diff,
-                                           add_compare,     add_mode,    add_purge};
+                                           add_dump,        add_top,     add_attach, add_detach,
+                                           add_report,      add_diff,    add_compare, add_mode,
+                                           add_purge};
 
 }  // namespace mallard::cli

@@ -13,15 +13,11 @@
 
 namespace mallard::cli::compare {
 
-/// Bytes by what holds them.
-using Bytes = std::map<std::string, double>;
-
-/// A report's ledger.
+/// The lines of a report's ledger, in bytes, by cause, as JSON names them.
 struct Ledger {
   bool known = false;
   double counts_bytes = 0;  ///< memory that counts
-  Bytes lines;              ///< by cause, as JSON names it
-  Bytes others;             ///< what allocators beside the one that serves have in memory: "mimalloc 2.2.4"
+  std::map<std::string, double> lines;
 };
 
 struct Trial {

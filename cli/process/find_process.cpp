@@ -12,6 +12,7 @@
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
+#include "cli/process/memory_file.hpp"
 #include "cli/process/target.hpp"
 #include "cli/terminal_text.hpp"
 
@@ -52,7 +53,7 @@ bool has_name(int pid, const std::string& name, const std::vector<std::string>& 
 
 bool has_mallard(int pid) {
   std::string maps;
-  return read_whole(fmt::format("/proc/{}/maps", pid), &maps) && maps.find("/libmallard.so") != maps.npos;
+  return read_whole(fmt::format("/proc/{}/maps", pid), &maps) && (maps.find("/libmallard.so") != maps.npos || is_attached_object(maps));
 }
 
 std::vector<Candidate> processes_named(const std::string& name) {

@@ -13,8 +13,14 @@
 
 namespace mallard::cli {
 
-MemoryFile::MemoryFile(int pid)
-    : pid_(pid), fd_(open(fmt::format("/proc/{}/mem", pid).c_str(), O_RDONLY | O_CLOEXEC)) {}
+bool is_attached_object(std::string_view path) {
+  return path.find("/libmallard-attach.so") != path.npos ||
+         path.find("memfd:libmallard-attach.so") != path.npos;
+}
+
+MemoryFile::MemoryFile(int pid, bool writes)
+    : pid_(pid),
+      fd_(open(fmt::format("/proc/{}/mem", pid).c_str(), (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC)) {}
 MemoryFile::~MemoryFile() {
   if (fd_ >= 0) close(fd_);
 }
@@ -31,11 +37,16 @@ bool MemoryFile::read(std::uint64_t from, void* to, std::size_t bytes) const {
   return true;
 }
 
+bool MemoryFile::write(std::uint64_t to, const void* from, std::size_t bytes) const {
+  return pwrite(fd_, from, bytes, static_cast<off_t>(to)) == static_cast<ssize_t>(bytes);
+}
+
 std::uint64_t MemoryFile::find_in_library(std::string_view mark) const {
   std::ifstream maps(fmt::format("/proc/{}/maps", pid_));
   for (std::string line; std::getline(maps, line);) {
     const std::optional<elf::Mapping> m = elf::parse_mapping(line);
-    if (!m || !m->writable || m->path.find("/libmallard.so") == m->path.npos) continue;
+    if (!m || !m->writable) continue;
+    if (m->path.find("/libmallard.so") == m->path.npos && !is_attached_object(m->path)) continue;
     std::string data(m->end - m->begin, '\0');
     const ssize_t n = pread(fd_, data.data(), data.size(), static_cast<off_t>(m->begin));
     if (n <= 0) continue;

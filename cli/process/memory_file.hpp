@@ -8,9 +8,13 @@
 
 namespace mallard::cli {
 
+/// Whether a path is that of the object which `mallard attach` loads: from its file, or from one in memory.
+bool is_attached_object(std::string_view path);
+
 class MemoryFile {
  public:
-  explicit MemoryFile(int pid);
+  /// \param writes  it is also to be written
+  explicit MemoryFile(int pid, bool writes = false);
   ~MemoryFile();
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
@@ -23,7 +27,10 @@ class MemoryFile {
   bool read(std::uint64_t from, T* to) const {
     return read(from, to, sizeof *to);
   }
-  /// The address of `mark` in the writable data of libmallard.so; 0 = it is not there.
+  /// \return true if all bytes were written
+  bool write(std::uint64_t to, const void* from, std::size_t bytes) const;
+  /// The address of `mark` in the writable data of libmallard.so, or of what `mallard attach` loaded; 0 = it
+  /// is not there.
   std::uint64_t find_in_library(std::string_view mark) const;
 
  private:

@@ -19,6 +19,7 @@
 #include "cli/decimal.hpp"
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
+#include "cli/process/attached.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/process/other_signal.hpp"
 #include "cli/process/patient_thread.hpp"
@@ -61,15 +62,15 @@ Target look_at(int pid, const char* command) {
   if (!leader.empty() && leader[0] != std::to_string(pid))
     throw Error(kUnreadable, fmt::format("{} is a thread of process {}", pid, leader[0]),
                 fmt::format("mallard {} {}", command, leader[0]));
-  Target t{pid, ids.empty() ? pid : std::stoi(ids.back()), {}, {}, {}, {}, {}};
+  Target t{pid, ids.empty() ? pid : std::stoi(ids.back()), {}, {}, {}, is_attached(pid), {}, {}};
   t.name = printable(process.name);
-  bool loaded = false;
+  bool loaded = t.is_attached;
   for (const ProcessObject& o : process.libraries)
     loaded = loaded || std::filesystem::path(o.path).filename().string().starts_with("libmallard.so");
   if (!loaded)
     throw NotPreloaded(
         kUnreadable, fmt::format("libmallard.so is not loaded in process {} ('{}')", pid, t.name),
-        fmt::format("start the program with 'mallard run'; 'mallard inspect {}' looks at it as it is", pid));
+        fmt::format("'mallard attach {0}' records it from now on; 'mallard inspect {0}' looks at it as it is", pid));
   t.signal = read_report_signal(pid);
   t.options = read_process_options(pid);
   t.root = std::make_shared<Directory>(fmt::format("/proc/{}/root", pid));
@@ -82,6 +83,9 @@ void check_signal(const Target& t, const char* what) {
   if (seccomp_of(t.pid) == Seccomp::kStrict)
     throw CannotAnswer(kUnreadable, fmt::format("{} is in seccomp's strict mode: {} would end it", who, what),
                        fmt::format("mallard top {} reads it from outside", t.pid));
+  if (t.is_attached)
+    throw CannotAnswer(kUnreadable, fmt::format("{} was attached to, and answers no signal for {}", who, what),
+                       fmt::format("mallard top {} shows its call sites", t.pid));
   if (t.signal.number == 0)
     throw CannotAnswer(kUnreadable, fmt::format("no signal asks {} for {} (ALLOC_SIGNAL=none)", who, what),
                        "start it without ALLOC_SIGNAL=none, or with ALLOC_AT_EXIT=1");
@@ -137,6 +141,12 @@ double now_seconds() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
+double seconds_of(const std::string& word) {
+  const double number = std::strtod(word.c_str(), nullptr);
+  if (word.ends_with("ms")) return number / 1000;
+  return number * (word.ends_with("m") ? 60 : word.ends_with("h") ? 3600 : 1);
 }
 
 std::string is_wait(const std::string& word) {

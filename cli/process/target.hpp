@@ -37,6 +37,7 @@ struct Target {
   std::string name;
   ReportSignal signal;
   ProcessOptions options;
+  bool is_attached;  ///< recorded by what `mallard attach` loaded, which answers no signal
   std::shared_ptr<Directory> root, here;
 
   /// The process as messages name it: "process 4711 ('redis-server')".
@@ -84,6 +85,9 @@ double now_seconds();  ///< CLOCK_MONOTONIC
 /// process_of().
 void add_pid(CLI::App* command, std::string* word, const std::string& which);
 void add_timeout(CLI::App* command, double* seconds, const std::string& for_what);
+/// Parses the number part of an interval ("30s", "5m"), which what_is_expected("ALLOC_INTERVAL") has nothing
+/// against.
+double seconds_of(const std::string& word);
 /// The complaint for CLI11 about a word that is no finite number of seconds above 0; empty if it is one. The
 /// checks of CLI11 let "nan" pass.
 std::string is_wait(const std::string& word);

@@ -22,13 +22,6 @@ std::string is_interval(const std::string& word) {
   return expected ? fmt::format("'{}' cannot be used: expected is {}", word, expected) : std::string();
 }
 
-/// Parses the number part of an interval; call is_interval() first.
-double seconds_of(const std::string& word) {
-  const double number = std::strtod(word.c_str(), nullptr);
-  if (word.ends_with("ms")) return number / 1000;
-  return number * (word.ends_with("m") ? 60 : word.ends_with("h") ? 3600 : 1);
-}
-
 }  // namespace
 
 void add_top(CLI::App& app, Run* run) {

@@ -57,8 +57,7 @@ void find_abandoned_pages(Findings& all) noexcept {
   c.next.say(
       "Keep threads in a pool instead of ending them, or have the thread that stays allocate what outlives "
       "the "
-      "others.");
-  say_next(c, " Or try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
+      "others. Or try another allocator (ALLOC_BACKEND).");
   all.add(c);
   all.take(Cause::kHoles, bytes);
 }

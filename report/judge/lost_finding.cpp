@@ -42,10 +42,9 @@ void find_lost_blocks(Findings& all) noexcept {
     c.text.say(" Most are of ").count(static_cast<double>(most.block_bytes)).say(" bytes.");
     c.evidence("most_lost_block_bytes", static_cast<double>(most.block_bytes));
   }
-  if (all.s.recording.on) say_next(c, "The call sites whose live bytes grow made them.");
-  else
-    say_next(c, "Start the program under 'mallard run': the call sites whose live bytes grow made them.",
-             Needs::kRecording);
+  say_next(c, all.s.recording.on
+                  ? "The call sites whose live bytes grow made them."
+                  : "Start the program under 'mallard run': the call sites whose live bytes grow made them.");
   all.take(Cause::kLive, bytes);
   all.add(c);
 }

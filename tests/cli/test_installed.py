@@ -48,6 +48,8 @@ def test_installation(t: Test) -> None:
     missing = [w for w in wanted if w not in files]
     library = next((f for f in files if f.endswith("/libmallard.so")), "")
     pkgconfig = next((f for f in files if f.endswith("pkgconfig/mallard.pc")), "")
+    if library.replace("libmallard.so", "libmallard-attach.so") not in files:
+        missing.append("libmallard-attach.so")
     if missing or not library or not pkgconfig:
         raise Failure(f"not installed: {missing} library {library!r} pkg-config {pkgconfig!r}; there is {sorted(files)}")
     if (used := library_used(t, prefix / "bin/mallard")) != str(prefix / library):

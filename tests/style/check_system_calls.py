@@ -10,7 +10,7 @@ sys.dont_write_bytecode = True
 
 from cxx_text import product_files  # noqa: E402
 
-HOST_ROOMS = {"arch", "base", "elf", "symbols", "unwind", "record", "heaps", "backends", "inside", "interpose", "report"}
+HOST_ROOMS = {"arch", "base", "elf", "symbols", "unwind", "record", "heaps", "backends", "inside", "interpose", "attach", "report"}
 ALLOWED = set("""
     clock_gettime clock_nanosleep close close_range connect exit_group faccessat fsync fstat futex getdents64 getegid geteuid getpid getppid
     getsockopt ioctl madvise memfd_create mlock2 mlockall mmap mprotect mremap munlock munlockall munmap nanosleep newfstatat openat poll ppoll prctl
@@ -18,7 +18,7 @@ ALLOWED = set("""
     timer_create timer_delete timer_settime unlink unshare wait4 waitid write writev
 """.split())
 # Names only: of what a thread was interrupted in; of what older headers lack, for the command.
-LOOKED_AT = {"interpose/safe_point.cpp", "base/older.hpp"}
+LOOKED_AT = {"interpose/safe_point.cpp", "base/older.hpp", "arch/x86_64/include/arch/borrow.hpp"}
 # Made only where no filter is in force.
 GUARDED = {("base/os.cpp", "mincore")}
 

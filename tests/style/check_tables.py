@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-PRODUCT = ("base", "arch", "elf", "symbols", "unwind", "record", "heaps", "backends", "inside", "report", "interpose", "cli")
+PRODUCT = ("base", "arch", "elf", "symbols", "unwind", "record", "heaps", "backends", "inside", "report", "interpose", "attach", "cli")
 
 
 def rows_of(root: Path, table: str, macro: str) -> list[list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PRODUCT = ("base", "arch", "elf", "symbols", "unwind", "record", "heaps", "backends", "inside", "report", "interpose",
+PRODUCT = ("base", "arch", "elf", "symbols", "unwind", "record", "heaps", "backends", "inside", "report", "interpose", "attach",
            "cli")
 TOKEN = re.compile(r"""
     (?P<comment>//(?:\\\n|[^\n])*|/\*.*?\*/)

@@ -13,6 +13,8 @@ inline constexpr std::uint16_t kMachine = EM_X86_64;
 
 /// Relocations: of a variable that a program copied out of a library, and those that put in a symbol's address.
 inline constexpr std::uint32_t kCopyRelocation = R_X86_64_COPY;
+/// A slot with the place of a thread-local variable, counted from the thread pointer.
+inline constexpr std::uint32_t kThreadPlaceRelocation = R_X86_64_TPOFF64;
 constexpr bool is_address_relocation(std::uint32_t type) noexcept {
   return type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT || type == R_X86_64_64;
 }

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a redirected call has to do. The word lies on a page that the kernel gives to a forked child as zeros
+// (MADV_WIPEONFORK): in a child every call is handed on from its first instruction on, and none meets a lock
+// that a thread of the parent's held.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/attributes.hpp"
+
+namespace mallard::attach {
+
+enum Duty : std::uint32_t {
+  kCounts = 1,          ///< allocations are counted, and sampled
+  kBooksExactly = 2,    ///< allocations go into the exact books
+  kUnbooksExactly = 4,  ///< frees come off them: begins before and ends after the booking does
+};
+
+struct alignas(kPageBytes) WipedByFork {
+  std::atomic<std::uint32_t> duties;
+  char rest[kPageBytes - sizeof(std::atomic<std::uint32_t>)];
+};
+extern WipedByFork wiped_by_fork __attribute__((visibility("hidden")));
+
+/// \context hot
+inline std::uint32_t duties() noexcept { return wiped_by_fork.duties.load(std::memory_order_relaxed); }
+
+}  // namespace mallard::attach

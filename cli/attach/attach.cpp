@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// `mallard attach` and `mallard detach`: call sites of a process that runs, without a restart.
+#include <fmt/format.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <initializer_list>
+#include <memory>
+
+#include "arch/borrow.hpp"
+#include "base/options.hpp"
+#include "cli/attach/attached_object.hpp"
+#include "cli/commands.hpp"
+#include "cli/demangled.hpp"
+#include "cli/file.hpp"
+#include "cli/inspect/access.hpp"
+#include "cli/output.hpp"
+#include "cli/process/attached.hpp"
+#include "cli/process/find_process.hpp"
+#include "cli/process/process.hpp"
+#include "cli/process/target.hpp"
+
+namespace mallard::cli {
+namespace {
+
+struct Request {
+  std::string process, mode = "sample", duration;
+};
+
+std::string is_recording_mode(const std::string& word) {
+  return word == "sample" || word == "exact"
+             ? std::string()
+             : fmt::format("'{}' is no mode: expected is sample or exact", word);
+}
+
+std::string is_duration(const std::string& word) {
+  const char* expected = what_is_expected("ALLOC_INTERVAL", word);
+  return expected || seconds_of(word) <= 0
+             ? fmt::format("'{}' cannot be used: expected is a time as 30s or 5m", word)
+             : std::string();
+}
+
+/// What forbids it that can be seen without touching the process. \return how messages name it
+std::string check(int pid, const char* command) {
+  const Access access = find_access(pid);
+  const auto refuse = [&](const std::string& why, const std::string& hint = {}) {
+    throw Error(kUnreadable, fmt::format("{} is left as it is: {}", access.who, why), hint);
+  };
+  if (!access.may_copy) refuse(fmt::format("its memory may not be read: {}", access.why_not), access.remedy);
+  const Process process = read_process(pid);
+  for (const ProcessObject& o : process.libraries)
+    if (base_name(o.path).starts_with("libmallard.so"))
+      refuse("it runs under mallard already",
+             fmt::format("'mallard mode {} sample' switches what is recorded", pid));
+  if (const auto tracer = status_words(pid, "TracerPid"); !tracer.empty() && tracer[0] != "0")
+    refuse(fmt::format("process {} traces it", tracer[0]), "a debugger or strace: end that first");
+  if (is_stopped(pid)) refuse("it is stopped", fmt::format("let it go on: kill -CONT {}", pid));
+  for (const std::string& feature : status_words(pid, arch::kThreadFeatures))
+    if (feature == arch::kShadowStack)
+      refuse("its threads have shadow stacks, which a borrowed thread would leave");
+  (void)command;
+  return access.who;
+}
+
+AttachDoor act(int pid, const std::string& who, AttachAction action, Mode mode) {
+  const AttachDoor door = act_in(pid, who, action, mode);
+  if (door.outcome == AttachOutcome::kRefused)
+    throw Error(kUnreadable, fmt::format("{} is left as it is: {}", who, door.why),
+                fmt::format("'mallard inspect {}' looks at it from outside", pid));
+  return door;
+}
+
+void detach_now(int pid, const std::string& who) {
+  const AttachDoor door = act(pid, who, AttachAction::kLeave, Mode::kOff);
+  print("{}: detached; {} references in {} objects are as they were\n", who, door.slots, door.objects);
+}
+
+/// Waits, or until somebody ends this command.
+void wait_for(double seconds) {
+  sigset_t ending;
+  sigemptyset(&ending);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ending, number);
+  const timespec time{static_cast<time_t>(seconds),
+                      static_cast<long>((seconds - std::floor(seconds)) * 1'000'000'000)};
+  sigtimedwait(&ending, nullptr, &time);
+}
+
+/// Signals that end this command wait: what it has begun it ends.
+void hold_ending_signals() {
+  sigset_t ending;
+  sigemptyset(&ending);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ending, number);
+  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+}
+
+ExitStatus attach(const Request& request) {
+  const int pid = process_of(request.process, "attach");
+  const std::string who = check(pid, "attach");
+  const bool was_attached = is_attached(pid);
+  const Mode mode = request.mode == "exact" ? Mode::kExact : Mode::kSample;
+  hold_ending_signals();
+  const AttachDoor door = act(pid, who, AttachAction::kRecord, mode);
+  print("{}: {}recorded in mode {}, by {} references in {} objects; malloc is that of {}\n", who,
+        was_attached ? "still " : "", request.mode, door.slots, door.objects, printable(door.allocator));
+  if (door.elsewhere > 0)
+    print("{} references lead to other functions of the same names, and are left alone\n", door.elsewhere);
+  if (request.duration.empty()) {
+    tell("mallard top {0} shows the call sites, mallard detach {0} ends it", pid);
+    return kDone;
+  }
+  std::fflush(stdout);
+  wait_for(seconds_of(request.duration));
+  if (is_gone(pid)) {
+    tell("{} has ended", who);
+    return kDone;
+  }
+  detach_now(pid, who);
+  return kDone;
+}
+
+ExitStatus detach(const std::string& word) {
+  const int pid = process_of(word, "detach");
+  if (!read_door(pid)) {
+    const std::string who = check(pid, "detach");
+    throw Error(kUnreadable, fmt::format("{} is not attached to", who),
+                fmt::format("mallard attach {}", pid));
+  }
+  const std::string who = check(pid, "detach");
+  hold_ending_signals();
+  detach_now(pid, who);
+  return kDone;
+}
+
+}  // namespace
+
+void add_attach(CLI::App& app, Run* run) {
+  auto request = std::make_shared<Request>();
+  CLI::App* command = app.add_subcommand("attach", "Record the call sites of a process that runs already");
+  add_pid(command, &request->process, "A process of glibc that was started without mallard");
+  command->add_option("--mode", request->mode, "sample, or exact: every allocation")
+      ->check(is_recording_mode, "")
+      ->capture_default_str();
+  command
+      ->add_option("--for", request->duration, "Detach after so long: 60s, 5m; else 'mallard detach' ends it")
+      ->type_name("TIME")
+      ->check(is_duration, "");
+  command->footer(
+      "One of its threads is borrowed for some milliseconds, in a place where it holds no lock, and loads "
+      "libmallard-attach.so; then calls of malloc and its family lead there, and on to the process's own "
+      "allocator. "
+      "Blocks that were allocated before are not in the books. All is done or nothing.\n\n"
+      "Examples:\n"
+      "  mallard attach 4711\n"
+      "  mallard attach --mode exact --for 60s redis-server\n\n"
+      "Exit status: 0 done, 2 usage, 3 no such process, not permitted, or refused: then with the reason");
+  command->callback([request, run] { *run = [request] { return attach(*request); }; });
+}
+
+void add_detach(CLI::App& app, Run* run) {
+  auto word = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("detach", "End what 'mallard attach' began");
+  add_pid(command, word.get(), "A process that was attached to");
+  command->footer(
+      "Every reference leads again where it led before. What was loaded stays, and does nothing until the "
+      "process is "
+      "attached to again.\n\n"
+      "Examples:\n"
+      "  mallard detach 4711\n\n"
+      "Exit status: 0 done, 2 usage, 3 no such process, not attached to, not permitted, or refused");
+  command->callback([word, run] { *run = [word] { return detach(*word); }; });
+}
+
+}  // namespace mallard::cli
