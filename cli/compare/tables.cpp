@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 
 #include "cli/demangled.hpp"
@@ -76,28 +77,44 @@ std::string remark(const Plan& plan, const Row& row) {
   return "";
 }
 
-/// The medians of a ledger line over a candidate's runs.
-double line_median(const Row& row, Ledger Trial::*when, const std::string& cause) {
-  std::vector<double> values;
-  for (const Trial& t : row.trials)
-    if (t.failure.empty() && (t.*when).known) {
-      const auto found = (t.*when).lines.find(cause);
-      values.push_back(found == (t.*when).lines.end() ? 0 : found->second);
-    }
-  return figure_of(std::move(values)).median;
-}
+/// A row of the tables of ledgers: a cause, or another allocator.
+struct LedgerLine {
+  Bytes Ledger::*of;
+  std::string name;
 
-/// Causes that come to a hundredth of the largest peak somewhere.
-std::vector<std::string> leading_causes(const Summary& s, Ledger Trial::*when) {
-  double most = 0;
-  for (const Row& row : s.rows) most = std::max(most, row.peak.median);
-  std::vector<std::string> out;
-  for (const report::CauseFacts& cause : report::kCauses)
-    for (const Row& row : s.rows)
-      if (line_median(row, when, std::string(cause.name)) >= most / 100 && most > 0) {
-        out.emplace_back(cause.name);
-        break;
+  std::string words() const {
+    return of == &Ledger::lines ? std::string(report::words_of_cause(name)) : "held by " + name;
+  }
+  /// Its median over the runs of a candidate.
+  double median(const Row& row, Ledger Trial::*when) const {
+    std::vector<double> values;
+    for (const Trial& t : row.trials)
+      if (t.failure.empty() && (t.*when).known) {
+        const Bytes& bytes = (t.*when).*of;
+        const auto found = bytes.find(name);
+        values.push_back(found == bytes.end() ? 0 : found->second);
       }
+    return figure_of(std::move(values)).median;
+  }
+};
+
+/// What comes to a hundredth of the largest peak somewhere: causes, then what other allocators have of these.
+std::vector<LedgerLine> leading_lines(const Summary& s, Ledger Trial::*when) {
+  double most = 0;
+  std::set<std::string> others;
+  for (const Row& row : s.rows) {
+    most = std::max(most, row.peak.median);
+    for (const Trial& t : row.trials)
+      for (const auto& [name, bytes] : (t.*when).others) others.insert(name);
+  }
+  std::vector<LedgerLine> out;
+  for (const report::CauseFacts& cause : report::kCauses)
+    out.push_back({&Ledger::lines, std::string(cause.name)});
+  for (const std::string& name : others) out.push_back({&Ledger::others, name});
+  std::erase_if(out, [&](const LedgerLine& line) {
+    return std::none_of(s.rows.begin(), s.rows.end(),
+                        [&](const Row& row) { return most > 0 && line.median(row, when) >= most / 100; });
+  });
   return out;
 }
 
@@ -119,29 +136,29 @@ void add_row(std::string* out, const std::string& name, const std::vector<std::s
 }
 
 /// Some candidates beside one another, as many as fit into 80 columns.
-void add_ledger(std::span<const Row> rows, const std::vector<std::string>& causes, Ledger Trial::*when,
+void add_ledger(std::span<const Row> rows, const std::vector<LedgerLine>& lines, Ledger Trial::*when,
                 std::string* out) {
   constexpr std::size_t kCauseColumns = 26, kByteColumns = 13;
   *out += fmt::format("  {:{}}", "cause", kCauseColumns);
   for (const Row& row : rows) *out += fmt::format("{:>{}}", row.candidate.name.substr(0, 12), kByteColumns);
   *out += '\n';
-  for (const std::string& cause : causes) {
-    *out += fmt::format("  {:{}}", report::words_of_cause(cause), kCauseColumns);
+  for (const LedgerLine& line : lines) {
+    *out += fmt::format("  {:{}}", line.words(), kCauseColumns);
     for (const Row& row : rows)
-      *out += fmt::format("{:>{}}", row.went_through() ? bytes_text(line_median(row, when, cause)) : "-",
-                          kByteColumns);
+      *out +=
+          fmt::format("{:>{}}", row.went_through() ? bytes_text(line.median(row, when)) : "-", kByteColumns);
     *out += '\n';
   }
 }
 
 void add_ledgers(const Summary& s, Ledger Trial::*when, const char* heading, std::string* out) {
   constexpr std::size_t kBeside = 4;
-  const auto causes = leading_causes(s, when);
-  if (causes.empty()) return;
+  const auto lines = leading_lines(s, when);
+  if (lines.empty()) return;
   *out += fmt::format("\n{}\n", heading);
   const std::span<const Row> rows(s.rows);
   for (std::size_t i = 0; i < rows.size(); i += kBeside)
-    add_ledger(rows.subspan(i, std::min(kBeside, rows.size() - i)), causes, when, out);
+    add_ledger(rows.subspan(i, std::min(kBeside, rows.size() - i)), lines, when, out);
 }
 
 nlohmann::ordered_json json_of(const Figure& f) {
@@ -151,9 +168,14 @@ nlohmann::ordered_json json_of(const Figure& f) {
 
 nlohmann::ordered_json json_of(const Ledger& ledger) {
   if (!ledger.known) return nullptr;
-  nlohmann::ordered_json lines = nlohmann::ordered_json::object();
-  for (const auto& [cause, bytes] : ledger.lines) lines[cause] = std::llround(bytes);
-  return {{"counts_bytes", std::llround(ledger.counts_bytes)}, {"ledger", lines}};
+  const auto rounded = [](const Bytes& all) {
+    nlohmann::ordered_json out = nlohmann::ordered_json::object();
+    for (const auto& [name, bytes] : all) out[name] = std::llround(bytes);
+    return out;
+  };
+  return {{"counts_bytes", std::llround(ledger.counts_bytes)},
+          {"ledger", rounded(ledger.lines)},
+          {"other_allocators", rounded(ledger.others)}};
 }
 
 nlohmann::ordered_json json_of(const Trial& t) {

@@ -14,6 +14,7 @@
 #include <regex>
 
 #include "cli/compare/child.hpp"
+#include "cli/compare/served.hpp"
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
@@ -101,6 +102,10 @@ class Run {
   std::vector<std::string> command_of(const Candidate& c) const {
     std::vector<std::string> words{"/proc/self/exe", "run", "--verbose", "--report", stem_ + ".%p.%n"};
     if (!c.backend.empty()) words.insert(words.end(), {"--backend", c.backend});
+    // An allocator inside the program stays as shipped, and makes room for a candidate.
+    if (std::none_of(c.variables.begin(), c.variables.end(),
+                     [](const auto& v) { return v.first == "ALLOC_EMBEDDED"; }))
+      words.insert(words.end(), {"--embedded", c.backend.empty() ? "report" : "redirect"});
     if (!plan_.is_server()) words.push_back("--at-exit");
     words.push_back("--");
     words.insert(words.end(), plan_.command.begin(), plan_.command.end());
@@ -174,12 +179,10 @@ class Run {
   }
 
   void keep(const ReportFile& report, Ledger* to) {
-    const report::Allocator& a = report.data.allocator;
-    const bool is_its_own = a.stepped_aside || a.bypassed;
-    out_.served = printable(!is_its_own              ? allocator_text(report.data)
-                            : a.bypass_owner.empty() ? std::string("its own allocator")
-                                                     : std::string(a.bypass_owner));
-    if (!serves(a))
+    out_.served = served_text(report.data);
+    if (const std::string why = why_it_goes_on(report.data); !backend_.empty() && !why.empty())
+      throw Failed{why};
+    if (!serves(report.data.allocator))
       throw Failed{fmt::format("{} serves the program instead{}", out_.served, child_.last_words())};
     out_.settings.clear();
     for (const report::Remedy& r : report.data.remedies)
@@ -190,6 +193,8 @@ class Run {
     to->counts_bytes = report.counts_bytes();
     for (const ReportFile::Line& line : report.ledger)
       if (line.bytes.value > 0) to->lines[std::string(line.cause)] = line.bytes.value;
+    for (const report::OtherAllocator& a : report.data.other_allocators.allocators)
+      if (a.resident_bytes > 0) to->others[versioned(a)] += static_cast<double>(a.resident_bytes);
   }
 
   void read_ledger(Ledger* to) {

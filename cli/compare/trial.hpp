@@ -13,11 +13,15 @@
 
 namespace mallard::cli::compare {
 
-/// The lines of a report's ledger, in bytes, by cause, as JSON names them.
+/// Bytes by what holds them.
+using Bytes = std::map<std::string, double>;
+
+/// A report's ledger.
 struct Ledger {
   bool known = false;
   double counts_bytes = 0;  ///< memory that counts
-  std::map<std::string, double> lines;
+  Bytes lines;              ///< by cause, as JSON names it
+  Bytes others;             ///< what allocators beside the one that serves have in memory: "mimalloc 2.2.4"
 };
 
 struct Trial {

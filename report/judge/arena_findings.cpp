@@ -57,7 +57,8 @@ void find_abandoned_pages(Findings& all) noexcept {
   c.next.say(
       "Keep threads in a pool instead of ending them, or have the thread that stays allocate what outlives "
       "the "
-      "others. Or try another allocator (ALLOC_BACKEND).");
+      "others.");
+  say_next(c, " Or try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
   all.add(c);
   all.take(Cause::kHoles, bytes);
 }

@@ -110,7 +110,9 @@ void say_origins(Case& c, const Origins& from) noexcept {
   if (from.functions.empty() || from.grown <= 0) {
     c.text.say(" Which call sites it comes from is not known.");
     if (is_alive(c.s)) c.next.say("Ask again later");
-    else c.next.say("Run the program with a lower ALLOC_SAMPLE_BYTES, or with ALLOC_MODE=exact");
+    else
+      say_next(c, "Run the program with a lower ALLOC_SAMPLE_BYTES, or with ALLOC_MODE=exact",
+               Needs::kRecording);
     return;
   }
   const FunctionGrowth& most = from.functions.front();

@@ -169,7 +169,7 @@ void find_unfit_free(Findings& all) noexcept {
         "glibc before 2.38 does not use the pieces again that aligned requests (posix_memalign, "
         "aligned_alloc) "
         "leave: align less.");
-  else c.next.say("Try another allocator (ALLOC_BACKEND).");
+  else say_next(c, "Try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
   say_remedies(c, {RemedyKind::kOtherBackend});
   say_purge(c);
   all.add(c);

@@ -42,9 +42,10 @@ void find_lost_blocks(Findings& all) noexcept {
     c.text.say(" Most are of ").count(static_cast<double>(most.block_bytes)).say(" bytes.");
     c.evidence("most_lost_block_bytes", static_cast<double>(most.block_bytes));
   }
-  say_next(c, all.s.recording.on
-                  ? "The call sites whose live bytes grow made them."
-                  : "Start the program under 'mallard run': the call sites whose live bytes grow made them.");
+  if (all.s.recording.on) say_next(c, "The call sites whose live bytes grow made them.");
+  else
+    say_next(c, "Start the program under 'mallard run': the call sites whose live bytes grow made them.",
+             Needs::kRecording);
   all.take(Cause::kLive, bytes);
   all.add(c);
 }

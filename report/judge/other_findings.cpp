@@ -117,8 +117,9 @@ void add_unknown(Findings& all, double bytes) noexcept {
     c.next.say(
         "Look at what it maps: an arena, a cache or a JIT of its own. Call sites are known for malloc only.");
   else
-    say_next(
-        c, "Start the program with mallard (mallard run): it sees every call of malloc, whoever serves it.");
+    say_next(c,
+             "Start the program with mallard (mallard run): it sees every call of malloc, whoever serves it.",
+             Needs::kRecording);
   say_next(c, " 'mallard check PID' names the allocators inside.");
   all.add(c);
 }

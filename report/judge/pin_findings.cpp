@@ -49,7 +49,8 @@ bool say_older(Case& c, const SiteRow* largest_site) noexcept {
       .bytes(c.s.before.live_bytes)
       .say(" of them.");
   c.evidence("older_hole_bytes", older);
-  c.next.say("Start the program with ALLOC_MODE=exact to see which call sites they belong to.");
+  say_next(c, "Start the program with ALLOC_MODE=exact to see which call sites they belong to.",
+           Needs::kRecording);
   return true;
 }
 
@@ -76,7 +77,7 @@ void say_share(Case& c, const SiteRow& row) noexcept {
   c.text.say(": ").bytes(row.hole_bytes.value).say(" of holes around ").bytes(live_of(row));
   c.text.say(" of live blocks. It is no promise: other sites' blocks may lie on the same pages.");
   c.evidence("site_hole_bytes", row.hole_bytes.value);
-  if (!c.s.recording.exact.on) c.next.say(kAskExactly);
+  if (!c.s.recording.exact.on) say_next(c, kAskExactly, Needs::kRecording);
 }
 
 void say_who_pins(Case& c) noexcept {
@@ -92,7 +93,7 @@ void say_who_pins(Case& c) noexcept {
     say_share(c, *row);
     look_at_largest(c, &SiteRow::hole_bytes);
   } else if (c.s.recording.on) {
-    c.next.say("Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes.");
+    say_next(c, "Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes.", Needs::kRecording);
   }
 }
 
@@ -150,8 +151,9 @@ void find_holes(Findings& all) noexcept {
   if (c.s.reason == Reason::kInspection)
     say_next(
         c,
-        "Start the program with mallard (mallard run): it names the call sites whose blocks pin the pages.");
-  say_next(c, " Or try another allocator (ALLOC_BACKEND).");
+        "Start the program with mallard (mallard run): it names the call sites whose blocks pin the pages.",
+        Needs::kRecording);
+  say_next(c, " Or try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
   say_purge(c);
   all.add(c);
 }
@@ -175,7 +177,7 @@ void find_joint_pinning(Findings& all) noexcept {
     c.next.say("No few call sites hold it: to move the blocks of some gives back little.");
     look_at_largest(c, &SiteRow::hole_bytes);
   }
-  say_next(c, " Or try another allocator (ALLOC_BACKEND).");
+  say_next(c, " Or try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
   say_purge(c);
   all.add(c);
 }

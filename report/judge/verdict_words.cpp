@@ -196,15 +196,13 @@ const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexc
   return most != end && (most->*figure).value > 0 ? most : nullptr;
 }
 
-void say_next(Case& c, std::string_view text) noexcept {
+void say_next(Case& c, std::string_view text, Needs needs) noexcept {
   constexpr std::string_view kPid = "PID";
-  const auto mentions = [text](std::string_view word) { return text.find(word) != std::string_view::npos; };
-  if (c.s.allocator.takes_no_preload && (mentions("mallard run") || mentions("ALLOC_"))) {
-    if (c.next.size() == 0)
-      c.next.say(
-          "No library can be preloaded into it (it is linked statically, or with musl): a build with another "
-          "allocator, such as jemalloc or mimalloc, shows whether that keeps less.");
-    return;
+  if (needs != Needs::kNothing && c.s.allocator.takes_no_preload) {
+    if (needs == Needs::kRecording) return;
+    text =
+        " No library can be preloaded into it (it is linked statically, or with musl): a build with another "
+        "allocator, such as jemalloc or mimalloc, shows whether that keeps less.";
   }
   if (text.find(kPid) != std::string_view::npos && !is_alive(c.s)) return;  // nobody can ask it any more
   if (c.next.size() == 0 && text.starts_with(' ')) text.remove_prefix(1);

@@ -2,6 +2,8 @@
 // What findings are made with: a case collects sentences and evidence, and is added to the findings.
 #pragma once
 
+#include <cstdint>
+
 #include "base/numbers.hpp"
 #include "report/judge/verdict.hpp"
 #include "report/model/naming.hpp"
@@ -98,8 +100,16 @@ void add_function(Words& to, std::string_view function) noexcept;
 void add_site(Words& to, const SiteRow& row) noexcept;
 /// The site with most of a figure; nullptr if none has any.
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;
-/// Replaces "PID" by the process's id: commands can be copied from the report.
-void say_next(Case& c, std::string_view text) noexcept;
+/// What a next step asks of the program.
+enum class Needs : std::uint8_t {
+  kNothing,
+  kRecording,         ///< that mallard is preloaded, to see call sites
+  kAnotherAllocator,  ///< that another allocator is preloaded
+};
+
+/// Replaces "PID" by the process's id: commands can be copied from the report. A step that needs a preload is
+/// not said of a program that takes none; in the place of another allocator stands a build with one, once.
+void say_next(Case& c, std::string_view text, Needs needs = Needs::kNothing) noexcept;
 /// "Most is", where the part is more than half of the whole, or "The largest part is".
 std::string_view most_or_largest(double part, double whole) noexcept;
 /// Names the sites with most of a figure as those to look at.

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The census of glibc's heap against a list of live blocks that the program keeps itself.
 // census_glibc check [MiB [small]]: several arenas, mixed sizes, most blocks freed at random and across
-// threads. census_glibc look_alikes: live blocks beside free ones that they resemble. census_glibc churn
-// ROUNDS: while four threads allocate, trim and exit. census_glibc time MiB SIZE [BUDGET MiB]: a heap of
-// equal blocks, half of it live.
+// threads. census_glibc churn ROUNDS: while four threads allocate, trim and exit. census_glibc time MiB SIZE
+// [BUDGET MiB]: a heap of equal blocks, half of it live.
 #include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -18,8 +17,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "heaps/glibc.hpp"
 #include "base/os.hpp"
+#include "heaps/glibc.hpp"
 
 using namespace mallard;
 using namespace mallard::heaps;
@@ -442,44 +441,6 @@ int churn_for(int rounds) {
   return done == static_cast<std::uint64_t>(rounds) ? 0 : 1;
 }
 
-// ---- look-alikes ------------------------------------------------------------------------------------------
-
-/// Thousands of links of a fastbin that hold, then live blocks that point to themselves as the head of an
-/// empty list does: on one page in 16 that reads as a link, and where the arenas lie far apart it leads into
-/// them.
-int tell_look_alikes() {
-  constexpr std::uintptr_t kBegin = 0x1000'0000'0000, kEnd = 0x1010'0000'0000;
-  constexpr std::size_t kBytes = 64u << 20, kFree = 4000, kLive = 1000;
-  void* memory = mmap(reinterpret_cast<void*>(kBegin), kBytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-  if (address_of(memory) != kBegin) return puts("the addresses are taken"), 1;
-  const AddressRange resident{kBegin, kBegin + kBytes};
-  glibc::Reader reader(own_process(), {&resident, 1});
-  if (!reader.start()) return puts("no memory"), 1;
-  glibc::FreeLists lists(reader, 36);
-  lists.set_bounds(kBegin, kEnd);
-  constexpr std::uint64_t kSize = 128, kOther = 0x2b2b2b2b2b2b2b2b;
-  const auto at_free = [](std::size_t i) { return kBegin + i % kFree * 16384 + 64; };
-  const auto make = [](std::uintptr_t at, std::uint64_t first) {
-    auto* words = reinterpret_cast<std::uint64_t*>(at);
-    words[1] = kSize | 5, words[2] = first, words[3] = kOther;
-    return glibc::Chunk{at, kSize, first, kOther};
-  };
-  static glibc::Chunk free_ones[kFree], live_ones[kLive];
-  for (std::size_t i = 0; i < kFree; ++i)
-    free_ones[i] = make(at_free(i), (at_free(i) + 16) >> 12 ^ at_free(i + 1777));
-  for (std::size_t i = 0; i < kLive; ++i) {
-    const std::uintptr_t at = kBegin + i * 65536 + 2048;
-    live_ones[i] = make(at, at + 16);
-  }
-  std::size_t free_held = 0, live_held = 0;
-  for (const glibc::Chunk& chunk : free_ones) free_held += lists.holds(chunk);
-  for (const glibc::Chunk& chunk : live_ones) live_held += lists.holds(chunk);
-  printf("taken for free: %zu of %zu free blocks, %zu of %zu live ones\n", free_held, kFree, live_held,
-         kLive);
-  return free_held == kFree && live_held == 0 ? 0 : 1;
-}
-
 // ---- time -----------------------------------------------------------------------------------------------
 
 int measure(std::size_t bytes, std::size_t size, std::uint64_t budget) {
@@ -530,10 +491,9 @@ int main(int argc, char** argv) {
   set_glibc_version(gnu_get_libc_version());
   g_small = argc > 3 && strcmp(argv[3], "small") == 0;
   if (argc > 1 && strcmp(argv[1], "check") == 0) return check(number(2, 256) << 20);
-  if (argc > 1 && strcmp(argv[1], "look_alikes") == 0) return tell_look_alikes();
   if (argc > 1 && strcmp(argv[1], "churn") == 0) return churn_for(static_cast<int>(number(2, 200)));
   if (argc > 1 && strcmp(argv[1], "time") == 0)
     return measure(number(2, 1024) << 20, number(3, 56), argc > 4 ? number(4, 0) << 20 : ~std::uint64_t{0});
-  fputs("usage: census_glibc check|look_alikes|churn|time ...\n", stderr);
+  fputs("usage: census_glibc check|churn|time ...\n", stderr);
   return 2;
 }

@@ -3,163 +3,24 @@
 // libunwind says when it walks the whole stack, and what the test knows; and nothing may hang or fault.
 #include "unwind/stacks.hpp"
 
-#include <dlfcn.h>
-#include <link.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/time.h>
-#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <string>
 #include <vector>
 
-#include "unwind/unwinder.hpp"
 #include "tests/unit/catch.hpp"
+#include "tests/unit/stack_walks.hpp"
 
 using namespace mallard::unwind;
-
-#define NOINLINE __attribute__((noinline, noclone))
-
-namespace {
-
-volatile int g_sink;
-void after_call() { g_sink = g_sink + 1; }  // keeps calls from becoming jumps
-void after_loop(volatile int* i) { *i = *i + 1; }
-
-struct Stack {
-  int n = 0;
-  std::uintptr_t pcs[kMaxDepth];
-
-  bool has(const void* function) const {
-    for (int i = 0; i < n; ++i)
-      if (in(i, function)) return true;
-    return false;
-  }
-  /// Whether frame `i` returns into `function`, taken to be less than 512 bytes long.
-  bool in(int i, const void* function) const {
-    return i < n && pcs[i] - reinterpret_cast<std::uintptr_t>(function) < 512;
-  }
-  bool operator==(const Stack& other) const { return n == other.n && std::equal(pcs, pcs + n, other.pcs); }
-};
-
-struct Pair {
-  Stack captured, unwound;
-  bool operator()() const { return captured == unwound; }
-};
-
-void init() {
-  static const bool done = (stacks_init(), true);
-  (void)done;
-}
-
-// The two walks start at one call, as malloc would.
-NOINLINE void take(Pair* pair) {
-  const Caller caller = MALLARD_CALLER();
-  pair->captured.n = capture_stack(caller, pair->captured.pcs, kMaxDepth);
-  StackReader reader(caller.return_slot);
-  bool truncated;
-  pair->unwound.n = unwind_fully(caller, reader, pair->unwound.pcs, kMaxDepth, &truncated);
-  after_call();
-}
-NOINLINE int capture(Stack* stack, int max = kMaxDepth) {
-  stack->n = capture_stack(MALLARD_CALLER(), stack->pcs, max);
-  after_call();
-  return stack->n;
-}
-
-__attribute__((optimize("omit-frame-pointer"))) NOINLINE void without_frame_pointer(Pair* p) {
-  take(p);
-  after_call();
-}
-__attribute__((optimize("no-omit-frame-pointer"))) NOINLINE void with_frame_pointer(Pair* p) {
-  without_frame_pointer(p);
-  after_call();
-}
-// The call is the last instruction: what follows it belongs to another function.
-[[noreturn]] NOINLINE void never_returns(Pair* p, jmp_buf* back) {
-  without_frame_pointer(p);
-  longjmp(*back, 1);
-}
-[[noreturn]] NOINLINE void ends_in_a_call(Pair* p, jmp_buf* back) {
-  volatile char space[300];
-  space[0] = 1;
-  g_sink = space[0];
-  never_returns(p, back);
-}
-NOINLINE void with_alloca(Pair* p, int n) {
-  volatile char* space = static_cast<char*>(__builtin_alloca(static_cast<std::size_t>(n)));
-  space[0] = 1;
-  with_frame_pointer(p);
-  after_call();
-}
-NOINLINE void realigned(Pair* p) {
-  alignas(128) volatile char space[256];
-  space[0] = 1;
-  g_sink = space[0];
-  with_alloca(p, 1000);
-  after_call();
-}
-NOINLINE void realigned_with_alloca(Pair* p, int n) {
-  alignas(64) volatile char space[128];
-  volatile char* more = static_cast<char*>(__builtin_alloca(static_cast<std::size_t>(n)));
-  space[0] = 1;
-  more[0] = space[0];
-  realigned(p);
-  after_call();
-}
-
-/// Runs `f` in a child that must end well, and not hang. \return its wait status
-template <typename F>
-int in_child(F f, unsigned seconds = 120) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    alarm(seconds);
-    _exit(f() ? 0 : 1);
-  }
-  int status = -1;
-  waitpid(pid, &status, 0);
-  return status;
-}
-
-struct Thread {
-  template <typename F>
-  explicit Thread(F f, std::size_t stack_bytes = 0) {
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    if (stack_bytes) pthread_attr_setstacksize(&attributes, stack_bytes);
-    created = pthread_create(
-                  &id, &attributes,
-                  [](void* p) -> void* {
-                    F body = *static_cast<F*>(p);
-                    body();
-                    return nullptr;
-                  },
-                  new F(f)) == 0;
-  }
-  ~Thread() {
-    if (created) pthread_join(id, nullptr);
-  }
-  pthread_t id{};
-  bool created;
-};
-
-void wait_for(const std::atomic<bool>& flag) {
-  while (!flag.load()) usleep(100);
-}
-
-}  // namespace
+using namespace stack_walks;
 
 TEST_CASE("stacks: nested functions of every kind") {
   init();
@@ -265,32 +126,6 @@ TEST_CASE("stacks: signal handlers, on the stack and on one of their own") {
   CHECK(g_signal_pair.captured.n > 8);
 }
 
-TEST_CASE("stacks: handlers that interrupt captures never wait for them") {
-  init();
-  const int status = in_child([] {
-    static std::atomic<long> hits{0};
-    struct sigaction action {};
-    action.sa_handler = [](int) {
-      const int saved = errno;
-      Stack s;
-      if (capture(&s) >= 1) ++hits;
-      errno = saved;
-    };
-    sigaction(SIGPROF, &action, nullptr);
-    const itimerval interval{{0, 100}, {0, 100}};
-    setitimer(ITIMER_PROF, &interval, nullptr);
-    Stack s;
-    Pair pair;
-    while (hits < 200) {  // the kernel's clock may tick every 10 ms of this process, and others may run, too
-      on_module_unloaded();  // every rule is compiled anew
-      capture(&s);
-      take(&pair);
-    }
-    return true;
-  });
-  CHECK(status == 0);
-}
-
 namespace {
 Pair g_coroutine_pair;
 NOINLINE void coroutine() {
@@ -367,136 +202,6 @@ TEST_CASE("stacks: generated code without unwind information") {
   CHECK(stack_stats().rules == rules);  // generated code may change: nothing is kept of it
   munmap(code, 4096);
 }
-
-TEST_CASE("stacks: threads of 16 KiB") {
-  init();
-  on_module_unloaded();
-  static Pair pair;
-  static bool ran;
-  ran = false;
-  const int status = in_child([] {
-    {
-      Thread t([] { ran = (with_frame_pointer(&pair), true); }, 16384);
-      if (!t.created) return false;
-    }
-    return ran && pair();
-  });
-  CHECK(status == 0);
-}
-
-TEST_CASE("stacks: fork while other threads unwind") {
-  init();
-  static std::atomic<bool> stop;
-  stop = false;
-  const auto work = [] {
-    Pair pair;
-    while (!stop) {
-      on_module_unloaded();
-      with_frame_pointer(&pair);
-    }
-  };
-  int failed = 0;
-  {
-    Thread a(work), b(work);
-    for (int i = 0; i < 300; ++i) {
-      stacks_before_fork();
-      const pid_t pid = fork();
-      stacks_after_fork();
-      if (pid == 0) {
-        alarm(60);
-        Pair pair;
-        on_module_unloaded();
-        with_frame_pointer(&pair);
-        _exit(pair() ? 0 : 1);
-      }
-      int status = -1;
-      waitpid(pid, &status, 0);
-      failed += status != 0;
-    }
-    stop = true;
-  }
-  CHECK(failed == 0);
-}
-
-TEST_CASE("stacks: while another thread holds the loader's lock") {
-  init();
-  const int status = in_child([] {
-    static std::atomic<bool> held, taken;
-    static Pair pair;
-    Thread holder([] {
-      dl_iterate_phdr(
-          [](dl_phdr_info*, std::size_t, void*) {
-            held = true;
-            wait_for(taken);
-            return 1;
-          },
-          nullptr);
-    });
-    wait_for(held);
-    on_module_unloaded();
-    with_alloca(&pair, 10);
-    taken = true;
-    return pair();
-  });
-  CHECK(status == 0);
-}
-
-TEST_CASE("stacks: without any descriptor") {
-  init();
-  const int status = in_child([] {
-    for (int fd = 0; fd < 1024; ++fd) close(fd);
-    const rlimit none{0, 0};
-    setrlimit(RLIMIT_NOFILE, &none);
-    static Pair pair;
-    Thread t([] {
-      on_module_unloaded();
-      errno = 77;
-      with_alloca(&pair, 10);
-      if (errno != 77) pair.captured.n = 0;
-    });
-    pthread_join(t.id, nullptr);
-    t.created = false;
-    return pair() && pair.captured.n >= 5;
-  });
-  CHECK(status == 0);
-}
-
-#ifdef STACK_LIB_SMALL
-namespace {
-void* load(const char* path, void (**call)(void (*)(void*), void*)) {
-  void* library = dlopen(path, RTLD_NOW);
-  INFO((library ? "" : dlerror()));
-  REQUIRE(library);
-  *call = reinterpret_cast<void (*)(void (*)(void*), void*)>(dlsym(library, "stack_lib_call"));
-  REQUIRE(*call);
-  return library;
-}
-}  // namespace
-
-TEST_CASE("stacks: rules of an unloaded object are not used for its successor") {
-  init();
-  void (*first)(void (*)(void*), void*);
-  void (*second)(void (*)(void*), void*);
-  Pair pair;
-  const auto f = [](void* p) {
-    take(static_cast<Pair*>(p));
-    after_call();
-  };
-  void* library = load(STACK_LIB_SMALL, &first);
-  first(f, &pair);
-  CHECK(pair());
-  CHECK(pair.captured.has(reinterpret_cast<void*>(first)));
-  dlclose(library);
-  on_module_unloaded();
-  library = load(STACK_LIB_LARGE, &second);
-  second(f, &pair);
-  CHECK(second == first);  // else the test shows nothing
-  CHECK(pair());
-  CHECK(pair.captured.has(reinterpret_cast<void*>(second)));
-  dlclose(library);
-  on_module_unloaded();
-}
-#endif
 
 TEST_CASE("stacks: what a capture costs", "[.bench]") {
   init();

@@ -32,8 +32,23 @@ void write(const Finding& f) {
   g_written << "\n";
 }
 
+/// The same process, if no library can be preloaded into it: none of its next steps asks for that.
+void check_steps_without_preload(const std::function<void(Process&)>& prepare, double megabytes) {
+  Process p(megabytes);
+  prepare(p);
+  p.s.allocator.takes_no_preload = true;
+  p.judge_it();
+  for (const Finding& finding : p.s.findings) {
+    INFO(facts_of(finding.cause).name << ": " << finding.next_step);
+    for (const char* preloaded : {"mallard run", " ALLOC_", "(ALLOC_", "LD_PRELOAD"})
+      CHECK(finding.next_step.find(preloaded) == std::string_view::npos);
+    CHECK(!finding.next_step.starts_with(' '));
+  }
+}
+
 /// Judges a process that `prepare` makes out of one with 100 MB live, and writes all of the verdict.
 void tell(const char* title, const std::function<void(Process&)>& prepare, double megabytes = 100) {
+  check_steps_without_preload(prepare, megabytes);
   Process p(megabytes);
   prepare(p);
   p.judge_it();
@@ -93,10 +108,13 @@ TEST_CASE("verdict texts: nothing unusual") {
   tell(
       "small", [](Process&) {}, 20);
   for (const std::uint64_t peak : {39, 41})
-    tell("small, and once larger", [peak](Process& p) {
-      p.s.rss.total = 20u << 20;
-      p.s.rss.peak = peak << 20;
-    }, 20);
+    tell(
+        "small, and once larger",
+        [peak](Process& p) {
+          p.s.rss.total = 20u << 20;
+          p.s.rss.peak = peak << 20;
+        },
+        20);
   tell("all live, no site", [](Process&) {});
   tell("all live, five sites", add_sites);
   tell("half live", [](Process& p) { p.move(Cause::kRounding, 50); });
