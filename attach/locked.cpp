@@ -24,10 +24,10 @@ constinit Dlsym* g_dlsym = nullptr;
 
 extern "C" {
 
-static void mallard_nothing() {}
+__attribute__((visibility("hidden"))) void mallard_nothing() {}
 
 /// Runs inside of dlsym.
-__attribute__((used)) static void (*mallard_resolve())() {
+__attribute__((visibility("hidden"))) void (*mallard_resolve())() {
   using namespace mallard::attach;
   if (Work* todo = t_work) {
     t_work = nullptr;

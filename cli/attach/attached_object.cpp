@@ -40,6 +40,7 @@ constexpr double kPatience = 5;        ///< for a thread in a safe place
 constexpr double kRefusedSeconds = 1;  ///< while the kernel lets no thread be stopped
 constexpr double kCallSeconds = 2;     ///< for a call, before it is asked what it waits for
 constexpr double kLastSeconds = 20;    ///< for a call that cannot be taken back
+constexpr int kTries = 3;              ///< where others keep the loader's lock
 constexpr useconds_t kPause = 5'000;   ///< between two looks at all threads
 
 std::string object_path() {
@@ -69,6 +70,9 @@ bool may_be_stopped(int pid, pid_t thread, bool also_running) {
   std::copy_n(a, 6, call.arguments);
   return is_patient_call(call);
 }
+
+/// Others keep the loader's lock, and the thread was let go.
+struct LoaderIsBusy {};
 
 /// One borrowing, by one thread of this command: the tracer.
 class Errand {
@@ -138,7 +142,7 @@ class Errand {
       const std::uintptr_t word = thread_->lock_waited_for();
       if (word != 0 && around_.may_stop_waiting(word, thread_->thread())) {
         thread_->let_go();
-        fail("another of its threads keeps the loader's lock", "a dlopen is under way: try again");
+        throw LoaderIsBusy{};
       }
       end = thread_->go_on(kLastSeconds);
     }
@@ -249,15 +253,25 @@ AttachDoor act_in(int pid, const std::string& who, AttachAction action, Mode mod
   std::exception_ptr failed;
   // When a thread ends that traces, the kernel lets go of all that it traces: also of what did not stop in
   // time.
-  std::thread([&] {
+  const auto go = [&] {
+    failed = nullptr;
     try {
       door = Errand(pid, who, action, mode).run();
     } catch (...) {
       failed = std::current_exception();
     }
-  }).join();
-  if (failed) std::rethrow_exception(failed);
-  return door;
+  };
+  for (int i = 0; i < kTries; ++i) {
+    std::thread(go).join();
+    try {
+      if (!failed) return door;
+      std::rethrow_exception(failed);
+    } catch (const LoaderIsBusy&) {
+      usleep(kPause);
+    }
+  }
+  throw Error(kUnreadable, fmt::format("{} is left as it is: other threads of it keep the loader's lock", who),
+              "a dlopen is under way: try again");
 }
 
 }  // namespace mallard::cli

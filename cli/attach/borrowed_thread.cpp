@@ -209,16 +209,15 @@ std::optional<std::int64_t> BorrowedThread::system_call(std::uintptr_t function,
 }
 
 std::uintptr_t BorrowedThread::lock_waited_for() {
-  if (ptrace(PTRACE_INTERRUPT, thread_, nullptr, nullptr) != 0) return 0;
   int status = 0;
-  if (!wait(&status, 1) || !WIFSTOPPED(status)) return 0;
-  stopped_ = true;
-  // The end of the call is told before the stop.
-  while (!is_event_stop(status)) {
-    if (is_call_stop(status)) in_call_ = !in_call_;
-    if (ptrace(PTRACE_CONT, thread_, nullptr, nullptr) != 0 || !wait(&status, 1) || !WIFSTOPPED(status))
-      return 0;
-  }
+  // The begin or the end of a call may be told first, which takes the request for a stop back.
+  do {
+    if (ptrace(PTRACE_INTERRUPT, thread_, nullptr, nullptr) != 0) return 0;
+    if (stopped_ && ptrace(PTRACE_CONT, thread_, nullptr, nullptr) != 0) return 0;
+    stopped_ = false;
+    if (!wait(&status, 1) || !WIFSTOPPED(status)) return 0;
+    stopped_ = true;
+  } while (!is_event_stop(status));
   in_call_ = false;
   arch::GeneralRegisters now{};
   if (!get(&now)) return 0;

@@ -18,6 +18,7 @@
 #include "cli/error.hpp"
 #include "cli/file.hpp"
 #include "cli/process/process.hpp"
+#include "cli/process/target.hpp"
 #include "elf/image.hpp"
 #include "elf/maps.hpp"
 #include "elf/modules.hpp"
@@ -147,6 +148,7 @@ void Surroundings::find_functions() {
         never_.push_back({one[0].address, one[0].address + one[0].bytes});
     }
   }
+  if (is_gone(pid_)) throw Error(kUnreadable, fmt::format("process {} has ended", pid_));
   if (!has_loader || is_glibc == 0)
     throw Error(kUnreadable,
                 fmt::format("process {} does not use glibc's loader: nothing can be loaded into it", pid_),

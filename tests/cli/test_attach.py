@@ -474,6 +474,27 @@ def test_refusals(t: Test) -> None:
     t.expect(t.run("detach", str(plain.pid)), 3, error="is not attached to")
 
 
+def test_refusal_without_static_tls(t: Test) -> None:
+    host = """
+#include <dlfcn.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) dlopen(argv[i], RTLD_NOW);
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+    plugin = """
+__thread char kept[BYTES] __attribute__((tls_model("initial-exec")));
+char* at(void) { return kept; }
+"""
+    plugins = [t.compile(f"plugin{i}.so", "-shared", "-fPIC", f"-DBYTES={size}", source=plugin)
+               for i, size in enumerate((1024, 512, 256, 128, 64, 64, 32))]
+    refused(t, t.start(t.compile("full", "-ldl", source=host), *plugins).pid, "the loader has no room left in its static TLS")
+
+
 def test_refusal_where_another_traces(t: Test) -> None:
     if not shutil.which("strace"):
         raise Skip("there is no strace")
