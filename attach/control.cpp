@@ -110,7 +110,7 @@ const char* record_locked(Mode mode) noexcept {
     if (const char* why = begin_books(mode)) return why;
   // Frees are looked for before there is a block to find, and slots lead here before anything is recorded.
   Slots slots;
-  if (const char* why = lead_here(&slots)) {
+  if (const char* why = lead_here(Objects::kAll, &slots)) {
     if (mode == Mode::kExact && mode != g_mode) record::exact_end();
     if (!is_on()) record::pause();
     return why;
@@ -155,7 +155,7 @@ void act(void*) noexcept {
 
 void look_again(void*) noexcept {
   Slots slots;
-  if (is_on() && duties() != 0 && !lead_here(&slots)) note(slots, nullptr);
+  if (is_on() && duties() != 0) lead_here(Objects::kNew, &slots);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <span>
 
@@ -106,6 +107,34 @@ bool is_own_function(const link_map* object, const Slot& slot) noexcept {
   return now == *slot.function->real || (slot.is_jump && is_stub(object, now));
 }
 
+/// Objects in which a slot leads here, and the first of these: what another object that took one's place has
+/// there is something else.
+struct Known {
+  const link_map* object;
+  std::uintptr_t slot;
+};
+constexpr std::size_t kMostKnown = 512;  // the others are looked through each time
+constinit Known g_known[kMostKnown]{};
+constinit std::size_t g_known_count = 0;
+
+void remember(const link_map* object, std::uintptr_t slot) noexcept {
+  Known* at = std::find_if(g_known, g_known + g_known_count,
+                           [object](const Known& k) noexcept { return k.object == object; });
+  if (at == g_known + kMostKnown) return;
+  if (at == g_known + g_known_count) ++g_known_count;
+  *at = {object, slot};
+}
+
+bool is_known(const link_map* object) noexcept {
+  const Known* at = std::find_if(g_known, g_known + g_known_count,
+                                 [object](const Known& k) noexcept { return k.object == object; });
+  if (at == g_known + g_known_count || !lies_in_data(segments_of(object), object->l_addr, at->slot))
+    return false;
+  const void* now = __atomic_load_n(reinterpret_cast<void**>(at->slot), __ATOMIC_RELAXED);
+  const auto all = redirections();
+  return std::any_of(all.begin(), all.end(), [now](const Redirection& r) noexcept { return r.to == now; });
+}
+
 /// What the loader has made read-only after it had filled the slots.
 struct Pages {
   std::uintptr_t begin = 0, end = 0;
@@ -168,36 +197,39 @@ const char* find_functions(const link_map** allocator) noexcept {
   return nullptr;
 }
 
-const char* lead_here(Slots* out) noexcept {
+const char* lead_here(Objects which, Slots* out) noexcept {
   *out = {};
-  const auto close_all = [] {
-    for_each_object([](const link_map* object) noexcept {
-      close_pages(object);
-      return true;
-    });
+  const auto is_left_out = [which](const link_map* object) noexcept {
+    return which == Objects::kNew && is_known(object);
   };
-  const bool opened = for_each_object([](const link_map* object) noexcept {
-    return protect(object, PROT_READ | PROT_WRITE,
+  const bool opened = for_each_object([&](const link_map* object) noexcept {
+    return is_left_out(object) ||
+           protect(object, PROT_READ | PROT_WRITE,
                    [object](const Slot& slot) noexcept { return is_own_function(object, slot); });
   });
   if (!opened) {
-    close_all();
+    for_each_object([&](const link_map* object) noexcept {
+      if (!is_left_out(object)) close_pages(object);
+      return true;
+    });
     return kNotWritable;
   }
-  for_each_object([out](const link_map* object) noexcept {
+  for_each_object([&](const link_map* object) noexcept {
+    if (is_left_out(object)) return true;
     const std::uint32_t before = out->led;
     for_each_slot(object, [&](const Slot& slot) noexcept {
       void* now = value_of(slot);
       const bool here =
           now == slot.function->to || (is_own_function(object, slot) && write(slot, now, slot.function->to));
+      if (here && out->led == before) remember(object, slot.at);
       out->led += here;
       out->elsewhere += !here;
       return true;
     });
     out->objects += out->led != before;
+    close_pages(object);
     return true;
   });
-  close_all();
   return nullptr;
 }
 

@@ -20,8 +20,12 @@ struct Slots {
 /// \param allocator  receives the object that has malloc
 const char* find_functions(const link_map** allocator) noexcept;
 
+enum class Objects : std::uint8_t {
+  kAll,
+  kNew,  ///< but for those in which a slot leads here already
+};
 /// Leads every slot of the functions here, all or none. \return nullptr, or why none is led here
-const char* lead_here(Slots* out) noexcept;
+const char* lead_here(Objects which, Slots* out) noexcept;
 
 /// Puts every slot back. \return false if the kernel did not let one of them be written: it still leads here,
 /// and what stands here hands its calls on
