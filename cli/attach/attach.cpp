@@ -22,9 +22,12 @@
 #include "cli/process/find_process.hpp"
 #include "cli/process/process.hpp"
 #include "cli/process/target.hpp"
+#include "cli/top/session.hpp"
 
 namespace mallard::cli {
 namespace {
+
+constexpr int kRowsAtTheEnd = 20;
 
 struct Request {
   std::string process, mode = "sample", duration;
@@ -96,6 +99,20 @@ void hold_ending_signals() {
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
 }
 
+/// The call sites, as long as they can be read: detaching ends that.
+void show_sites(int pid) {
+  TopRequest request;
+  request.pid = pid;
+  request.batch = true;
+  request.iterations = 1;
+  request.rows = kRowsAtTheEnd;
+  try {
+    TopSession(request).run();
+  } catch (const Error& e) {
+    tell("the call sites cannot be shown: {}", e.what());
+  }
+}
+
 ExitStatus attach(const Request& request) {
   const int pid = process_of(request.process, "attach");
   const std::string who = check(pid, "attach");
@@ -117,6 +134,7 @@ ExitStatus attach(const Request& request) {
     tell("{} has ended", who);
     return kDone;
   }
+  show_sites(pid);
   detach_now(pid, who);
   return kDone;
 }
@@ -144,7 +162,7 @@ void add_attach(CLI::App& app, Run* run) {
       ->check(is_recording_mode, "")
       ->capture_default_str();
   command
-      ->add_option("--for", request->duration, "Detach after so long: 60s, 5m; else 'mallard detach' ends it")
+      ->add_option("--for", request->duration, "Print the call sites after so long (60s, 5m), and detach; else 'mallard detach' ends it")
       ->type_name("TIME")
       ->check(is_duration, "");
   command->footer(
