@@ -58,6 +58,14 @@ bool is_ended_by_stops(long number) {
 
 }  // namespace
 
+bool begin_again_if_ended(pid_t thread, arch::GeneralRegisters* registers) {
+  if (!arch::ended_early(*registers) || !is_ended_by_stops(arch::stopped_call(*registers).number)) return false;
+  arch::begin_again(registers);
+  arch::GeneralRegisters copy = *registers;
+  iovec room{&copy, sizeof copy};
+  return ptrace(PTRACE_SETREGSET, thread, NT_PRSTATUS, &room) == 0;
+}
+
 bool BorrowedThread::get(arch::GeneralRegisters* registers) const {
   iovec room{registers, sizeof *registers};
   return ptrace(PTRACE_GETREGSET, thread_, NT_PRSTATUS, &room) == 0 && room.iov_len == sizeof *registers;
@@ -109,10 +117,7 @@ BorrowedThread::Stop BorrowedThread::stop() {
   }
   stopped_ = true;
   if (!get(&before_)) return Stop::kGone;
-  if (arch::ended_early(before_) && is_ended_by_stops(arch::stopped_call(before_).number)) {
-    arch::begin_again(&before_);
-    set(before_);
-  }
+  begin_again_if_ended(thread_, &before_);
   return Stop::kStopped;
 }
 

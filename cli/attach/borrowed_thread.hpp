@@ -18,6 +18,10 @@
 
 namespace mallard::cli {
 
+/// Has a thread that a stop took out of a call for good begin it again, as the kernel has it with other calls;
+/// unless a signal's handler runs first, which ends it as it would have. \return whether that was so
+bool begin_again_if_ended(pid_t thread, arch::GeneralRegisters* registers);
+
 class BorrowedThread {
  public:
   BorrowedThread(int pid, pid_t thread) : pid_(pid), thread_(thread) {}

@@ -17,6 +17,7 @@
 
 #include "arch/registers.hpp"
 #include "base/os.hpp"
+#include "cli/attach/borrowed_thread.hpp"
 #include "cli/process/find_process.hpp"
 
 namespace mallard::cli {
@@ -56,6 +57,7 @@ void read_stopped(pid_t thread, int pid, ReadThread* to) {
   arch::GeneralRegisters general{};
   iovec room{&general, sizeof general};
   if (ptrace(PTRACE_GETREGSET, thread, NT_PRSTATUS, &room) != 0) return;
+  begin_again_if_ended(thread, &general);
   to->stack_pointer = arch::stack_pointer(general);
   to->registers.resize((sizeof general + kWideBytes) / sizeof(std::uint64_t));
   std::copy_n(reinterpret_cast<const unsigned char*>(&general), sizeof general,

@@ -306,6 +306,16 @@ def test_waits_go_on(t: Test, how: str, result: str) -> None:
         raise Failure("it ended early")
 
 
+@pytest.mark.parametrize("how,result", [("epoll", "0 0"), ("recv_timeout", "-1 11"), ("semop", "-1 11"), ("pause", "-1 4")])
+def test_waits_go_on_while_lost_blocks_are_looked_for(t: Test, how: str, result: str) -> None:
+    process = t.start(t.compile("waits", "-pthread", source=WAITS), how)
+    time.sleep(0.2)
+    t.expect(t.run("inspect", "--leaks", "--again-after", "0.2", str(process.pid)), 0, "Verdict")
+    assert process.stdout
+    if (told := process.stdout.readline().decode().strip()) != result:
+        raise Failure(f"{how} gave {told!r}, expected {result!r}")
+
+
 def test_attach_to_busy_threads(t: Test) -> None:
     plugin = t.compile("plugin.so", "-shared", "-fPIC", source=PLUGIN)
     process = t.start(t.compile("busy", "-pthread", "-ldl", source=BUSY), plugin)
