@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/output.hpp"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "base/text.hpp"
 #include "cli/demangled.hpp"
+#include "cli/error.hpp"
 
 namespace mallard::cli {
 
@@ -30,6 +33,28 @@ std::string clean_json(std::string_view json) {
     json.remove_prefix(c.size());
   }
   return out;
+}
+
+namespace {
+
+[[noreturn]] void fail_to_write(const std::string& path, int error) {
+  throw Error(kUnreadable, fmt::format("'{}' cannot be written: {}", path, std::strerror(error)));
+}
+
+}  // namespace
+
+void check_writable(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "ae");
+  if (!file) fail_to_write(path, errno);
+  std::fclose(file);
+}
+
+void write_file(const std::string& path, std::string_view content) {
+  std::FILE* file = std::fopen(path.c_str(), "we");
+  if (!file) fail_to_write(path, errno);
+  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
+  const int error = errno;
+  if (std::fclose(file) != 0 || !written) fail_to_write(path, written ? errno : error);
 }
 
 void print_bytes(std::string_view bytes) { std::fwrite(bytes.data(), 1, bytes.size(), stdout); }

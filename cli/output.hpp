@@ -18,6 +18,12 @@ std::string clean_lines(std::string_view text);
 /// The same JSON, with what steers terminals written as \u009b.
 std::string clean_json(std::string_view json);
 
+/// That a file can be written to, before work is done for it; it is made if need be. \throws Error
+/// (kUnreadable)
+void check_writable(const std::string& path);
+/// To a file, whole. \throws Error (kUnreadable) if it cannot be written
+void write_file(const std::string& path, std::string_view content);
+
 /// To standard output: text, JSON, or bytes that are no text (or have their own escapes) and were made here.
 /// What fails is seen by main.
 void print_text(std::string_view text);

@@ -15,6 +15,7 @@
 #include "cli/compare/summary.hpp"
 #include "cli/compare/tables.hpp"
 #include "cli/compare/trial.hpp"
+#include "cli/html_page.hpp"
 #include "cli/output.hpp"
 #include "cli/process/target.hpp"
 #include "cli/terminal_text.hpp"
@@ -28,7 +29,7 @@ using namespace compare;
 
 struct Request {
   Plan plan;
-  std::string backends = "system,jemalloc,mimalloc", stop = "TERM", format = "text", fail_on, keep;
+  std::string backends = "system,jemalloc,mimalloc", stop = "TERM", format = "text", fail_on, keep, html;
   std::vector<std::string> tries;
 };
 
@@ -156,12 +157,22 @@ ExitStatus compare_all(Request request) {
   plan.stop_signal = parse_stop_signal(request.stop);
   check_plan(plan);
   const double least_gain = parse_fail_on(request.fail_on);
+  if (!request.html.empty()) {
+    require_html();
+    check_writable(request.html);
+  }
   const Folder folder(request.keep);
   plan.folder = folder.path();
   std::vector<Row> rows;
   const bool complete = run_all(plan, &rows);
   const Summary summary = summarize(plan, std::move(rows));
-  if (request.format == "json") print_json(as_json(plan, summary));
+  const std::string json = as_json(plan, summary);
+  if (!request.html.empty()) write_file(request.html, as_html(plan, summary));
+  if (!request.keep.empty()) {
+    write_file(folder.path() + "/comparison.json", clean_json(json));
+    write_file(folder.path() + "/comparison.md", clean_lines(as_markdown(plan, summary)));
+  }
+  if (request.format == "json") print_json(json);
   else if (request.format == "markdown") print_text(as_markdown(plan, summary));
   else print_report_text(as_text(plan, summary));
   if (!complete)
@@ -213,7 +224,11 @@ void add_options(CLI::App* command, Request* r) {
   command->add_option("--format", r->format, "How the result is printed")
       ->check(CLI::IsMember({"text", "markdown", "json"}))
       ->capture_default_str();
-  command->add_option("--keep", r->keep, "Keep reports and what was printed in this directory")
+  command->add_option("--html", r->html, "Write the comparison as a page to FILE, too: curves and ledgers")
+      ->type_name("FILE");
+  command
+      ->add_option("--keep", r->keep,
+                   "Keep reports, what was printed, comparison.json and comparison.md in this directory")
       ->type_name("DIRECTORY");
   command->add_option("--fail-on", r->fail_on,
                       "End with status 1 if a candidate is that much better: 'best<-10%'");

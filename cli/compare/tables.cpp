@@ -10,6 +10,7 @@
 #include <span>
 
 #include "cli/demangled.hpp"
+#include "cli/html_page.hpp"
 #include "cli/units.hpp"
 #include "report/model/causes.hpp"
 
@@ -161,9 +162,30 @@ void add_ledgers(const Summary& s, Ledger Trial::*when, const char* heading, std
     add_ledger(rows.subspan(i, std::min(kBeside, rows.size() - i)), lines, when, out);
 }
 
-nlohmann::ordered_json json_of(const Figure& f) {
+/// \param first  the first candidate's
+nlohmann::ordered_json json_of(const Figure& f, const Figure& first) {
+  constexpr std::string_view kDifferences[] = {"equal", "less", "more"};
   if (!f.known) return nullptr;
-  return {{"median", f.median}, {"least", f.least}, {"most", f.most}};
+  return {{"median", f.median},
+          {"least", f.least},
+          {"most", f.most},
+          {"than_first", first.known
+                             ? nlohmann::ordered_json(kDifferences[static_cast<int>(difference(first, f))])
+                             : nlohmann::ordered_json(nullptr)}};
+}
+
+/// At most so many points, each with the most that was resident since the one before.
+nlohmann::ordered_json json_of(const std::vector<Moment>& curve) {
+  constexpr std::size_t kMostPoints = 300;
+  const std::size_t each = (curve.size() + kMostPoints - 1) / kMostPoints;
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < curve.size(); i += each) {
+    const auto end = curve.begin() + static_cast<std::ptrdiff_t>(std::min(i + each, curve.size()));
+    const Moment most = *std::max_element(curve.begin() + static_cast<std::ptrdiff_t>(i), end,
+                                          [](const Moment& a, const Moment& b) { return a.bytes < b.bytes; });
+    out.push_back({std::round(most.seconds * 100) / 100, std::llround(most.bytes)});
+  }
+  return out;
 }
 
 nlohmann::ordered_json json_of(const Ledger& ledger) {
@@ -188,8 +210,34 @@ nlohmann::ordered_json json_of(const Trial& t) {
                     {"peak_bytes", t.peak_bytes},
                     {"after_load_bytes", t.after_load_bytes},
                     {"after_idle_bytes", t.after_idle_bytes}};
+  j["load_began_seconds"] = t.load_began_seconds;
+  j["load_ended_seconds"] = t.load_ended_seconds;
+  j["curve"] = json_of(t.curve);
   j["after_load"] = json_of(t.after_load);
   j["after_idle"] = json_of(t.after_idle);
+  return j;
+}
+
+nlohmann::ordered_json document(const Plan& plan, const Summary& s) {
+  using nlohmann::ordered_json;
+  ordered_json j = {{"schema_version", 1}, {"command", plan.command}, {"rounds", plan.rounds}};
+  j["server"] = plan.is_server();
+  j["candidates"] = ordered_json::array();
+  for (const Row& row : s.rows) {
+    ordered_json& c = j["candidates"].emplace_back(ordered_json{
+        {"name", row.candidate.name}, {"serves", row.served}, {"variables", row.candidate.variables}});
+    c["remark"] = remark(plan, row);
+    c["failures"] = row.failures;
+    c["same_result"] = row.same_result;
+    for (const Column& column : kColumns)
+      c[column.field] = json_of(row.*column.figure, s.rows[0].*column.figure);
+    c["runs"] = ordered_json::array();
+    for (const Trial& t : row.trials) c["runs"].push_back(json_of(t));
+  }
+  j["best"] = s.rows[s.best].candidate.name;
+  j["best_change"] = s.best_change();
+  j["advice"] = s.advice;
+  j["noise"] = noise_words(plan);
   return j;
 }
 
@@ -239,27 +287,35 @@ std::string as_markdown(const Plan& plan, const Summary& s) {
   for (const Row& row : s.rows)
     if (const std::string note = remark(plan, row); !note.empty())
       out += fmt::format("\n{}: {}.\n", row.candidate.name, note);
+  const auto when = plan.is_server() ? &Trial::after_idle : &Trial::after_load;
+  out += fmt::format("\n| {} |", plan.is_server() ? "after idling" : "at the end");
+  for (const Row& row : s.rows) out += fmt::format(" {} |", row.candidate.name);
+  out += "\n|---|";
+  for (std::size_t i = 0; i < s.rows.size(); ++i) out += "---:|";
+  for (const LedgerLine& line : leading_lines(s, when)) {
+    out += fmt::format("\n| {} |", line.words());
+    for (const Row& row : s.rows)
+      out += fmt::format(" {} |", row.went_through() ? bytes_text(line.median(row, when)) : "-");
+  }
+  out += "\n";
   return out + "\n" + s.advice + "\n";
 }
 
 std::string as_json(const Plan& plan, const Summary& s) {
+  return document(plan, s).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string as_html(const Plan& plan, const Summary& s) {
   using nlohmann::ordered_json;
-  ordered_json j = {{"schema_version", 1}, {"command", plan.command}, {"rounds", plan.rounds}};
-  j["server"] = plan.is_server();
-  j["candidates"] = ordered_json::array();
-  for (const Row& row : s.rows) {
-    ordered_json& c = j["candidates"].emplace_back(ordered_json{
-        {"name", row.candidate.name}, {"serves", row.served}, {"variables", row.candidate.variables}});
-    c["failures"] = row.failures;
-    c["same_result"] = row.same_result;
-    for (const Column& column : kColumns) c[column.field] = json_of(row.*column.figure);
-    c["runs"] = ordered_json::array();
-    for (const Trial& t : row.trials) c["runs"].push_back(json_of(t));
-  }
-  j["best"] = s.rows[s.best].candidate.name;
-  j["best_change"] = s.best_change();
-  j["advice"] = s.advice;
-  return j.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  ordered_json page{
+      {"command", MALLARD_VERSION}, {"causes", causes_for_page()}, {"columns", ordered_json::array()}};
+  for (const Column* c : columns_of(plan))
+    page["columns"].push_back({c->field, c->words,
+                               c->text == bytes_text     ? "bytes"
+                               : c->text == seconds_text ? "seconds"
+                                                         : "count"});
+  page["comparison"] = document(plan, s);
+  return html_page_of(page);
 }
 
 }  // namespace mallard::cli::compare

@@ -80,6 +80,7 @@ class Run {
     Ending how;
     while (!child_.has_ended(&how)) {
       InterruptWatch::check();
+      if (last_.at_seconds + kStepUs / 1e6 < now_seconds()) measure();
       usleep(kStepUs / 10);
     }
     out_.wall_seconds = now_seconds() - began;
@@ -122,7 +123,11 @@ class Run {
   }
 
   void measure() {
-    if (read_vitals(child_.pid(), &last_)) out_.peak_bytes = last_.peak;
+    if (!read_vitals(child_.pid(), &last_)) return;
+    out_.peak_bytes = last_.peak;
+    const double since = last_.at_seconds - began_;
+    if (out_.curve.empty() || since - out_.curve.back().seconds >= kStepUs / 1e6)
+      out_.curve.push_back({since, last_.resident});
   }
 
   void sleep_for(double seconds) {
@@ -161,6 +166,8 @@ class Run {
     const double cpu = look().cpu_seconds, began = now_seconds();
     const std::string printed = run_shell(plan_.load, "load", plan_.load_seconds);
     out_.wall_seconds = now_seconds() - began;
+    out_.load_began_seconds = began - began_;
+    out_.load_ended_seconds = now_seconds() - began_;
     out_.cpu_seconds = look().cpu_seconds - cpu;
     if (plan_.metric.empty()) return;
     std::smatch found;
@@ -217,6 +224,7 @@ class Run {
   Trial& out_;
   std::string backend_;
   std::string stem_;
+  double began_ = now_seconds();
   Child child_;
   Vitals last_;
 };

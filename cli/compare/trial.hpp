@@ -24,6 +24,12 @@ struct Ledger {
   Bytes others;             ///< what allocators beside the one that serves have in memory: "mimalloc 2.2.4"
 };
 
+/// Resident memory at a moment of a run.
+struct Moment {
+  double seconds;  ///< since the program was started
+  double bytes;
+};
+
 struct Trial {
   std::string failure;                       ///< a clause; empty: it went through
   std::string served;                        ///< name and version of the allocator that served
@@ -31,9 +37,11 @@ struct Trial {
   std::optional<double> metric;              ///< what the load printed
   double peak_bytes = 0;                     ///< resident
   double after_load_bytes = 0,
-         after_idle_bytes = 0;    ///< resident, before the report at that point; 0 for a batch
-  double faults = 0;              ///< page faults up to the end of the load
-  Ledger after_load, after_idle;  ///< of a batch: after_load is that of its end
+         after_idle_bytes = 0;  ///< resident, before the report at that point; 0 for a batch
+  double faults = 0;            ///< page faults up to the end of the load
+  std::vector<Moment> curve;    ///< some 20 a second
+  double load_began_seconds = 0, load_ended_seconds = 0;  ///< as the curve counts; 0 for a batch
+  Ledger after_load, after_idle;                          ///< of a batch: after_load is that of its end
   /// What its last report predicts to help, as far as it is a variable to set: name of the remedy,
   /// "NAME=VALUE".
   std::vector<std::pair<std::string, std::string>> settings;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the page of `mallard report --format html`: one file with everything in it, and a mark where the report goes.
+// Makes the page of `mallard report --format html` and `mallard compare --html`: one file with everything in it, and a mark where the report goes.
 //   build.mjs --fetch SOURCE WORK         fetches the npm packages of package-lock.json into WORK
 //   build.mjs SOURCE WORK OUTPUT          the same if need be, and writes the page
 // The source tree is only read. Packages are kept until the lock file changes; npm asks its own cache first.

@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the command put into the page (cli/report/profile_html.cpp), made handy.
+// What the command put into the page (cli/report/profile_html.cpp, cli/compare/tables.cpp), made handy.
 
 /** The figures of call sites: name, field (the report's), column, words, meaning. read() takes them from the page. */
 export const FIGURES = [];
 /** What a flame graph may be by: bytes, of reports of every mode. */
 export const measures = () => FIGURES.filter((f) => f.name && f.bytes && !f.exact_only);
 
-/** The causes of the ledger by name: [words, meaning]. read() takes them from the page. */
+/** The causes of the ledger by name: [words, meaning]. given() takes them from the page. */
 export const CAUSES = {};
 export const causeWords = (cause) => CAUSES[cause]?.[0] ?? cause;
 export const causeColour = (cause) => `var(--cause-${CAUSES[cause] ? cause.replace('_', '-') : 'unexplained'})`;
 
-/** @returns {{report, sites, series, ...}} sites as objects with `stack` of frames, leaf first */
-export function read() {
+/** @returns what was put into the page: of a report, or `comparison` and its `columns` */
+export function given() {
   const data = JSON.parse(document.getElementById('report').textContent);
-  FIGURES.push(...data.figures);
   for (const [name, words, meaning] of data.causes) CAUSES[name] = [words, meaning];
   CAUSES.unexplained = ['unexplained', 'RSS less the lines above'];
+  return data;
+}
+
+/** @returns {{report, sites, series, ...}} sites as objects with `stack` of frames, leaf first */
+export function read(data) {
+  FIGURES.push(...data.figures);
   const frames = data.frames.map(([label, file, line, module, inlined]) => ({
     label, file, line, module, inlined, place: file ? (line ? `${file}:${line}` : file) : '' }));
   const stack = data.site_fields.indexOf('stack');

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page of a report, top to bottom.
+// The page of a report, or of a comparison, top to bottom.
 import { showAbout } from './about.js';
-import { read } from './data.js';
+import { comparisonParts } from './comparison.js';
+import { given, read } from './data.js';
 import { element, hideTip } from './dom.js';
 import { showFlames } from './flame.js';
 import { showHeader } from './header.js';
@@ -12,7 +13,8 @@ import { showSites } from './sites.js';
 import { startTheme } from './theme.js';
 import { showVerdict } from './verdict.js';
 
-const data = read();
+const page = given();
+const data = page.comparison ? page : read(page);
 const sites = { open: () => {} }; // other sections lead to a site
 const openSite = (id) => sites.open(id);
 
@@ -22,19 +24,23 @@ function show(part, ...more) {
     return part(data, ...more);
   } catch (problem) {
     document.getElementById('main').append(element('p.note', { role: 'alert' },
-      `A part of this report could not be shown: ${problem.message}`));
+      `A part of this page could not be shown: ${problem.message}`));
     return undefined;
   }
 }
 
 startTheme();
-show(showHeader);
-show(showVerdict, openSite);
-show(showLedger);
-show(showSeries);
-sites.open = show(showSites) ?? sites.open;
-show(showFlames);
-show(showHeapMap, openSite);
-show(showAbout);
+if (page.comparison) {
+  comparisonParts.forEach((part) => show(part));
+} else {
+  show(showHeader);
+  show(showVerdict, openSite);
+  show(showLedger);
+  show(showSeries);
+  sites.open = show(showSites) ?? sites.open;
+  show(showFlames);
+  show(showHeapMap, openSite);
+  show(showAbout);
+}
 window.addEventListener('scroll', hideTip, { passive: true });
 document.addEventListener('keydown', (event) => event.key === 'Escape' && hideTip());

@@ -9,14 +9,15 @@
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/html_page.hpp"
 #include "cli/inspect/inspect.hpp"
 #include "cli/output.hpp"
 #include "cli/process/ask_report.hpp"
 #include "cli/process/find_process.hpp"
-#include "cli/report/profile.hpp"
 #include "cli/report/report_html.hpp"
 #include "cli/report/text_shown.hpp"
 #include "cli/terminal_text.hpp"
+#include "report/write/text.hpp"
 
 namespace mallard::cli {
 namespace {

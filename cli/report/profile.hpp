@@ -58,8 +58,6 @@ std::string as_csv(const Profile& profile);
 std::string as_speedscope(const Profile& profile);
 /// Compressed by gzip.
 std::string as_pprof(const Profile& profile);
-/// \throws Error (kUsage) if this mallard was built without the page
-void require_html();
 /// \param document  the report as it was read
 /// \param series    points of the same process's reports (series.hpp)
 std::string as_html(const Profile& profile, nlohmann::ordered_json document, nlohmann::ordered_json series);

@@ -16,34 +16,14 @@
 #include <tuple>
 
 #include "cli/demangled.hpp"
-#include "cli/error.hpp"
+#include "cli/html_page.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/report/totals.hpp"
-#include "report/model/causes.hpp"
 #include "report/model/figures.hpp"
 #include "report/model/verdict_model.hpp"
 
-#ifdef MALLARD_HTML
-extern "C" {
-// The names that the linker gives to the ends of page.html.
-extern const char _binary_page_html_start[];
-extern const char _binary_page_html_end[];
-}
-#endif
-
 namespace mallard::cli {
 namespace {
-
-constexpr std::string_view kReportMark = "@MALLARD_REPORT@";
-
-/// The page that cli/html/ makes at build time, with a mark where the report goes; empty without it.
-std::string_view html_page() {
-#ifdef MALLARD_HTML
-  return {_binary_page_html_start, _binary_page_html_end};
-#else
-  return {};
-#endif
-}
 
 using Json = nlohmann::ordered_json;
 
@@ -116,22 +96,7 @@ void name_details(Json* document) {
         detail["function"] = frames[frame.get<std::size_t>()]["function"];
 }
 
-/// Nothing in it can end the script element that it stands in.
-std::string inside_script(const Json& j) {
-  std::string out;
-  for (const char c : j.dump(-1, ' ', false, Json::error_handler_t::replace))
-    if (c == '<') out += "\\u003c";
-    else out += c;
-  return out;
-}
-
 }  // namespace
-
-void require_html() {
-  if (html_page().empty())
-    throw Error(kUsage, "this mallard was built without the HTML page",
-                "build it where node 18 and npm are: meson configure build -Dhtml=enabled && ninja -C build");
-}
 
 std::string as_html(const Profile& profile, Json document, Json series) {
   require_html();
@@ -140,11 +105,9 @@ std::string as_html(const Profile& profile, Json document, Json series) {
             {"sites_left_out", profile.sites_left_out},
             {"sites_unfocused", profile.sites_unfocused},
             {"series", std::move(series)},
-            {"causes", Json::array()},
+            {"causes", causes_for_page()},
             {"figures", Json::array()},
             {"verdicts", Json::array()}};
-  for (const report::CauseFacts& cause : report::kCauses)
-    page["causes"].push_back({cause.name, cause.words, cause.meaning});
   for (const report::FigureFacts& f : report::kFigures)
     page["figures"].push_back({{"name", f.name},
                                {"field", f.field},
@@ -162,12 +125,7 @@ std::string as_html(const Profile& profile, Json document, Json series) {
   page["functions"] = totals_json(profile, totals_by_function(profile));
   page["module_totals"] = totals_json(profile, totals_by_module(profile));
   page["report"] = std::move(document);
-  const std::string_view frame = html_page();
-  const std::size_t mark = frame.find(kReportMark);
-  std::string out(frame.substr(0, mark));
-  out += inside_script(page);
-  out += frame.substr(mark + kReportMark.size());
-  return out;
+  return html_page_of(page);
 }
 
 }  // namespace mallard::cli

@@ -16,6 +16,7 @@
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
 #include "cli/help.hpp"
+#include "cli/html_page.hpp"
 #include "cli/output.hpp"
 #include "cli/process/target.hpp"
 #include "cli/report/merge_sites.hpp"
@@ -166,15 +167,9 @@ std::string cleaned(std::string content, const std::string& format) {
 }
 
 void write_to(const std::string& path, const std::string& content, bool is_text) {
-  if (path == "-") return is_text ? print_report_text(content) : print_bytes(content);
-  std::FILE* file = std::fopen(path.c_str(), "we");
-  const auto fail = [&](int error) {
-    throw Error(kUnreadable, fmt::format("'{}' cannot be written: {}", path, std::strerror(error)));
-  };
-  if (!file) fail(errno);
-  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size();
-  const int error = errno;
-  if (std::fclose(file) != 0 || !written) fail(written ? errno : error);
+  if (path != "-") return write_file(path, content);
+  if (is_text) print_report_text(content);
+  else print_bytes(content);
 }
 
 /// All that can be refused before anything takes time.
