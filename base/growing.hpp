@@ -10,10 +10,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "base/attributes.hpp"
 #include "base/os.hpp"
+#include "base/parts.hpp"
 
 namespace mallard {
 
@@ -54,6 +56,21 @@ class GrowingArray {
            !open_.compare_exchange_weak(now, bytes / sizeof(T), std::memory_order_release)) {
     }
     return true;
+  }
+
+  /// Becomes a copy of another process's array, a part (base/parts.hpp), as far as `count` elements.
+  /// \return false if that cannot be read, or there is no memory \context offline
+  bool adopt(const OtherParts& parts, std::size_t count) noexcept {
+    alignas(GrowingArray) char copy[sizeof(GrowingArray)];
+    if (!parts.copy_of(*this, copy)) return false;
+    GrowingArray& theirs = *reinterpret_cast<GrowingArray*>(copy);
+    release();
+    if constexpr (kFirst != 0) std::memcpy(static_cast<void*>(first()), theirs.first(), kFirst * sizeof(T));
+    if (!theirs.data_ || count <= kFirst) return !theirs.data_ || init();
+    const std::size_t open = theirs.open_.load(std::memory_order_relaxed);
+    if (count > open) count = open;
+    return init() && this->open(count) &&
+           parts.copy_in_memory(data_, address_of(theirs.data_), count * sizeof(T));
   }
 
   T& operator[](std::size_t i) noexcept {

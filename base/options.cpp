@@ -14,6 +14,7 @@ namespace {
 
 /// The mark is set when the options are: who finds it finds them complete.
 constinit OptionsInForce g_in_force{"", sizeof(OptionsInForce), {}, ""};
+MALLARD_PART(options, g_in_force);
 
 struct SignalName {
   std::string_view name;
@@ -110,21 +111,10 @@ bool parse(std::string_view value, Interval& to) noexcept {
   return true;
 }
 
-/// A whole number.
-bool parse(std::string_view value, Calls& to) noexcept {
-  std::uint64_t number;
-  for (const char c : value)
-    if (c < '0' || c > '9') return false;
-  if (!parse_bytes(value, &number) || number == 0 || number > kMaxCallsBetween) return false;
-  to.calls = static_cast<std::uint32_t>(number);
-  return true;
-}
-
 constexpr const char* expectation(const char (&)[1024]) noexcept { return "1 to 1023 characters"; }
 constexpr const char* expectation(Interval) noexcept {
   return "0, or a time from 10ms to 366 days: 10s, 500ms, 5m, 1h";
 }
-constexpr const char* expectation(Calls) noexcept { return "a number of calls from 1 to 1000000"; }
 constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
 constexpr const char* expectation(Mode) noexcept { return "sample, exact or off"; }
 constexpr const char* expectation(ProbeKind) noexcept { return "none or purge"; }
@@ -207,6 +197,7 @@ const char* what_is_expected(std::string_view variable, std::string_view value) 
 }
 
 MALLARD_FORK_TEXT const Options& options() noexcept { return g_in_force.options; }
+bool options_adopt(const OtherParts& parts) noexcept { return parts.adopt(g_in_force); }
 void set_serving_backend(std::string_view name) noexcept {
   const std::size_t n = name.size() < sizeof g_in_force.serves ? name.size() : sizeof g_in_force.serves - 1;
   memcpy(g_in_force.serves, name.data(), n);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/parts.hpp"
 #include "base/text.hpp"
 
 namespace mallard {
@@ -35,12 +36,6 @@ struct Interval {
 inline constexpr std::uint64_t kMinIntervalNs = 10'000'000;
 inline constexpr std::uint64_t kMaxIntervalNs = std::uint64_t{366} * 24 * 3600 * 1'000'000'000;
 
-/// A number of calls.
-struct Calls {
-  std::uint32_t calls;
-};
-inline constexpr std::uint32_t kMaxCallsBetween = 1'000'000;
-
 struct Options {
   char backend[1024] = "next";
   Mode mode = Mode::kSample;
@@ -53,8 +48,6 @@ struct Options {
   Interval interval = {0};
   bool at_exit = false;
   bool control = false;
-  bool latency = false;
-  Calls latency_every = {64};
   bool strict = false;
   bool verbose = false;
   HugePages huge_pages = HugePages::kKeep;
@@ -85,6 +78,7 @@ const char* what_is_expected(std::string_view variable, std::string_view value) 
 /// The options in force. \context any, after init
 const Options& options() noexcept;
 void set_options(const Options& options) noexcept;
+bool options_adopt(const OtherParts& parts) noexcept;  ///< \context offline
 /// Says who serves, once that is final. \context init
 void set_serving_backend(std::string_view name) noexcept;
 

@@ -12,6 +12,7 @@
 #include <atomic>
 
 #include "base/pagemap.hpp"
+#include "base/parts.hpp"
 
 namespace mallard::os {
 namespace {
@@ -22,6 +23,8 @@ struct Slot {
 };
 constinit Slot g_own[kMaxOwnRanges];
 constinit std::atomic<std::uint64_t> g_own_dropped{0};
+MALLARD_PART(own_ranges, g_own);
+MALLARD_PART(own_ranges_dropped, g_own_dropped);
 
 void remember(std::uintptr_t begin, std::uintptr_t end) noexcept {
   for (Slot& slot : g_own) {
@@ -123,6 +126,18 @@ std::uint32_t own_ranges(OwnRange* to, std::uint32_t room) noexcept {
     const std::uintptr_t begin = slot.begin.load(std::memory_order_acquire);
     const std::uintptr_t end = slot.end.load(std::memory_order_relaxed);
     if (n < room && begin != 0 && begin < end) to[n++] = {begin, end};
+  }
+  return n;
+}
+
+std::uint32_t other_own_ranges(const OtherParts& parts, OwnRange* to, std::uint64_t* unknown) noexcept {
+  static constinit Slot slots[kMaxOwnRanges];
+  if (!parts.copy_of(g_own, slots) || !parts.copy_of(g_own_dropped, unknown)) return 0;
+  std::uint32_t n = 0;
+  for (const Slot& slot : slots) {
+    const std::uintptr_t begin = slot.begin.load(std::memory_order_relaxed);
+    const std::uintptr_t end = slot.end.load(std::memory_order_relaxed);
+    if (begin != 0 && begin < end) to[n++] = {begin, end};
   }
   return n;
 }

@@ -12,6 +12,10 @@
 #include "arch/syscall.hpp"
 #include "base/attributes.hpp"
 
+namespace mallard {
+class OtherParts;
+}
+
 namespace mallard::os {
 
 /// One system call with up to six arguments. \context hot: async-signal-safe
@@ -55,6 +59,8 @@ struct OwnRange {
 inline constexpr std::uint32_t kMaxOwnRanges = 1024;
 /// \return how many ranges, in no order, were written to `to` \context reporter
 std::uint32_t own_ranges(OwnRange* to, std::uint32_t room) noexcept;
+/// Copies those of another process. \param to  room for kMaxOwnRanges \context offline
+std::uint32_t other_own_ranges(const OtherParts& parts, OwnRange* to, std::uint64_t* unknown) noexcept;
 std::uint64_t unknown_own_ranges() noexcept;  ///< given out when no more could be remembered
 
 long open(const char* path, int flags, int mode = 0) noexcept;  ///< adds O_CLOEXEC

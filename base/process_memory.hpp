@@ -41,6 +41,8 @@ class ProcessMemory {
 
   /// It is the process that this code runs in, of which mallard knows more than the kernel tells.
   bool is_own() const noexcept { return access_.in_place; }
+  /// What mallard recorded of it is at hand: it is our own, or its books have been adopted (base/parts.hpp).
+  bool is_recorded() const noexcept { return access_.in_place || books_adopted_; }
 
   bool copy(void* to, std::uintptr_t from, std::size_t bytes) const noexcept {
     return access_.copy(*this, to, from, bytes);
@@ -81,11 +83,13 @@ class ProcessMemory {
  protected:
   explicit constexpr ProcessMemory(const Access& access) noexcept : access_(access) {}
   ~ProcessMemory() = default;
+  void set_books_adopted() noexcept { books_adopted_ = true; }
   ProcessMemory(const ProcessMemory&) = delete;
   ProcessMemory& operator=(const ProcessMemory&) = delete;
 
  private:
   const Access& access_;
+  bool books_adopted_ = false;
 };
 
 /// The process that this code runs in.

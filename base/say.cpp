@@ -223,12 +223,6 @@ void exact_unusable(std::string_view why) noexcept {
   emit_error(line, {});
 }
 
-void latency_unusable(std::string_view why) noexcept {
-  Line line;
-  line.add("mallard: error: calls cannot be timed: ").add(why).add("; the program goes on without");
-  emit_error(line, {});
-}
-
 void out_of_boot_memory() noexcept {
   static constinit bool said = false;  // init is single-threaded
   if (said) return;
@@ -243,6 +237,8 @@ void no_bad_alloc() noexcept {
   line.add("mallard: error: operator new failed, and no libstdc++ is there to throw std::bad_alloc\n");
   emit(line);
 }
+
+std::string_view last_failure() noexcept { return view_of(g_failure.text); }
 
 void report_written(std::string_view path_without_extension) noexcept {
   Line line;

@@ -32,7 +32,6 @@ void deepbind_cleared() noexcept;
 void text_not_patched(std::string_view why) noexcept;
 void nothing_recorded() noexcept;
 void exact_unusable(std::string_view why) noexcept;
-void latency_unusable(std::string_view why) noexcept;
 void out_of_boot_memory() noexcept;
 void no_bad_alloc() noexcept;
 
@@ -53,6 +52,9 @@ struct Notices {
   char text[4000];
 };
 inline constexpr char kNoticesMark[24] = "mallard's notices: 1";
+
+/// The text of the last failure; empty: there was none. \context offline
+std::string_view last_failure() noexcept;
 
 void report_written(std::string_view path_without_extension) noexcept;
 void report_elsewhere(std::string_view wanted, std::string_view why, std::string_view instead) noexcept;

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/parts.hpp"
+
 namespace mallard::inside {
 
 enum class TakeoverState : std::uint8_t {
@@ -23,6 +25,7 @@ struct TakeoverOutcome {
 
 /// \context any, after init
 const TakeoverOutcome& takeover_outcome() noexcept;
+bool takeover_outcome_adopt(const OtherParts& parts) noexcept;  ///< \context offline
 void set_takeover_outcome(const TakeoverOutcome& outcome) noexcept;
 
 }  // namespace mallard::inside

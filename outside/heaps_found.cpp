@@ -13,6 +13,7 @@
 #include "outside/cut_regions.hpp"
 #include "outside/glibc.hpp"
 #include "outside/musl.hpp"
+#include "outside/probed_pages.hpp"
 
 namespace mallard::outside {
 namespace {
@@ -31,7 +32,7 @@ struct Heap {
   std::string_view path;  ///< of the object that has the allocator inside
 };
 
-constexpr std::size_t kMostHeaps = 4, kProbedPages = 64;
+constexpr std::size_t kMostHeaps = 4;
 
 constinit backends::Backend g_backend{};
 constinit Heap g_heaps[kMostHeaps]{};
@@ -305,51 +306,17 @@ class Claims {
            (r.allocator.empty() || r.allocator == allocator);
   }
 
-  /// Calls `visit(page)` for pages in memory of a region, spread over it, until it returns true.
-  template <class Visit>
-  bool any_page(const Region& r, std::size_t most, Visit visit) const noexcept {
-    const std::span<const report::ResidentRun> runs = residency_.runs();
-    const std::uint64_t bytes = residency_.resident_bytes(r.begin, r.end);
-    const std::uint64_t step = align_up(std::max<std::uint64_t>(bytes / most, 1), kPageBytes);
-    const auto first = std::partition_point(
-        runs.begin(), runs.end(), [&r](const report::ResidentRun& run) { return run.end <= r.begin; });
-    std::uint64_t next = 0, before = 0;  // in bytes of pages in memory
-    for (auto run = first; run != runs.end() && run->begin < r.end; ++run) {
-      const std::uintptr_t begin = std::max(run->begin, r.begin), end = std::min(run->end, r.end);
-      for (; next < before + (end - begin); next += step)
-        if (visit(begin + (next - before))) return true;
-      before += end - begin;
-    }
-    return false;
-  }
-
   /// Pages in memory that may be an allocator's: of the largest regions that are nobody's yet.
   std::span<const std::uintptr_t> probes() noexcept {
-    constexpr std::size_t kMostRegions = 8;
-    const Region* largest[kMostRegions] = {};
-    std::uint64_t bytes[kMostRegions] = {};
-    for (std::size_t i = 0; i < regions_.size(); ++i) {
-      if (!is_candidate(regions_[i], regions_[i].allocator) || in_memory_[i].bytes == 0) continue;
-      const auto smallest = std::min_element(bytes, bytes + kMostRegions) - bytes;
-      if (in_memory_[i].bytes <= bytes[smallest]) continue;
-      bytes[smallest] = in_memory_[i].bytes;
-      largest[smallest] = &regions_[i];
-    }
-    std::size_t count = 0;
-    for (const Region* r : largest)
-      if (r)
-        any_page(*r, kProbedPages / kMostRegions, [&](std::uintptr_t page) {
-          pages_[count++] = page;
-          return count == kProbedPages;
-        });
-    return {pages_, std::min(count, kProbedPages)};
+    return pages_.find(residency_, regions_, in_memory_,
+                       [](const Region& r) { return is_candidate(r, r.allocator); });
   }
 
   template <class IsIts>
   void mark(std::string_view allocator, IsIts is_its) noexcept {
     constexpr std::size_t kLookedAt = 256;
     for (Region& r : regions_)
-      if (is_candidate(r, allocator) && any_page(r, kLookedAt, is_its)) r.allocator = allocator;
+      if (is_candidate(r, allocator) && any_page(residency_, r, kLookedAt, is_its)) r.allocator = allocator;
   }
 
   Arena& arena_;
@@ -359,7 +326,7 @@ class Claims {
   std::span<Region> regions_;
   const report::Residency& residency_;
   const report::InMemory* in_memory_;
-  std::uintptr_t pages_[kProbedPages];
+  ProbedPages pages_;
   char unasked_[32] = "", unasked_version_[sizeof inside::CarriedAllocator::version] = "";
   const elf::Module* unasked_in_ = nullptr;
 };

@@ -22,6 +22,8 @@ constexpr int kLastLines = 64;  ///< lines looked at in the last level
 constexpr std::size_t kFirstSlots = std::size_t{1} << kLevel[0].bits;
 constinit GrowingArray<Word, kSlots, kFirstSlots> g_nodes;
 constinit std::atomic<std::uint64_t> g_dropped{0};
+MALLARD_PART(tree_nodes, g_nodes);
+MALLARD_PART(tree_dropped, g_dropped);
 constinit int g_level_below_root = 0;
 
 enum class Found { kHere, kLineFull };
@@ -114,6 +116,14 @@ std::uint32_t context_set_site(NodeId node, std::uint32_t site) noexcept {
   while ((present & kSiteMask) == 0)
     if (word.compare_exchange_weak(present, present | site, std::memory_order_acq_rel)) return site;
   return static_cast<std::uint32_t>(present & kSiteMask);
+}
+
+bool context_tree_adopt(const OtherParts& parts) noexcept {
+  if (!g_nodes.adopt(parts, kSlots) || !parts.adopt(g_dropped)) return false;
+  if (!g_nodes && !g_nodes.init()) return false;
+  g_level[0] = g_nodes.first();
+  for (int i = 1; i < kLevels; ++i) g_level[i] = g_nodes.data() + kLevel[i].first;
+  return g_nodes.open(kSlots);
 }
 
 std::uint64_t context_tree_dropped() noexcept { return g_dropped.load(std::memory_order_relaxed); }

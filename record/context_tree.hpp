@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "base/attributes.hpp"
+#include "base/parts.hpp"
 #include "unwind/code_addresses.hpp"
 
 namespace mallard::record {
@@ -90,6 +91,9 @@ inline std::uint32_t context_site(NodeId node) noexcept {
 }
 /// Sets the node's call site unless another thread was faster. \return the number that is set now
 std::uint32_t context_set_site(NodeId node, std::uint32_t site) noexcept;
+
+/// Becomes a copy of another process's. \context offline
+bool context_tree_adopt(const OtherParts& parts) noexcept;
 
 std::uint64_t context_tree_dropped() noexcept;    ///< nodes that found no room
 std::uint64_t context_tree_own_bytes() noexcept;  ///< what is in memory of it \context reporter

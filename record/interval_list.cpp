@@ -152,6 +152,28 @@ std::uint32_t IntervalList::copy(std::uintptr_t from, MappedInterval* to, std::u
   return copied;
 }
 
+bool IntervalList::adopt(const OtherParts& parts) noexcept {
+  alignas(IntervalList) char copy[sizeof(IntervalList)];
+  if (!parts.copy_of(*this, copy)) return false;
+  IntervalList& theirs = *reinterpret_cast<IntervalList*>(copy);
+  used_ = made_ = 0;
+  if (theirs.used_ > kLeaves) return false;
+  for (std::uint32_t place = 0; place < theirs.used_; ++place) {
+    const std::uint32_t number = theirs.order_[place].leaf;
+    const std::uint32_t count = theirs.order_[place].count;
+    if (number >= kLeaves || count > kItems) continue;
+    Leaf read = {};
+    if (number < leaves_.first_count()) read = theirs.leaves_.first()[number];
+    else if (!parts.process().copy(&read, address_of(theirs.leaves_.data()) + number * sizeof(Leaf),
+                                   sizeof read))
+      return false;
+    for (std::uint32_t i = 0; i < count; ++i)
+      if (read.items[i].begin != 0 && read.items[i].begin < read.items[i].end && !insert(read.items[i]))
+        return false;
+  }
+  return true;
+}
+
 std::uint64_t IntervalList::own_bytes() noexcept { return leaves_.resident_bytes(made_); }
 
 }  // namespace mallard::record

@@ -21,6 +21,10 @@ class IntervalList {
   /// Copies intervals that end behind `from`, ascending. \return how many
   std::uint32_t copy(std::uintptr_t from, MappedInterval* to, std::uint32_t room) noexcept;
 
+  /// Becomes a copy of another process's list, which may change meanwhile: what overlaps then is cut.
+  /// \return false if it cannot be read \context offline
+  bool adopt(const OtherParts& parts) noexcept;
+
   std::uint64_t own_bytes() noexcept;
 
  private:

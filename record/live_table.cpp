@@ -10,6 +10,7 @@
 #include "base/os.hpp"
 #include "record/filter.hpp"
 #include "record/published.hpp"
+#include "record/sampler.hpp"
 
 // Made by the linker: where the zero-initialised memory of this object begins and ends.
 extern "C" __attribute__((visibility("hidden"))) const char __bss_start[], _end[];
@@ -21,6 +22,7 @@ namespace {
 
 using Index = std::uint32_t;  // of a node; 0 = none
 constexpr Index kBucketsPerShard = 1024;
+constexpr double kWeightError = 1e-9;
 
 struct Node {
   LiveBlock block;
@@ -37,6 +39,8 @@ MALLARD_FORK_DATA constinit Shard g_shards[kShards];
 constinit Index g_buckets[kShards * kBucketsPerShard];  // [shard][bucket]
 constinit GrowingArray<Node, kMaxLive, 64> g_nodes;
 constinit std::atomic<Index> g_used{1};
+MALLARD_PART(live_nodes, g_nodes);
+MALLARD_PART(live_used, g_used);
 
 /// Pages of the filter that were written. Those that were only read are the kernel's shared page of zeros.
 constinit std::atomic<std::uint64_t> g_filter_pages[MALLARD_FILTER_SLOTS / kPageBytes / 64];
@@ -173,6 +177,37 @@ std::uint32_t live_copy_shard(std::uint32_t index, LiveBlock* to, std::uint32_t 
     for (Index n = g_buckets[index * kBucketsPerShard + b]; n && copied < room; n = g_nodes[n].next)
       to[copied++] = g_nodes[n].block;
   return shard.count;
+}
+
+bool LiveSamples::read(const OtherParts& parts) noexcept {
+  live_clear();
+  if (!parts.copy_of(g_used, &used_) || used_ > kMaxLive) return false;
+  if (!g_nodes.adopt(parts, used_)) return false;
+  bytes_ = used_ * sizeof(Node) + 1;
+  rows_ = os::map_sparse(bytes_);
+  if (!rows_) return false;
+  for (Index i = 0; i < used_; ++i) static_cast<Node*>(rows_)[i] = g_nodes[i];
+  return true;
+}
+
+LiveSamples::~LiveSamples() {
+  if (rows_) os::unmap(rows_, bytes_);
+}
+
+bool LiveSamples::keep(std::uint64_t* torn) noexcept {
+  g_used.store(1, std::memory_order_relaxed);
+  *torn = 0;
+  if (!g_nodes && !g_nodes.init()) return false;
+  for (Index i = 1; i < used_; ++i) {
+    const LiveBlock& block = static_cast<const Node*>(rows_)[i].block;
+    if (block.address == 0) continue;
+    // The weight follows from the size: where it does not, the row changed while it was copied.
+    const double off = block.weight - weight_of(block.asked_bytes);
+    const bool is_whole = off <= kWeightError * block.weight && off >= -kWeightError * block.weight &&
+                          static_cast<std::uint32_t>(block.site) < site_count();
+    if (!is_whole || live_insert(block) == Insert::kFull) ++*torn;
+  }
+  return true;
 }
 
 std::uint64_t live_own_bytes() noexcept {

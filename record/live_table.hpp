@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/attributes.hpp"
+#include "base/parts.hpp"
 #include "record/site_table.hpp"
 
 namespace mallard::record {
@@ -45,6 +46,24 @@ std::uint32_t live_count() noexcept;
 /// Copies one shard's blocks, under its lock, to `to`. \return how many the shard holds; only the first
 /// `room` of them were copied \context reporter
 std::uint32_t live_copy_shard(std::uint32_t shard, LiveBlock* to, std::uint32_t room) noexcept;
+
+/// The samples of another process: read first, entered in the table when its sites are known, too.
+class LiveSamples {
+ public:
+  LiveSamples() noexcept = default;
+  ~LiveSamples();
+  LiveSamples(const LiveSamples&) = delete;
+  LiveSamples& operator=(const LiveSamples&) = delete;
+
+  bool read(const OtherParts& parts) noexcept;
+  /// \param torn  rows left out, because they changed while they were read
+  bool keep(std::uint64_t* torn) noexcept;
+
+ private:
+  std::uint32_t used_ = 0;
+  void* rows_ = nullptr;
+  std::size_t bytes_ = 0;
+};
 
 std::uint64_t live_own_bytes() noexcept;  ///< what is in memory of it \context reporter
 

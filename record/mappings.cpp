@@ -5,9 +5,9 @@
 
 #include "base/lock.hpp"
 #include "base/threads.hpp"
-#include "unwind/code_addresses.hpp"
 #include "record/interval_list.hpp"
 #include "record/thread_state.hpp"
+#include "unwind/code_addresses.hpp"
 
 namespace mallard::record {
 namespace {
@@ -23,6 +23,9 @@ MALLARD_FORK_DATA constinit Lock g_lock;
 constinit std::atomic<bool> g_holder_is_gone{false};
 constinit std::atomic<std::uint64_t> g_unlogged{0};
 constinit std::atomic<std::uint64_t> g_lazy_free_bytes{0};
+MALLARD_PART(mapping_log, g_list);
+MALLARD_PART(unlogged, g_unlogged);
+MALLARD_PART(lazy_free_bytes, g_lazy_free_bytes);
 
 void count_unlogged() noexcept { g_unlogged.fetch_add(1, std::memory_order_relaxed); }
 
@@ -92,6 +95,10 @@ void on_lazy_free(std::size_t bytes) noexcept {
 std::uint64_t lazy_free_bytes() noexcept { return g_lazy_free_bytes.load(std::memory_order_relaxed); }
 
 std::uint64_t unlogged_mappings() noexcept { return g_unlogged.load(std::memory_order_relaxed); }
+
+bool mappings_adopt(const OtherParts& parts) noexcept {
+  return parts.adopt(g_unlogged) && parts.adopt(g_lazy_free_bytes) && g_list.adopt(parts);
+}
 
 std::uint64_t mappings_own_bytes() noexcept { return g_list.own_bytes(); }
 

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/parts.hpp"
+
 namespace mallard::record {
 
 /// Memory that one caller mapped. Neighbours with the same caller are one interval.
@@ -44,6 +46,8 @@ std::uint64_t lazy_free_bytes() noexcept;  ///< of all such calls so far \contex
 
 /// Events that could not be noted: the log was busy or full. \context reporter
 std::uint64_t unlogged_mappings() noexcept;
+/// Becomes a copy of another process's log. \context offline
+bool mappings_adopt(const OtherParts& parts) noexcept;
 std::uint64_t mappings_own_bytes() noexcept;  ///< what is in memory of the log \context reporter
 
 /// Hold the log around a fork, whoever calls it: a handler that interrupted the log leaves its lock alone.

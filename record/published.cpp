@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/published.hpp"
 
-constinit mallard::Published mallard_published = {
-    "mallard's books: 1", sizeof(mallard::Published), 0, 0, 0, {}, {}, {}, {}, {}, {}};
+constinit mallard::Published mallard_published = {"mallard's books: 1", sizeof(mallard::Published)};

@@ -15,7 +15,11 @@ struct Published {
   char mark[24];
   std::uint64_t bytes;  ///< of this structure: another value is another build
 
-  std::uint64_t mode_at;                   ///< of a Mode: the one in force
+  char version[24];                     ///< of mallard
+  std::uint64_t parts_at, parts_count;  ///< what can be adopted: see base/parts.hpp
+  std::uint64_t
+      why_off_at;         ///< of a const char*, a clause where the mode is off; 0 or nullptr: there is none
+  std::uint64_t mode_at;  ///< of a Mode: the one in force
   std::uint64_t sample_bytes, bias_bytes;  ///< sample_bytes 0: nothing is recorded; p of a sample of size s =
                                            ///< 1 - exp(-(s + bias_bytes) / sample_bytes)
 
@@ -77,7 +81,7 @@ struct Published {
     std::uint32_t at_epoch;  ///< std::uint32_t; rows of another epoch count nothing
     std::uint32_t at_entries, entries, entry_stride;
     std::uint32_t at_version;  ///< in the entry: std::uint32_t, odd while its counts move to the row
-    std::uint32_t at_row;     ///< std::uint32_t; 0 = empty
+    std::uint32_t at_row;      ///< std::uint32_t; 0 = empty
     std::uint32_t at_counts;   ///< as in the row
   } threads;
 };

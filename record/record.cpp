@@ -6,9 +6,10 @@
 #include <errno.h>
 
 #include "base/os.hpp"
+#include "base/parts.hpp"
 #include "base/threads.hpp"
-#include "record/latency.hpp"
 #include "record/mappings.hpp"
+#include "record/published.hpp"
 #include "unwind/own_stack.hpp"
 
 namespace mallard::record {
@@ -16,16 +17,24 @@ namespace {
 
 using Counter = std::atomic<std::uint64_t>;
 
-struct {
+struct AllCounters {
   Counter sampled{0}, sampled_frees{0}, dropped_full{0}, overflow_sites{0}, missed_frees{0}, reentrant{0},
       filter_misses{0};
-} constinit g_counters;
+};
+constinit AllCounters g_counters;
 
 constinit std::atomic<bool> g_recording{false};
 constinit std::atomic<bool> g_has_tables{false};
 constinit std::atomic<bool> g_with_process{true};
 constinit std::uint64_t g_started_ns = 0;
 MALLARD_FORK_DATA constinit std::uint64_t g_forked_ns = 0;
+
+MALLARD_PART(counters, g_counters);
+MALLARD_PART(recording, g_recording);
+MALLARD_PART(has_tables, g_has_tables);
+MALLARD_PART(with_process, g_with_process);
+MALLARD_PART(started_ns, g_started_ns);
+MALLARD_PART(forked_ns, g_forked_ns);
 
 /// Release, and acquire in counters(): what was counted has been done, for whoever reads the tables then.
 void bump(Counter& counter) noexcept { counter.fetch_add(1, std::memory_order_release); }
@@ -79,6 +88,8 @@ bool unbook(const void* p, LiveBlock* removed) noexcept {
 }  // namespace
 
 bool start(std::uint64_t mean_bytes, Expected expected) noexcept {
+  mallard_published.parts_at = address_of(own_parts().begin);
+  mallard_published.parts_count = static_cast<std::uint64_t>(own_parts().end - own_parts().begin);
   unwind::note_first_thread();
   if (mean_bytes == 0) {
     sampler_init(0);
@@ -136,15 +147,6 @@ void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_byt
         rounding < UINT32_MAX ? static_cast<std::uint32_t>(rounding) : UINT32_MAX});
 }
 
-bool site_of_call(const arch::Caller& caller, SiteId* site) noexcept {
-  if (!is_recording() || mallard_thread.in_recording != 0) return false;
-  InRecording in_recording;
-  ErrnoGuard keep;
-  std::uintptr_t pcs[unwind::kMaxDepth];
-  *site = intern_site(pcs, unwind::capture_stack(caller, pcs, unwind::kMaxDepth));
-  return *site != kOverflowSite;
-}
-
 bool on_free(const void* block) noexcept {
   LiveBlock removed;
   return on_move(block, &removed);
@@ -164,6 +166,33 @@ void on_move_failed(const LiveBlock& saved) noexcept {
   book(saved);
 }
 
+namespace {
+
+/// How many samples there were, later than the other counters.
+bool adopt_sampled(const OtherParts& parts) noexcept {
+  alignas(AllCounters) char copy[sizeof(AllCounters)];
+  if (!parts.copy_of(g_counters, copy)) return false;
+  const auto& later = *reinterpret_cast<const AllCounters*>(copy);
+  g_counters.sampled.store(later.sampled.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace
+
+bool adopt(const OtherParts& parts, std::uint64_t* torn) noexcept {
+  if (!parts.adopt(g_has_tables) || !parts.adopt(g_with_process) || !parts.adopt(g_started_ns) ||
+      !parts.adopt(g_forked_ns) || !parts.adopt(g_recording) || !sampler_adopt(parts))
+    return false;
+  // In the order of copy_live_samples(): what is freed, live, all. A stack is in the tree before its site.
+  LiveSamples live;
+  return parts.adopt(g_counters) && live.read(parts) && sites_adopt(parts) && unwind::adopt(parts) &&
+         live.keep(torn) && adopt_sampled(parts) && mappings_adopt(parts);
+}
+
+bool adopt_sums(const OtherParts& parts) noexcept {
+  return parts.adopt(g_counters) && sites_adopt_sums(parts);
+}
+
 Counters counters() noexcept {
   const auto get = [](const Counter& c) { return c.load(std::memory_order_acquire); };
   return {get(g_counters.sampled),        get(g_counters.sampled_frees), get(g_counters.dropped_full),
@@ -176,7 +205,7 @@ bool began_with_process() noexcept { return g_with_process.load(); }
 std::uint64_t forked_ns() noexcept { return g_forked_ns; }
 
 std::uint64_t own_bytes() noexcept {
-  const std::uint64_t log = mappings_own_bytes() + latency_own_bytes();  // are kept in every mode
+  const std::uint64_t log = mappings_own_bytes();  // is kept in every mode
   return g_has_tables.load() ? log + sites_own_bytes() + live_own_bytes() + unwind::stacks_own_bytes() : log;
 }
 
@@ -215,7 +244,6 @@ MALLARD_FORK_TEXT bool after_fork_in_child() noexcept {
   const bool interrupted_recording = mallard_thread.in_recording > 1;
   after_fork_in_parent();
   g_forked_ns = interrupted_recording ? os::monotonic_ns() : mallard_thread.fork_began_ns;
-  latency_after_fork_in_child(g_forked_ns);
   reseed_after_fork();
   if (!interrupted_recording) return true;
   // Threads that are no more may have held other locks: this child is not recorded.

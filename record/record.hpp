@@ -54,6 +54,13 @@ bool on_free(const void* block) noexcept;
 bool on_move(const void* block, LiveBlock* saved) noexcept;
 void on_move_failed(const LiveBlock& saved) noexcept;
 
+/// Makes these books a copy of another process's, as they are now; what was on them is forgotten.
+/// \param torn  samples left out, because they changed while they were copied \return false: they cannot be
+/// read \context offline
+bool adopt(const OtherParts& parts, std::uint64_t* torn) noexcept;
+/// Reads the counters and what was allocated at the sites anew. \context offline
+bool adopt_sums(const OtherParts& parts) noexcept;
+
 Counters counters() noexcept;
 std::uint64_t started_ns() noexcept;  ///< when recording began, CLOCK_MONOTONIC
 bool began_with_process() noexcept;   ///< false: after resume(); blocks may be older than the books

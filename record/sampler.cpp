@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "base/os.hpp"
+#include "base/parts.hpp"
 #include "record/published.hpp"
 
 constinit __thread mallard::record::ThreadState mallard_thread = {};
@@ -17,6 +18,7 @@ namespace {
 enum class State : std::uint8_t { kNotYet, kOn, kOff };
 constinit State g_state = State::kNotYet;
 constinit std::uint64_t g_mean_bytes = 0;
+MALLARD_PART(mean_bytes, g_mean_bytes);
 
 /// Far enough that no thread counts it down, near enough that no size can wrap it.
 constexpr std::uint64_t kNever = std::uint64_t{1} << 62;
@@ -58,6 +60,7 @@ void sampler_init(std::uint64_t mean_bytes) noexcept {
 }
 
 std::uint64_t sampler_mean_bytes() noexcept { return g_mean_bytes; }
+bool sampler_adopt(const OtherParts& parts) noexcept { return parts.adopt(g_mean_bytes); }
 
 bool decide(std::uint64_t size) noexcept {
   ThreadState& t = mallard_thread;

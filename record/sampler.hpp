@@ -7,8 +7,9 @@
 
 #include <cstdint>
 
-#include "base/math.hpp"
 #include "arch/hot_exports.h"
+#include "base/math.hpp"
+#include "base/parts.hpp"
 #include "record/thread_state.hpp"
 
 namespace mallard::record {
@@ -18,6 +19,7 @@ inline constexpr std::uint64_t kBiasBytes = MALLARD_SAMPLE_BIAS;
 /// Begins sampling with a mean gap of `mean_bytes`; 0 = record nothing. \context init
 void sampler_init(std::uint64_t mean_bytes) noexcept;
 std::uint64_t sampler_mean_bytes() noexcept;
+bool sampler_adopt(const OtherParts& parts) noexcept;  ///< \context offline
 
 /// Subtracts the allocation from the thread's countdown, as the assembly of the hot exports does.
 /// \return true if decide() has to be asked

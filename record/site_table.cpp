@@ -17,6 +17,13 @@ constinit std::atomic<std::uint32_t> g_count{0}, g_sums_count{0};
 constinit PeakWatch g_peak;
 constinit std::atomic<std::int64_t> g_live_bytes{0};  // what all live samples stand for
 
+MALLARD_PART(sites, g_sites);
+MALLARD_PART(sums, g_sums);
+MALLARD_PART(site_count, g_count);
+MALLARD_PART(sums_count, g_sums_count);
+MALLARD_PART(sampled_peak, g_peak);
+MALLARD_PART(sampled_live, g_live_bytes);
+
 /// Takes the next row of an array. \return 0 if there is none
 template <typename Rows>
 std::uint32_t take_row(Rows& rows, std::atomic<std::uint32_t>& count) noexcept {
@@ -153,6 +160,24 @@ void sites_clear_sums() noexcept {
     s.live_bytes.store(0, std::memory_order_relaxed);
     s.at_peak.clear();
   }
+}
+
+bool sites_adopt_sums(const OtherParts& parts) noexcept {
+  if (!parts.adopt(g_sums_count) || !parts.adopt(g_count)) return false;
+  const std::uint32_t sums = g_sums_count.load(std::memory_order_relaxed);
+  const std::uint32_t sites = g_count.load(std::memory_order_relaxed);
+  if (sums > kMaxSampledSites || sites > kMaxSites) return false;
+  if (!g_sites.adopt(parts, sites) || !g_sums.adopt(parts, sums)) return false;
+  // A site may have got its sums since they were counted.
+  for (std::uint32_t i = 0; i < sites && sums > 0; ++i)
+    if (g_sites[i].sums.load(std::memory_order_relaxed) >= sums)
+      g_sites[i].sums.store(0, std::memory_order_relaxed);
+  return true;
+}
+
+bool sites_adopt(const OtherParts& parts) noexcept {
+  return sites_adopt_sums(parts) && parts.adopt(g_peak) && parts.adopt(g_live_bytes) &&
+         context_tree_adopt(parts);
 }
 
 std::uint32_t site_count() noexcept { return g_count.load(std::memory_order_acquire); }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/parts.hpp"
 #include "record/context_tree.hpp"
 #include "record/peak.hpp"
 #include "unwind/stacks.hpp"
@@ -60,6 +61,10 @@ std::uint64_t sampled_at_peak(const Site& site) noexcept;
 
 /// The sums begin at 0 again; the sites stay. \context reporter
 void sites_clear_sums() noexcept;
+
+/// Become copies of another process's. \context offline
+bool sites_adopt(const OtherParts& parts) noexcept;
+bool sites_adopt_sums(const OtherParts& parts) noexcept;
 
 std::uint32_t site_count() noexcept;  ///< sites in use; ids run from 0
 const Site& site(SiteId id) noexcept;

@@ -14,10 +14,12 @@
 #include "base/older.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
+#include "base/parts.hpp"
 #include "base/process_memory.hpp"
 #include "base/say.hpp"
 #include "base/signal_mask.hpp"
 #include "elf/loaded_objects.hpp"
+#include "record/published.hpp"
 #include "record/thread_state.hpp"
 #include "report/control_requests.hpp"
 #include "report/judge/remember.hpp"
@@ -32,12 +34,14 @@ namespace {
 enum class Thread : std::uint8_t { kNone, kStarting, kRunning };
 
 constinit Served g_served;
+MALLARD_PART(served, g_served);
 MALLARD_FORK_DATA constinit std::atomic<Thread> g_thread{Thread::kNone};
 MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_asked{0};
 MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_served_up_to{0};
 MALLARD_FORK_DATA constinit std::atomic<bool> g_purge_asked{false};
 MALLARD_FORK_DATA constinit Lock g_writing;  // the reporter thread and an exiting one
 MALLARD_FORK_DATA constinit int g_number = 0;
+MALLARD_PART(report_number, g_number);
 MALLARD_FORK_DATA constinit std::atomic<std::uintptr_t> g_stack{0};
 
 /// What the reporter's code needs. libc puts the thread's static TLS, as large as that of all loaded objects
@@ -114,7 +118,10 @@ MALLARD_COLD void finish_reports(bool report_wanted) noexcept {
 
 }  // namespace
 
-void configure(const Served& served) noexcept { g_served = served; }
+void configure(const Served& served) noexcept {
+  g_served = served;
+  TextBuffer(mallard_published.version, sizeof mallard_published.version).add(view_of(kVersion));
+}
 
 void request(bool purge) noexcept {
   if (purge) g_purge_asked.store(true);

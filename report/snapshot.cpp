@@ -12,7 +12,6 @@
 #include "report/facts/fork_copies.hpp"
 #include "report/facts/frames.hpp"
 #include "report/facts/kernel.hpp"
-#include "report/facts/latency.hpp"
 #include "report/facts/other_allocators.hpp"
 #include "report/facts/sampled_sites.hpp"
 #include "report/judge/checks.hpp"
@@ -30,7 +29,7 @@ Allocator read_allocator(const ProcessMemory& process, const Served& served) noe
   Allocator a{};
   a.name = view_of(served.backend->name);
   a.path = view_of(served.backend->path);
-  a.requested = process.is_own() ? view_of(options().backend) : a.name;
+  a.requested = process.is_recorded() ? view_of(options().backend) : a.name;
   a.takeover = read_takeover();
   a.bypassed = served.bypassed;
   a.takes_no_preload = served.backend->takes_no_preload;
@@ -84,8 +83,9 @@ bool out_of_memory(const Snapshot& snapshot) noexcept {
 
 /// How much of the heap is resident, and what it is for each live byte. Without a ledger an upper bound.
 void relate(const ProcessMemory& process, Snapshot* out, const Arena& arena) noexcept {
-  const std::uint64_t books = process.is_own() ? record::own_bytes() + out->recording.exact.own_bytes : 0;
-  out->own_bytes = process.is_own() ? books + arena.mapped_bytes() : 0;
+  const std::uint64_t books =
+      process.is_recorded() ? record::own_bytes() + out->recording.exact.own_bytes : 0;
+  out->own_bytes = books + (process.is_own() ? arena.mapped_bytes() : 0);
   const Ledger& ledger = out->ledger;
   const std::uint64_t not_heap = out->rss.lazily_freed + books;
   out->heap_is_bound = !ledger.known;
@@ -130,22 +130,19 @@ void round_figures(SiteRow* rows, Snapshot* s) noexcept {
     *figure = rounded(*figure, 1e4);
 }
 
-/// Frames and names of all call sites. \return false if memory is out
-bool name(Arena& arena, const ProcessMemory& process, const elf::Modules& modules, SiteRow* rows,
-          Snapshot* out) noexcept {
-  if (!add_frames(arena, modules, rows, out)) return false;
-  out->recording.one_frame_sites = static_cast<std::uint32_t>(
-      std::count_if(rows, rows + out->site_count, [](const SiteRow& row) { return row.depth == 1; }));
-  if (process.is_own()) out->wrappers = view_of(options().wrappers);
-  name_sites(arena, {rows, out->site_count}, out->wrappers);
-  name_sites(arena, out->latency.stacks, out->wrappers);
-  return true;
-}
-
 void read_about(Arena& arena, const ProcessMemory& process, Snapshot* out) noexcept {
   out->process = read_process_facts(arena, process);
   out->environment = read_environment(arena, process);
-  out->can_be_controlled = process.is_own() && options().control;
+  out->can_be_controlled = process.is_recorded() && options().control;
+}
+
+/// \return whether every block is booked
+bool read_mode(const Served& served, Recording* out) noexcept {
+  out->exact.on = record::exact_is_on();
+  out->exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
+  out->on = out->exact.on || record::is_recording();
+  out->why_off = !out->on && served.why_off ? served.why_off() : nullptr;
+  return out->exact.on;
 }
 
 }  // namespace
@@ -165,10 +162,7 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
   out->rss = memory.after;
   out->charge = read_charge(memory);
   read_about(arena, process, out);
-  const bool exact = out->recording.exact.on = record::exact_is_on();
-  out->recording.exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
-  out->recording.on = exact || record::is_recording();
-  out->recording.why_off = !out->recording.on && served.why_off ? served.why_off() : nullptr;
+  const bool exact = read_mode(served, &out->recording);
   RecordCopy books{};
   if (out->recording.on) {
     out->recording.since_start = exact ? record::exact_since_start() : record::began_with_process();
@@ -179,15 +173,17 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
   }
   account(arena, memory, served, books, bound, &out->recording.exact, &out->before, &out->ledger);
   if (out->recording.on) {
+    if (served.look_again) served.look_again();
     out->ledger.freed_samples = record::counters().sampled_frees - out->recording.counters.sampled_frees;
     out->ledger.allocated_meanwhile = exact ? 0 : allocated_since(books);
     if (out->inherited)
-      out->copied_since_fork = copied_since_fork(arena, own_process(), books.blocks, record::forked_ns(),
+      out->copied_since_fork = copied_since_fork(arena, process, books.blocks, record::forked_ns(),
                                                  out->process.parent_pid, kForkBudgetNs);
   }
   out->allocator = read_allocator(process, served);  // right after the heap, which it is held against
   find_other_allocators(arena, served, modules, memory, bound, &out->other_allocators);
-  if (process.is_own()) out->allocator.replaced = find_replaced(arena, served, out->other_allocators);
+  if (process.is_recorded())
+    out->allocator.replaced = find_replaced(arena, served, modules, out->other_allocators);
   if (out->ledger.known) {
     // The books ask mincore, which holds pages to be there that were only read, too.
     const auto own = static_cast<std::uint64_t>(out->ledger.lines[static_cast<int>(Cause::kOwn)].bytes.value);
@@ -199,8 +195,11 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
     compare_sites(books, out);
     rows = order_sites(books, out);
   }
-  if (process.is_own() && !copy_latency(arena, &out->latency)) return out_of_memory(*out);
-  if (!name(arena, process, modules, rows, out)) return out_of_memory(*out);
+  if (!add_frames(arena, modules, rows, out)) return out_of_memory(*out);
+  out->recording.one_frame_sites = static_cast<std::uint32_t>(
+      std::count_if(rows, rows + out->site_count, [](const SiteRow& row) { return row.depth == 1; }));
+  if (process.is_recorded()) out->wrappers = view_of(options().wrappers);
+  name_sites(arena, {rows, out->site_count}, out->wrappers);
   relate(process, out, arena);
   round_figures(rows, out);
   check_figures(out);

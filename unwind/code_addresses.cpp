@@ -30,6 +30,11 @@ constinit GeneratedMapping g_generated[kMaxGeneratedMappings]{};
 constinit std::atomic<std::uint32_t> g_generated_count{0};
 
 constinit std::atomic<std::uint64_t> g_dropped{0};
+MALLARD_PART(rules, g_rules);
+MALLARD_PART(other_addresses, g_others);
+MALLARD_PART(generated, g_generated);
+MALLARD_PART(generated_count, g_generated_count);
+MALLARD_PART(addresses_dropped, g_dropped);
 
 std::uint32_t generated_mappings() noexcept {
   return std::min(g_generated_count.load(std::memory_order_acquire), kMaxGeneratedMappings);
@@ -39,8 +44,8 @@ std::uint32_t generated_mappings() noexcept {
 constinit std::atomic<std::uint32_t> g_vain_searches{0};
 constexpr std::uint32_t kMaxVainSearches = 64;
 
-/// The address that stands for all return addresses of the mapping that holds `pc`: the first that can be one.
-/// Where there are too many mappings, 2 MiB of address space count as one.
+/// The address that stands for all return addresses of the mapping that holds `pc`: the first that can be
+/// one. Where there are too many mappings, 2 MiB of address space count as one.
 std::uintptr_t place_of_generated(std::uintptr_t pc) noexcept {
   const std::uint32_t count = generated_mappings();
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -119,6 +124,11 @@ void on_memory_unmapped(std::uintptr_t begin, std::size_t bytes) noexcept {
   if (begin <= g_generated_high.load(std::memory_order_relaxed) &&
       begin + bytes > g_generated_low.load(std::memory_order_relaxed))
     begin_code_epoch();
+}
+
+bool code_addresses_adopt(const OtherParts& parts) noexcept {
+  return parts.adopt_sparse(g_rules) && parts.adopt_sparse(g_others) && parts.adopt(g_generated) &&
+         parts.adopt(g_generated_count) && parts.adopt(g_dropped);
 }
 
 std::uint64_t code_addresses_own_bytes() noexcept { return os::resident_bytes(g_others, sizeof g_others); }

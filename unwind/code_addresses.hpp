@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/parts.hpp"
 #include "unwind/rules.hpp"
 
 namespace mallard::unwind {
@@ -19,7 +20,7 @@ inline constexpr int kPcBits = RuleTable::kEntryBits + 1;
 /// The number of a return address, given if it has none. \return kNoPc if both tables are full near its place
 /// \context hot: any thread, signal handlers
 PcIndex pc_index(std::uintptr_t pc) noexcept;
-std::uintptr_t pc_at(PcIndex index) noexcept;  ///< of a number that pc_index() gave
+std::uintptr_t pc_at(PcIndex index) noexcept;     ///< of a number that pc_index() gave
 std::uint64_t code_addresses_dropped() noexcept;  ///< how often an address found no room
 
 /// Whether an address that pc_at() gave stands for a whole mapping of generated code. \context reporter
@@ -36,13 +37,16 @@ void note_generated_code(std::uintptr_t code) noexcept;
 /// \context hot
 void on_memory_unmapped(std::uintptr_t begin, std::size_t bytes) noexcept;
 
-/// Where the numbers' addresses lie, for readers outside of the process: of one below `rules` the address less
-/// one stands at the beginning of its row, of one above in a word of `others`.
+/// Where the numbers' addresses lie, for readers outside of the process: of one below `rules` the address
+/// less one stands at the beginning of its row, of one above in a word of `others`.
 struct CodeAddressTables {
   const void *rule_rows, *others;
   std::uint32_t rules, rule_stride;
 };
 CodeAddressTables code_address_tables() noexcept;
+
+/// Become copies of another process's, with its rules. \context offline
+bool code_addresses_adopt(const OtherParts& parts) noexcept;
 
 std::uint64_t
 code_addresses_own_bytes() noexcept;  ///< what is in memory of the second table \context reporter

@@ -12,6 +12,7 @@
 
 #include "arch/thread.hpp"
 #include "base/os.hpp"
+#include "base/parts.hpp"
 
 extern "C" [[gnu::weak]] void* __libc_stack_end;  // glibc's loader: where the first thread's stack began
 
@@ -22,6 +23,7 @@ using Word = std::uintptr_t;
 
 constinit std::uintptr_t g_first_descriptor = 0;
 constinit std::atomic<std::uint64_t> g_maps_readings{0};
+MALLARD_PART(maps_readings, g_maps_readings);
 
 /// Where a descriptor says which block of memory the stack lies in: two words, its begin and its bytes.
 constexpr std::uint32_t kNotLookedFor = 0, kUnknown = ~std::uint32_t{0};
@@ -173,6 +175,7 @@ bool find_mapping(std::uintptr_t address, std::uintptr_t* begin, std::uintptr_t*
   return true;
 }
 
+bool own_stacks_adopt(const OtherParts& parts) noexcept { return parts.adopt(g_maps_readings); }
 std::uint64_t maps_readings() noexcept { return g_maps_readings.load(std::memory_order_relaxed); }
 
 }  // namespace mallard::unwind

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/attributes.hpp"
+#include "base/parts.hpp"
 
 namespace mallard::unwind {
 
@@ -35,6 +36,7 @@ inline std::uintptr_t own_stack_top(std::uintptr_t sp) noexcept {
 /// \return false if none does \context hot (slow path)
 bool find_mapping(std::uintptr_t address, std::uintptr_t* begin, std::uintptr_t* end) noexcept;
 
-std::uint64_t maps_readings() noexcept;  ///< how often /proc/self/maps was read for a stack
+bool own_stacks_adopt(const OtherParts& parts) noexcept;  ///< \context offline
+std::uint64_t maps_readings() noexcept;                   ///< how often /proc/self/maps was read for a stack
 
 }  // namespace mallard::unwind

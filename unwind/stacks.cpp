@@ -19,6 +19,7 @@ struct Counters {
   std::atomic<std::uint64_t> captured{0}, by_libunwind{0}, truncated{0}, rules{0}, dropped{0};
 };
 constinit Counters counters;
+MALLARD_PART(stacks, counters);
 
 void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
@@ -82,7 +83,8 @@ class Walk {
 
   bool enter(std::uintptr_t cfa, std::uintptr_t frame) noexcept {
     if (!stack_.read(cfa + offset(arch::kReturnOffset), &pc_)) return false;
-    jumped_ = cfa <= sp_ || stack_.own(cfa + offset(arch::kReturnOffset)) != stack_.own(sp_ + offset(arch::kReturnOffset));
+    jumped_ = cfa <= sp_ ||
+              stack_.own(cfa + offset(arch::kReturnOffset)) != stack_.own(sp_ + offset(arch::kReturnOffset));
     sp_ = cfa;
     frame_ = frame;
     exact_ = false;
@@ -142,12 +144,17 @@ void on_module_unloaded() noexcept {
   begin_code_epoch();
 }
 
+bool adopt(const OtherParts& parts) noexcept {
+  return parts.adopt(counters) && own_stacks_adopt(parts) && code_addresses_adopt(parts);
+}
+
 StackStats stack_stats() noexcept {
   const auto value = [](const std::atomic<std::uint64_t>& c) noexcept {
     return c.load(std::memory_order_relaxed);
   };
   return {value(counters.captured), value(counters.by_libunwind), value(counters.truncated),
-          value(counters.rules), value(counters.dropped), maps_readings(), code_addresses_dropped()};
+          value(counters.rules),    value(counters.dropped),      maps_readings(),
+          code_addresses_dropped()};
 }
 
 std::uint64_t stacks_own_bytes() noexcept {

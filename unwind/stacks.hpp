@@ -9,6 +9,7 @@
 
 #include "arch/caller.hpp"
 #include "base/attributes.hpp"
+#include "base/parts.hpp"
 
 namespace mallard::unwind {
 
@@ -17,12 +18,12 @@ using arch::Caller;
 inline constexpr int kMaxDepth = 256;  ///< frames kept; deeper stacks lose their root end
 
 struct StackStats {
-  std::uint64_t captured;       ///< stacks taken
-  std::uint64_t by_libunwind;   ///< of them walked by libunwind because no rule fitted
-  std::uint64_t truncated;      ///< of them cut at kMaxDepth, or ended early on unreadable memory
-  std::uint64_t rules;          ///< code addresses whose rule was found out
-  std::uint64_t rules_dropped;  ///< rules that found the table full
-  std::uint64_t maps_readings;  ///< how often /proc/self/maps was read to find a thread's stack
+  std::uint64_t captured;           ///< stacks taken
+  std::uint64_t by_libunwind;       ///< of them walked by libunwind because no rule fitted
+  std::uint64_t truncated;          ///< of them cut at kMaxDepth, or ended early on unreadable memory
+  std::uint64_t rules;              ///< code addresses whose rule was found out
+  std::uint64_t rules_dropped;      ///< rules that found the table full
+  std::uint64_t maps_readings;      ///< how often /proc/self/maps was read to find a thread's stack
   std::uint64_t addresses_dropped;  ///< return addresses that found the table of code addresses full
 };
 
@@ -39,6 +40,8 @@ int capture_stack(const Caller& caller, std::uintptr_t* pcs, int max) noexcept;
 void on_module_unloaded() noexcept;
 
 StackStats stack_stats() noexcept;
+/// Code addresses and counts become copies of another process's. \context offline
+bool adopt(const OtherParts& parts) noexcept;
 std::uint64_t stacks_own_bytes() noexcept;  ///< what is in memory of it \context reporter
 
 /// Around fork: hold every lock of the stacks, so that the child inherits none in use.

@@ -29,14 +29,6 @@
 namespace mallard::cli {
 namespace {
 
-/// The page of a report that is in no file.
-void write_page(const std::string& json, const std::string& output) {
-  const Descriptor file(memfd_create("report", MFD_CLOEXEC));
-  if (file.get() < 0 || os::write_all(file.get(), json.data(), json.size()) != 0)
-    throw Error(kUnreadable, fmt::format("the page cannot be written: {}", std::strerror(errno)));
-  write_html(fmt::format("/proc/self/fd/{}", file.get()), output, "");
-}
-
 /// Before what takes long.
 void check(const InspectRequest& request) {
   parse_conditions(request.fail_on, false);
@@ -48,7 +40,7 @@ ExitStatus show(const std::string& json, const std::string& what, const InspectR
   const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
   ReportFile report = parse_report(json, fmt::format("the inspection of {}", printable(what)));
   if (request.json) print_json(json);
-  else if (!request.html.empty()) write_page(json, request.html);
+  else if (!request.html.empty()) write_page(json, request.html, "");
   else
     print_report_text(text_shown(&report, request.full,
                                  fmt::format("all figures: mallard inspect --full {}", printable(what))));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `mallard dump`: asks a running process for a report, waits for it and prints it.
+// `mallard dump`: takes the report of a running process from outside, or asks it for one, and prints it.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,6 +14,7 @@
 #include "cli/output.hpp"
 #include "cli/process/ask_report.hpp"
 #include "cli/process/find_process.hpp"
+#include "cli/process/report_outside.hpp"
 #include "cli/report/report_html.hpp"
 #include "cli/report/text_shown.hpp"
 #include "cli/terminal_text.hpp"
@@ -24,18 +25,25 @@ namespace {
 
 struct Request {
   std::string process;
-  bool purge = false, json = false, full = false;
+  bool purge = false, by_signal = false, json = false, full = false;
   std::string html;  ///< empty = not asked for
   double timeout_seconds = 30;
   std::string fail_on, wrappers;
 };
 
-std::string text_of(const Request& request, const std::string& json, const std::string& shown) {
-  ReportFile report = parse_report(json, shown);
+/// A report, and where its JSON file is; empty where it is in none.
+struct Got {
+  std::string text, path, shown;
+};
+
+std::string text_of(const Request& request, const Got& got) {
+  ReportFile report = parse_report(got.text, got.shown);
   name_sites(&report, request.wrappers);
-  return text_shown(
-      &report, request.full,
-      fmt::format("all call sites and figures: mallard report {}, or dump --full", printable(shown)));
+  return text_shown(&report, request.full,
+                    got.path.empty()
+                        ? std::string("all call sites and figures: mallard dump --full")
+                        : fmt::format("all call sites and figures: mallard report {}, or dump --full",
+                                      printable(got.shown)));
 }
 
 /// A shell or a wrapper may become another program while it is asked: then that one is asked.
@@ -66,15 +74,49 @@ ExitStatus look_instead(int pid, const Request& request, const CannotAnswer& why
   }
 }
 
+/// Reads what the process keeps, where that is permitted. \return nothing if it has to be asked
+std::optional<Got> take_from_outside(int pid, double until) {
+  while (true) {
+    const Target target = wait_for_start(pid, "dump", nullptr, until - now_seconds());
+    OutsideReport report = report_from_outside(target, std::max(until - now_seconds(), 0.001));
+    if (report.became_another) {
+      if (is_gone(pid))
+        throw Error(kUnreadable, fmt::format("{} ended before its report was taken", target.who()));
+      if (now_seconds() < until) continue;
+      throw Error(kUnreadable, fmt::format("{} became another program", target.who()));
+    }
+    if (!report.taken) {
+      if (report.is_odd) tell("{} is asked by its signal: {}", target.who(), report.why_not);
+      return std::nullopt;
+    }
+    Got got{std::move(report.json), report.path, ""};
+    got.shown = report.path.empty() ? fmt::format("the report of {}", target.who())
+                                    : ReportWatch(target).shown_path(report.path);
+    if (report.path.empty()) tell("the report is in no file: {}", report.no_file);
+    return got;
+  }
+}
+
+Got ask(int pid, const Request& request, double until) {
+  std::optional<ReportWatch> watch;
+  NewReport report = ask_running(pid, request.purge, until, &watch);
+  return {std::move(report.text), report.path, watch->shown_path(report.path)};
+}
+
+Got get(int pid, const Request& request) {
+  const double until = now_seconds() + request.timeout_seconds;
+  if (!request.purge && !request.by_signal)
+    if (std::optional<Got> got = take_from_outside(pid, until)) return *got;
+  return ask(pid, request, until);
+}
+
 ExitStatus dump(const Request& request) {
   const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
   if (!request.html.empty()) require_html();
   const int pid = process_of(request.process, "dump");
-  const double until = now_seconds() + request.timeout_seconds;
-  std::optional<ReportWatch> watch;
-  NewReport report;
+  Got got;
   try {
-    report = ask_running(pid, request.purge, until, &watch);
+    got = get(pid, request);
   } catch (const NotPreloaded&) {
     if (request.purge) throw;
     tell("process {} was not started with mallard: it is looked at from outside", pid);
@@ -83,21 +125,19 @@ ExitStatus dump(const Request& request) {
     if (request.purge) throw;
     return look_instead(pid, request, why);
   }
-  if (request.json) {
-    print_json(report.text);
-  } else if (request.html.empty()) {
-    print_report_text(text_of(request, report.text, watch->shown_path(report.path)));
-  }
-  tell("{} (and .txt)", watch->shown_path(report.path));
-  if (!request.html.empty()) write_html(report.path, request.html, request.wrappers);
-  return conditions.empty() ? kDone : fail_on(conditions, read_report(report.path));
+  if (request.json) print_json(got.text);
+  else if (request.html.empty()) print_report_text(text_of(request, got));
+  if (!got.path.empty()) tell("{} (and .txt)", got.shown);
+  if (!request.html.empty() && !got.path.empty()) write_html(got.path, request.html, request.wrappers);
+  else if (!request.html.empty()) write_page(got.text, request.html, request.wrappers);
+  return conditions.empty() ? kDone : fail_on(conditions, parse_report(got.text, got.shown));
 }
 
 }  // namespace
 
 void add_dump(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
-  CLI::App* command = app.add_subcommand("dump", "Ask a running process for a report and print it");
+  CLI::App* command = app.add_subcommand("dump", "Take a report of a running process and print it");
   add_pid(command, &request->process,
           "A process with libmallard.so loaded; any other is inspected, and one that cannot answer");
   command->add_flag(
@@ -108,6 +148,8 @@ void add_dump(CLI::App& app, Run* run) {
   command->add_flag("--json", request->json, "Print JSON instead of text");
   command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
       ->type_name("FILE");
+  command->add_flag("--by-signal", request->by_signal,
+                    "Ask the process itself by its signal, though it could be read from outside");
   add_wrappers(command, &request->wrappers);
   add_timeout(command, &request->timeout_seconds, "report");
   add_fail_on(command, &request->fail_on, "the report shows any of CONDITIONS");

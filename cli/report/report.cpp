@@ -2,6 +2,7 @@
 // `mallard report`: a report, symbolized from the files of its modules, in the formats that people use.
 #include <fmt/format.h>
 #include <regex.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,8 +14,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/os.hpp"
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
+#include "cli/file.hpp"
 #include "cli/help.hpp"
 #include "cli/html_page.hpp"
 #include "cli/output.hpp"
@@ -212,6 +215,13 @@ void write_html(const std::string& report_path, const std::string& output, const
   o.format = "html";
   o.output = output;
   report(o);
+}
+
+void write_page(const std::string& json, const std::string& output, const std::string& wrappers) {
+  const Descriptor file(memfd_create("report", MFD_CLOEXEC));
+  if (file.get() < 0 || os::write_all(file.get(), json.data(), json.size()) != 0)
+    throw Error(kUnreadable, fmt::format("the page cannot be written: {}", std::strerror(errno)));
+  write_html(fmt::format("/proc/self/fd/{}", file.get()), output, wrappers);
 }
 
 void add_report(CLI::App& app, Run* run) {

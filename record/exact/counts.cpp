@@ -25,6 +25,12 @@ constinit std::atomic<std::uint32_t> g_end{1};
 constinit std::atomic<std::uint32_t> g_sites_end{0};
 constinit Level g_process{};
 constinit PeakWatch g_peak;
+MALLARD_PART(count_rows, g_rows);
+MALLARD_PART(counted_sites, g_sites);
+MALLARD_PART(count_rows_end, g_end);
+MALLARD_PART(counted_sites_end, g_sites_end);
+MALLARD_PART(exact_process, g_process);
+MALLARD_PART(exact_peak, g_peak);
 
 SiteRow* site_row_of(std::uint32_t site) noexcept {
   if (MALLARD_UNLIKELY(!g_sites.open(site + 1))) return nullptr;
@@ -152,6 +158,19 @@ void add_to_level(Level& level, std::int64_t delta, std::int64_t most) noexcept 
   level.at_peak.keep(g_peak.number(), level.live_bytes.load(std::memory_order_relaxed));
   const std::int64_t before = level.live_bytes.fetch_add(delta, std::memory_order_relaxed);
   raise_to(level.peak_bytes, before + most);
+}
+
+bool counts_adopt(const OtherParts& parts) noexcept {
+  if (!parts.adopt(g_process) || !parts.adopt(g_peak) || !parts.adopt(g_sites_end) || !parts.adopt(g_end))
+    return false;
+  const std::uint32_t rows = g_end.load(std::memory_order_relaxed);
+  const std::uint32_t sites = g_sites_end.load(std::memory_order_relaxed);
+  return rows <= kMaxCountRows && sites <= kMaxSites && g_sites.adopt(parts, sites) &&
+         g_rows.adopt(parts, rows);
+}
+
+bool counts_adopt_again(const OtherParts& parts) noexcept {
+  return g_rows.adopt(parts, g_end.load(std::memory_order_relaxed));
 }
 
 std::uint64_t counts_own_bytes() noexcept {

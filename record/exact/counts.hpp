@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/parts.hpp"
 #include "record/exact/size_ranges.hpp"
 #include "record/site_table.hpp"
 
@@ -61,6 +62,11 @@ void add_to_count_row(CountRow& row, const Counts& counts) noexcept;
 void add_to_level(Level& level, std::int64_t delta, std::int64_t most) noexcept;
 void raise_to(std::atomic<std::uint64_t>& largest, std::uint64_t value) noexcept;
 void raise_to(std::atomic<std::int64_t>& largest, std::int64_t value) noexcept;
+
+/// Become copies of another process's; the second, of its rows alone, as many as the first did.
+/// \context offline
+bool counts_adopt(const OtherParts& parts) noexcept;
+bool counts_adopt_again(const OtherParts& parts) noexcept;
 
 std::uint64_t counts_own_bytes() noexcept;  ///< resident \context reporter
 

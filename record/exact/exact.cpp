@@ -4,6 +4,8 @@
 #include "record/exact/exact.hpp"
 
 #include "base/os.hpp"
+#include "base/parts.hpp"
+#include "record/exact/adopt_counts.hpp"
 #include "record/exact/counts.hpp"
 #include "record/exact/incremental.hpp"
 #include "record/exact/path_counts.hpp"
@@ -14,12 +16,15 @@
 namespace mallard::record {
 
 constinit ExactOdd g_exact_odd{};
+MALLARD_PART(exact_odd, g_exact_odd);
 
 namespace {
 
 constinit std::atomic<std::uint64_t> g_since_ns{0};
 constinit std::atomic<bool> g_since_start{false};
 constinit bool g_ready = false;
+MALLARD_PART(exact_since_ns, g_since_ns);
+MALLARD_PART(exact_since_start, g_since_start);
 MALLARD_FORK_DATA constinit Lock g_fork_lock;
 MALLARD_FORK_DATA constinit std::uint32_t g_locked_records = 0;  // by the thread that forks
 
@@ -219,6 +224,12 @@ bool exact_is_on() noexcept { return g_exact_epoch.load(std::memory_order_acquir
 
 void exact_end() noexcept {
   if (exact_is_on()) g_exact_epoch.fetch_add(1, std::memory_order_release);
+}
+
+bool exact_adopt(const OtherParts& parts, std::uint64_t* unsure) noexcept {
+  *unsure = 0;
+  return parts.adopt(g_since_ns) && parts.adopt(g_since_start) && parts.adopt(g_exact_odd) &&
+         path_counts_adopt(parts) && shadow_adopt(parts) && adopt_counts(parts, unsure);
 }
 
 std::uint64_t exact_since_ns() noexcept { return g_since_ns.load(std::memory_order_relaxed); }

@@ -34,6 +34,9 @@ bool exact_is_on() noexcept;
 bool exact_since_start() noexcept;  ///< the books began with the process
 /// The hot exports no longer call the functions below: figures stay as they are, until the next begin.
 void exact_end() noexcept;
+/// Become a copy of another process's books, but for the blocks, which are read when they are asked for.
+/// \param unsure  rows whose counts may be off by what a thread counted meanwhile \context offline
+bool exact_adopt(const OtherParts& parts, std::uint64_t* unsure) noexcept;
 /// When the books began, CLOCK_MONOTONIC; 0 = never.
 std::uint64_t exact_since_ns() noexcept;
 

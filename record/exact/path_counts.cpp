@@ -11,8 +11,9 @@
 namespace mallard::record {
 namespace {
 
-// A word is: the key's low 42 bits | row; its high bits name the line, 10 of them on the first level, 18 on the
-// last. A new key is compared with 32 words at most: with a probability of 7e-12 it is taken for another one.
+// A word is: the key's low 42 bits | row; its high bits name the line, 10 of them on the first level, 18 on
+// the last. A new key is compared with 32 words at most: with a probability of 7e-12 it is taken for another
+// one.
 constexpr int kRowBits = 22, kLine = 8;
 static_assert(kMaxCountRows <= 1u << kRowBits);
 
@@ -28,6 +29,7 @@ constexpr std::size_t kSlots = after(kLevel[3]);
 
 using Word = std::atomic<std::uint64_t>;
 constinit GrowingArray<Word, kSlots> g_words;
+MALLARD_PART(path_rows, g_words);
 
 constexpr std::uint64_t tag_of(std::uint64_t key) noexcept { return key << kRowBits; }
 Word* line_of(const PathLevel& level, std::uint64_t key) noexcept {
@@ -68,6 +70,8 @@ void keep_path_row(std::uint64_t key, std::uint32_t row) noexcept {
     }
   }
 }
+
+bool path_counts_adopt(const OtherParts& parts) noexcept { return g_words.adopt(parts, kSlots); }
 
 std::uint64_t path_counts_own_bytes() noexcept {
   return g_words ? os::resident_bytes(g_words.data(), kSlots * sizeof(Word)) : 0;

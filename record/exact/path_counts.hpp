@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "base/parts.hpp"
+
 namespace mallard::record {
 
 /// Reserves the table. \return false if the kernel gave no address space \context init
@@ -19,6 +21,8 @@ std::uint32_t path_row(std::uint64_t key) noexcept;
 /// Keeps what path_row() is to return for a key. \context hot (slow path): lock-free
 void keep_path_row(std::uint64_t key, std::uint32_t row) noexcept;
 
+/// Becomes a copy of another process's, for its size. \context offline
+bool path_counts_adopt(const OtherParts& parts) noexcept;
 std::uint64_t path_counts_own_bytes() noexcept;  ///< resident \context reporter
 
 }  // namespace mallard::record

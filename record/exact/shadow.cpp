@@ -6,10 +6,13 @@
 
 #include "base/attributes.hpp"
 #include "base/os.hpp"
+#include "base/parts.hpp"
 
 namespace mallard::record {
 
 constinit shadow::Window* shadow::g_windows = nullptr;
+
+MALLARD_PART(shadow_windows, shadow::g_windows);
 
 namespace {
 
@@ -43,6 +46,45 @@ MALLARD_COLD AtomicWord* make_level(std::atomic<AtomicWord*>& level) noexcept {
   return there;
 }
 
+constexpr std::size_t kWordsPerPage = kPageBytes / sizeof(Word);
+
+/// A page of another process's shadow.
+struct CopiedPage {
+  std::uintptr_t at;
+  AtomicWord words[kWordsPerPage];
+};
+
+/// Where the shadow is another process's; its tables lie in that one.
+struct Elsewhere {
+  static constexpr std::size_t kInner = 32;
+  const OtherParts* parts;
+  CopiedPage levels[kLevels], inner[kInner];
+
+  AtomicWord* read(CopiedPage& page, std::uintptr_t at) noexcept {
+    if (page.at == at) return page.words;
+    page.at = at;
+    memset(static_cast<void*>(page.words), 0, sizeof page.words);
+    parts->copy_in_memory(page.words, at, sizeof page.words);
+    return page.words;
+  }
+  /// For use at once.
+  AtomicWord* read_word(std::uintptr_t at) noexcept {
+    const std::uintptr_t page = at & ~std::uintptr_t{kPageBytes - 1};
+    return &read(inner[page / kPageBytes % kInner], page)[(at - page) / sizeof(Word)];
+  }
+};
+constinit Elsewhere* g_elsewhere = nullptr;
+
+bool pages_present(const void* table, std::size_t pages, unsigned char* present) noexcept {
+  return g_elsewhere ? g_elsewhere->parts->process().pages_present(address_of(table), pages, present)
+                     : os::pages_present(address_of(table), pages, present);
+}
+
+std::uint64_t resident_bytes(const void* table) noexcept {
+  return g_elsewhere ? g_elsewhere->parts->resident_bytes(address_of(table), kWindowBytes)
+                     : os::resident_bytes(table, kWindowBytes);
+}
+
 /// The word of the n-th granule behind the block's first, which belongs to the block as a whole. It may be in
 /// the next window. \return nullptr if there is no memory for it
 AtomicWord* inner_word(std::uintptr_t block, unsigned n, bool make) noexcept {
@@ -51,7 +93,9 @@ AtomicWord* inner_word(std::uintptr_t block, unsigned n, bool make) noexcept {
   if (!window) return nullptr;
   AtomicWord* table = window->levels[0].load(std::memory_order_acquire);
   if (!table && make) table = make_level(window->levels[0]);
-  return table ? &table[granule_of(inner)] : nullptr;
+  if (!table) return nullptr;
+  AtomicWord* word = &table[granule_of(inner)];
+  return g_elsewhere ? g_elsewhere->read_word(address_of(word)) : word;
 }
 
 std::uint64_t read_high(std::uintptr_t block, unsigned bits, bool clear) noexcept {
@@ -137,6 +181,7 @@ namespace {
 /// mincore() does not tell swapped pages from those that were never written: where there are any, or nobody
 /// tells, every page is read.
 bool may_be_swapped() noexcept {
+  if (g_elsewhere) return g_elsewhere->parts->may_be_swapped();
   char status[4096];
   if (os::read_file("/proc/self/status", status, sizeof status) <= 0) return true;
   const char* line = strstr(status, "\nVmSwap:");
@@ -161,7 +206,6 @@ void for_each_window(std::uintptr_t begin, std::uintptr_t end, bool read_all, Do
   }
 }
 
-constexpr std::size_t kWordsPerPage = kPageBytes / sizeof(Word);
 constexpr std::size_t kPagesAtOnce = 256;
 
 struct Walk {
@@ -181,13 +225,14 @@ void visit(const Walk& walk, std::uintptr_t granule, Word word) noexcept {
 }
 
 /// Words `first` to `last` of all levels, each granule's by offset.
+/// \param tables  where the words from `tables_from` on stand
 void visit_words(const Walk& walk, std::size_t window, AtomicWord* const* tables, unsigned levels,
-                 std::size_t first, std::size_t last) noexcept {
+                 std::size_t tables_from, std::size_t first, std::size_t last) noexcept {
   for (std::size_t i = first; i < last; ++i) {
     Word here[kLevels];
     unsigned count = 0;
     for (unsigned level = 0; level < levels; ++level) {
-      const Word word = tables[level][i].load(std::memory_order_acquire);
+      const Word word = tables[level][i - tables_from].load(std::memory_order_acquire);
       if (!(word & kRowMask)) continue;
       unsigned at = count++;
       for (; at > 0 && (here[at - 1] & kOffsetMask) > (word & kOffsetMask); --at) here[at] = here[at - 1];
@@ -211,19 +256,22 @@ void visit_window(const Walk& walk, std::size_t window) noexcept {
     unsigned char present[kLevels][kPagesAtOnce];
     for (unsigned level = 0; level < kLevels; ++level) {
       AtomicWord* table = g_windows[window].levels[level].load(std::memory_order_acquire);
-      if (!table || walk.read_all ||
-          !os::pages_present(address_of(&table[piece_begin]), pages, present[level]))
+      if (!table || walk.read_all || !pages_present(&table[piece_begin], pages, present[level]))
         memset(present[level], table != nullptr, pages);
     }
     for (std::size_t page = 0; page < pages && at < last; ++page) {
-      const std::size_t page_end = piece_begin + (page + 1) * kWordsPerPage;
+      const std::size_t page_begin = piece_begin + page * kWordsPerPage,
+                        page_end = page_begin + kWordsPerPage;
       const std::size_t stop = page_end < last ? page_end : last;
       AtomicWord* tables[kLevels];
       unsigned levels = 0;
       for (unsigned level = 0; level < kLevels; ++level)
-        if (present[level][page] & 1)
-          tables[levels++] = g_windows[window].levels[level].load(std::memory_order_acquire);
-      if (levels) visit_words(walk, window, tables, levels, at, stop);
+        if (present[level][page] & 1) {
+          AtomicWord* words = g_windows[window].levels[level].load(std::memory_order_acquire) + page_begin;
+          tables[levels++] =
+              g_elsewhere ? g_elsewhere->read(g_elsewhere->levels[level], address_of(words)) : words;
+        }
+      if (levels) visit_words(walk, window, tables, levels, page_begin, at, stop);
       at = stop;
     }
   }
@@ -250,13 +298,25 @@ void shadow_clear() noexcept {
   });
 }
 
+bool shadow_adopt(const OtherParts& parts) noexcept {
+  Window* theirs = nullptr;
+  if (!parts.copy_of(g_windows, &theirs)) return false;
+  shadow_release();
+  if (!theirs) return true;
+  if (!g_elsewhere) g_elsewhere = static_cast<Elsewhere*>(os::map_sparse(sizeof(Elsewhere)));
+  if (!g_elsewhere || !shadow_init()) return false;
+  for (CopiedPage& page : g_elsewhere->levels) page.at = 0;
+  for (CopiedPage& page : g_elsewhere->inner) page.at = 0;
+  g_elsewhere->parts = &parts;
+  return parts.copy_in_memory(g_windows, address_of(theirs), kWindows * sizeof(Window));
+}
+
 std::uint64_t shadow_own_bytes() noexcept {
   if (!g_windows) return 0;
   std::uint64_t bytes = os::resident_bytes(g_windows, kWindows * sizeof(Window));
   for_each_window(0, UINTPTR_MAX, false, [&](std::size_t window) {
     for (auto& level : g_windows[window].levels)
-      if (AtomicWord* table = level.load(std::memory_order_acquire))
-        bytes += os::resident_bytes(table, kWindowBytes);
+      if (AtomicWord* table = level.load(std::memory_order_acquire)) bytes += resident_bytes(table);
   });
   return bytes;
 }

@@ -15,6 +15,7 @@
 
 #include "arch/unlocked.hpp"
 #include "base/attributes.hpp"
+#include "base/parts.hpp"
 #include "base/threads.hpp"
 #include "record/exact/size_ranges.hpp"
 
@@ -136,8 +137,12 @@ std::uint64_t shadow_take_high(std::uintptr_t block, unsigned bits) noexcept;
 /// says it goes. Does not commit memory. \context reporter
 void shadow_for_each(std::uintptr_t begin, std::uintptr_t end, unsigned (*bits_of)(std::uint32_t row),
                      void (*visit)(std::uintptr_t block, std::uint32_t row, std::uint64_t remainder,
-                                  void* opaque),
+                                   void* opaque),
                      void* opaque) noexcept;
+
+/// The shadow of another process is read from now on, page by page when it is asked for.
+/// \param parts  must last as long as that \context offline
+bool shadow_adopt(const OtherParts& parts) noexcept;
 
 std::uint64_t shadow_own_bytes() noexcept;  ///< resident \context reporter
 

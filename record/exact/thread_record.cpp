@@ -27,6 +27,8 @@ constinit std::atomic<std::uint64_t> g_turned_away{0};
 constinit std::atomic<std::uint32_t> g_looked_at{0};
 constinit std::atomic<std::int32_t> g_before_next_look{
     0};  // threads that take a new record without a look for another one
+MALLARD_PART(thread_records, g_records);
+MALLARD_PART(thread_records_end, g_end);
 
 /// What a thread without a record has in its place, so that it does not look again and again. It has no epoch
 /// of books: whoever has it at hand sees that, as of a record of earlier books. Its pages are never written.
@@ -195,6 +197,7 @@ ThreadRecord* take_record() noexcept {
 }  // namespace
 
 constinit std::atomic<std::uint32_t> g_exact_epoch{0};
+MALLARD_PART(exact_epoch, g_exact_epoch);
 
 bool thread_records_init() noexcept {
   if (g_records) return true;
@@ -257,6 +260,22 @@ std::uint32_t thread_records_end() noexcept { return g_end.load(std::memory_orde
 ThreadRecord& thread_record_at(std::uint32_t index) noexcept {
   return *reinterpret_cast<ThreadRecord*>(g_records + index * kStride + kRecordAt);
 }
+bool thread_records_adopt(const OtherParts& parts) noexcept {
+  const char* theirs = nullptr;
+  std::uint32_t end = 0;
+  if (!parts.adopt(g_exact_epoch) || !parts.copy_of(g_records, &theirs) || !parts.copy_of(g_end, &end) ||
+      end > kMaxThreadRecords)
+    return false;
+  if (g_records) os::unmap(g_records, kAllBytes);
+  g_end.store(0, std::memory_order_relaxed);
+  g_records = nullptr;
+  if (!theirs) return true;
+  g_records = static_cast<char*>(os::map_sparse(kAllBytes));
+  if (!g_records || !parts.copy_in_memory(g_records, address_of(theirs), end * kStride)) return false;
+  g_end.store(end, std::memory_order_relaxed);
+  return true;
+}
+
 std::uint64_t threads_without_record() noexcept { return g_turned_away.load(std::memory_order_relaxed); }
 std::uint64_t thread_records_own_bytes() noexcept {
   return g_records ? os::resident_bytes(g_records, thread_records_end() * kStride) : 0;

@@ -117,6 +117,9 @@ inline void write_first(ThreadRecord& record, std::uint32_t row) noexcept {
   add_own(record.sites[count_row_at(row).site % kSiteEntries].largest_bytes, std::uint64_t{0});
 }
 
+/// Become copies of another process's, with their epoch. \context offline
+bool thread_records_adopt(const OtherParts& parts) noexcept;
+
 std::uint32_t thread_records_end() noexcept;
 ThreadRecord& thread_record_at(std::uint32_t index) noexcept;
 std::uint64_t threads_without_record() noexcept;  ///< threads that found no room

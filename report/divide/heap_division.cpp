@@ -128,6 +128,7 @@ struct HeapDivision {
   Ledger* out;
   HeapMap* map;
   std::span<const AddressRange> zeros;
+  void (*look_again)();
 
   std::span<const ResidentRun> runs() const noexcept { return memory.residency.runs(); }
 
@@ -160,6 +161,7 @@ struct HeapDivision {
     if (!sites || !shares.begin(samples.blocks)) return kNoMemory;
     const heaps::CensusResult census = ask(SampledDivision::on_unit, &shares, nullptr);
     if (!census.done) return census.why_not ? census.why_not : "the allocator could not be asked";
+    if (look_again) look_again();
     const BeyondEvidence evidence{bound, static_cast<double>(record::sampler_mean_bytes()),
                                   static_cast<double>(census.thread_cached_bytes + census.internal_bytes),
                                   allocated_since(copy), record::is_recording()};
@@ -255,8 +257,8 @@ const char* divide_heap(Arena& arena, const Memory& memory, const Served& served
                         HeapTotals* totals, ExactRecording* exact, BeforeRecording* before,
                         Ledger* out) noexcept {
   if (served.bypassed || served.stepped_aside) return "mallard's allocator does not serve this process";
-  HeapDivision division{arena,  memory, *served.backend, copy, leads_past_mallard(bound), {}, {},
-                        totals, out,    nullptr,         zeros};
+  HeapDivision division{arena,  memory, *served.backend, copy,  leads_past_mallard(bound), {}, {},
+                        totals, out,    nullptr,         zeros, served.look_again};
   if (!heap_ranges(arena, memory.regions.all, memory.residency.runs(), &division.heap) ||
       !sort_samples(arena, copy, &division.samples))
     return kNoMemory;

@@ -2,44 +2,40 @@
 // Which loaded objects call another malloc than mallard's.
 #include "base/arena.hpp"
 #include "base/process_memory.hpp"
-#include "elf/loaded_objects.hpp"
 #include "inside/bindings.hpp"
 #include "inside/recognise.hpp"
 #include "report/facts/other_allocators.hpp"
+#include "report/facts/roles.hpp"
 
 namespace mallard::report {
 namespace {
 
-bool copy_own(void*, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
-  return own_process().copy(to, from, bytes);
+bool copy(void* process, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
+  return static_cast<const ProcessMemory*>(process)->copy(to, from, bytes);
 }
-
-bool lies_in(const link_map* object, const elf::Module& module) noexcept {
-  std::uintptr_t begin = 0, end = 0;
-  return object && elf::text_range(object, &begin, &end) && begin >= module.span_begin &&
-         begin < module.span_end;
-}
-
-bool is_own(const elf::Module& module) noexcept { return lies_in(elf::own_object(), module); }
 
 class Finder {
  public:
   Finder(Arena& arena, const Served& served, const elf::Modules& modules) noexcept
-      : served_(served), modules_(modules), found_(arena), bindings_(arena.array<inside::Bindings>(1)) {}
+      : served_(served),
+        modules_(modules),
+        process_(modules.process()),
+        found_(arena),
+        bindings_(arena.array<inside::Bindings>(1)) {}
 
   std::span<BoundElsewhere> run() noexcept {
     // Where malloc is not ours by right, every object leads elsewhere, and the report says so already.
-    if (!bindings_ || !modules_.process().is_own() || served_.bypassed || served_.stepped_aside) return {};
+    if (!bindings_ || !process_.is_recorded() || served_.bypassed || served_.stepped_aside) return {};
     for (const elf::Module& m : modules_.all())
-      if (m.kind == elf::ModuleKind::kElf && !is_known_module(modules_.process(), served_, m)) look_at(m);
+      if (m.kind == elf::ModuleKind::kElf && !is_known_module(process_, served_, m)) look_at(m);
     return found_.all();
   }
 
  private:
   void look_at(const elf::Module& module) noexcept {
-    const inside::Contents& inside = inside::contents_of(module);
+    const inside::Contents& inside = inside::contents_of(module, process_);
     if (inside.defines_malloc && inside.is_symbolic) found_.add({module.path, module.path, 0, false});
-    inside::read_bindings(module.span_begin, copy_own, nullptr, bindings_);
+    inside::read_bindings(module.span_begin, copy, const_cast<ProcessMemory*>(&process_), bindings_);
     if (!bindings_->readable) return;
     const std::size_t count =
         bindings_->count < inside::kMaxBindings ? bindings_->count : inside::kMaxBindings;
@@ -54,10 +50,10 @@ class Finder {
     const int at = modules_.find(address);
     if (at < 0) return nullptr;
     const elf::Module& target = modules_.all()[static_cast<std::size_t>(at)];
-    if (target.kind != elf::ModuleKind::kElf || is_own(target)) return nullptr;
+    if (target.kind != elf::ModuleKind::kElf || is_own_module(process_, served_, target)) return nullptr;
     // A program that is not position-independent lends its stub to all objects; the stub leads to us.
-    const bool is_program = lies_in(elf::first_object(), target);
-    return is_program && !inside::contents_of(target).defines_malloc ? nullptr : &target;
+    const bool is_program = is_program_module(process_, target);
+    return is_program && !inside::contents_of(target, process_).defines_malloc ? nullptr : &target;
   }
 
   void add(const elf::Module& module, const elf::Module& target) noexcept {
@@ -72,15 +68,15 @@ class Finder {
   /// True if the blocks that come from there lie in the heap that mallard divides: the server's own object,
   /// or another copy of it, whose memory looks the same (libc.so.6 in a namespace of dlmopen).
   bool is_server(const elf::Module& target) const noexcept {
-    if (!served_.backend || !served_.backend->object) return false;
     for (const elf::Module& m : modules_.all())
-      if (m.kind == elf::ModuleKind::kElf && lies_in(served_.backend->object, m))
+      if (m.kind == elf::ModuleKind::kElf && is_backend_module(process_, served_, m))
         return m.device == target.device && m.inode == target.inode;
     return false;
   }
 
   const Served& served_;
   const elf::Modules& modules_;
+  const ProcessMemory& process_;
   Growing<BoundElsewhere> found_;
   inside::Bindings* bindings_;
 };
@@ -89,11 +85,11 @@ class Finder {
 
 bool is_known_module(const ProcessMemory& process, const Served& served, const elf::Module& module) noexcept {
   constexpr std::string_view kLoader = "ld-linux-";
-  if (!process.is_own()) return file_name_of(module.path).starts_with(kLoader);
-  if (is_own(module) || lies_in(elf::libc_object(), module) || file_name_of(module.path).starts_with(kLoader))
-    return true;
+  if (file_name_of(module.path).starts_with(kLoader)) return true;
+  if (!process.is_recorded()) return false;
+  if (is_own_module(process, served, module) || is_libc_module(process, module)) return true;
   const bool serves = !served.bypassed && !served.stepped_aside;
-  return serves && served.backend && lies_in(served.backend->object, module);
+  return serves && is_backend_module(process, served, module);
 }
 
 std::span<BoundElsewhere> find_bound_elsewhere(Arena& arena, const Served& served,

@@ -79,13 +79,25 @@ std::string_view started_as(Arena& arena, const ProcessMemory& process) noexcept
 
 }  // namespace
 
+namespace {
+
+/// The id that a process with mallard sees itself, as its own reports have it; of others the one seen here.
+int id_seen(const ProcessMemory& process, std::string_view status) noexcept {
+  const std::size_t line = process.is_recorded() ? status.find("\nNSpid:") : status.npos;
+  if (line == status.npos) return static_cast<int>(field(status, "Pid"));
+  const std::string_view ids = part_of(status, line + 1, status.find('\n', line + 1) - line - 1);
+  return static_cast<int>(leading_number(part_of(ids, ids.find_last_of(" \t") + 1)));
+}
+
+}  // namespace
+
 ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noexcept {
   ProcessFacts facts{};
   facts.taken_at_ns = os::realtime_ns();
   facts.uptime_ns = uptime_ns(process);
   facts.executable = "(unknown)";
-  // They are compared with those of an earlier report, and of another process there is none.
-  const IdleThreads idle = process.is_own() ? find_idle_threads() : IdleThreads{-1, 0, 0};
+  // They are compared with those of an earlier report, and of a process without mallard there is none.
+  const IdleThreads idle = process.is_recorded() ? find_idle_threads(process) : IdleThreads{-1, 0, 0};
   facts.idle_threads = idle.count;
   facts.compared_threads = idle.compared;
   facts.idle_for_ns = idle.ns;
@@ -105,7 +117,7 @@ ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noex
   n = process.read_file("status", text, sizeof text);
   const std::string_view status = n > 0 ? std::string_view(text, static_cast<std::size_t>(n)) : "";
   facts.threads = static_cast<int>(field(status, "Threads"));
-  facts.pid = process.is_own() ? os::process_id() : static_cast<int>(field(status, "Pid"));
+  facts.pid = process.is_own() ? os::process_id() : id_seen(process, status);
   facts.parent_pid =
       process.is_own() ? static_cast<int>(os::call(SYS_getppid)) : static_cast<int>(field(status, "PPid"));
   return facts;
@@ -155,8 +167,8 @@ bool may_walk(const ProcessMemory& process, const Rss& counters) noexcept {
   constexpr std::uint64_t kQuickBytes = 16u << 20;  // under a millisecond even if it is one mapping
   if (counters.total <= kQuickBytes) return true;
   // Otherwise only for what no counter tells: memory given back by MADV_FREE, if there can be much of it.
-  // Whether another process gave any back was seen by nobody.
-  if (!process.is_own()) return true;
+  // Whether a process without mallard gave any back was seen by nobody.
+  if (!process.is_recorded()) return true;
   return record::lazy_free_bytes() >= counters.anonymous / 100;
 }
 

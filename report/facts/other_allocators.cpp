@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/facts/other_allocators.hpp"
 
-#include <elf.h>
 #include <fcntl.h>
 
 #include <algorithm>
 #include <new>
 
 #include "base/arena.hpp"
+#include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
-#include "elf/auxiliary_vector.hpp"
 #include "elf/loaded_objects.hpp"
+#include "elf/named_addresses.hpp"
 #include "inside/outcome.hpp"
 #include "inside/plan.hpp"
 #include "inside/recognise.hpp"
+#include "report/facts/roles.hpp"
 
 namespace mallard::report {
 namespace {
@@ -142,21 +143,18 @@ class Finder {
 
   /// The allocator that the report of another process names first is none beside it.
   bool is_main_from_outside(const OtherAllocator& a) const noexcept {
-    return !modules_.process().is_own() && served_.backend && a.name == view_of(served_.backend->name) &&
+    return !modules_.process().is_recorded() && served_.backend && a.name == view_of(served_.backend->name) &&
            a.object == view_of(served_.backend->path);
   }
 
   bool is_program(const elf::Module& module) const noexcept {
-    std::uintptr_t begin = 0, end = 0;
-    if (!modules_.process().is_own()) begin = elf::auxiliary_value(modules_.process(), AT_ENTRY);
-    else if (!elf::first_object() || !elf::text_range(elf::first_object(), &begin, &end)) return false;
-    return begin >= module.span_begin && begin < module.span_end;
+    return is_program_module(modules_.process(), module);
   }
 
   void set_status(const elf::Module& module, const inside::Contents& inside,
                   const inside::CarriedAllocator* carried, OtherAllocator* a) noexcept {
     const inside::TakeoverOutcome& outcome = inside::takeover_outcome();
-    if (!modules_.process().is_own() && !is_program(module)) return;
+    if (!modules_.process().is_recorded() && !is_program(module)) return;
     a->next_step = kByRelink;
     if (!is_program(module)) {
       if (carried && is_its_own_library(*carried->allocator, module.path)) {
@@ -202,6 +200,14 @@ class Finder {
     return count == 1 ? only : nullptr;
   }
 
+  std::string_view path_of_libc() noexcept {
+    if (modules_.process().is_own())
+      return elf::libc_object() ? kept(view_of(elf::libc_object()->l_name)) : std::string_view();
+    for (const elf::Module& m : modules_.all())
+      if (elf::may_be_libc(m)) return m.path;
+    return {};
+  }
+
   OtherAllocator* only_user_of_brk() noexcept {
     OtherAllocator* only = nullptr;
     for (OtherAllocator& a : found_.all()) {
@@ -225,10 +231,9 @@ class Finder {
     OtherAllocator a{};
     a.name = name;
     const bool is_glibc = name == kGlibcMalloc;
-    if (is_glibc && modules_.process().is_own() && elf::libc_object())
-      a.object = kept(view_of(elf::libc_object()->l_name));
+    if (is_glibc && modules_.process().is_recorded()) a.object = path_of_libc();
     a.recognised_by = is_glibc ? "the form of its memory" : "names of its mappings";
-    if (modules_.process().is_own())
+    if (modules_.process().is_recorded())
       a.next_step =
           is_glibc ? "see who is bound to it: an object loaded with RTLD_DEEPBIND, or by dlmopen" : kByRelink;
     return found_.add(a) ? &found_[found_.size() - 1] : nullptr;
@@ -245,7 +250,7 @@ class Finder {
     if (!in_memory) return;
     for (std::size_t i = 0; i < memory_.regions.all.size(); ++i) {
       const Region& r = memory_.regions.all[i];
-      const bool is_divided = r.owner == Owner::kHeap && !modules_.process().is_own();
+      const bool is_divided = r.owner == Owner::kHeap && !modules_.process().is_recorded();
       if (r.owner != Owner::kAnonymous && !is_divided) continue;
       if (is_divided && is_main_heap(r)) continue;
       OtherAllocator* a = by_object(r.name, r.allocator);
@@ -284,11 +289,7 @@ void add_allocator(TextBuffer& to, const OtherAllocator& a) noexcept {
   if (!a.version.empty()) to.add(' ').add(a.version);
 }
 
-void add_natural_owner(TextBuffer& to, const Served& served, const Others& others) noexcept {
-  const link_map* next = elf::find_next_definer("malloc");
-  if (!next || next == served.backend->object) return;
-  if (next == elf::libc_object()) return void(to.add("glibc"));
-  const std::string_view path = view_of(next->l_name);
+void add_owner(std::string_view path, const Others& others, TextBuffer& to) noexcept {
   for (const OtherAllocator& a : others.allocators) {
     if (a.object != path || a.is_managed) continue;
     add_allocator(to, a);
@@ -298,9 +299,36 @@ void add_natural_owner(TextBuffer& to, const Served& served, const Others& other
   to.add("the malloc of ").add(file_name_of(path));
 }
 
+void add_natural_owner(TextBuffer& to, const Served& served, const Others& others) noexcept {
+  const link_map* next = elf::find_next_definer("malloc");
+  if (!next || next == served.backend->object) return;
+  if (next == elf::libc_object()) return void(to.add("glibc"));
+  add_owner(view_of(next->l_name), others, to);
+}
+
+/// From outside the order of loading is not known: the only object beside libc that defines malloc comes
+/// before it, but for one that mallard loaded.
+void add_natural_owner_of(const elf::Modules& modules, const Served& served, const Others& others,
+                          TextBuffer& to) noexcept {
+  const ProcessMemory& process = modules.process();
+  const elf::Module *libc = nullptr, *other = nullptr;
+  for (const elf::Module& m : modules.all()) {
+    if (m.kind != elf::ModuleKind::kElf || is_own_module(process, served, m)) continue;
+    const bool is_loaded_backend =
+        is_backend_module(process, served, m) && view_of(options().backend) != "next";
+    if (elf::may_be_libc(m)) libc = &m;
+    else if (!is_loaded_backend && inside::contents_of(m, process).defines_malloc) other = &m;
+  }
+  const elf::Module* const next = other ? other : libc;
+  if (!next || is_backend_module(process, served, *next)) return;
+  if (next == libc) return void(to.add("glibc"));
+  add_owner(next->path, others, to);
+}
+
 }  // namespace
 
-std::string_view find_replaced(Arena& arena, const Served& served, const Others& others) noexcept {
+std::string_view find_replaced(Arena& arena, const Served& served, const elf::Modules& modules,
+                               const Others& others) noexcept {
   if (served.bypassed || served.stepped_aside) return {};
   FixedText<256> text;
   for (const OtherAllocator& a : others.allocators) {
@@ -308,7 +336,10 @@ std::string_view find_replaced(Arena& arena, const Served& served, const Others&
     add_allocator(text, a);
     text.add(" inside ").add(file_name_of(a.object));
   }
-  if (text.size() == 0) add_natural_owner(text, served, others);
+  if (text.size() == 0) {
+    if (modules.process().is_own()) add_natural_owner(text, served, others);
+    else add_natural_owner_of(modules, served, others, text);
+  }
   char* copy = arena.array<char>(text.size() + 1);
   if (!copy) return {};
   std::copy(text.view().begin(), text.view().end(), copy);

@@ -23,7 +23,8 @@ bool is_known_module(const ProcessMemory& process, const Served& served, const e
 
 /// What the program came with, where something else serves it now: the allocator that was taken over, or the
 /// malloc that comes next in link order, glibc's in the end. Empty where that serves.
-std::string_view find_replaced(Arena& arena, const Served& served, const Others& others) noexcept;
+std::string_view find_replaced(Arena& arena, const Served& served, const elf::Modules& modules,
+                               const Others& others) noexcept;
 
 /// What became of ALLOC_EMBEDDED=redirect, as the report tells it.
 Takeover read_takeover() noexcept;

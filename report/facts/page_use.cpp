@@ -113,7 +113,7 @@ void find_page_use(Arena& arena, const ProcessMemory& process, const Residency& 
                    std::span<const SmapsEntry> smaps, Regions* regions, PageUse* out) noexcept {
   bool by_smaps = false;
   out->sharing_why_not = find_sharing(arena, process, residency, kSharingBudgetNs, regions, &by_smaps);
-  if (smaps.empty() && process.is_own())
+  if (smaps.empty() && process.is_recorded())
     out->smaps_why_not = why_no_smaps(residency, regions->all, most_small_page_bytes(rss));
   if (smaps.empty() && !out->smaps_why_not && !read_smaps(arena, process, &smaps))
     out->smaps_why_not = "/proc/self/smaps cannot be read";

@@ -12,8 +12,10 @@
 #include "elf/modules.hpp"
 #include "elf/named_addresses.hpp"
 #include "inside/known_allocators.hpp"
+#include "inside/recognise.hpp"
 #include "record/mappings.hpp"
 #include "report/facts/glibc_memory.hpp"
+#include "report/facts/roles.hpp"
 #include "report/facts/shared_names.hpp"
 #include "report/model/served.hpp"
 
@@ -77,10 +79,13 @@ std::span<record::MappedInterval> copy_log(Arena& arena) noexcept {
   return all.all();
 }
 
-std::span<os::OwnRange> copy_own_ranges(Arena& arena) noexcept {
+std::span<os::OwnRange> copy_own_ranges(Arena& arena, const ProcessMemory& process,
+                                        const Served& served) noexcept {
   auto* ranges = arena.array<os::OwnRange>(os::kMaxOwnRanges);
   if (!ranges) return {};
-  const std::uint32_t n = os::own_ranges(ranges, os::kMaxOwnRanges);
+  auto n = static_cast<std::uint32_t>(std::min<std::size_t>(served.own_ranges.size(), os::kMaxOwnRanges));
+  if (process.is_own()) n = os::own_ranges(ranges, os::kMaxOwnRanges);
+  else std::copy(served.own_ranges.begin(), served.own_ranges.begin() + n, ranges);
   std::sort(ranges, ranges + n,
             [](const os::OwnRange& a, const os::OwnRange& b) { return a.begin < b.begin; });
   return {ranges, n};
@@ -108,9 +113,9 @@ class Classifier {
         regions_(arena),
         mappings_(arena),
         glibc_(process),
-        reporter_stack_(served.reporter_stack) {
-    // Another process is none that mallard serves: who does is found out when all of it has been listed.
-    if (process.is_own()) know_own(served);
+        served_(served) {
+    // Who serves a process without mallard is found out when all of it has been listed.
+    if (process.is_own()) know_own();
   }
 
   bool run(Regions* out) noexcept {
@@ -121,35 +126,47 @@ class Classifier {
     if (!complete || !modules_.read(arena_, mappings_.all(), process_)) return false;
     list_segments();
     glibc_.set_thread_bytes(thread_bytes_of(modules_));
-    if (process_.is_own()) {
+    if (process_.is_recorded()) {
+      if (!process_.is_own()) know_adopted();
       log_ = copy_log(arena_);
-      own_ = copy_own_ranges(arena_);
+      own_ = copy_own_ranges(arena_, process_, served_);
     }
     regions_.reserve(mappings_.size() + mappings_.size() / 16);
     for (const elf::Mapping& m : mappings_.all()) classify(m);
     adopt_guards();
     std::uint64_t unlogged = 0;
-    if (process_.is_own()) {
-      add_own_since();
-      unlogged = record::unlogged_mappings() + os::unknown_own_ranges();
-    }
+    if (process_.is_own()) add_own_since();
+    if (process_.is_recorded())
+      unlogged = record::unlogged_mappings() +
+                 (process_.is_own() ? os::unknown_own_ranges() : served_.unknown_own_ranges);
     *out = {regions_.all(), modules_, unlogged};
     return !regions_.out_of_memory() && !mappings_.out_of_memory();
   }
 
  private:
-  void know_own(const Served& served) noexcept {
-    const bool serves = !served.bypassed && !served.stepped_aside;
-    const bool built_in = serves && !served.backend->object;
-    glibc_serves_ = serves && served.backend->object && served.backend->object == elf::libc_object();
+  void know_own() noexcept {
+    const bool serves = !served_.bypassed && !served_.stepped_aside;
+    const link_map* const object = serves ? served_.backend->object : nullptr;
+    glibc_serves_ = object && object == elf::libc_object();
     own_text_ = text_of(elf::own_object());
-    if (built_in) backend_text_ = own_text_;
-    else if (serves && !glibc_serves_) backend_text_ = text_of(served.backend->object);
+    if (serves && !object) backend_text_ = own_text_;
+    else if (!glibc_serves_) backend_text_ = text_of(object);
     // jemalloc could use brk, but does only when mmap fails.
-    brk_is_heap_ =
-        glibc_serves_ ||
-        (serves && served.backend->object && view_of(served.backend->name) != "jemalloc" &&
-         (elf::imports(served.backend->object, "sbrk") || elf::imports(served.backend->object, "__sbrk")));
+    brk_is_heap_ = glibc_serves_ || (object && view_of(served_.backend->name) != "jemalloc" &&
+                                     (elf::imports(object, "sbrk") || elf::imports(object, "__sbrk")));
+  }
+
+  /// Knows who serves another process with mallard, by its modules.
+  void know_adopted() noexcept {
+    const bool serves = !served_.bypassed && !served_.stepped_aside;
+    const elf::Module* const own = module_at(modules_, served_.own_at);
+    const elf::Module* const backend = serves ? module_at(modules_, served_.backend_at) : nullptr;
+    glibc_serves_ = backend && elf::may_be_libc(*backend);
+    if (own) own_text_ = {own->begin, own->end};
+    if (serves && served_.backend_at == 0) backend_text_ = own_text_;
+    else if (backend && !glibc_serves_) backend_text_ = {backend->begin, backend->end};
+    brk_is_heap_ = glibc_serves_ || (backend && view_of(served_.backend->name) != "jemalloc" &&
+                                     inside::contents_of(*backend, process_).uses_brk);
   }
 
   Region of(const elf::Mapping& m, Owner owner) const noexcept {
@@ -282,7 +299,7 @@ class Classifier {
       }
       r->end = std::min(r->end, piece.end);
       if (piece.kind == GlibcKind::kStack) {
-        const bool is_own = reporter_stack_ >= piece.begin && reporter_stack_ < piece.end;
+        const bool is_own = served_.reporter_stack >= piece.begin && served_.reporter_stack < piece.end;
         r->owner = is_own ? Owner::kOwn : Owner::kStack;
       } else if (piece.kind != GlibcKind::kUnknown) {
         if (glibc_serves_) r->owner = Owner::kHeap;
@@ -317,7 +334,7 @@ class Classifier {
   void add_own_since() noexcept {
     Growing<Region> later(arena_);
     const std::span<Region> listed = regions_.all();
-    for (const os::OwnRange& own : copy_own_ranges(arena_)) {
+    for (const os::OwnRange& own : copy_own_ranges(arena_, process_, served_)) {
       const Region* known = range_from(listed, own.begin);
       if (known && known->begin < own.end) continue;
       Region r{};
@@ -365,7 +382,7 @@ class Classifier {
   std::span<record::MappedInterval> log_;
   std::span<os::OwnRange> own_;
   GlibcMemory glibc_;
-  const std::uintptr_t reporter_stack_;
+  const Served& served_;
   TextRange own_text_, backend_text_;
   std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk or arena heap of glibc that was met last
   bool glibc_serves_ = false, brk_is_heap_ = false;
@@ -377,24 +394,6 @@ bool read_regions(Arena& arena, const ProcessMemory& process, const Served& serv
   auto* memory = arena.allocate(sizeof(Classifier), alignof(Classifier));  // too large for a small stack
   if (!memory) return false;
   return (new (memory) Classifier(arena, process, served))->run(out);
-}
-
-const InMemory* measure_regions(Arena& arena, std::span<const Region> regions,
-                                std::span<const ResidentRun> runs) noexcept {
-  auto* in_memory = arena.array<InMemory>(regions.size() + 1);
-  if (!in_memory) return nullptr;
-  std::size_t first = 0;
-  for (std::size_t i = 0; i < regions.size(); ++i) {
-    while (first < runs.size() && runs[first].end <= regions[i].begin) ++first;
-    for (std::size_t r = first; r < runs.size() && runs[r].begin < regions[i].end; ++r) {
-      const std::uint64_t bytes =
-          std::min(regions[i].end, runs[r].end) - std::max(regions[i].begin, runs[r].begin);
-      in_memory[i].bytes += bytes;
-      if (runs[r].huge) in_memory[i].huge += bytes;
-      if (!runs[r].file) in_memory[i].anonymous += bytes;
-    }
-  }
-  return in_memory;
 }
 
 }  // namespace mallard::report

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/os.hpp"
+#include "base/parts.hpp"
 #include "base/text.hpp"
 
 namespace mallard::report {
@@ -25,6 +26,7 @@ struct Remembered {
   std::uint64_t at_ns;
 };
 constinit Remembered g_last{};
+MALLARD_PART(thread_times, g_last);
 
 /// What getdents64 writes; the name follows.
 struct Entry {
@@ -35,11 +37,11 @@ struct Entry {
 constexpr std::size_t kNameAt = 19;
 
 /// The time that a thread was on a processor. \return false if the kernel does not tell, or it has ended
-bool read_time(std::uint32_t id, std::uint64_t* ran_ns) noexcept {
-  FixedText<64> path;
-  path.add("/proc/self/task/").add_unsigned(id).add("/schedstat");
+bool read_time(const ProcessMemory& process, std::uint32_t id, std::uint64_t* ran_ns) noexcept {
+  FixedText<64> name;
+  name.add("task/").add_unsigned(id).add("/schedstat");
   char text[64];
-  if (os::read_file(path.c_str(), text, sizeof text) <= 0) return false;
+  if (process.read_file(name.view(), text, sizeof text) <= 0) return false;
   *ran_ns = leading_number(view_of(text));
   return true;
 }
@@ -54,11 +56,12 @@ std::uint32_t own_id() noexcept {
   return slash ? static_cast<std::uint32_t>(leading_number(view_of(slash + 1))) : 0;
 }
 
-std::size_t read_times(ThreadTime* to) noexcept {
+std::size_t read_times(const ProcessMemory& process, ThreadTime* to) noexcept {
   std::size_t count = 0;
-  const auto folder = static_cast<int>(os::open("/proc/self/task", O_RDONLY | O_DIRECTORY));
+  const auto folder =
+      static_cast<int>(os::open(ProcessMemory::Path(process, "task").c_str(), O_RDONLY | O_DIRECTORY));
   if (folder < 0) return 0;
-  const std::uint32_t own = own_id();
+  const std::uint32_t own = process.is_own() ? own_id() : 0;
   alignas(8) char buffer[2048];
   for (long got;
        count < kMost && (got = os::call(SYS_getdents64, folder, os::arg(buffer), sizeof buffer)) > 0;)
@@ -66,7 +69,7 @@ std::size_t read_times(ThreadTime* to) noexcept {
       Entry entry;
       memcpy(&entry, buffer + at, kNameAt);
       const auto id = static_cast<std::uint32_t>(leading_number(view_of(buffer + at + kNameAt)));
-      if (id != 0 && id != own && read_time(id, &to[count].ran_ns)) to[count++].id = id;
+      if (id != 0 && id != own && read_time(process, id, &to[count].ran_ns)) to[count++].id = id;
       at += entry.bytes;
     }
   os::close(folder);
@@ -76,9 +79,13 @@ std::size_t read_times(ThreadTime* to) noexcept {
 
 }  // namespace
 
-IdleThreads find_idle_threads() noexcept {
+bool thread_times_adopt(const OtherParts& parts) noexcept {
+  return parts.adopt(g_last) && g_last.count <= kMost;
+}
+
+IdleThreads find_idle_threads(const ProcessMemory& process) noexcept {
   static constinit ThreadTime now[kMost];
-  const std::size_t count = read_times(now);
+  const std::size_t count = read_times(process, now);
   IdleThreads idle{0, 0, 0};
   for (std::size_t i = 0, k = 0; i < count; ++i) {
     while (k < g_last.count && g_last.threads[k].id < now[i].id) ++k;

@@ -4,6 +4,9 @@
 
 #include <cstdint>
 
+#include "base/parts.hpp"
+#include "base/process_memory.hpp"
+
 namespace mallard::report {
 
 struct IdleThreads {
@@ -13,6 +16,8 @@ struct IdleThreads {
 };
 
 /// Reads the times of up to 1024 threads, and remembers them for the next call. Takes some 10 us for each.
-IdleThreads find_idle_threads() noexcept;
+IdleThreads find_idle_threads(const ProcessMemory& process) noexcept;
+/// What is remembered becomes a copy of what another process's mallard remembers. \context offline
+bool thread_times_adopt(const OtherParts& parts) noexcept;
 
 }  // namespace mallard::report

@@ -49,6 +49,11 @@ constexpr std::string_view kNoPageTables = "the kernel's page tables cannot be r
 constexpr std::string_view kNotDivided = "the heap is not divided";
 constexpr std::string_view kExact = "every block is booked";
 
+std::string_view why_no_statistics(const Snapshot& s) noexcept {
+  return s.reason == Reason::kDump ? "the allocator cannot be asked from outside"
+                                   : "the allocator does not say";
+}
+
 double line(const Snapshot& s, Cause cause) noexcept {
   return s.ledger.lines[static_cast<int>(cause)].bytes.value;
 }
@@ -141,7 +146,7 @@ const backends::Statistic* statistic(const Snapshot& s,
 Check check_allocated(const Snapshot& s) noexcept {
   if (!s.ledger.known || !s.ledger.divided) return not_made(kNotDivided);
   const backends::Statistic* own = statistic(s, {"allocated"});
-  if (!own) return not_made("the allocator does not say");
+  if (!own) return not_made(why_no_statistics(s));
   const double live = line(s, Cause::kLive) + line(s, Cause::kRounding) + line(s, Cause::kPastMallard);
   return compared(CheckKind::kAllocated, live, static_cast<double>(own->bytes),
                   s.ledger.allocated_meanwhile + live * freed_share(s));
@@ -150,7 +155,7 @@ Check check_allocated(const Snapshot& s) noexcept {
 Check check_heap(const Snapshot& s) noexcept {
   if (!s.ledger.known) return not_made("the resident memory cannot be looked at");
   const backends::Statistic* own = statistic(s, {"resident", "committed", "mapped"});
-  if (!own) return not_made("the allocator does not say");
+  if (!own) return not_made(why_no_statistics(s));
   return compared(CheckKind::kHeap, static_cast<double>(s.ledger.heap_bytes), static_cast<double>(own->bytes),
                   s.ledger.allocated_meanwhile + moved(s) + static_cast<double>(s.ledger.huge_bytes));
 }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/judge/past.hpp"
 
+#include "base/parts.hpp"
+
 namespace mallard::report {
 namespace {
 
 constinit PastPoint g_points[kPastPoints]{};
 constinit std::uint32_t g_count = 0;
+MALLARD_PART(past_points, g_points);
+MALLARD_PART(past_count, g_count);
 
 }  // namespace
 
@@ -19,6 +23,10 @@ Past keep_point(const Snapshot& s, std::uint64_t taken_ns) noexcept {
        {}};
   for (int i = 0; i < kCauseCount; ++i) p.causes[i] = s.ledger.lines[i].bytes.value;
   return {{g_points, g_count++}, taken_ns};
+}
+
+bool points_adopt(const OtherParts& parts) noexcept {
+  return parts.adopt(g_points) && parts.adopt(g_count) && g_count <= kPastPoints;
 }
 
 void forget_points() noexcept { g_count = 0; }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "base/parts.hpp"
 #include "report/model/model.hpp"
 
 namespace mallard::report {
@@ -15,6 +16,9 @@ inline constexpr std::uint32_t kPastPoints = 128;
 /// \return the earlier reports, oldest first, until the next call; this one is kept for the next
 /// \param taken_ns  of this report, CLOCK_MONOTONIC
 Past keep_point(const Snapshot& snapshot, std::uint64_t taken_ns) noexcept;
+
+/// They become a copy of another process's. \context offline
+bool points_adopt(const OtherParts& parts) noexcept;
 
 /// They were another process's. \context child of a fork
 void forget_points() noexcept;

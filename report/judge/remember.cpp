@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "base/os.hpp"
+#include "base/parts.hpp"
 #include "report/judge/past.hpp"
 #include "report/judge/trend.hpp"
 
@@ -73,6 +74,10 @@ struct Remembered {
 MALLARD_LARGE_DATA constinit RememberedReport g_first{}, g_previous{};
 MALLARD_LARGE_DATA constinit Remembered g_trend{};
 MALLARD_FORK_DATA constinit std::uint32_t g_reports = 0;
+MALLARD_PART(first_report, g_first);
+MALLARD_PART(previous_report, g_previous);
+MALLARD_PART(trend, g_trend);
+MALLARD_PART(reports, g_reports);
 constinit std::uint64_t g_books_read_ns = 0;  ///< of the report that is being made
 
 /// \param then  the sum in the earlier report
@@ -280,6 +285,13 @@ void compare_and_remember(Snapshot* s) noexcept {
     remember_sites({s->sites, s->site_count}, s->others.sites == 0, &g_trend.sites[g_trend.slot]);
   s->history.past = keep_point(*s, g_books_read_ns);
 }
+
+bool reports_adopt(const OtherParts& parts) noexcept {
+  return parts.adopt_sparse(g_first) && parts.adopt_sparse(g_previous) && parts.adopt_sparse(g_trend) &&
+         parts.adopt(g_reports) && points_adopt(parts);
+}
+
+std::uint64_t last_report_ns() noexcept { return g_previous.taken_ns; }
 
 MALLARD_FORK_TEXT void forget_reports() noexcept {
   if (g_reports == 0) return;  // what follows lies on other pages

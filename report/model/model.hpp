@@ -19,7 +19,6 @@
 #include "report/model/heap_cells.hpp"
 #include "report/model/history.hpp"
 #include "report/model/huge_zeros.hpp"
-#include "report/model/latency.hpp"
 #include "report/model/lost.hpp"
 #include "report/model/pins.hpp"
 #include "report/model/remedy_model.hpp"
@@ -35,9 +34,10 @@ enum class Reason : std::uint8_t {
   kSignal,
   kExit,
   kInspection,  ///< by the command, from outside: nothing was loaded into the process
+  kDump,        ///< by the command, from outside, of a process with mallard
 };
 /// As in JSON, indexed by Reason.
-inline constexpr std::string_view kReasons[] = {"signal", "exit", "inspection"};
+inline constexpr std::string_view kReasons[] = {"signal", "exit", "inspection", "dump"};
 
 struct ProcessFacts {
   int pid, parent_pid, threads;
@@ -86,9 +86,9 @@ inline constexpr std::string_view kNoAllocator = "none";
 
 struct Allocator {
   std::string_view name, version;
-  std::string_view path;       ///< of the object that holds it; empty = inside libmallard.so
+  std::string_view path;           ///< of the object that holds it; empty = inside libmallard.so
   std::string_view conf_variable;  ///< Backend::conf_variable
-  std::string_view requested;  ///< ALLOC_BACKEND
+  std::string_view requested;      ///< ALLOC_BACKEND
   bool bypassed, stepped_aside;
   bool takes_no_preload;  ///< see Backend::takes_no_preload
   std::string_view bypass_owner;
@@ -371,7 +371,6 @@ struct Snapshot {
   std::uint64_t duration_ns;     ///< how long taking the snapshot took
   Others other_allocators;       ///< in the process, beside the one that serves it
   Probe probe;                   ///< made after the rest was read
-  Latency latency;               ///< how long calls took, where they were timed
   LostBlocks lost;               ///< found from outside, where that was asked for
   History history;               ///< against earlier reports of this process
   Check checks[kCheckCount];     ///< whether the figures above agree, indexed by CheckKind

@@ -129,7 +129,7 @@ bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int n
   return known;
 }
 
-bool write_files(Snapshot& snapshot, int* last_number) noexcept {
+bool write_files(Snapshot& snapshot, int* last_number, TextBuffer* where) noexcept {
   const std::string_view wanted = view_of(options().report);
   const std::string_view name = file_name_of(wanted);
   Path in_temporary, in_tmp;
@@ -148,6 +148,7 @@ bool write_files(Snapshot& snapshot, int* last_number) noexcept {
       if (error == 0) {
         *last_number = number;
         say::report_written(base.view());
+        if (where) where->add(base.view());
         return true;
       }
       remove_pair(base.view());

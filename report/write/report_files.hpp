@@ -15,7 +15,8 @@ bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int n
 /// Writes both files and says on stderr where. Numbers that exist already are skipped; where the directory
 /// cannot be written, $TMPDIR and then /tmp are tried.
 /// \param last_number  the last running number of this process; updated
+/// \param where  gets their path, without extension, if it is not nullptr
 /// \return false if nothing could be written (said on stderr; partial files are removed)
-bool write_files(Snapshot& snapshot, int* last_number) noexcept;
+bool write_files(Snapshot& snapshot, int* last_number, TextBuffer* where = nullptr) noexcept;
 
 }  // namespace mallard::report

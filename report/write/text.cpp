@@ -96,7 +96,9 @@ void write_allocator(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Allocator");
   write_who_serves(s, to);
   for (int i = 0; i < a.statistic_count; ++i) write_statistic(a.statistics[i], i == 0, to);
-  if (a.statistic_count == 0 && !a.bypassed && s.reason != Reason::kInspection)
+  if (s.reason == Reason::kDump && !a.bypassed && !a.stepped_aside)
+    to.add("  Its own statistics, if it has any, cannot be read from outside; dump --by-signal has them.\n");
+  else if (a.statistic_count == 0 && !a.bypassed && s.reason != Reason::kInspection)
     to.add("  It has no statistics that could be read without holding its locks.\n");
 }
 
@@ -227,7 +229,9 @@ void write_footer(const Snapshot& s, Sink& to) noexcept {
     cell.add_signed(failed).add(failed == 0 ? " failed.\n" : " failed, see above.\n");
     to.add(cell.view());
   }
-  add_parts(to, "  The report was taken in ", as_duration(s.duration_ns), " while the program ran on.\n");
+  add_parts(to, "  The report was taken in ", as_duration(s.duration_ns),
+            s.reason == Reason::kDump ? " from outside, while the program ran on undisturbed.\n"
+                                      : " while the program ran on.\n");
 }
 
 }  // namespace
@@ -254,7 +258,6 @@ void write_brief(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept
   write_checks(s, to);
   write_probe(s, to);
   write_lost(s, to);
-  write_latency(s, 0, to);
   heading(to, "Heap");
   write_who_serves(s, to);
   write_mode(s, to);
@@ -277,7 +280,6 @@ void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept 
   heading(to, "Heap");
   write_heap_lines(s, to);
   if (s.recording.on) write_site_tables(s, layout, to);
-  write_latency(s, layout.frames, to);
   write_probe(s, to);
   write_lost(s, to);
   write_recording(s, to);

@@ -95,7 +95,7 @@ def test_dump_purges_on_request_only(t: Test) -> None:
 
 def test_dump_is_no_signal_of_the_program(t: Test) -> None:
     process = t.start(t.compile("holder", source=HOLDER), "handler", "end", env={"LD_PRELOAD": library(t)})
-    expect_json(dump(t, process.pid, "--json"), process.pid)
+    expect_json(dump(t, process.pid, "--json", "--by-signal"), process.pid)
     expect_json(dump(t, process.pid, "--purge", "--json"), process.pid)
     own = signal.SIGUSR2
     subprocess.run(["kill", "-s", str(int(own)), "-q", "4711", str(process.pid)], check=True)
@@ -117,7 +117,7 @@ def test_dump_of_a_jvm(t: Test) -> None:
         raise Skip("there is no java")
     (t.dir / "Waits.java").write_text(JAVA)
     process = t.start("java", "-Xmx64m", t.dir / "Waits.java", env={"LD_PRELOAD": library(t)})
-    for options in ((), ("--purge",)):
+    for options in ((), ("--by-signal",), ("--purge",)):
         expect_json(dump(t, process.pid, "--json", *options), process.pid)
     if process.poll() is not None:
         raise Failure(f"the JVM ended with {process.returncode}")
@@ -163,7 +163,7 @@ def test_another_signal_is_named_that_gets_through(t: Test) -> None:
                                   ("sigemptyset(&set); sigaddset(&set, SIGRTMIN + 5);", "SIGRTMIN+5", "ALLOC_SIGNAL=SIGRTMIN+9"),
                                   ("sigemptyset(&set); sigaddset(&set, SIGUSR2);", "SIGUSR2", "ALLOC_SIGNAL=SIGRTMIN+5")):
         pid = start(t, blocking(change), ALLOC_SIGNAL=given)
-        done = dump(t, pid)
+        done = dump(t, pid, "--by-signal")
         t.expect(done, 0, f"mallard inspect --full {pid}", error=f"every thread of process {pid} ('holder') blocks {given}")
         if "it is looked at from outside, without call sites" not in done.stderr or done.stderr.count("\n") != 1:
             raise Failure(done.stderr)
@@ -184,16 +184,16 @@ def test_dump_of_processes_that_cannot_answer(t: Test) -> None:
         t.expect(t.run("dump", wrong), 2, error=f"'{wrong}' is no process id")
     t.expect(t.run("dump"), 2, error="PID|NAME is required")
     silent = start(t, HOLDER, ALLOC_SIGNAL="none")
-    if expect_json(dump(t, silent, "--json"), silent)["reason"] != "inspection":
+    if expect_json(dump(t, silent, "--json", "--by-signal"), silent)["reason"] != "inspection":
         raise Failure("a report without a signal")
     t.expect(dump(t, silent, "--purge"), 3, error="ALLOC_SIGNAL=none")
     blocked = start(t, HOLDER.replace('puts("up")', "sigset_t all; sigfillset(&all); "
                                       'sigprocmask(SIG_BLOCK, &all, NULL); puts("up")'))
     t.expect(dump(t, blocked, "--purge"), 3, error="blocks SIGUSR2")
-    t.expect(dump(t, blocked, "--fail-on", "rss>1K"), 1, error="blocks SIGUSR2")
+    t.expect(dump(t, blocked, "--by-signal", "--fail-on", "rss>1K"), 1, error="blocks SIGUSR2")
     stopped = start(t)
     os.kill(stopped, signal.SIGSTOP)
-    t.expect(dump(t, stopped), 3, error=f"let it go on: kill -CONT {stopped}")
+    t.expect(dump(t, stopped, "--by-signal"), 3, error=f"let it go on: kill -CONT {stopped}")
     os.kill(stopped, signal.SIGCONT)
     expect_json(dump(t, stopped, "--json"), stopped)
 
@@ -203,19 +203,19 @@ def test_dump_of_a_process_that_is_stopped_on_the_way(t: Test) -> None:
     program = t.compile("holder", "-ldl", "-pthread", source=STOPS_ON_THE_WAY)
     pid = t.start(program, env={"LD_PRELOAD": library(t)}).pid
     began = time.monotonic()
-    done = dump(t, pid)
+    done = dump(t, pid, "--by-signal")
     took = time.monotonic() - began
     t.expect(done, 3, error=f"process {pid} ('holder') is stopped, and cannot answer")
     if done.stderr.count("\n") != 2 or f"hint: let it go on: kill -CONT {pid}" not in done.stderr or took > 50:
         raise Failure(f"after {took:.1f} s: {done.stderr}")
     os.kill(pid, signal.SIGCONT)
-    expect_json(dump(t, pid, "--json"), pid)
+    expect_json(dump(t, pid, "--json", "--by-signal"), pid)
 
 
 def test_dump_does_not_wait_for_ever(t: Test) -> None:
     pid = start(t, HOLDER, ALLOC_REPORT="too-long" * 40)  # for any directory
     began = time.monotonic()
-    done = t.run("dump", str(pid), "--timeout", "200")
+    done = t.run("dump", str(pid), "--by-signal", "--timeout", "200")
     t.expect(done, 0, f"mallard inspect --full {pid}", error="has written no report: report '")
     if "cannot be written: name too long" not in done.stderr or time.monotonic() - began > 150:
         raise Failure(f"after {time.monotonic() - began:.0f} s: {done.stderr}")
@@ -231,7 +231,7 @@ def test_dump_takes_no_report_of_others(t: Test) -> None:
     pid = start(t, HOLDER, ALLOC_REPORT=str(shared / "r.%p.%n"), ALLOC_SIGNAL="SIGRTMIN+5")
     out, err = t.dir / "dump.out", t.dir / "dump.err"  # a pipe that nobody reads yet would hold it up
     with out.open("w") as to_out, err.open("w") as to_err:
-        command = subprocess.Popen([t.mallard, "dump", "--json", str(pid)], stdout=to_out, stderr=to_err)
+        command = subprocess.Popen([t.mallard, "dump", "--json", "--by-signal", str(pid)], stdout=to_out, stderr=to_err)
     until = time.monotonic() + 120
     number = 0
     while command.poll() is None and time.monotonic() < until:
@@ -298,7 +298,7 @@ int main(void) {
 def test_dump_ends_no_sleep_where_a_thread_waits(t: Test) -> None:
     process = t.start(t.compile("sleeper", "-pthread", source=SLEEPER), env={"LD_PRELOAD": library(t)})
     for _ in range(3):
-        expect_json(dump(t, process.pid, "--json"), process.pid)
+        expect_json(dump(t, process.pid, "--json", "--by-signal"), process.pid)
     process.kill()
     assert process.stdout
     said = process.stdout.read().decode()

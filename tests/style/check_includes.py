@@ -26,7 +26,7 @@ MAY_INCLUDE = {
                "report/write"},
     "interpose": {"base", "arch", "elf", "unwind", "record", "record/exact", "backends", "inside"},
     "attach": {"base", "arch", "elf", "unwind", "record", "record/exact"},
-    "outside": {"base", "arch", "elf", "heaps", "backends", "inside", "report/model", "report/facts"},
+    "outside": {"base", "arch", "elf", "record", "record/exact", "heaps", "backends", "inside", "report/model", "report/facts"},
     "cli": {"base", "arch", "elf", "symbols", "inside", "report/model", "report/judge", "report/write", "report",
             "outside"},
 }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/process/report_outside.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <grp.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/arena.hpp"
+#include "base/options.hpp"
+#include "base/os.hpp"
+#include "base/say.hpp"
+#include "cli/demangled.hpp"
+#include "cli/file.hpp"
+#include "cli/process/memory_file.hpp"
+#include "cli/process/remembered.hpp"
+#include "outside/other_process.hpp"
+#include "outside/recorded_process.hpp"
+#include "record/published.hpp"
+#include "report/judge/remember.hpp"
+#include "report/judge/verdict.hpp"
+#include "report/snapshot.hpp"
+#include "report/write/json.hpp"
+#include "report/write/report_files.hpp"
+
+namespace mallard::cli {
+namespace {
+
+constexpr std::size_t kMostMemory = std::size_t{4} << 30;
+
+/// What the process of its own tells: a line each, and the report behind them.
+enum class Outcome : char { kTaken = 't', kGone = 'g', kCannot = 'c', kOdd = 'o' };
+
+class Told {
+ public:
+  explicit Told(int fd) : fd_(fd) {}
+  void line(std::string_view text) const { write(std::string(text) + '\n'); }
+  void write(const std::string& text) const { os::write_all(fd_, text.data(), text.size()); }
+  [[noreturn]] void end(Outcome outcome, std::string_view why) const {
+    line(std::string(1, static_cast<char>(outcome)));
+    line(why);
+    _exit(0);
+  }
+
+ private:
+  int fd_;
+};
+
+long append(void* to, const char* bytes, std::size_t size) {
+  static_cast<std::string*>(to)->append(bytes, size);
+  return 0;
+}
+
+bool is_same_folder(const std::string& a, const char* b) {
+  struct stat one {
+  }, other{};
+  return stat(a.c_str(), &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+         one.st_ino == other.st_ino;
+}
+
+/// Goes where the process is, and becomes who it is, as far as that is permitted. What it could not write
+/// this command does not write for it, and its files are its own.
+/// \return what an absolute path of the process begins with here
+std::string become_like(const Target& target) {
+  const bool is_elsewhere = !is_same_folder(target.root->path(), "/");
+  const std::vector<std::string> users = status_words(target.pid, "Uid");
+  const std::vector<std::string> groups = status_words(target.pid, "Gid");
+  const std::vector<std::string> others = status_words(target.pid, "Groups");
+  if (fchdir(open(target.here->path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) != 0) return {};
+  bool is_there = !is_elsewhere;
+  const int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (is_elsewhere && geteuid() == 0)
+    is_there = chroot(target.root->path().c_str()) == 0 && fchdir(here) == 0;
+  constexpr std::size_t kOfFiles = 3;  // real, effective, saved, of files
+  if (geteuid() == 0 && users.size() > kOfFiles && groups.size() > kOfFiles) {
+    std::vector<gid_t> ids;
+    for (const std::string& id : others) ids.push_back(static_cast<gid_t>(std::stoul(id)));
+    const auto user = static_cast<uid_t>(std::stoul(users[kOfFiles]));
+    const auto group = static_cast<gid_t>(std::stoul(groups[kOfFiles]));
+    static_cast<void>(setgroups(ids.size(), ids.data()) == 0 && setresgid(group, group, group) == 0 &&
+                      setresuid(user, user, user) == 0);
+  }
+  return is_there ? "" : target.root->path();
+}
+
+/// Where the process's own reports would go. \return the path without extension, or nothing
+std::string write_files(const Target& target, report::Snapshot* snapshot, int last_number,
+                        std::string* why_not) {
+  const std::string root = become_like(target);
+  if (!root.empty()) {
+    Options moved = options();
+    const std::string report = options().report, directory = options().temporary_directory;
+    if (report.starts_with('/')) TextBuffer(moved.report, sizeof moved.report).add(root + report);
+    TextBuffer(moved.temporary_directory, sizeof moved.temporary_directory).add(root + directory);
+    set_options(moved);
+  }
+  FixedText<2048> base;
+  if (report::write_files(*snapshot, &last_number, &base)) return std::string(base.view());
+  *why_not = say::last_failure();
+  return {};
+}
+
+[[noreturn]] void take(const Target& target, std::uintptr_t published, const Told& told) {
+  outside::RecordedProcess process(target.pid);
+  if (const char* why = process.adopt(published)) {
+    if (!process.is_still_there() || is_gone(target.pid)) told.end(Outcome::kGone, "");
+    told.end(Outcome::kCannot, why);
+  }
+  report::reports_adopt(process.parts());
+  const Remembered remembered(target.pid);
+  remembered.recall();
+  Arena arena(kMostMemory);
+  const auto snapshot = std::make_unique<report::Snapshot>();
+  if (!report::take_snapshot(arena, process, process.served(), report::Reason::kDump, snapshot.get()))
+    told.end(Outcome::kOdd, "there is not enough memory for it");
+  snapshot->recording.skipped_live += process.torn_samples();
+  report::compare_and_remember(snapshot.get());
+  if (!process.is_still_there() || is_gone(target.pid)) told.end(Outcome::kGone, "");
+  report::judge(arena, snapshot.get());
+  remembered.keep();
+  told.line(std::string(1, static_cast<char>(Outcome::kTaken)));
+  std::string why_not, json;
+  told.line(write_files(target, snapshot.get(), process.last_report_number(), &why_not));
+  told.line(why_not);
+  report::Sink sink(append, &json);
+  report::write_json(*snapshot, sink);
+  sink.flush();
+  told.write(json);
+  _exit(0);
+}
+
+/// Waits for the end of a process. \return false if it takes longer
+bool wait_for(int pid, double seconds, int* status) {
+  const double until = now_seconds() + seconds;
+  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (fd >= 0) {
+    pollfd waits{fd, POLLIN, 0};
+    while (now_seconds() < until &&
+           poll(&waits, 1, static_cast<int>((until - now_seconds()) * 1000) + 1) < 1) {
+    }
+    close(fd);
+  }
+  while (waitpid(pid, status, WNOHANG) == 0) {
+    if (now_seconds() >= until) return false;
+    usleep(2'000);
+  }
+  return true;
+}
+
+std::string take_line(std::string* text) {
+  const std::size_t end = std::min(text->find('\n'), text->size());
+  const std::string line = text->substr(0, end);
+  text->erase(0, end + 1);
+  return line;
+}
+
+/// A path of the process, as this command can open it.
+std::string path_here(const Target& target, const std::string& base) {
+  if (!base.starts_with('/')) return target.here->path() + "/" + base;
+  return base.starts_with(target.root->path() + "/") ? base : target.root->path() + base;
+}
+
+void read_told(const Target& target, std::string text, OutsideReport* out) {
+  const std::string outcome = take_line(&text), first = take_line(&text);
+  switch (static_cast<Outcome>(outcome.empty() ? '\0' : outcome[0])) {
+    case Outcome::kTaken:
+      out->no_file = take_line(&text);
+      if (!first.empty()) out->path = path_here(target, first) + ".json";
+      out->json = std::move(text);
+      out->taken = out->json.ends_with("}\n");
+      break;
+    case Outcome::kGone:
+      out->became_another = true;
+      break;
+    case Outcome::kCannot:
+      out->why_not = first;
+      break;
+    case Outcome::kOdd:
+      out->why_not = first;
+      out->is_odd = true;
+  }
+}
+
+}  // namespace
+
+OutsideReport report_from_outside(const Target& target, double timeout_seconds) {
+  OutsideReport out;
+  const int refused = outside::OtherProcess(target.pid).why_not_copied();
+  const MemoryFile memory(target.pid);
+  if (refused != 0 || !memory.is_open()) {
+    out.why_not = fmt::format("its memory may not be read: {}", std::strerror(refused ? refused : EACCES));
+    return out;
+  }
+  const std::uint64_t published = memory.find_in_library({kPublishedMark, sizeof kPublishedMark});
+  if (published == 0) {
+    out.why_not = "its libmallard.so is of another build than this command";
+    return out;
+  }
+  const Descriptor told(memfd_create("report", MFD_CLOEXEC));
+  const int child = told.get() < 0 ? -1 : fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    take(target, published, Told(told.get()));
+  }
+  int status = 0;
+  if (child > 0 && !wait_for(child, timeout_seconds, &status)) {
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    out.why_not = fmt::format("it took longer than {:g} s", timeout_seconds);
+    out.is_odd = true;
+    return out;
+  }
+  std::string text;
+  read_whole(fmt::format("/proc/self/fd/{}", told.get()), &text);
+  if (child > 0 && WIFEXITED(status) && !text.empty()) read_told(target, std::move(text), &out);
+  else if (is_gone(target.pid)) out.became_another = true;
+  if (!out.taken && !out.became_another && out.why_not.empty()) {
+    out.why_not = "it could not be read in one piece";
+    out.is_odd = true;
+  }
+  return out;
+}
+
+}  // namespace mallard::cli
