@@ -76,6 +76,7 @@ const char* prepare() noexcept {
   options.mode = Mode::kOff;
   set_options(options);
   mallard_published.mode_at = address_of(&g_mode);
+  TextBuffer(mallard_published.version, sizeof mallard_published.version).add(view_of(MALLARD_VERSION));
   is_prepared = true;
   return nullptr;
 }

@@ -8,6 +8,7 @@
 
 #include "base/options.hpp"
 #include "inside/outcome.hpp"
+#include "outside/heaps_found.hpp"
 #include "outside/served_heap.hpp"
 #include "record/exact/exact.hpp"
 #include "record/published.hpp"
@@ -35,13 +36,13 @@ void copy_text(const ProcessMemory& process, std::uintptr_t from, char* to, std:
   to[n] = '\0';
 }
 
+constexpr const char* kOtherBuild = "its libmallard.so is of another build than this command";
 constexpr const char* kGone = "its memory could not be read to the end";
 
 }  // namespace
 
-const char* RecordedProcess::adopt(std::uintptr_t published) noexcept {
+const char* RecordedProcess::find_parts(std::uintptr_t published) noexcept {
   Published books{};
-  constexpr const char* kOtherBuild = "its libmallard.so is of another build than this command";
   if (!get(published, &books) || books.bytes != sizeof books ||
       memcmp(books.mark, kPublishedMark, sizeof kPublishedMark) != 0)
     return kOtherBuild;
@@ -49,17 +50,39 @@ const char* RecordedProcess::adopt(std::uintptr_t published) noexcept {
   books.version[sizeof books.version - 1] = '\0';
   if (view_of(books.version) != view_of(report::kVersion)) return kOtherBuild;
   parts_.emplace(*this, books.parts_at, books.parts_count);
-  if (!parts_->are_ours()) return kOtherBuild;
-  served_.own_at = published;
   g_parts = &*parts_;
   std::uintptr_t why = 0;
   g_why_off[0] = '\0';
   if (books.why_off_at != 0 && get(books.why_off_at, &why))
     copy_text(*this, why, g_why_off, sizeof g_why_off);
-  const char* const why_not = adopt_served();
-  if (why_not) return why_not;
+  return nullptr;
+}
+
+const char* RecordedProcess::adopt(std::uintptr_t published) noexcept {
+  if (const char* why_not = find_parts(published)) return why_not;
+  if (!parts_->are_ours()) return kOtherBuild;
+  served_.own_at = published;
+  if (const char* why_not = adopt_served()) return why_not;
   set_books_adopted();
   return adopt_books();
+}
+
+const char* RecordedProcess::adopt_attached(std::uintptr_t published) noexcept {
+  if (const char* why_not = find_parts(published)) return why_not;
+  served_ = served_of_other_process();
+  served_.own_at = published;
+  served_.look_again = look_again;
+  take_own_ranges();
+  std::uint64_t unsure = 0;
+  // A part that is not there, or of another size, is one of another build.
+  const bool is_done = options_adopt(*parts_) && record::adopt(*parts_, &torn_) &&
+                       record::exact_adopt(*parts_, &unsure);
+  return is_done ? nullptr : kGone;
+}
+
+void RecordedProcess::take_own_ranges() noexcept {
+  const std::uint32_t ranges = os::other_own_ranges(*parts_, g_own_ranges, &served_.unknown_own_ranges);
+  served_.own_ranges = {g_own_ranges, ranges};
 }
 
 const char* RecordedProcess::adopt_served() noexcept {
@@ -84,8 +107,7 @@ const char* RecordedProcess::adopt_served() noexcept {
   served_.claim_heaps = claim_served_heap;
   served_.look_again = look_again;
   parts_->get("report_number", &number_);
-  const std::uint32_t ranges = os::other_own_ranges(*parts_, g_own_ranges, &served_.unknown_own_ranges);
-  served_.own_ranges = {g_own_ranges, ranges};
+  take_own_ranges();
   return nullptr;
 }
 

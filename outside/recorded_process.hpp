@@ -19,6 +19,9 @@ class RecordedProcess : public OtherProcess {
   /// \param published  where it has its `Published`, in its libmallard.so
   /// \return why that cannot be done, a clause; nullptr if it was done
   const char* adopt(std::uintptr_t published) noexcept;
+  /// The same of a process that was attached to: it has the books, and neither a mapping log nor earlier
+  /// reports. Its heaps are found as those of a process without mallard are.
+  const char* adopt_attached(std::uintptr_t published) noexcept;
 
   /// For take_snapshot(). \context after adopt()
   const report::Served& served() const noexcept { return served_; }
@@ -27,6 +30,8 @@ class RecordedProcess : public OtherProcess {
   int last_report_number() const noexcept { return number_; }
 
  private:
+  const char* find_parts(std::uintptr_t published) noexcept;
+  void take_own_ranges() noexcept;
   const char* adopt_books() noexcept;
   const char* adopt_served() noexcept;
 

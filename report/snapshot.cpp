@@ -84,7 +84,7 @@ bool out_of_memory(const Snapshot& snapshot) noexcept {
 /// How much of the heap is resident, and what it is for each live byte. Without a ledger an upper bound.
 void relate(const ProcessMemory& process, Snapshot* out, const Arena& arena) noexcept {
   const std::uint64_t books =
-      process.is_recorded() ? record::own_bytes() + out->recording.exact.own_bytes : 0;
+      process.is_recorded() || out->recording.on ? record::own_bytes() + out->recording.exact.own_bytes : 0;
   out->own_bytes = books + (process.is_own() ? arena.mapped_bytes() : 0);
   const Ledger& ledger = out->ledger;
   const std::uint64_t not_heap = out->rss.lazily_freed + books;

@@ -125,7 +125,7 @@ ExitStatus attach(const Request& request) {
   if (door.elsewhere > 0)
     print("{} references lead to other functions of the same names, and are left alone\n", door.elsewhere);
   if (request.duration.empty()) {
-    tell("mallard top {0} shows the call sites, mallard detach {0} ends it", pid);
+    tell("mallard dump {0} and mallard top {0} show the call sites, mallard detach {0} ends it", pid);
     return kDone;
   }
   std::fflush(stdout);

@@ -92,7 +92,7 @@ std::optional<Got> take_from_outside(int pid, double until) {
     Got got{std::move(report.json), report.path, ""};
     got.shown = report.path.empty() ? fmt::format("the report of {}", target.who())
                                     : ReportWatch(target).shown_path(report.path);
-    if (report.path.empty()) tell("the report is in no file: {}", report.no_file);
+    if (report.path.empty() && !report.no_file.empty()) tell("the report is in no file: {}", report.no_file);
     return got;
   }
 }

@@ -28,6 +28,9 @@ std::string is_mode(const std::string& word) {
 ExitStatus mode(const Request& request) {
   const Target target = wait_for_start(process_of(request.process, "mode"), "mode", nullptr,
                                        request.timeout_seconds);
+  if (target.is_attached)
+    throw Error(kUnreadable, fmt::format("{} was attached to, and takes no commands", target.who()),
+                fmt::format("'mallard attach --mode exact {0}' switches, 'mallard detach {0}' ends it", target.pid));
   const ControlAnswer answer =
       ask_control(target, request.mode.empty() ? "mode" : "mode " + request.mode, request.timeout_seconds);
   if (!answer.done())

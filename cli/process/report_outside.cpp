@@ -114,11 +114,12 @@ std::string write_files(const Target& target, report::Snapshot* snapshot, int la
 
 [[noreturn]] void take(const Target& target, std::uintptr_t published, const Told& told) {
   outside::RecordedProcess process(target.pid);
-  if (const char* why = process.adopt(published)) {
+  const char* const why = target.is_attached ? process.adopt_attached(published) : process.adopt(published);
+  if (why) {
     if (!process.is_still_there() || is_gone(target.pid)) told.end(Outcome::kGone, "");
     told.end(Outcome::kCannot, why);
   }
-  report::reports_adopt(process.parts());
+  if (!target.is_attached) report::reports_adopt(process.parts());
   const Remembered remembered(target.pid);
   remembered.recall();
   Arena arena(kMostMemory);
@@ -132,7 +133,9 @@ std::string write_files(const Target& target, report::Snapshot* snapshot, int la
   remembered.keep();
   told.line(std::string(1, static_cast<char>(Outcome::kTaken)));
   std::string why_not, json;
-  told.line(write_files(target, snapshot.get(), process.last_report_number(), &why_not));
+  // One that was attached to did not ask for files, and knows no place for them.
+  told.line(target.is_attached ? ""
+                               : write_files(target, snapshot.get(), process.last_report_number(), &why_not));
   told.line(why_not);
   report::Sink sink(append, &json);
   report::write_json(*snapshot, sink);

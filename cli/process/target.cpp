@@ -85,7 +85,7 @@ void check_signal(const Target& t, const char* what) {
                        fmt::format("mallard top {} reads it from outside", t.pid));
   if (t.is_attached)
     throw CannotAnswer(kUnreadable, fmt::format("{} was attached to, and answers no signal for {}", who, what),
-                       fmt::format("mallard top {} shows its call sites", t.pid));
+                       fmt::format("mallard dump {0} and mallard top {0} read it from outside", t.pid));
   if (t.signal.number == 0)
     throw CannotAnswer(kUnreadable, fmt::format("no signal asks {} for {} (ALLOC_SIGNAL=none)", who, what),
                        "start it without ALLOC_SIGNAL=none, or with ALLOC_AT_EXIT=1");

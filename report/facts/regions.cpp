@@ -129,8 +129,9 @@ class Classifier {
     if (process_.is_recorded()) {
       if (!process_.is_own()) know_adopted();
       log_ = copy_log(arena_);
-      own_ = copy_own_ranges(arena_, process_, served_);
     }
+    if (process_.is_recorded() || !served_.own_ranges.empty())
+      own_ = copy_own_ranges(arena_, process_, served_);
     regions_.reserve(mappings_.size() + mappings_.size() / 16);
     for (const elf::Mapping& m : mappings_.all()) classify(m);
     adopt_guards();

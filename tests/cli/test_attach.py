@@ -2,6 +2,7 @@
 """`mallard attach` and `detach`: call sites of processes that were started without mallard, which notice nothing."""
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -267,8 +268,30 @@ def test_attach_counts_exactly(t: Test) -> None:
     seconds = float(re.search(r"growth .* in ([\d.]+) s;", screen).group(1))
     _, growth, _ = row_of(screen, "leak_one")
     near("growth of leak_one", growth, 4096 * 1000 * seconds, 0.1)
-    t.expect(t.run("attach", str(pid)), 0, "still recorded in mode sample", error="mallard top")
+    t.expect(t.run("attach", str(pid)), 0, "still recorded in mode sample", error="mallard dump")
     t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0, "mode sample")
+    detach(t, pid)
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact"])
+def test_dump_of_a_process_that_was_attached_to(t: Test, mode: str) -> None:
+    """A whole report, in no file: the heap is divided, and what was there before has no call site."""
+    source = WORKER.replace("hold();", "for (int i = 0; i < 4; ++i) hold();", 1)
+    pid = t.start(t.compile("worker", "-g", source=source)).pid
+    attach(t, pid, "--mode", mode)
+    time.sleep(2)
+    done = t.run("dump", "--json", str(pid))
+    t.expect(done, 0)
+    report = json.loads(done.stdout)
+    recording = report["recording"]
+    if recording["mode"] != mode or recording["since_start"] or report["ledger_about"]["not_divided_why"]:
+        raise Failure(f"expected mode {mode}, a divided heap, blocks of before: {recording}, {report['ledger_about']}")
+    text = t.run("dump", str(pid))
+    t.expect(text, 0, "report 0 of worker", "what was allocated before has no call site", "leak_one")
+    if " hold " in text.stdout or list(t.dir.glob("mallard.*")):
+        raise Failure(f"blocks of before have a site, or there is a file:\n{text.stdout}")
+    t.expect(t.run("mode", str(pid), "off"), 3, error="was attached to, and takes no commands")
+    t.expect(t.run("dump", "--purge", str(pid)), 3, error="was attached to, and answers no signal")
     detach(t, pid)
 
 
