@@ -21,13 +21,16 @@
 #include "cli/process/attached.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/process/process.hpp"
+#include "cli/process/report_outside.hpp"
 #include "cli/process/target.hpp"
-#include "cli/top/session.hpp"
+#include "cli/report/profile.hpp"
+#include "cli/report/text_shown.hpp"
+#include "cli/terminal_text.hpp"
 
 namespace mallard::cli {
 namespace {
 
-constexpr int kRowsAtTheEnd = 20;
+constexpr double kReportSeconds = 30;
 
 struct Request {
   std::string process, mode = "sample", duration;
@@ -99,17 +102,19 @@ void hold_ending_signals() {
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
 }
 
-/// The call sites, as long as they can be read: detaching ends that.
-void show_sites(int pid) {
-  TopRequest request;
-  request.pid = pid;
-  request.batch = true;
-  request.iterations = 1;
-  request.rows = kRowsAtTheEnd;
+/// The report, as long as it can be taken: detaching ends that.
+void show_report(int pid) {
   try {
-    TopSession(request).run();
+    const OutsideReport taken = report_from_outside(look_at(pid, "attach"), kReportSeconds);
+    if (!taken.taken)
+      throw Error(kUnreadable,
+                  taken.why_not.empty() ? std::string("it has changed meanwhile") : taken.why_not);
+    ReportFile report = parse_report(taken.json, fmt::format("the report of process {}", pid));
+    name_sites(&report, "");
+    print_report_text(
+        text_shown(&report, false, "all call sites: 'mallard dump --full' before it is detached"));
   } catch (const Error& e) {
-    tell("the call sites cannot be shown: {}", e.what());
+    tell("the report cannot be shown: {}", e.what());
   }
 }
 
@@ -134,7 +139,7 @@ ExitStatus attach(const Request& request) {
     tell("{} has ended", who);
     return kDone;
   }
-  show_sites(pid);
+  show_report(pid);
   detach_now(pid, who);
   return kDone;
 }
@@ -162,7 +167,8 @@ void add_attach(CLI::App& app, Run* run) {
       ->check(is_recording_mode, "")
       ->capture_default_str();
   command
-      ->add_option("--for", request->duration, "Print the call sites after so long (60s, 5m), and detach; else 'mallard detach' ends it")
+      ->add_option("--for", request->duration,
+                   "Print the report after so long (60s, 5m), and detach; else 'mallard detach' ends it")
       ->type_name("TIME")
       ->check(is_duration, "");
   command->footer(

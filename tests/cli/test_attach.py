@@ -299,7 +299,7 @@ def test_attach_for_a_while(t: Test) -> None:
     pid = t.start(t.compile("worker", source=WORKER)).pid
     began = time.monotonic()
     done = t.run("attach", "--mode", "exact", "--for", "1s", str(pid))
-    t.expect(done, 0, ATTACHED, "mallard top: worker", "leak_one", ": detached; ")
+    t.expect(done, 0, ATTACHED, "report 0 of worker", "leak_one", ": detached; ")
     if time.monotonic() - began < 1:
         raise Failure("it did not wait")
     waiting = subprocess.Popen([t.mallard, "attach", "--for", "1h", str(pid)], stdout=subprocess.PIPE, text=True)
