@@ -27,6 +27,9 @@
 /* No slot, but the countdown's place in TLS. */
 #define MALLARD_SLOT_COUNTDOWN 0xffffffff
 
+/* Where record::ThreadState has the calls left until one is timed. */
+#define MALLARD_CALLS_LEFT_AT 8
+
 #ifndef __ASSEMBLER__
 #include <cstdint>
 
@@ -37,8 +40,10 @@ struct PatchSite {
   std::uint32_t slot;   ///< byte offset of the target in the table, or MALLARD_SLOT_COUNTDOWN
 };
 /// An export and where the modes jump to from its first instruction; each is an offset from its own field.
+/// Where calls are timed it jumps to `counts` instead, which goes on at `goes_on` with what the mode has at the
+/// entry.
 struct ModeEntry {
-  std::int32_t entry, exact, off, off_boot;
+  std::int32_t entry, exact, off, off_boot, counts, goes_on;
 };
 }  // namespace mallard::arch
 

@@ -96,6 +96,9 @@ class Growing {
     if (n > capacity_) grow(n);
   }
 
+  /// Takes back what was added last. \param size  at most what it has
+  void drop_to(std::size_t size) noexcept { size_ = size; }
+
   T& operator[](std::size_t i) noexcept { return items_[i]; }
   std::size_t size() const noexcept { return size_; }
   std::span<T> all() noexcept { return {items_, size_}; }

@@ -15,6 +15,14 @@ bool skip_word(std::string_view& from, std::string_view word) noexcept {
 
 constexpr Mode kModes[] = {Mode::kSample, Mode::kExact, Mode::kOff};
 
+void read_mode(std::string_view& line, ControlRequest* request) noexcept {
+  for (const Mode mode : kModes)
+    if (!request->switches && skip_word(line, mode_name(mode))) {
+      request->switches = true;
+      request->mode = mode;
+    }
+}
+
 }  // namespace
 
 std::string_view mode_name(Mode mode) noexcept {
@@ -32,19 +40,18 @@ std::string_view mode_name(Mode mode) noexcept {
 bool parse_control(std::string_view line, ControlRequest* out, const char** why_not) noexcept {
   *why_not = "the request is not one of this version of mallard";
   if (!skip_word(line, "mallard 1 ")) return false;
-  *why_not = "the request is not mode, mode sample, mode exact, mode off or purge";
+  *why_not =
+      "the request is not mode, mode sample, mode exact, mode off, mode latency, mode latency=off or purge";
   ControlRequest request{};
   if (skip_word(line, "purge")) {
     request.verb = ControlVerb::kPurge;
   } else if (skip_word(line, "mode")) {
     request.verb = ControlVerb::kMode;
     if (skip_word(line, " ")) {
-      for (Mode mode : kModes)
-        if (!request.switches && skip_word(line, mode_name(mode))) {
-          request.switches = true;
-          request.mode = mode;
-        }
-      if (!request.switches) return false;
+      if (skip_word(line, kEndTiming)) request.timing = Timing::kEnds;
+      else if (skip_word(line, kBeginTiming)) request.timing = Timing::kBegins;
+      else read_mode(line, &request);
+      if (!request.switches && request.timing == Timing::kAsItIs) return false;
     }
   } else {
     return false;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/options.hpp"
 #include "base/text.hpp"
@@ -31,11 +32,17 @@ inline constexpr std::uint64_t kControlPatienceNs = 2'000'000'000;
 
 enum class ControlVerb : std::uint8_t { kMode, kPurge };
 
+enum class Timing : std::uint8_t { kAsItIs, kBegins, kEnds };
+
 struct ControlRequest {
   ControlVerb verb;
-  bool switches;  ///< kMode: to `mode`; false: only asks which one is in force
+  bool switches;  ///< kMode: to `mode`; false: it stays
   Mode mode;
+  Timing timing;  ///< kMode: of calls, beside whatever mode is in force
 };
+
+/// What follows `mode` for these.
+inline constexpr std::string_view kBeginTiming = "latency", kEndTiming = "latency=off";
 
 /// Reads a request with its newline. \param why_not  one clause, if it is none \return false if it is none
 bool parse_control(std::string_view line, ControlRequest* out, const char** why_not) noexcept;

@@ -63,6 +63,15 @@ void add_duration(TextBuffer& to, std::uint64_t ns) noexcept {
   }
 }
 
+void add_time(TextBuffer& to, double ns) noexcept {
+  constexpr std::string_view kTimeUnits[] = {" ns", " us", " ms", " s"};
+  int unit = 0;
+  for (; unit < 3 && ns >= 999.5; ++unit) ns /= 1000;
+  const int digits = ns < 9.995 ? 2 : ns < 99.95 ? 1 : 0;
+  add_decimal(to, ns, unit == 0 && digits > 1 ? 1 : digits);
+  to.add(kTimeUnits[unit]);
+}
+
 void add_utc(TextBuffer& to, std::uint64_t realtime_ns) noexcept {
   const std::uint64_t seconds = realtime_ns / 1'000'000'000;
   // Days to a civil date, counting from 1 March of the year 0, so that leap days end a year.

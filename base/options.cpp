@@ -111,10 +111,21 @@ bool parse(std::string_view value, Interval& to) noexcept {
   return true;
 }
 
+/// A whole number.
+bool parse(std::string_view value, Calls& to) noexcept {
+  std::uint64_t number;
+  for (const char c : value)
+    if (c < '0' || c > '9') return false;
+  if (!parse_bytes(value, &number) || number == 0 || number > kMaxCallsBetween) return false;
+  to.calls = static_cast<std::uint32_t>(number);
+  return true;
+}
+
 constexpr const char* expectation(const char (&)[1024]) noexcept { return "1 to 1023 characters"; }
 constexpr const char* expectation(Interval) noexcept {
   return "0, or a time from 10ms to 366 days: 10s, 500ms, 5m, 1h";
 }
+constexpr const char* expectation(Calls) noexcept { return "a number of calls from 1 to 1000000"; }
 constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
 constexpr const char* expectation(Mode) noexcept { return "sample, exact or off"; }
 constexpr const char* expectation(ProbeKind) noexcept { return "none or purge"; }

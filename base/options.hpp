@@ -36,6 +36,12 @@ struct Interval {
 inline constexpr std::uint64_t kMinIntervalNs = 10'000'000;
 inline constexpr std::uint64_t kMaxIntervalNs = std::uint64_t{366} * 24 * 3600 * 1'000'000'000;
 
+/// A number of calls.
+struct Calls {
+  std::uint32_t calls;
+};
+inline constexpr std::uint32_t kMaxCallsBetween = 1'000'000;
+
 struct Options {
   char backend[1024] = "next";
   Mode mode = Mode::kSample;
@@ -48,6 +54,8 @@ struct Options {
   Interval interval = {0};
   bool at_exit = false;
   bool control = false;
+  bool latency = false;
+  Calls latency_every = {64};
   bool strict = false;
   bool verbose = false;
   HugePages huge_pages = HugePages::kKeep;

@@ -223,6 +223,12 @@ void exact_unusable(std::string_view why) noexcept {
   emit_error(line, {});
 }
 
+void latency_unusable(std::string_view why) noexcept {
+  Line line;
+  line.add("mallard: error: calls cannot be timed: ").add(why).add("; the program goes on without");
+  emit_error(line, {});
+}
+
 void out_of_boot_memory() noexcept {
   static constinit bool said = false;  // init is single-threaded
   if (said) return;

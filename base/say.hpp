@@ -32,6 +32,7 @@ void deepbind_cleared() noexcept;
 void text_not_patched(std::string_view why) noexcept;
 void nothing_recorded() noexcept;
 void exact_unusable(std::string_view why) noexcept;
+void latency_unusable(std::string_view why) noexcept;
 void out_of_boot_memory() noexcept;
 void no_bad_alloc() noexcept;
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/backend_names.hpp"
+#include "base/control_protocol.hpp"
 #include "base/options.hpp"
 #include "cli/commands.hpp"
 #include "cli/fail_on/conditions.hpp"
@@ -53,7 +54,9 @@ Value value_of(const CLI::Option& option, const std::string& name) {
   if (name == "--fail-on")
     return {fmt::format("any {} {}", fmt::join(verdict_names(), " "), kInconsistentWord), ""};
   if (name == "--backend") return {fmt::format("{}", fmt::join(kBackendNames, " ")), "file"};
-  if (name == "--mode" || name == "MODE") return {fmt::format("{}", fmt::join(kModeNames, " ")), ""};
+  if (name == "--mode") return {fmt::format("{}", fmt::join(kModeNames, " ")), ""};
+  if (name == "MODE")
+    return {fmt::format("{} {} {}", fmt::join(kModeNames, " "), kBeginTiming, kEndTiming), ""};
   if (name == "--probe") return {fmt::format("{}", fmt::join(kProbeNames, " ")), ""};
   if (name == "--sort") return {fmt::format("{}", fmt::join(kTopSortNames, " ")), ""};
   if (name == "--embedded") return {fmt::format("{}", fmt::join(kEmbeddedNames, " ")), ""};

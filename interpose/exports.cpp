@@ -51,26 +51,26 @@ struct mallinfo2 described() noexcept {
 int clamped(std::size_t value) noexcept { return value > INT32_MAX ? INT32_MAX : static_cast<int>(value); }
 
 void* page_aligned(std::size_t bytes, const Caller& caller) noexcept {
-  return allocate_aligned(kPageBytes, bytes, caller);
+  return allocate_aligned(kPageBytes, bytes, caller, drawn_to_be_timed());
 }
 
 }  // namespace
 
 MALLARD_EXPORT void* memalign(std::size_t alignment, std::size_t bytes) noexcept {
-  return allocate_aligned(alignment, bytes, MALLARD_CALLER());
+  return allocate_aligned(alignment, bytes, MALLARD_CALLER(), drawn_to_be_timed());
 }
 MALLARD_EXPORT void* __libc_memalign(std::size_t alignment, std::size_t bytes) {
-  return allocate_aligned(alignment, bytes, MALLARD_CALLER());
+  return allocate_aligned(alignment, bytes, MALLARD_CALLER(), drawn_to_be_timed());
 }
 MALLARD_EXPORT void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
-  return allocate_aligned(alignment, bytes, MALLARD_CALLER());
+  return allocate_aligned(alignment, bytes, MALLARD_CALLER(), drawn_to_be_timed());
 }
 
 MALLARD_EXPORT int posix_memalign(void** to, std::size_t alignment, std::size_t bytes) noexcept {
   const Caller caller = MALLARD_CALLER();
   if (alignment % sizeof(void*) != 0 || alignment == 0 || (alignment & (alignment - 1)) != 0) return EINVAL;
   const int saved = errno;
-  void* p = allocate_aligned(alignment, bytes, caller);
+  void* p = allocate_aligned(alignment, bytes, caller, drawn_to_be_timed());
   if (!p)
     return errno = ENOMEM;  // the error is the result; glibc sets errno, too, where others leave it alone
   errno = saved;
@@ -97,7 +97,7 @@ static void* array_moved(void* p, std::size_t count, std::size_t size, const Cal
     errno = ENOMEM;
     return nullptr;
   }
-  return reallocate(p, bytes, caller);
+  return reallocate(p, bytes, caller, drawn_to_be_timed());
 }
 MALLARD_EXPORT void* reallocarray(void* p, std::size_t count, std::size_t size) noexcept {
   return array_moved(p, count, size, MALLARD_CALLER());

@@ -140,10 +140,11 @@ void start_recording() noexcept {
   const auto expected =
       options().mode == Mode::kExact ? record::Expected::kManyStacks : record::Expected::kFewStacks;
   if (!record::start(records ? options().sample_bytes : 0, expected)) say::nothing_recorded();
-  const char* why_not;
-  if (start_mode(options().mode, serves, &why_not)) return;
-  say::exact_unusable(view_of(why_not));
-  if (options().strict) refuse_to_start();
+  const char *why_not, *why_untimed;
+  const bool done = start_mode(options().mode, serves, &why_not, &why_untimed);
+  if (!done) say::exact_unusable(view_of(why_not));
+  if (why_untimed) say::latency_unusable(view_of(why_untimed));
+  if ((!done || why_untimed) && options().strict) refuse_to_start();
 }
 
 void tell_who_serves() noexcept {
@@ -163,8 +164,8 @@ __attribute__((constructor)) void start() noexcept {
   set_serving_backend(view_of(backend().name));
   start_recording();
   const ForeignOwner& foreign = foreign_owner();
-  report::configure(
-      {&backend(), foreign.in_front, foreign.sanitizer, foreign.name, mode, why_off, switch_mode});
+  report::configure({&backend(), foreign.in_front, foreign.sanitizer, foreign.name, mode, why_off,
+                     switch_mode, is_timing, switch_timing});
   mappings_start();
   alone_again_init();
   signals_start();

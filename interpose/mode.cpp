@@ -3,8 +3,10 @@
 
 #include "base/lock.hpp"
 #include "base/threads.hpp"
+#include "elf/loaded_objects.hpp"
 #include "interpose/patch.hpp"
 #include "record/exact/exact.hpp"
+#include "record/latency.hpp"
 #include "record/published.hpp"
 #include "record/record.hpp"
 
@@ -22,6 +24,7 @@ MALLARD_FORK_DATA constinit Lock g_lock;      ///< held while a mode is put in f
 constexpr const char* kNoCode = "the kernel does not let code be changed";
 constexpr const char* kNoBooks =
     "the kernel gave no address space for the books (ulimit -v should be 1 GiB more)";
+constexpr const char* kNoTimes = "the kernel gave no memory for the times (ulimit -v)";
 constexpr const char* kOffByOption = "no call sites, as ALLOC_MODE asks; 'mallard mode PID sample' begins";
 constexpr const char* kOffByCommand =
     "switched off while the program ran; 'mallard mode PID sample' begins anew";
@@ -44,9 +47,9 @@ std::uint32_t duties_of(Mode mode) noexcept {
 /// Every block on the books must meet a free that looks for it: the duties of frees begin before the exports
 /// change and end after it, those of allocations begin after it and end before.
 bool put_in_force(Mode to) noexcept {
-  const std::uint32_t before = duties.load(), after = duties_of(to);
+  const std::uint32_t before = duties.load(), timing = before & kTimes, after = duties_of(to) | timing;
   duties.store((before & after) | ((before | after) & kUnbooksExactly));
-  if (!patch_mode(to)) {
+  if (!patch_mode(to, timing != 0)) {
     duties.store(before);
     return false;
   }
@@ -77,6 +80,15 @@ bool switch_locked(Mode to, const char** why_not) noexcept {
   return true;
 }
 
+/// The kernel's own clock, which it provides to each program in an object of its own.
+record::KernelClock* kernel_clock() noexcept {
+  constexpr const char* kName = "__vdso_clock_gettime";
+  const link_map* vdso = elf::find_definer(elf::first_object(), kName);
+  return vdso ? elf::find_function<int(clockid_t, timespec*)>(vdso, kName) : nullptr;
+}
+
+bool begin_timing() noexcept { return record::latency_begin(options().latency_every.calls, kernel_clock()); }
+
 /// What the fork in progress did about g_lock.
 enum class ToFork : std::uint8_t {
   /// The lock is not taken: the thread interrupted recording, and whoever holds g_lock may wait for a lock of
@@ -98,9 +110,31 @@ bool switch_mode(Mode to, const char** why_not) noexcept {
   return switch_locked(to, why_not);
 }
 
-bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
-  Mode first = wanted;
+bool is_timing() noexcept { return has_duty(kTimes); }
+
+bool switch_timing(bool on, const char** why_not) noexcept {
+  LockGuard guard(g_lock);
   *why_not = nullptr;
+  if (on == is_timing()) return true;
+  *why_not = g_why_never;
+  if (g_why_never) return false;
+  *why_not = kNoTimes;
+  if (on && !begin_timing()) return false;
+  *why_not = kNoCode;
+  if (!patch_mode(g_mode.load(), on)) {
+    record::latency_end();
+    return false;
+  }
+  if (on) duties.fetch_or(kTimes);
+  else duties.fetch_and(~std::uint32_t{kTimes});
+  if (!on) record::latency_end();
+  *why_not = nullptr;
+  return true;
+}
+
+bool start_mode(Mode wanted, bool serves, const char** why_not, const char** why_untimed) noexcept {
+  Mode first = wanted;
+  *why_not = *why_untimed = nullptr;
   if (!serves) g_why_never = "malloc of this process belongs to another object";
   if (!serves || !record::is_recording()) first = Mode::kOff;
   if (first == Mode::kOff)
@@ -110,15 +144,22 @@ bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept {
     first = Mode::kSample;
   }
   if (first == Mode::kExact) record::exact_begin(true);
-  if (!patch_at_start(first)) {
+  bool timed = options().latency && serves && begin_timing();
+  if (options().latency && !timed) *why_untimed = serves ? kNoTimes : g_why_never;
+  if (!patch_at_start(first, timed)) {
     if (!g_why_never) g_why_never = kNoCode;
+    if (timed) {
+      record::latency_end();
+      *why_untimed = kNoCode;
+    }
+    timed = false;
     if (first == Mode::kExact) {
       record::exact_end();
       *why_not = kNoCode;
       first = Mode::kSample;
     }
   }
-  duties.store(duties_of(first));
+  duties.store(duties_of(first) | (timed ? std::uint32_t{kTimes} : 0));
   g_mode.store(first);
   mallard_published.mode_at = address_of(&g_mode);
   mallard_published.why_off_at = address_of(&g_why_off);
@@ -141,7 +182,8 @@ MALLARD_FORK_TEXT void mode_after_fork_in_child() noexcept {
   // A signal handler forked in the middle of recording: locks of the books may be held by threads that are no
   // more, and a mode may be half in force. This child is not recorded, and stays so.
   g_why_never = "this process was forked in the middle of recording";
-  if (patch_mode(Mode::kOff)) {
+  if (patch_mode(Mode::kOff, false)) {
+    record::latency_end();
     duties.store(0);
     g_why_off.store(kOffByFork);
     g_mode.store(Mode::kOff);

@@ -18,6 +18,7 @@ enum Duty : std::uint32_t {
   kCounts = 1,          ///< allocations are counted, and sampled
   kBooksExactly = 2,    ///< allocations go into the exact books
   kUnbooksExactly = 4,  ///< frees come off them: begins before and ends after the booking does
+  kTimes = 8,           ///< a share of the calls is timed, in every mode
 };
 extern constinit std::atomic<std::uint32_t> duties __attribute__((visibility("hidden")));
 
@@ -34,11 +35,17 @@ const char* why_off() noexcept;
 /// \context reporter
 bool switch_mode(Mode to, const char** why_not) noexcept;
 
+/// Begins to time calls, or ends it, beside whatever mode is in force. \param why_not  as of switch_mode()
+/// \return false if it cannot be done \context reporter
+bool switch_timing(bool on, const char** why_not) noexcept;
+bool is_timing() noexcept;
+
 /// Puts the first mode in force, once the backend serves and sampling has begun.
-/// \param serves  false: malloc belongs to somebody else, nothing is ever recorded
+/// \param serves  false: malloc belongs to somebody else, nothing is ever recorded or timed
+/// \param why_untimed  one clause, if calls were to be timed and are not
 /// \return false, with one clause in *why_not, if the mode had to become another one
 /// \context init
-bool start_mode(Mode wanted, bool serves, const char** why_not) noexcept;
+bool start_mode(Mode wanted, bool serves, const char** why_not, const char** why_untimed) noexcept;
 
 /// Hold the mode around a fork. They are called outside of the books' own handlers.
 void mode_before_fork() noexcept;

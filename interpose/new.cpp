@@ -58,12 +58,12 @@ void* retried_nothrow(std::size_t alignment, std::size_t bytes, const void* tag)
 }
 
 inline void* made_nothrow(std::size_t alignment, std::size_t bytes, const void* tag, const Caller& caller) {
-  void* p = allocate_aligned(alignment, bytes, caller);
+  void* p = allocate_aligned(alignment, bytes, caller, drawn_to_be_timed());
   return MALLARD_LIKELY(p != nullptr) ? p : retried_nothrow(alignment, bytes, tag);
 }
 
-inline void* made_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller) {
-  void* p = allocate_aligned(alignment, bytes, caller);
+inline void* made_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller, Timed timed) {
+  void* p = allocate_aligned(alignment, bytes, caller, timed);
   return MALLARD_LIKELY(p != nullptr) ? p : retried(alignment, bytes, caller);
 }
 
@@ -84,7 +84,12 @@ __attribute__((visibility("hidden"))) void* mallard_new_slow(std::size_t bytes) 
 
 /// Where it jumps to at once in exact mode.
 __attribute__((visibility("hidden"))) void* mallard_new_exact(std::size_t bytes) {
-  return made_aligned(kPlain, bytes, MALLARD_CALLER());
+  return made_aligned(kPlain, bytes, MALLARD_CALLER(), Timed::kNo);
+}
+
+/// Where it leaves to when it is a call's turn to be timed.
+__attribute__((visibility("hidden"))) void* mallard_new_timed(std::size_t bytes) {
+  return made_aligned(kPlain, bytes, MALLARD_CALLER(), Timed{record::latency_draw()});
 }
 
 /// Where it leaves to when the backend gave nothing.
@@ -101,10 +106,10 @@ MALLARD_EXPORT void* _ZnamRKSt9nothrow_t(std::size_t bytes, const void* tag) {
   return made_nothrow(kPlain, bytes, tag, MALLARD_CALLER());
 }
 MALLARD_EXPORT void* _ZnwmSt11align_val_t(std::size_t bytes, std::size_t alignment) {
-  return made_aligned(alignment, bytes, MALLARD_CALLER());
+  return made_aligned(alignment, bytes, MALLARD_CALLER(), drawn_to_be_timed());
 }
 MALLARD_EXPORT void* _ZnamSt11align_val_t(std::size_t bytes, std::size_t alignment) {
-  return made_aligned(alignment, bytes, MALLARD_CALLER());
+  return made_aligned(alignment, bytes, MALLARD_CALLER(), drawn_to_be_timed());
 }
 MALLARD_EXPORT void* _ZnwmSt11align_val_tRKSt9nothrow_t(std::size_t bytes, std::size_t alignment,
                                                         const void* tag) {

@@ -13,7 +13,9 @@
 #include "interpose/dispatch.hpp"
 #include "record/thread_state.hpp"
 
-static_assert(offsetof(mallard::record::ThreadState, countdown) == 0);  // as hot_exports.S has it
+// As hot_exports.S has it.
+static_assert(offsetof(mallard::record::ThreadState, countdown) == 0);
+static_assert(offsetof(mallard::record::ThreadState, calls_left) == MALLARD_CALLS_LEFT_AT);
 
 namespace mallard::interpose {
 namespace {
@@ -57,21 +59,28 @@ int patch_jumps(unsigned char* view) noexcept {
   return far_away;
 }
 
-/// Writes the first instruction of every export as the mode has it.
-void patch_entries(unsigned char* view, Mode mode) noexcept {
+/// Writes the first instruction of an export as the mode has it to `at`, where it will run at `runs_at`.
+void write_first(unsigned char* view, const ModeEntry& e, Mode mode, std::uintptr_t runs_at) noexcept {
+  const std::uintptr_t entry = target_of(e.entry);
+  unsigned char* at = in_view(view, runs_at);
+  memcpy(at, g_compiled[&e - __start_mallard_entries], kJumpBytes);
+  if (mode == Mode::kSample) return;
   const bool boot = backends::boot_blocks() != 0;
+  const std::uintptr_t target =
+      mode == Mode::kExact ? target_of(e.exact) : target_of(boot ? e.off_boot : e.off);
+  if (target == entry) return;
+  // Past a jump that stands there, so that jumps are not chained; slow paths are not in the view.
+  if (mode == Mode::kExact ||
+      !arch::write_jump(at, runs_at, arch::behind_jump(in_view(view, target), target)))
+    arch::write_jump(at, runs_at, target);
+}
+
+void patch_entries(unsigned char* view, Mode mode, bool timed) noexcept {
   for (const ModeEntry* e = __start_mallard_entries; e != __stop_mallard_entries; ++e) {
     const std::uintptr_t entry = target_of(e->entry);
-    unsigned char* at = in_view(view, entry);
-    memcpy(at, g_compiled[e - __start_mallard_entries], kJumpBytes);
-    if (mode == Mode::kSample) continue;
-    const std::uintptr_t target =
-        mode == Mode::kExact ? target_of(e->exact) : target_of(boot ? e->off_boot : e->off);
-    if (target == entry) continue;
-    // Past a jump that stands there, so that jumps are not chained; slow paths are not in the view.
-    if (mode == Mode::kExact ||
-        !arch::write_jump(at, entry, arch::behind_jump(in_view(view, target), target)))
-      arch::write_jump(at, entry, target);
+    write_first(view, *e, mode, target_of(e->goes_on));
+    if (timed) arch::write_jump(in_view(view, entry), entry, target_of(e->counts));
+    else write_first(view, *e, mode, entry);
   }
 }
 
@@ -108,7 +117,7 @@ void* copy_of_exports() noexcept {
 
 }  // namespace
 
-bool patch_at_start(Mode mode) noexcept {
+bool patch_at_start(Mode mode, bool timed) noexcept {
   const auto entries = static_cast<std::size_t>(__stop_mallard_entries - __start_mallard_entries);
   for (std::size_t i = 0; i < entries && i < kMaxEntries; ++i)
     memcpy(g_compiled[i], reinterpret_cast<const void*>(target_of(__start_mallard_entries[i].entry)),
@@ -118,12 +127,12 @@ bool patch_at_start(Mode mode) noexcept {
   // denied too, and the process could not call malloc any more.
   if (os::protect(exports(), exports_bytes(), PROT_READ | PROT_WRITE | PROT_EXEC)) {
     far_away = patch_jumps(exports());
-    patch_entries(exports(), mode);
+    patch_entries(exports(), mode, timed);
     os::protect(exports(), exports_bytes(), PROT_READ | PROT_EXEC);
     g_patchable = true;
   } else if (void* copy = copy_of_exports()) {
     far_away = patch_jumps(static_cast<unsigned char*>(copy));
-    patch_entries(static_cast<unsigned char*>(copy), mode);
+    patch_entries(static_cast<unsigned char*>(copy), mode, timed);
     g_patchable = exchange(copy);
   }
   if (!g_patchable) {
@@ -134,11 +143,11 @@ bool patch_at_start(Mode mode) noexcept {
   return g_patchable;
 }
 
-bool patch_mode(Mode mode) noexcept {
+bool patch_mode(Mode mode, bool timed) noexcept {
   if (!g_patchable) return false;
   void* copy = copy_of_exports();
   if (!copy) return false;
-  patch_entries(static_cast<unsigned char*>(copy), mode);
+  patch_entries(static_cast<unsigned char*>(copy), mode, timed);
   return exchange(copy);
 }
 

@@ -12,6 +12,7 @@
 #include "interpose/dispatch.hpp"
 #include "interpose/mode.hpp"
 #include "record/exact/exact.hpp"
+#include "record/latency_clock.hpp"
 
 namespace mallard::interpose {
 namespace {
@@ -45,6 +46,18 @@ inline void collect_where_asked() noexcept {
 
 inline bool is_drawn(std::size_t bytes) noexcept {
   return has_duty(kCounts) && MALLARD_UNLIKELY(record::count(bytes)) && record::decide(bytes);
+}
+
+/// What a call of the backend returns, which is timed if it is to be.
+template <typename Call>
+inline void* returned(Timed timed, record::Operation operation, std::size_t bytes, const Caller& caller,
+                      Call call) noexcept {
+  if (MALLARD_LIKELY(timed == Timed::kNo)) return call();
+  const std::uint64_t before = record::time_before();
+  void* p = call();
+  const std::uint64_t after = record::time_after();
+  record::latency_note(operation, record::size_group_of(bytes), before, after, caller);
+  return p;
 }
 
 inline void* booked(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
@@ -81,10 +94,12 @@ inline void booked_again(void* p, const Unbooked& before) noexcept {
 }
 
 /// The countdown has been charged already; `sampled` is its verdict.
-void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
+void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller& caller,
+                         Timed timed = Timed::kNo) noexcept {
   if (p && backends::is_boot_block(p)) return booked(move_boot_block(p, bytes), bytes, sampled, caller);
   const Unbooked before = unbooked(p);
-  void* moved = mallard_table.realloc(p, bytes);
+  void* moved = returned(timed, record::Operation::kRealloc, bytes, caller,
+                         [p, bytes] { return mallard_table.realloc(p, bytes); });
   if (!moved) booked_again(p, before);
   return booked(moved, bytes, sampled, caller);
 }
@@ -112,47 +127,53 @@ bool forget(void* p) noexcept {
   return true;
 }
 
-void* allocate(std::size_t bytes, const Caller& caller) noexcept {
+void* allocate(std::size_t bytes, const Caller& caller, Timed timed) noexcept {
   if (MALLARD_UNLIKELY(bytes > kMaxRequestBytes)) return fail(ENOMEM);
-  return allocate_counted(bytes, is_drawn(bytes), caller);
+  return allocate_counted(bytes, is_drawn(bytes), caller, timed);
 }
 
-void* allocate_counted(std::size_t bytes, bool sampled, const Caller& caller) noexcept {
-  return booked(mallard_table.malloc(bytes), bytes, sampled, caller);
+void* allocate_counted(std::size_t bytes, bool sampled, const Caller& caller, Timed timed) noexcept {
+  void* p = returned(timed, record::Operation::kMalloc, bytes, caller,
+                     [bytes] { return mallard_table.malloc(bytes); });
+  return booked(p, bytes, sampled, caller);
 }
 
-void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept {
+void* allocate_aligned(std::size_t alignment, std::size_t bytes, const Caller& caller, Timed timed) noexcept {
   constexpr std::size_t kMallocAlignment = 8;  // what every backend's smallest size class has
   constexpr std::size_t kMaxAlignment = std::size_t{1} << 63;
-  if (alignment <= kMallocAlignment) return allocate(bytes, caller);
+  if (alignment <= kMallocAlignment) return allocate(bytes, caller, timed);
   if (alignment > kMaxAlignment) return fail(EINVAL);
   alignment = alignment <= 16 ? 16 : std::bit_ceil(alignment);
   if (bytes > kMaxRequestBytes || alignment > kMaxRequestBytes - bytes) return fail(ENOMEM);
   const bool sampled = is_drawn(bytes);
   // Asked for 0 aligned bytes, jemalloc forgets the alignment.
-  return booked(mallard_table.memalign(alignment, bytes ? bytes : 1), bytes, sampled, caller);
+  void* p = returned(timed, record::Operation::kAligned, bytes, caller,
+                     [alignment, bytes] { return mallard_table.memalign(alignment, bytes ? bytes : 1); });
+  return booked(p, bytes, sampled, caller);
 }
 
-void* allocate_zeroed(std::size_t count, std::size_t size, const Caller& caller) noexcept {
+void* allocate_zeroed(std::size_t count, std::size_t size, const Caller& caller, Timed timed) noexcept {
   std::size_t bytes;
   if (MALLARD_UNLIKELY(__builtin_mul_overflow(count, size, &bytes) || bytes > kMaxRequestBytes))
     return fail(ENOMEM);
   const bool sampled = is_drawn(bytes);
-  return booked(mallard_table.calloc(count, size), bytes, sampled, caller);
+  void* p = returned(timed, record::Operation::kCalloc, bytes, caller,
+                     [count, size] { return mallard_table.calloc(count, size); });
+  return booked(p, bytes, sampled, caller);
 }
 
 void release(void* p) noexcept {
   if (p && forget(p)) mallard_table.free(p);
 }
 
-void* reallocate(void* p, std::size_t bytes, const Caller& caller) noexcept {
+void* reallocate(void* p, std::size_t bytes, const Caller& caller, Timed timed) noexcept {
   if (bytes == 0) {  // glibc: frees and returns null, but realloc(NULL, 0) is malloc(0)
-    if (!p) return allocate(0, caller);
+    if (!p) return allocate(0, caller, timed);
     release(p);
     return nullptr;
   }
   if (bytes > kMaxRequestBytes) return fail(ENOMEM);
-  return reallocate_counted(p, bytes, is_drawn(bytes), caller);
+  return reallocate_counted(p, bytes, is_drawn(bytes), caller, timed);
 }
 
 }  // namespace mallard::interpose
@@ -217,5 +238,38 @@ __attribute__((visibility("hidden"))) void mallard_free_exact(void* p) { release
 
 __attribute__((visibility("hidden"))) void* mallard_realloc_exact(void* p, std::size_t bytes) {
   return reallocate(p, bytes, MALLARD_CALLER());
+}
+
+// Where calls are timed: the functions of those whose turn it is. They do what the mode in force asks for.
+
+namespace {
+inline Timed drawn() noexcept { return Timed{record::latency_draw()}; }
+}  // namespace
+
+__attribute__((visibility("hidden"))) void* mallard_malloc_timed(std::size_t bytes) {
+  return allocate(bytes, MALLARD_CALLER(), drawn());
+}
+
+__attribute__((visibility("hidden"))) void* mallard_calloc_timed(std::size_t count, std::size_t size) {
+  return allocate_zeroed(count, size, MALLARD_CALLER(), drawn());
+}
+
+/// The block's size is asked of one in two; a null pointer takes no time to speak of, and does not count.
+__attribute__((visibility("hidden"))) void mallard_free_timed(void* p) {
+  const Caller caller = MALLARD_CALLER();
+  const Timed timed = drawn();
+  if (!p || !forget(p)) return;
+  if (timed == Timed::kNo) return mallard_table.free(p);
+  int group = record::kUnknownSize;
+  if (record::latency_asks_size())
+    if (const std::size_t bytes = mallard_table.usable_size(p)) group = record::size_group_of(bytes);
+  const std::uint64_t before = record::time_before();
+  mallard_table.free(p);
+  const std::uint64_t after = record::time_after();
+  record::latency_note(record::Operation::kFree, group, before, after, caller);
+}
+
+__attribute__((visibility("hidden"))) void* mallard_realloc_timed(void* p, std::size_t bytes) {
+  return reallocate(p, bytes, MALLARD_CALLER(), drawn());
 }
 }

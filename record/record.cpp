@@ -8,6 +8,7 @@
 #include "base/os.hpp"
 #include "base/parts.hpp"
 #include "base/threads.hpp"
+#include "record/latency.hpp"
 #include "record/mappings.hpp"
 #include "record/published.hpp"
 #include "unwind/own_stack.hpp"
@@ -147,6 +148,15 @@ void on_alloc(const void* block, std::size_t asked_bytes, std::size_t usable_byt
         rounding < UINT32_MAX ? static_cast<std::uint32_t>(rounding) : UINT32_MAX});
 }
 
+bool site_of_call(const arch::Caller& caller, SiteId* site) noexcept {
+  if (!is_recording() || mallard_thread.in_recording != 0) return false;
+  InRecording in_recording;
+  ErrnoGuard keep;
+  std::uintptr_t pcs[unwind::kMaxDepth];
+  *site = intern_site(pcs, unwind::capture_stack(caller, pcs, unwind::kMaxDepth));
+  return *site != kOverflowSite;
+}
+
 bool on_free(const void* block) noexcept {
   LiveBlock removed;
   return on_move(block, &removed);
@@ -205,7 +215,7 @@ bool began_with_process() noexcept { return g_with_process.load(); }
 std::uint64_t forked_ns() noexcept { return g_forked_ns; }
 
 std::uint64_t own_bytes() noexcept {
-  const std::uint64_t log = mappings_own_bytes();  // is kept in every mode
+  const std::uint64_t log = mappings_own_bytes() + latency_own_bytes();  // are kept in every mode
   return g_has_tables.load() ? log + sites_own_bytes() + live_own_bytes() + unwind::stacks_own_bytes() : log;
 }
 
@@ -244,6 +254,7 @@ MALLARD_FORK_TEXT bool after_fork_in_child() noexcept {
   const bool interrupted_recording = mallard_thread.in_recording > 1;
   after_fork_in_parent();
   g_forked_ns = interrupted_recording ? os::monotonic_ns() : mallard_thread.fork_began_ns;
+  latency_after_fork_in_child(g_forked_ns);
   reseed_after_fork();
   if (!interrupted_recording) return true;
   // Threads that are no more may have held other locks: this child is not recorded.

@@ -101,12 +101,15 @@ std::size_t read_line(int fd, char (&line)[kMaxControlRequest]) noexcept {
 void answer_mode(const ControlRequest& request, const Served& served, Json& json) noexcept {
   const Mode was = served.mode ? served.mode() : options().mode;
   const char* why_not = "mallard's backend does not serve this process";
-  const bool done = !request.switches || request.mode == was ||
-                    (served.switch_mode && served.switch_mode(request.mode, &why_not));
+  bool done = !request.switches || request.mode == was ||
+              (served.switch_mode && served.switch_mode(request.mode, &why_not));
+  if (request.timing != Timing::kAsItIs)
+    done = served.switch_timing && served.switch_timing(request.timing == Timing::kBegins, &why_not);
   json.key("done").flag(done);
   if (!done) json.key("why_not").text(view_of(why_not));
   json.key("was").text(mode_name(was));
   json.key("mode").text(mode_name(served.mode ? served.mode() : was));
+  json.key("latency").flag(served.is_timing && served.is_timing());
 }
 
 void answer_purge(const Served& served, Json& json) noexcept {

@@ -12,6 +12,7 @@
 #include "report/facts/fork_copies.hpp"
 #include "report/facts/frames.hpp"
 #include "report/facts/kernel.hpp"
+#include "report/facts/latency.hpp"
 #include "report/facts/other_allocators.hpp"
 #include "report/facts/sampled_sites.hpp"
 #include "report/judge/checks.hpp"
@@ -130,6 +131,18 @@ void round_figures(SiteRow* rows, Snapshot* s) noexcept {
     *figure = rounded(*figure, 1e4);
 }
 
+/// Frames and names of all call sites. \return false if memory is out
+bool name(Arena& arena, const ProcessMemory& process, const elf::Modules& modules, SiteRow* rows,
+          Snapshot* out) noexcept {
+  if (!add_frames(arena, modules, rows, out)) return false;
+  out->recording.one_frame_sites = static_cast<std::uint32_t>(
+      std::count_if(rows, rows + out->site_count, [](const SiteRow& row) { return row.depth == 1; }));
+  if (process.is_recorded()) out->wrappers = view_of(options().wrappers);
+  name_sites(arena, {rows, out->site_count}, out->wrappers);
+  name_sites(arena, out->latency.stacks, out->wrappers);
+  return true;
+}
+
 void read_about(Arena& arena, const ProcessMemory& process, Snapshot* out) noexcept {
   out->process = read_process_facts(arena, process);
   out->environment = read_environment(arena, process);
@@ -195,11 +208,8 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
     compare_sites(books, out);
     rows = order_sites(books, out);
   }
-  if (!add_frames(arena, modules, rows, out)) return out_of_memory(*out);
-  out->recording.one_frame_sites = static_cast<std::uint32_t>(
-      std::count_if(rows, rows + out->site_count, [](const SiteRow& row) { return row.depth == 1; }));
-  if (process.is_recorded()) out->wrappers = view_of(options().wrappers);
-  name_sites(arena, {rows, out->site_count}, out->wrappers);
+  if (process.is_own() && !copy_latency(arena, &out->latency)) return out_of_memory(*out);
+  if (!name(arena, process, modules, rows, out)) return out_of_memory(*out);
   relate(process, out, arena);
   round_figures(rows, out);
   check_figures(out);

@@ -3,7 +3,8 @@
    They stand in pages of their own (layout.ld), in which start-up turns every `jmp *table` into a direct jump.
    The first instruction of each is at least 5 bytes long, so that a jump can stand in its place where another
    mode is in force (mode.hpp): all bytes behind it stay as they are, for threads that are past it.
-   Whatever is not the plain case leaves for C++ (slow_paths.cpp) with the caller's frame untouched. */
+   Whatever is not the plain case leaves for C++ (slow_paths.cpp) with the caller's frame untouched. Behind the exports
+   stands what comes before them where calls are timed (record/latency.hpp), which costs nothing elsewhere. */
 #include "arch/hot_exports.h"
 
 .macro export name
@@ -24,14 +25,34 @@
 .endm
 
 /* An export whose first instruction a mode replaces by a jump: to `exact`, or, in mode off, to `off`, which is
-   `off_boot` where blocks of the boot arena must be recognised. A jump to the export itself: it stays. */
-.macro mode_entry entry exact off off_boot
+   `off_boot` where blocks of the boot arena must be recognised. A jump to the export itself: it stays. Where calls
+   are timed it is a jump to a `counting`. */
+.macro mode_entry name exact off off_boot
     .pushsection mallard_entries, "a", @progbits
-    .long \entry - .
+    .long mallard_\name\()_entry - .
     .long \exact - .
     .long \off - .
     .long \off_boot - .
+    .long mallard_\name\()_counts - .
+    .long mallard_\name\()_goes_on - .
     .popsection
+.endm
+
+/* Counts a call down, and leaves for the function that times it when it is that one's turn. Then come the export's
+   first instruction and a jump to its second; the mode in force replaces that instruction as it does the export's.
+   Clobbers rdx. */
+.macro counting name
+    .p2align 4
+mallard_\name\()_counts:
+    .cfi_startproc
+    movq mallard_thread@gottpoff(%rip), %rdx
+    subq $1, %fs:MALLARD_CALLS_LEFT_AT(%rdx)
+    jb mallard_\name\()_timed
+mallard_\name\()_goes_on:
+.endm
+.macro end_counting name
+    jmp mallard_\name\()_second
+    .cfi_endproc
 .endm
 
 /* Where init patches: offset of the instruction from here, and which it is. */
@@ -66,7 +87,13 @@
 
 /* Leaves if a sampled block may start at rdi. Clobbers rax, rdx. */
 .macro leave_if_tracked slow
+    scale_address
+    leave_if_scaled_tracked \slow
+.endm
+.macro scale_address
     leal 0(, %rdi, MALLARD_FILTER_SCALE), %eax      /* 7 bytes: room for a mode's jump */
+.endm
+.macro leave_if_scaled_tracked slow
     shrl $(MALLARD_FILTER_SHIFT + MALLARD_FILTER_SCALE_BITS), %eax
     leaq mallard_filter(%rip), %rdx
     cmpb $0, (%rdx, %rax)
@@ -83,10 +110,11 @@ function malloc
 export __libc_malloc
 mallard_malloc_entry:
     {disp32} leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+mallard_malloc_second:
     count mallard_malloc_slow
 mallard_malloc_off:
     jump_to_backend MALLARD_SLOT_MALLOC
-    mode_entry mallard_malloc_entry, mallard_malloc_exact, mallard_malloc_off, mallard_malloc_off
+    mode_entry malloc, mallard_malloc_exact, mallard_malloc_off, mallard_malloc_off
 end_function malloc
     .size __libc_malloc, . - __libc_malloc
 
@@ -109,16 +137,19 @@ export _ZdaPvmSt11align_val_t
 export _ZdlPvSt11align_val_tRKSt9nothrow_t
 export _ZdaPvSt11align_val_tRKSt9nothrow_t
 mallard_free_entry:
-    leave_if_tracked mallard_free_slow
+    scale_address
+mallard_free_second:
+    leave_if_scaled_tracked mallard_free_slow
 mallard_free_off:
     jump_to_backend MALLARD_SLOT_FREE
-    mode_entry mallard_free_entry, mallard_free_exact, mallard_free_off, mallard_free_entry
+    mode_entry free, mallard_free_exact, mallard_free_off, mallard_free_entry
 end_function free
 
 function calloc
 export __libc_calloc
 mallard_calloc_entry:
     {disp32} leaq 0(%rdi), %rax
+mallard_calloc_second:
     mulq %rsi
     jo mallard_calloc_overflow
     addq $MALLARD_SAMPLE_BIAS, %rax
@@ -133,7 +164,7 @@ mallard_calloc_off:
     testq %rax, %rax
     jns mallard_calloc_jump
     jmp mallard_calloc_overflow
-    mode_entry mallard_calloc_entry, mallard_calloc_exact, mallard_calloc_off, mallard_calloc_off
+    mode_entry calloc, mallard_calloc_exact, mallard_calloc_off, mallard_calloc_off
 end_function calloc
     .size __libc_calloc, . - __libc_calloc
 
@@ -141,6 +172,7 @@ function realloc
 export __libc_realloc
 mallard_realloc_entry:
     movl $MALLARD_SAMPLE_BIAS, %eax
+mallard_realloc_second:
     testq %rsi, %rsi
     je mallard_realloc_odd
     addq %rsi, %rax
@@ -158,7 +190,7 @@ mallard_realloc_off_boot:
     jle mallard_realloc_odd
     leave_if_tracked mallard_realloc_tracked
     jmp mallard_realloc_jump
-    mode_entry mallard_realloc_entry, mallard_realloc_exact, mallard_realloc_off, mallard_realloc_off_boot
+    mode_entry realloc, mallard_realloc_exact, mallard_realloc_off, mallard_realloc_off_boot
 end_function realloc
     .size __libc_realloc, . - __libc_realloc
 
@@ -172,6 +204,7 @@ function _Znwm
 export _Znam
 mallard_new_entry:
     {disp32} leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+mallard_new_second:
     count mallard_new_slow
 mallard_new_off:
     pushq %rdi
@@ -182,9 +215,29 @@ mallard_new_off:
     testq %rax, %rax
     je mallard_new_failed
     ret
-    mode_entry mallard_new_entry, mallard_new_exact, mallard_new_off, mallard_new_off
+    mode_entry new, mallard_new_exact, mallard_new_off, mallard_new_off
 end_function _Znwm
     .size _Znam, . - _Znam
+
+counting malloc
+    {disp32} leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+end_counting malloc
+
+counting free
+    scale_address
+end_counting free
+
+counting calloc
+    {disp32} leaq 0(%rdi), %rax
+end_counting calloc
+
+counting realloc
+    movl $MALLARD_SAMPLE_BIAS, %eax
+end_counting realloc
+
+counting new
+    {disp32} leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
+end_counting new
 
     .hidden mallard_exports_end     /* layout.ld */
 

@@ -195,6 +195,8 @@ void add_options(CLI::App* command, Request* r) {
       ->take_all();
   command->add_flag("--tune", p.tune,
                     "Also try what the first report of each candidate advises to set, and no huge pages");
+  command->add_flag_callback(
+      "--no-latency", [&p] { p.times_calls = false; }, "Do not time calls of malloc and free");
   command->add_option("--runs", p.rounds, "Runs of each candidate")
       ->check(CLI::Range(1, 99))
       ->capture_default_str();

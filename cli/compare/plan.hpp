@@ -28,6 +28,7 @@ struct Plan {
   int stop_signal = 15;
   std::string check;   ///< for the shell; what it prints must be the same everywhere
   std::string metric;  ///< a regular expression whose first group is a number in what the load prints
+  bool times_calls = true;  ///< a share of malloc and free is timed
   bool tune = false;   ///< what the first reports advise to set become candidates, too
   std::string folder;  ///< for reports and what the program prints
 

@@ -19,6 +19,14 @@ Figure figure_over(const Row& row, Of of) {
   return figure_of(std::move(values));
 }
 
+/// A figure that each run must have told.
+template <class Of>
+Figure figure_if_told(const Row& row, Of of) {
+  Figure out = figure_over(row, [&of](const Trial& t) { return of(t).value_or(0); });
+  for (const Trial& t : row.trials) out.known = out.known && (!t.failure.empty() || of(t).has_value());
+  return out;
+}
+
 void add_figures(Row* row) {
   row->wall = figure_over(*row, [](const Trial& t) { return t.wall_seconds; });
   row->cpu = figure_over(*row, [](const Trial& t) { return t.cpu_seconds; });
@@ -26,10 +34,10 @@ void add_figures(Row* row) {
   row->after_load = figure_over(*row, [](const Trial& t) { return t.after_load_bytes; });
   row->after_idle = figure_over(*row, [](const Trial& t) { return t.after_idle_bytes; });
   row->faults = figure_over(*row, [](const Trial& t) { return t.faults; });
-  row->metric = figure_over(*row, [](const Trial& t) { return t.metric.value_or(0); });
-  row->metric.known = row->metric.known &&
-                      std::all_of(row->trials.begin(), row->trials.end(),
-                                  [](const Trial& t) { return !t.failure.empty() || t.metric.has_value(); });
+  row->metric = figure_if_told(*row, [](const Trial& t) { return t.metric; });
+  for (std::size_t i = 0; i < kTimedCount; ++i)
+    for (std::size_t k = 0; k < kTimeCount; ++k)
+      row->latency[i][k] = figure_if_told(*row, [i, k](const Trial& t) { return t.latency[i][k]; });
   for (const Trial& t : row->trials) {
     if (!t.failure.empty()) ++row->failures;
     if (row->failure.empty()) row->failure = t.failure;

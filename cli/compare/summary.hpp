@@ -20,6 +20,7 @@ struct Row {
   Candidate candidate;
   std::vector<Trial> trials;
   Figure wall, cpu, metric, peak, after_load, after_idle, faults;
+  Figure latency[kTimedCount][kTimeCount];  ///< nanoseconds
   std::string served, failure;  ///< of the first run that has one
   int failures = 0;
   bool same_result = true;  ///< as the first candidate's, in every run that went through

@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 
+#include "base/numbers.hpp"
 #include "cli/demangled.hpp"
 #include "cli/html_page.hpp"
 #include "cli/units.hpp"
@@ -19,6 +20,11 @@ namespace {
 
 std::string seconds_text(double seconds) { return fmt::format("{:.2f} s", seconds); }
 std::string plain_text(double value) { return count_text(value); }
+std::string time_text(double ns) {
+  FixedText<32> text;
+  add_time(text, ns);
+  return std::string(text.view());
+}
 
 struct Column {
   const char *words, *field;
@@ -47,11 +53,27 @@ std::vector<const Column*> columns_of(const Plan& plan) {
 }
 
 /// The median, with "=" where noise alone may part it from the first candidate's.
+template <class Of>
+std::string cell(const Summary& s, const Row& row, Of of, std::string (*text)(double)) {
+  const Figure& figure = of(row);
+  if (!figure.known) return "- ";
+  const bool equal = &row != &s.rows[0] && difference(of(s.rows[0]), figure) == Difference::kEqual;
+  return fmt::format("{}{}", text(figure.median), equal ? "=" : " ");
+}
 std::string cell(const Summary& s, const Row& row, const Column& c) {
-  const Figure& figure = row.*c.figure;
-  if (!figure.known) return "-";
-  const bool equal = &row != &s.rows[0] && difference(s.rows[0].*c.figure, figure) == Difference::kEqual;
-  return fmt::format("{}{}", c.text(figure.median), equal ? "=" : " ");
+  return cell(
+      s, row, [&c](const Row& r) -> const Figure& { return r.*c.figure; }, c.text);
+}
+std::string latency_cell(const Summary& s, const Row& row, std::size_t operation, std::size_t time) {
+  return cell(
+      s, row, [=](const Row& r) -> const Figure& { return r.latency[operation][time]; }, time_text);
+}
+
+bool has_latency(const Summary& s, std::size_t operation) {
+  return std::any_of(s.rows.begin(), s.rows.end(), [operation](const Row& row) {
+    return std::any_of(std::begin(row.latency[operation]), std::end(row.latency[operation]),
+                       [](const Figure& f) { return f.known; });
+  });
 }
 
 std::string command_text(const Plan& plan) {
@@ -162,6 +184,40 @@ void add_ledgers(const Summary& s, Ledger Trial::*when, const char* heading, std
     add_ledger(rows.subspan(i, std::min(kBeside, rows.size() - i)), lines, when, out);
 }
 
+/// A table for each operation.
+void add_latency(const Summary& s, std::string* out) {
+  for (std::size_t i = 0; i < kTimedCount; ++i) {
+    if (!has_latency(s, i)) continue;
+    *out += fmt::format("\nHow long calls of {} took (one of 64 timed)\n", kTimedOperations[i]);
+    std::vector<std::string> cells;
+    for (const TimeFacts& time : kTimes) cells.push_back(fmt::format("{} ", time.words));
+    add_row(out, "", cells, kCellColumns);
+    for (const Row& row : s.rows) {
+      cells.clear();
+      for (std::size_t k = 0; k < kTimeCount; ++k) cells.push_back(latency_cell(s, row, i, k));
+      add_row(out, row.candidate.name, cells, kCellColumns);
+    }
+  }
+}
+
+void add_latency_markdown(const Summary& s, std::string* out) {
+  for (std::size_t i = 0; i < kTimedCount; ++i) {
+    if (!has_latency(s, i)) continue;
+    *out += fmt::format("\n\n| {} |", kTimedOperations[i]);
+    for (const TimeFacts& time : kTimes) *out += fmt::format(" {} |", time.words);
+    *out += "\n|---|";
+    for (std::size_t k = 0; k < kTimeCount; ++k) *out += "---:|";
+    for (const Row& row : s.rows) {
+      *out += fmt::format("\n| {} |", row.candidate.name);
+      for (std::size_t k = 0; k < kTimeCount; ++k) {
+        std::string text = latency_cell(s, row, i, k);
+        while (text.ends_with(' ')) text.pop_back();
+        *out += fmt::format(" {} |", text);
+      }
+    }
+  }
+}
+
 /// \param first  the first candidate's
 nlohmann::ordered_json json_of(const Figure& f, const Figure& first) {
   constexpr std::string_view kDifferences[] = {"equal", "less", "more"};
@@ -200,6 +256,16 @@ nlohmann::ordered_json json_of(const Ledger& ledger) {
           {"other_allocators", rounded(ledger.others)}};
 }
 
+/// \param of  the value of an operation's time
+template <class Of>
+nlohmann::ordered_json latency_json(Of of) {
+  nlohmann::ordered_json j = nlohmann::ordered_json::object();
+  for (std::size_t i = 0; i < kTimedCount; ++i)
+    for (std::size_t k = 0; k < kTimeCount; ++k)
+      j[std::string(kTimedOperations[i])][std::string(kTimes[k].field)] = of(i, k);
+  return j;
+}
+
 nlohmann::ordered_json json_of(const Trial& t) {
   using nlohmann::ordered_json;
   ordered_json j = {{"failure", t.failure.empty() ? ordered_json(nullptr) : ordered_json(t.failure)},
@@ -213,6 +279,9 @@ nlohmann::ordered_json json_of(const Trial& t) {
   j["load_began_seconds"] = t.load_began_seconds;
   j["load_ended_seconds"] = t.load_ended_seconds;
   j["curve"] = json_of(t.curve);
+  j["latency"] = latency_json([&t](std::size_t i, std::size_t k) {
+    return t.latency[i][k] ? ordered_json(*t.latency[i][k]) : ordered_json(nullptr);
+  });
   j["after_load"] = json_of(t.after_load);
   j["after_idle"] = json_of(t.after_idle);
   return j;
@@ -231,6 +300,8 @@ nlohmann::ordered_json document(const Plan& plan, const Summary& s) {
     c["same_result"] = row.same_result;
     for (const Column& column : kColumns)
       c[column.field] = json_of(row.*column.figure, s.rows[0].*column.figure);
+    c["latency"] = latency_json(
+        [&](std::size_t i, std::size_t k) { return json_of(row.latency[i][k], s.rows[0].latency[i][k]); });
     c["runs"] = ordered_json::array();
     for (const Trial& t : row.trials) c["runs"].push_back(json_of(t));
   }
@@ -261,6 +332,7 @@ std::string as_text(const Plan& plan, const Summary& s) {
     out += fmt::format("  {:<{}}  {}\n", row.candidate.name, kNameColumns, who_serves(row));
     if (const std::string note = remark(plan, row); !note.empty()) out += fmt::format("    {}\n", note);
   }
+  add_latency(s, &out);
   add_ledgers(s, plan.is_server() ? &Trial::after_idle : &Trial::after_load,
               plan.is_server() ? "Where the resident memory is after idling"
                                : "Where the resident memory is at the end",
@@ -283,6 +355,7 @@ std::string as_markdown(const Plan& plan, const Summary& s) {
       out += fmt::format(" {} |", text);
     }
   }
+  add_latency_markdown(s, &out);
   out += fmt::format("\n\n= {}.\n", noise_words(plan));
   for (const Row& row : s.rows)
     if (const std::string note = remark(plan, row); !note.empty())

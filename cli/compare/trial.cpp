@@ -102,6 +102,7 @@ class Run {
   /// 'mallard run' becomes the program, so that the child's pid is the program's.
   std::vector<std::string> command_of(const Candidate& c) const {
     std::vector<std::string> words{"/proc/self/exe", "run", "--verbose", "--report", stem_ + ".%p.%n"};
+    if (plan_.times_calls) words.push_back("--latency");
     if (!c.backend.empty()) words.insert(words.end(), {"--backend", c.backend});
     // An allocator inside the program stays as shipped, and makes room for a candidate.
     if (std::none_of(c.variables.begin(), c.variables.end(),
@@ -185,12 +186,28 @@ class Run {
                                                : std::filesystem::equivalent(backend_, a.path, none);
   }
 
+  /// Each report has the times since the start: the last one's stay.
+  void keep_latency(const report::Latency& latency) {
+    const auto told = [](const report::LatencyRow& row, int quantile) {
+      return row.told(quantile) ? std::optional<double>(row.quantiles_ns[quantile]) : std::nullopt;
+    };
+    constexpr int kHalf = 0, kOneOf100 = 2, kOneOf1000 = 3;  // of kQuantiles
+    for (const report::LatencyRow& row : latency.rows)
+      for (std::size_t i = 0; i < kTimedCount; ++i)
+        if (row.is_total() && row.operation == kTimedOperations[i]) {
+          const std::optional<double> times[] = {told(row, kHalf), told(row, kOneOf100),
+                                                 told(row, kOneOf1000), row.most_ns};
+          std::copy(std::begin(times), std::end(times), out_.latency[i]);
+        }
+  }
+
   void keep(const ReportFile& report, Ledger* to) {
     out_.served = served_text(report.data);
     if (const std::string why = why_it_goes_on(report.data); !backend_.empty() && !why.empty())
       throw Failed{why};
     if (!serves(report.data.allocator))
       throw Failed{fmt::format("{} serves the program instead{}", out_.served, child_.last_words())};
+    keep_latency(report.data.latency);
     out_.settings.clear();
     for (const report::Remedy& r : report.data.remedies)
       if (r.predicted && report::facts_of(r.kind).lasts && r.site == 0 &&

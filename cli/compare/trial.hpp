@@ -3,9 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,6 +32,17 @@ struct Moment {
   double bytes;
 };
 
+/// Operations of the allocator whose latency is compared, as reports name them.
+inline constexpr std::string_view kTimedOperations[] = {"malloc", "free"};
+inline constexpr std::size_t kTimedCount = std::size(kTimedOperations);
+/// What is compared of each.
+struct TimeFacts {
+  std::string_view words, field;
+};
+inline constexpr TimeFacts kTimes[] = {
+    {"p50", "p50_ns"}, {"p99", "p99_ns"}, {"p99.9", "p99_9_ns"}, {"max", "max_ns"}};
+inline constexpr std::size_t kTimeCount = std::size(kTimes);
+
 struct Trial {
   std::string failure;                       ///< a clause; empty: it went through
   std::string served;                        ///< name and version of the allocator that served
@@ -42,6 +55,8 @@ struct Trial {
   std::vector<Moment> curve;    ///< some 20 a second
   double load_began_seconds = 0, load_ended_seconds = 0;  ///< as the curve counts; 0 for a batch
   Ledger after_load, after_idle;                          ///< of a batch: after_load is that of its end
+  /// Nanoseconds by kTimedOperations and kTimes; nothing where too few calls were timed.
+  std::optional<double> latency[kTimedCount][kTimeCount];
   /// What its last report predicts to help, as far as it is a variable to set: name of the remedy,
   /// "NAME=VALUE".
   std::vector<std::pair<std::string, std::string>> settings;

@@ -7,9 +7,10 @@ import { line } from 'd3-shape';
 import { CAUSES, causeColour, causeWords } from './data.js';
 import { element, hideTip, onChange, section, showTip, swatch } from './dom.js';
 import { bytes, byteTicks, count } from './format.js';
+import { time } from './latency.js';
 
 const HEIGHT = 340, MARGIN = { top: 12, right: 14, bottom: 34, left: 74 }, COLOURS = 10;
-const TEXTS = { bytes, count, seconds: (s) => `${s.toFixed(2)}\u00a0s` };
+const TEXTS = { bytes, count, time, seconds: (s) => `${s.toFixed(2)}\u00a0s` };
 
 const colourOfRow = (i) => `var(--site-${i % COLOURS})`;
 const goneThrough = (candidate) => candidate.runs.filter((r) => !r.failure);
@@ -54,6 +55,23 @@ function showFigures({ comparison: c, columns }) {
 function first(candidate, column) {
   const figure = candidate[column[0]];
   return cell({ [column[0]]: { ...figure, than_first: null } }, column);
+}
+
+/** How long calls took, a table for each operation. */
+function showTimes({ comparison: c }) {
+  const told = (operation) => c.candidates.some((r) => Object.values(r.latency?.[operation] ?? {}).some((figure) => figure));
+  const operations = Object.keys(c.candidates[0].latency ?? {}).filter(told);
+  if (!operations.length) return;
+  const made = section('latency', 'How long calls take', 'One call of 64 was timed; medians over the runs, and below them the least and the most.');
+  for (const operation of operations) {
+    const columns = Object.keys(c.candidates[0].latency[operation]).map((field) =>
+      [field, field.replace('_ns', '').replace('_', '.'), 'time']);
+    const head = element('tr', {}, element('th', { scope: 'col' }, operation),
+      ...columns.map(([, words]) => element('th.number', { scope: 'col' }, words)));
+    const rows = c.candidates.map((candidate, i) => element('tr', {}, element('th', { scope: 'row' }, swatch(colourOfRow(i)), candidate.name),
+      ...columns.map((column) => (i === 0 && candidate.latency[operation][column[0]] ? first : cell)(candidate.latency[operation], column))));
+    made.append(element('div.scroll', {}, element('table.compared', {}, element('thead', {}, head), element('tbody', {}, ...rows))));
+  }
 }
 
 class Curves {
@@ -143,6 +161,6 @@ function showLedgers({ comparison: c }) {
   made.append(element('div.scroll', {}, element('table.compared', {}, element('thead', {}, head), element('tbody', {}, ...rows, ...held))));
 }
 
-export const comparisonParts = [showHead, showFigures, showCurves, showLedgers, ({ command }) => {
+export const comparisonParts = [showHead, showFigures, showTimes, showCurves, showLedgers, ({ command }) => {
   document.getElementById('made-by').textContent = `Written by mallard ${command}. It loads nothing from elsewhere.`;
 }];

@@ -31,7 +31,7 @@ export function read(data) {
     site.stack = row[stack].map((i) => frames[i]);
     return site;
   });
-  return { ...data, sites, series: seriesOf(data) };
+  return { ...data, frames, sites, series: seriesOf(data) };
 }
 
 /** Points over time: the reports that were given; of a single one, what it remembers of earlier ones. */

@@ -7,6 +7,7 @@ import { element, hideTip } from './dom.js';
 import { showFlames } from './flame.js';
 import { showHeader } from './header.js';
 import { showHeapMap } from './heapmap.js';
+import { showLatency } from './latency.js';
 import { showLedger } from './ledger.js';
 import { showSeries } from './series.js';
 import { showSites } from './sites.js';
@@ -38,6 +39,7 @@ if (page.comparison) {
   show(showLedger);
   show(showSeries);
   sites.open = show(showSites) ?? sites.open;
+  show(showLatency);
   show(showFlames);
   show(showHeapMap, openSite);
   show(showAbout);

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "base/control_protocol.hpp"
 #include "base/options.hpp"
 #include "cli/commands.hpp"
 #include "cli/output.hpp"
@@ -21,8 +22,11 @@ struct Request {
 };
 
 std::string is_mode(const std::string& word) {
+  if (word == kBeginTiming || word == kEndTiming) return {};
   const char* expected = what_is_expected("ALLOC_MODE", word);
-  return expected ? fmt::format("'{}' is no mode: expected is {}", word, expected) : std::string();
+  return expected ? fmt::format("'{}' is no mode: expected is {}, or {} or {}", word, expected, kBeginTiming,
+                                kEndTiming)
+                  : std::string();
 }
 
 ExitStatus mode(const Request& request) {
@@ -42,10 +46,12 @@ ExitStatus mode(const Request& request) {
     return kDone;
   }
   const std::string now = answer.json.value("mode", std::string()), was = answer.json.value("was", now);
-  print("{}: mode {}{}\n", target.who(), now,
-             request.mode.empty() ? ""
-             : was == now         ? ", as before"
-                                  : ", was " + was);
+  const bool is_switch = !request.mode.empty() && request.mode != kBeginTiming && request.mode != kEndTiming;
+  print("{}: mode {}{}{}\n", target.who(), now,
+        !is_switch   ? ""
+        : was == now ? ", as before"
+                     : ", was " + was,
+        answer.json.value("latency", false) ? "; a share of the calls is timed" : "");
   return kDone;
 }
 
@@ -55,7 +61,10 @@ void add_mode(CLI::App& app, Run* run) {
   auto request = std::make_shared<Request>();
   CLI::App* command = app.add_subcommand("mode", "Show or switch what a running process records");
   add_pid(command, &request->process, "A process under 'mallard run', or with ALLOC_CONTROL=1");
-  command->add_option("MODE", request->mode, "sample, exact (every allocation) or off; without: only show it")
+  command
+      ->add_option("MODE", request->mode,
+                   "sample, exact (every allocation) or off; latency, to time calls beside that, or "
+                   "latency=off; without: only show it")
       ->check(is_mode, "");
   command->add_flag("--json", request->json, "Print the answer as JSON");
   add_timeout(command, &request->timeout_seconds, "answer");
@@ -63,7 +72,8 @@ void add_mode(CLI::App& app, Run* run) {
       "Blocks that were allocated before a mode began are not in its books.\n\n"
       "Examples:\n"
       "  mallard mode 4711\n"
-      "  mallard mode 4711 exact\n\n"
+      "  mallard mode 4711 exact\n"
+      "  mallard mode 4711 latency\n\n"
       "Exit status: 0 done, 2 usage, 3 no such process, not preloaded, not permitted, control is off, "
       "refused, or no answer");
   command->callback([request, run] { *run = [request] { return mode(*request); }; });

@@ -60,6 +60,17 @@ class Frames {
   Json all_ = Json::array();
 };
 
+/// Stacks of slow calls become those of the page.
+void lead_slow_calls(const report::Latency& latency, Frames* frames, Json* document) {
+  for (std::size_t i = 0; i < latency.sites.size(); ++i) {
+    Json& site = (*document)["latency"]["slow"]["sites"][i];
+    if (!site.is_object() || latency.sites[i].row == report::LatencySite::kNoStack) continue;
+    const report::SiteRow& row = latency.stacks[latency.sites[i].row];
+    site["stack"] = frames->indices(row);
+    site["named_by"] = naming_index(row);
+  }
+}
+
 void add_sites(const Profile& profile, Json& document, Json* page) {
   std::set<std::string> fields;
   const Json& sites = document["sites"];
@@ -79,6 +90,7 @@ void add_sites(const Profile& profile, Json& document, Json* page) {
     }
     row.push_back(frames.indices(*shown));
   }
+  lead_slow_calls(profile.report.latency, &frames, &document);
   (*page)["sites"] = std::move(rows);
   (*page)["site_fields"] = fields;
   (*page)["site_fields"].push_back("stack");

@@ -54,6 +54,7 @@ void name_sites(ReportFile* report, const std::string& wrappers) {
   if (!wrappers.empty()) all = report->storage.text(fmt::format("{} {}", all, wrappers));
   Arena arena;
   report::name_sites(arena, report->rows, all);
+  report::name_sites(arena, report->data.latency.stacks, all);
 }
 
 std::string allocator_text(const report::Snapshot& s) {

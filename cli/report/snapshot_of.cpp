@@ -356,8 +356,15 @@ SnapshotOf::SnapshotOf(const Json& document, ReportFile* report) : file_(*report
   read_checks(document);
   read_probe(document);
   read_lost(document);
+  read_latency(document);
   read_findings(document);
   read_remedies(document);
+}
+
+std::vector<const report::Frame*> frames_at(const Json& numbers, const ReportFile& report) {
+  std::vector<const report::Frame*> stack;
+  for (const Json& index : numbers) stack.push_back(&report.frames[index_of(index, report.frames.size())]);
+  return stack;
 }
 
 std::span<report::SiteRow> read_sites(const Json& document, ReportFile* report) {
@@ -365,9 +372,7 @@ std::span<report::SiteRow> read_sites(const Json& document, ReportFile* report) 
   for (const Json& j : document.at("sites")) {
     report::SiteRow& row = rows.emplace_back();
     row.id = static_cast<std::uint32_t>(j.at("id").get<std::int64_t>());
-    std::vector<const report::Frame*> stack;
-    for (const Json& index : j.at("stack"))
-      stack.push_back(&report->frames[index_of(index, report->frames.size())]);
+    std::vector<const report::Frame*> stack = frames_at(j.at("stack"), *report);
     row.depth = static_cast<int>(stack.size());
     row.frames = report->storage.list(std::move(stack)).data();
     for (const report::FigureFacts& figure : report::kFigures) {

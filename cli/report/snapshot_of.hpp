@@ -30,6 +30,8 @@ class SnapshotOf {
   void read_remedies(const Json& j);
   void read_probe(const Json& j);
   void read_lost(const Json& j);
+  void read_latency(const Json& document);
+  void read_slow_calls(const Json& j);
   void read_findings(const Json& j);
   report::Finding finding(const Json& j);
   const std::string& text(const Json& object, const char* name);
@@ -38,5 +40,8 @@ class SnapshotOf {
   ReportFile& file_;
   report::Snapshot& s_;
 };
+
+/// The frames that a stack's numbers name. \throws Error if there is no such frame
+std::vector<const report::Frame*> frames_at(const Json& numbers, const ReportFile& report);
 
 }  // namespace mallard::cli

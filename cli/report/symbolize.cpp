@@ -46,6 +46,7 @@ std::vector<std::string> symbolize(ReportFile* report, std::span<const report::S
 std::vector<std::string> symbolize(ReportFile* report) {
   std::vector<const report::SiteRow*> all;
   for (const report::SiteRow& row : sites_of(report->data)) all.push_back(&row);
+  for (const report::SiteRow& row : report->data.latency.stacks) all.push_back(&row);
   return symbolize(report, all);
 }
 

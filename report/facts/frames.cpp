@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include <initializer_list>
+
 #include "symbols/demangle.hpp"
 #include "elf/modules.hpp"
 #include "symbols/elf_symbols.hpp"
@@ -12,19 +14,24 @@ namespace {
 
 constexpr std::size_t kMaxFunctionBytes = 4096;
 
+/// Call sites, and those of slow calls.
+using AllRows = std::initializer_list<std::span<SiteRow>>;
+
 /// Every return address of every row, and who mapped memory.
-std::span<symbols::Symbol> collect(Arena& arena, const SiteRow* rows, std::uint32_t count,
+std::span<symbols::Symbol> collect(Arena& arena, AllRows all,
                                    std::span<const LedgerDetail> details) noexcept {
   std::size_t total = details.size();
-  for (std::uint32_t i = 0; i < count; ++i) total += static_cast<std::size_t>(rows[i].depth);
+  for (const std::span<SiteRow> rows : all)
+    for (const SiteRow& row : rows) total += static_cast<std::size_t>(row.depth);
   auto* symbols = arena.array<symbols::Symbol>(total);
   if (!symbols) return {};
   std::size_t n = 0;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    std::uintptr_t pcs[unwind::kMaxDepth];
-    const int depth = record::copy_site_pcs(record::site(record::SiteId{rows[i].id}), pcs, rows[i].depth);
-    for (int f = 0; f < depth; ++f) symbols[n++].pc = pcs[f];
-  }
+  for (const std::span<SiteRow> rows : all)
+    for (const SiteRow& row : rows) {
+      std::uintptr_t pcs[unwind::kMaxDepth];
+      const int depth = record::copy_site_pcs(record::site(record::SiteId{row.id}), pcs, row.depth);
+      for (int f = 0; f < depth; ++f) symbols[n++].pc = pcs[f];
+    }
   for (const LedgerDetail& detail : details)
     if (detail.mapper != 0) symbols[n++].pc = detail.mapper;
   return {symbols, n};
@@ -77,14 +84,32 @@ std::span<const int> copy_modules(Arena& arena, std::span<const elf::Module> mod
   return {row_of, modules.size() + 1};
 }
 
+/// Points from a row's stack to the frames of its addresses, of which `unknown` is the one without a symbol.
+/// \return false if memory is out
+bool point_to_frames(Arena& arena, std::span<const symbols::Symbol> distinct, const Frame* shared,
+                     const Frame& unknown, SiteRow& row, bool* any_unknown) noexcept {
+  auto** frames = arena.array<const Frame*>(static_cast<std::size_t>(row.depth));
+  if (!frames) return false;
+  std::uintptr_t pcs[unwind::kMaxDepth];
+  const int depth = record::copy_site_pcs(record::site(record::SiteId{row.id}), pcs, row.depth);
+  for (int f = 0; f < row.depth; ++f) {
+    const symbols::Symbol* symbol = f < depth ? symbols::find_symbol_of(distinct, pcs[f]) : nullptr;
+    frames[f] = symbol ? &shared[symbol - distinct.data()] : &unknown;
+    *any_unknown |= !symbol;
+  }
+  row.frames = frames;
+  return true;
+}
+
 }  // namespace
 
 bool add_frames(Arena& arena, const elf::Modules& modules, SiteRow* rows, Snapshot* out) noexcept {
   const std::span<const int> row_of = copy_modules(arena, modules.all(), out);
   if (row_of.empty()) return false;
+  const AllRows all = {{rows, out->site_count}, out->latency.stacks};
   const std::span<LedgerDetail> details(out->ledger.details, out->ledger.detail_count);
   const std::span<symbols::Symbol> distinct =
-      symbols::symbolize(arena, modules, collect(arena, rows, out->site_count, details));
+      symbols::symbolize(arena, modules, collect(arena, all, details));
   demangle_all(arena, distinct);
   auto* shared = arena.array<Frame>(distinct.size() + 1);
   if (!shared) return false;
@@ -93,19 +118,9 @@ bool add_frames(Arena& arena, const elf::Modules& modules, SiteRow* rows, Snapsh
   Frame& unknown = shared[distinct.size()];  // only if memory for the addresses themselves was out
   unknown.module_index = -1;
   bool any_unknown = false;
-  for (std::uint32_t i = 0; i < out->site_count; ++i) {
-    SiteRow& row = rows[i];
-    auto** frames = arena.array<const Frame*>(static_cast<std::size_t>(row.depth));
-    if (!frames) return false;
-    std::uintptr_t pcs[unwind::kMaxDepth];
-    const int depth = record::copy_site_pcs(record::site(record::SiteId{row.id}), pcs, row.depth);
-    for (int f = 0; f < row.depth; ++f) {
-      const symbols::Symbol* symbol = f < depth ? symbols::find_symbol_of(distinct, pcs[f]) : nullptr;
-      frames[f] = symbol ? &shared[symbol - distinct.data()] : &unknown;
-      any_unknown |= !symbol;
-    }
-    row.frames = frames;
-  }
+  for (const std::span<SiteRow> some : all)
+    for (SiteRow& row : some)
+      if (!point_to_frames(arena, distinct, shared, unknown, row, &any_unknown)) return false;
   out->frames = {shared, distinct.size() + (any_unknown ? 1 : 0)};
   for (LedgerDetail& detail : details)
     if (const symbols::Symbol* symbol = symbols::find_symbol_of(distinct, detail.mapper))

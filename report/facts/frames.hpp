@@ -8,7 +8,8 @@
 
 namespace mallard::report {
 
-/// Fills the frames of every row and the modules of the snapshot. \return false if memory is out
+/// Fills the frames of every row, those of slow calls too, and the modules of the snapshot. \return false if
+/// memory is out
 bool add_frames(Arena& arena, const elf::Modules& modules, SiteRow* rows, Snapshot* out) noexcept;
 
 }  // namespace mallard::report

@@ -19,6 +19,7 @@
 #include "report/model/heap_cells.hpp"
 #include "report/model/history.hpp"
 #include "report/model/huge_zeros.hpp"
+#include "report/model/latency.hpp"
 #include "report/model/lost.hpp"
 #include "report/model/pins.hpp"
 #include "report/model/remedy_model.hpp"
@@ -371,6 +372,7 @@ struct Snapshot {
   std::uint64_t duration_ns;     ///< how long taking the snapshot took
   Others other_allocators;       ///< in the process, beside the one that serves it
   Probe probe;                   ///< made after the rest was read
+  Latency latency;               ///< how long calls took, where they were timed
   LostBlocks lost;               ///< found from outside, where that was asked for
   History history;               ///< against earlier reports of this process
   Check checks[kCheckCount];     ///< whether the figures above agree, indexed by CheckKind

@@ -28,6 +28,9 @@ struct Served {
   const char* (*why_off)() = nullptr;  ///< one clause, where that is off; may be nullptr
   /// \param why_not  one clause, if it fails and returns false \context reporter
   bool (*switch_mode)(Mode to, const char** why_not) = nullptr;
+  bool (*is_timing)() = nullptr;  ///< whether calls are timed
+  /// Begins or ends that; as switch_mode. \context reporter
+  bool (*switch_timing)(bool on, const char** why_not) = nullptr;
   /// An address in the reporter thread's stack; 0 = there is no such thread.
   std::uintptr_t reporter_stack = 0;
   /// Where the process is not our own: finds out whose heaps lie in the memory that was read, makes them its

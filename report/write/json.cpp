@@ -234,6 +234,7 @@ void write_json(const Snapshot& s, Sink& to) noexcept {
   write_live_peak(json, s);
   write_probe_json(s, json);
   write_lost_json(s, json);
+  write_latency_json(s, json);
   write_modules_and_frames(json, s);
   write_rest(json, s);
   json.key("sites").open('[').line();

@@ -27,6 +27,9 @@ void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing whe
 
 void write_core(const CoreFacts& core, Sink& to) noexcept;      ///< nothing of a process that runs
 void write_lost(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where nobody asked for it
+/// How long calls took; nothing where none were timed. \param most_frames  of the stacks of slow calls; 0:
+/// the operations alone
+void write_latency(const Snapshot& snapshot, int most_frames, Sink& to) noexcept;
 /// The first `most` remedies; nothing where there is none. \param all  with the reason of each
 void write_remedies(const Snapshot& snapshot, std::size_t most, bool all, Sink& to) noexcept;
 
@@ -42,6 +45,7 @@ void write_other_allocators_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_checks_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_probe_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_core_json(const CoreFacts& core, Json& json) noexcept;
+void write_latency_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_lost_json(const Snapshot& snapshot, Json& json) noexcept;
 void write_purge_json(const Probe& probe, Json& json) noexcept;  ///< members of a probe, and of an answer
 

@@ -258,6 +258,7 @@ void write_brief(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept
   write_checks(s, to);
   write_probe(s, to);
   write_lost(s, to);
+  write_latency(s, 0, to);
   heading(to, "Heap");
   write_who_serves(s, to);
   write_mode(s, to);
@@ -280,6 +281,7 @@ void write_text(const Snapshot& s, const TextLayout& layout, Sink& to) noexcept 
   heading(to, "Heap");
   write_heap_lines(s, to);
   if (s.recording.on) write_site_tables(s, layout, to);
+  write_latency(s, layout.frames, to);
   write_probe(s, to);
   write_lost(s, to);
   write_recording(s, to);

@@ -163,3 +163,35 @@ def test_interrupted_it_stops_what_it_started(t: Test) -> None:
         raise Failure(f"still running: {left}")
     if left := list(Path(t.dir).glob("mallard-compare-*")):
         raise Failure(f"left behind: {left}")
+
+
+# A million pairs, of which the share that is timed has enough for p99.9.
+PAIRS = """
+#include <stdlib.h>
+int main(void) {
+  for (int i = 0; i < 1000000; ++i) {
+    char* volatile p = malloc(64);
+    p[0] = 1;
+    free(p);
+  }
+  return 0;
+}
+"""
+
+
+def test_latency_of_malloc_and_free(t: Test) -> None:
+    program = str(t.compile("pairs", source=PAIRS))
+    words = ["--backends", "jemalloc", "--", program]
+    result = compare(t, *words)
+    for c in result["candidates"]:
+        for operation in ("malloc", "free"):
+            times = {name: figure["median"] for name, figure in c["latency"][operation].items()}
+            if not 0 <= times["p50_ns"] <= times["p99_ns"] <= times["p99_9_ns"] <= times["max_ns"] or times["p50_ns"] > 5000:
+                raise Failure(f"{c['name']}: {operation} took {times}")
+        if c["runs"][0]["latency"]["malloc"]["p50_ns"] is None:
+            raise Failure(str(c["runs"][0]))
+    t.expect(t.run("compare", "--runs", "1", *words), 0, "How long calls of malloc took (one of 64 timed)\n")
+    t.expect(t.run("compare", "--runs", "1", "--format", "markdown", *words), 0, "| malloc | p50 | p99 | p99.9 | max |")
+    without = compare(t, "--no-latency", *words)
+    if candidate(without, "jemalloc")["latency"]["malloc"]["p50_ns"] is not None:
+        raise Failure("--no-latency times calls")

@@ -16,12 +16,13 @@ from .control import Listener, answer_of, exchange, left_behind, quiet_state, st
 from .harness import Failure, Skip, Test
 
 GOOD = b"mallard 1 mode\n"
-NOT_A_REQUEST = "the request is not mode, mode sample, mode exact, mode off or purge"
+NOT_A_REQUEST = ("the request is not mode, mode sample, mode exact, mode off, mode latency, mode latency=off or "
+                 "purge")
 
 
 def expect_alive(pid: int) -> None:
     answer = exchange(pid, GOOD)
-    if answer != {"pid": pid, "done": True, "was": "sample", "mode": "sample"}:
+    if answer != {"pid": pid, "done": True, "was": "sample", "mode": "sample", "latency": False}:
         raise Failure(f"answer: {answer}")
 
 

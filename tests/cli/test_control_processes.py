@@ -56,7 +56,7 @@ def test_mode_shows_what_is_in_force(t: Test) -> None:
         t.expect(t.run("mode", str(pid)), 0, f"process {pid} ('holder'): mode {wanted}\n")
         t.expect(t.run("mode", str(pid), wanted), 0, f"process {pid} ('holder'): mode {wanted}, as before\n")
         answer = expect_json(t.run("mode", "--json", str(pid)))
-        if answer != {"pid": pid, "done": True, "was": wanted, "mode": wanted}:
+        if answer != {"pid": pid, "done": True, "was": wanted, "mode": wanted, "latency": False}:
             raise Failure(f"answer: {answer}")
 
 
@@ -68,6 +68,27 @@ def test_mode_switches(t: Test) -> None:
         t.expect(t.run("mode", str(pid)), 0, f"process {pid} ('holder'): mode {mode}\n")
         t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0, f"mode {mode}")  # from outside, too
         was = mode
+
+
+def test_calls_are_timed_beside_each_mode(t: Test) -> None:
+    """Timing begins with nothing counted, stays when the mode changes, and ends."""
+    pid = start(t)
+
+    def latency() -> object:
+        return json.loads(t.run("dump", "--json", str(pid)).stdout)["latency"]
+
+    for begun in range(2):
+        t.expect(t.run("mode", str(pid), "latency"), 0, f"process {pid} ('holder'): mode sample; a share of the calls is timed\n")
+        if not isinstance(now := latency(), dict) or now["every"] != 64 or now["went_back"] != 0 or now["since_ns"] > 6e11:
+            raise Failure(f"round {begun}: {now}")
+        for mode in ("exact", "off", "sample"):
+            t.expect(t.run("mode", str(pid), mode), 0, f"mode {mode}, was")
+            t.expect(t.run("mode", str(pid)), 0, f"process {pid} ('holder'): mode {mode}; a share of the calls is timed\n")
+            if not latency():
+                raise Failure(f"nothing is timed in mode {mode}")
+        t.expect(t.run("mode", str(pid), "latency=off"), 0, f"process {pid} ('holder'): mode sample\n")
+        if latency() is not None:
+            raise Failure("it goes on")
 
 
 def test_books_that_ended_are_own_memory(t: Test) -> None:
@@ -90,7 +111,7 @@ def test_control_wrong_use(t: Test) -> None:
                                    (["1", "--timeout", "nan"], "--timeout: 'nan' is no number of seconds above 0")):
             t.expect(t.run(command, *arguments), 2, error=f"mallard: error: {message}")
     t.expect(t.run("mode", "1", "fast"), 2,
-             error="mallard: error: MODE: 'fast' is no mode: expected is sample, exact or off\n"
+             error="mallard: error: MODE: 'fast' is no mode: expected is sample, exact or off, or latency or latency=off\n"
                    "mallard: hint: 'mallard mode --help' shows the usage\n")
     t.expect(t.run("purge", "1", "now"), 2, error="mallard: error: the following argument was not expected: now")
 

@@ -18,26 +18,32 @@ std::string parsed(std::string_view line) {
   const char* why_not = "";
   if (!parse_control(line, &r, &why_not)) return std::string("no: ") + why_not;
   if (r.verb == ControlVerb::kPurge) return "purge";
+  if (r.timing != Timing::kAsItIs)
+    return "mode " + std::string(r.timing == Timing::kBegins ? kBeginTiming : kEndTiming);
   return r.switches ? "mode " + std::string(mode_name(r.mode)) : "mode";
 }
 
 }  // namespace
 
 TEST_CASE("requests of the control channel") {
-  for (const char* request : {"mode", "mode sample", "mode exact", "mode off", "purge"})
+  for (const char* request :
+       {"mode", "mode sample", "mode exact", "mode off", "mode latency", "mode latency=off", "purge"})
     CHECK(parsed("mallard 1 " + std::string(request) + "\n") == request);
 }
 
 TEST_CASE("what is no request is refused with a reason") {
   const std::string version = "no: the request is not one of this version of mallard",
-                    words = "no: the request is not mode, mode sample, mode exact, mode off or purge";
+                    words =
+                        "no: the request is not mode, mode sample, mode exact, mode off, mode latency, "
+                        "mode latency=off or purge";
   for (const char* line :
        {"", "\n", "mode\n", "mallard 2 mode\n", "mallard 1\n", "MALLARD 1 mode\n", " mallard 1 mode\n"})
     CHECK(parsed(line) == version);
   for (const char* line :
        {"mallard 1 ", "mallard 1 \n", "mallard 1 mode", "mallard 1 mode \n", "mallard 1 mode  off\n",
         "mallard 1 mode Exact\n", "mallard 1 mode exactly\n", "mallard 1 mode off \n", "mallard 1 purge\n\n",
-        "mallard 1 purge all\n", "mallard 1 modeoff\n", "mallard 1 purge\r\n", "mallard 1 mode offoff\n"})
+        "mallard 1 purge all\n", "mallard 1 modeoff\n", "mallard 1 purge\r\n", "mallard 1 mode offoff\n",
+        "mallard 1 mode latency=on\n", "mallard 1 mode latency off\n"})
     CHECK(parsed(line) == words);
   CHECK(parsed(std::string_view("mallard 1 mode\0\n", 16)) == words);
 }

@@ -241,6 +241,22 @@ TEST_CASE("report texts: exact mode, with all that can be known") {
   r.expect("report_exact");
 }
 
+TEST_CASE("report texts: calls are timed, most of one operation and few of another") {
+  Full r;
+  const LatencyRow calls[] = {
+      {"malloc", 0, 1'234'567, 45.1, 9.3e6, {12.4, 36.4, 255, 1570, 123'456}},
+      {"malloc", 128, 1'234'000, 40, 11'200, {12.4, 26.7, 124, 407, 1260}},
+      {"malloc", UINT64_MAX, 567, 2040.5, 9.3e6, {362, 1660, 4330, 0, 0}},
+      {"free", 0, 9, 20, 1.5e9, {17.1, 0, 0, 0, 0}},
+      {"free", 1024, 1, 20, 20, {}},
+  };
+  SiteRow stacks[] = {r.rows[0]};
+  const LatencySite sites[] = {{"free", 0, 41, {40, 39, 38, 37}, 1.6e9, 1.5e9},
+                               {"malloc", LatencySite::kNoStack, 12'345, {1, 0, 0, 0}, 2.1e7, 9.3e6}};
+  r.s.latency = {true, 64, 35'200'000'000, "clock_gettime", 21, 3, calls, 1000, 12'386, 1.621e9, sites, stacks};
+  r.expect("report_latency");
+}
+
 TEST_CASE("report texts: a heap that cannot be divided, in a process that was attached to") {
   Full r;
   r.s.reason = Reason::kExit;

@@ -16,7 +16,7 @@ from .budgets import against_heaptrack, judged, over_all_programs
 from .compare import FiguresError, compared_with, joined, read_figures
 from .measure import BenchError, Spread, instrument, ratios
 from .startup import fork_script_ns, start_up_ns
-from .subjects import IN_PROCESS_PEERS, MODES, PEERS, Group, Subject, choose_groups, complaint_of
+from .subjects import IN_PROCESS_PEERS, LATENCY, MODES, PEERS, Group, Subject, choose_groups, complaint_of
 from .tables import Result, as_data, table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,7 +104,7 @@ class Bench:
             if self.wanted("micro", workload.name, "time"):
                 small = ("dhat",) if workload.argument == "rotate" else ()  # one case: it is 100 times slower
                 self.add("micro", workload.name, "time", "ns per pair",
-                         micro.interleaved(self.subjects("direct", *MODES, *IN_PROCESS_PEERS, *small),
+                         micro.interleaved(self.subjects("direct", *MODES, LATENCY, *IN_PROCESS_PEERS, *small),
                                            self.options.rounds,
                                            lambda s: micro.time_ns(pairs, workload, s)),
                          workload.timed and workload.budgeted)

@@ -17,13 +17,14 @@ CLEARED = ("LD_PRELOAD", "MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "P
 JEMALLOC_PROFILER = "prof:true,prof_active:true,lg_prof_sample:19"  # 2^19 = mallard's default of 512 KiB
 
 MODES = ("sample", "off", "exact")
+LATENCY = "latency"  # sample mode, and calls are timed
 IN_PROCESS_PEERS = ("profiler", "sampler", "recorder")
 PEERS = (*IN_PROCESS_PEERS, "heaptrack")  # dhat only where a workload is small enough for it
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One way of serving malloc. `kind` is 'direct' (what the others are compared with), a mode of mallard,
+    """One way of serving malloc. `kind` is 'direct' (what the others are compared with), a mode of mallard, LATENCY
     or a peer: 'profiler' and 'sampler' (the allocator's own), 'heaptrack' as its users run it, 'recorder' (the part
     of heaptrack that runs inside the program) or 'dhat'."""
     backend: str
@@ -33,7 +34,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        if self.kind in MODES:
+        if self.kind in (*MODES, LATENCY):
             return f"mallard {self.backend} {self.kind}"
         return {"direct": self.backend, "profiler": f"{self.backend} own profiler",
                 "sampler": f"{self.backend} own sampler",
@@ -111,6 +112,7 @@ def choose_groups(library: Path, wanted: list[str]) -> tuple[list[Group], list[s
         name = path if backend == "tcmalloc" else backend  # no backend of its own name: by path
         under_mallard = {"LD_PRELOAD": str(library), "ALLOC_BACKEND": name, "ALLOC_STRICT": "1"}
         others = [Subject(backend, mode, under_mallard | {"ALLOC_MODE": mode}) for mode in MODES]
+        others.append(Subject(backend, LATENCY, under_mallard | {"ALLOC_LATENCY": "1"}))
         peers, missing = peers_of(backend, path, library.parent / "bench")
         left_out += missing
         groups.append(Group(Subject(backend, "direct", preload), tuple(others + peers)))
@@ -119,7 +121,7 @@ def choose_groups(library: Path, wanted: list[str]) -> tuple[list[Group], list[s
 
 def complaint_of(subject: Subject) -> str:
     """Why mallard cannot serve as `subject` asks, '' if it can: no figure may come from another allocator."""
-    if subject.kind not in MODES:
+    if subject.kind not in (*MODES, LATENCY):
         return ""
     tried = subprocess.run(["/bin/true"], capture_output=True, text=True,
                            env=subject.environment() | {"ALLOC_VERBOSE": "1"})
