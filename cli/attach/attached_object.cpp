@@ -36,12 +36,13 @@
 namespace mallard::cli {
 namespace {
 
-constexpr double kPatience = 5;        ///< for a thread in a safe place
-constexpr double kRefusedSeconds = 1;  ///< while the kernel lets no thread be stopped
-constexpr double kCallSeconds = 2;     ///< for a call, before it is asked what it waits for
-constexpr double kLastSeconds = 20;    ///< for a call that cannot be taken back
-constexpr int kTries = 3;              ///< where others keep the loader's lock
-constexpr useconds_t kPause = 5'000;   ///< between two looks at all threads
+constexpr double kPatience = 5;          ///< for a thread in a safe place
+constexpr double kRefusedSeconds = 1;    ///< while the kernel lets no thread be stopped
+constexpr double kCallSeconds = 0.5;     ///< for a call, before it is asked what it waits for
+constexpr double kLastSeconds = 20;      ///< for a call that cannot be taken back
+constexpr int kTries = 8;                ///< where others keep the loader's lock
+constexpr useconds_t kBetween = 50'000;  ///< two of these
+constexpr useconds_t kPause = 5'000;     ///< between two looks at all threads
 
 std::string object_path() {
   std::filesystem::path path = library_path();
@@ -267,10 +268,11 @@ AttachDoor act_in(int pid, const std::string& who, AttachAction action, Mode mod
       if (!failed) return door;
       std::rethrow_exception(failed);
     } catch (const LoaderIsBusy&) {
-      usleep(kPause);
+      usleep(kBetween);
     }
   }
-  throw Error(kUnreadable, fmt::format("{} is left as it is: other threads of it keep the loader's lock", who),
+  throw Error(kUnreadable,
+              fmt::format("{} is left as it is: other threads of it keep the loader's lock", who),
               "a dlopen is under way: try again");
 }
 

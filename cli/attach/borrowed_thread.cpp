@@ -59,7 +59,8 @@ bool is_ended_by_stops(long number) {
 }  // namespace
 
 bool begin_again_if_ended(pid_t thread, arch::GeneralRegisters* registers) {
-  if (!arch::ended_early(*registers) || !is_ended_by_stops(arch::stopped_call(*registers).number)) return false;
+  if (!arch::ended_early(*registers) || !is_ended_by_stops(arch::stopped_call(*registers).number))
+    return false;
   arch::begin_again(registers);
   arch::GeneralRegisters copy = *registers;
   iovec room{&copy, sizeof copy};
@@ -130,19 +131,16 @@ bool BorrowedThread::prepare(std::uintptr_t restorer) {
   if (ptrace(PTRACE_GETSIGMASK, thread_, sizeof mask_, &mask_) != 0) return false;
   frame_ = std::make_unique<arch::ReturnFrame>(before_, wide_, mask_, restorer);
   const auto image = frame_->image();
-  if (!write(frame_->at(), image.data(), image.size())) return false;
-  // What comes meanwhile waits until it is back.
-  std::uint64_t all = ~std::uint64_t{0};
-  prepared_ = ptrace(PTRACE_SETSIGMASK, thread_, sizeof all, &all) == 0;
-  return prepared_;
+  return prepared_ = write(frame_->at(), image.data(), image.size());
 }
 
-/// Brings it to rest outside of any system call, before its next instruction.
+/// Brings it from the begin of rt_sigreturn to rest outside of any system call: if this command ends now, the
+/// thread makes the call anew.
 bool BorrowedThread::rest() {
   if (!in_call_) return true;
   arch::GeneralRegisters now{};
   if (!get(&now)) return false;
-  arch::skip_call(&now);
+  if (arch::is_at_return(now, frame_->at())) arch::return_later(&now, restorer_);
   if (!set(now) || ptrace(PTRACE_INTERRUPT, thread_, nullptr, nullptr) != 0 ||
       ptrace(PTRACE_CONT, thread_, nullptr, nullptr) != 0)
     return false;
@@ -167,7 +165,12 @@ bool BorrowedThread::begin(std::uintptr_t function, std::initializer_list<std::u
   arch::set_call(&registers, function, frame_->at(), {arguments.begin(), arguments.size()});
   const auto image = frame_->image();
   lends_ = true;
-  return write(frame_->at(), image.data(), image.size()) && set(registers);
+  if (!write(frame_->at(), image.data(), image.size()) || !set(registers)) return false;
+  if (masks_) return true;
+  // Signals that come meanwhile wait until it is back. Not before it is on its way, the end of which lets
+  // them in.
+  std::uint64_t all = ~std::uint64_t{0};
+  return masks_ = ptrace(PTRACE_SETSIGMASK, thread_, sizeof all, &all) == 0;
 }
 
 BorrowedThread::End BorrowedThread::call(std::uintptr_t function,
@@ -238,8 +241,9 @@ void BorrowedThread::put_back() {
     iovec room{wide_.data(), wide_.size()};
     ptrace(PTRACE_SETREGSET, thread_, arch::kWideRegisters, &room);
   }
+  // The registers last: until then the thread would put everything back by itself.
+  if (masks_) ptrace(PTRACE_SETSIGMASK, thread_, sizeof mask_, &mask_);
   if (lends_) set(before_);
-  if (prepared_) ptrace(PTRACE_SETSIGMASK, thread_, sizeof mask_, &mask_);
 }
 
 void BorrowedThread::let_go() {

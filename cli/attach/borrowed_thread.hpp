@@ -68,7 +68,7 @@ class BorrowedThread {
 
   int pid_;
   pid_t thread_;
-  bool traced_ = false, stopped_ = false, prepared_ = false, in_call_ = false, lends_ = false;
+  bool traced_ = false, stopped_ = false, prepared_ = false, in_call_ = false, lends_ = false, masks_ = false;
   arch::GeneralRegisters before_{};
   std::vector<unsigned char> wide_;
   std::uint64_t mask_ = 0;

@@ -507,6 +507,62 @@ def test_refusals(t: Test) -> None:
     t.expect(t.run("detach", str(plain.pid)), 3, error="is not attached to")
 
 
+def test_refusal_while_the_loader_is_busy(t: Test) -> None:
+    """The borrowed thread stops waiting for the loader's lock, and the host has its dlopen all the same."""
+    host = """
+#include <dlfcn.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static void* load(void* path) { return dlopen(path, RTLD_NOW); }
+int main(int argc, char** argv) {
+  pthread_t thread;
+  pthread_create(&thread, NULL, load, argv[argc - 1]);
+  usleep(300000);
+  puts("up");
+  fflush(stdout);
+  int bad = 0;
+  void* object = NULL;
+  for (int i = 0; i < 80; ++i) bad += poll(NULL, 0, 100) != 0;
+  pthread_join(thread, &object);
+  printf("%d %d\\n", bad, object != NULL && dlopen("libm.so.6", RTLD_NOW) != NULL);
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+    slow = '#include <unistd.h>\n__attribute__((constructor)) static void start(void) { sleep(10); }\n'
+    plugin = t.compile("slow.so", "-shared", "-fPIC", source=slow)
+    process = t.start(t.compile("host", "-pthread", "-ldl", source=host), plugin)
+    refused(t, process.pid, "other threads of it keep the loader's lock")
+    assert process.stdout
+    if (told := process.stdout.readline().decode().strip()) != "0 1":
+        raise Failure(f"the host says {told!r}, expected no wait cut short and a loader that works")
+    attach(t, process.pid)
+    detach(t, process.pid)
+
+
+def test_refusal_where_no_thread_may_be_stopped(t: Test) -> None:
+    """A stop would have the write return what it has written so far."""
+    host = """
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+  static char bytes[1 << 20];
+  int ends[2];
+  if (pipe(ends) != 0) return 1;
+  puts("up");
+  fflush(stdout);
+  return write(ends[1], bytes, sizeof bytes) != sizeof bytes;
+}
+"""
+    process = t.start(t.compile("writes", source=host))
+    time.sleep(0.2)
+    refused(t, process.pid, "within 5 s no thread of it was where it could be borrowed")
+    if process.poll() is not None:
+        raise Failure("the write was cut short")
+
+
 def test_refusal_without_static_tls(t: Test) -> None:
     host = """
 #include <dlfcn.h>

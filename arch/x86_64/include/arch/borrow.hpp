@@ -55,8 +55,11 @@ inline bool ended_early(const GeneralRegisters& r) noexcept {
 /// Has the kernel begin such a call again, unless a signal's handler runs before: then it ends as it would have.
 inline void begin_again(GeneralRegisters* r) noexcept { r->rax = static_cast<std::uint64_t>(kRestartNoHand); }
 
-/// Turns the registers at the begin of a system call into those of none.
-inline void skip_call(GeneralRegisters* r) noexcept { r->orig_rax = ~std::uint64_t{0}; }
+/// Has the kernel skip the rt_sigreturn that the thread stands at the begin of, so that it makes another one.
+inline void return_later(GeneralRegisters* r, std::uintptr_t restorer) noexcept {
+  r->orig_rax = ~std::uint64_t{0};
+  r->rip = restorer;
+}
 
 /// The thread calls a function. \param frame  where its return address stands
 inline void set_call(GeneralRegisters* r, std::uintptr_t function, std::uintptr_t frame,
