@@ -121,23 +121,25 @@ struct LedgerLine {
   }
 };
 
-/// What comes to a hundredth of the largest peak somewhere: causes, then what other allocators have of these.
+/// What comes to a hundredth of a candidate's ledger: causes, then what other allocators have of these.
 std::vector<LedgerLine> leading_lines(const Summary& s, Ledger Trial::*when) {
-  double most = 0;
+  std::vector<LedgerLine> causes, out;
+  for (const report::CauseFacts& cause : report::kCauses)
+    causes.push_back({&Ledger::lines, std::string(cause.name)});
   std::set<std::string> others;
-  for (const Row& row : s.rows) {
-    most = std::max(most, row.peak.median);
+  for (const Row& row : s.rows)
     for (const Trial& t : row.trials)
       for (const auto& [name, bytes] : (t.*when).others) others.insert(name);
-  }
-  std::vector<LedgerLine> out;
-  for (const report::CauseFacts& cause : report::kCauses)
-    out.push_back({&Ledger::lines, std::string(cause.name)});
+  out = causes;
   for (const std::string& name : others) out.push_back({&Ledger::others, name});
-  std::erase_if(out, [&](const LedgerLine& line) {
-    return std::none_of(s.rows.begin(), s.rows.end(),
-                        [&](const Row& row) { return most > 0 && line.median(row, when) >= most / 100; });
-  });
+  std::set<std::string> leading;
+  for (const Row& row : s.rows) {
+    double whole = 0;
+    for (const LedgerLine& line : causes) whole += line.median(row, when);
+    for (const LedgerLine& line : out)
+      if (whole > 0 && line.median(row, when) >= whole / 100) leading.insert(line.name);
+  }
+  std::erase_if(out, [&](const LedgerLine& line) { return !leading.count(line.name); });
   return out;
 }
 
