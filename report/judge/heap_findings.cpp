@@ -70,6 +70,11 @@ void say_next_of_retention(Case& c) noexcept {
           RemedyKind::kBackgroundThread, RemedyKind::kDecay, RemedyKind::kPurgeDelay, RemedyKind::kPurge});
 }
 
+bool is_advised(const Snapshot& s, RemedyKind kind) noexcept {
+  return std::any_of(s.remedies.begin(), s.remedies.end(),
+                     [kind](const Remedy& r) { return r.kind == kind; });
+}
+
 }  // namespace
 
 bool serves(const Snapshot& s, std::string_view backend) noexcept { return s.allocator.name == backend; }
@@ -223,7 +228,8 @@ void find_retention(Findings& all) noexcept {
     c.text.say(" Whether the program is about to use them again, one look does not tell.");
   look_at_largest(c, &SiteRow::allocated_bytes);
   say_next_of_retention(c);
-  if (!p.done && can_be_purged(c.s)) say_next(c, " To prove it: mallard dump --purge PID.");
+  if (!p.done && can_be_purged(c.s) && !is_advised(c.s, RemedyKind::kPurge))
+    say_next(c, " To prove it: mallard dump --purge PID.");
   all.add(c);
 }
 

@@ -58,6 +58,12 @@ void tell(const char* title, const std::function<void(Process&)>& prepare, doubl
     g_written << "ALSO ";
     write(p.s.findings[i]);
   }
+  for (const Remedy& remedy : p.s.remedies)
+    g_written << "REMEDY " << facts_of(remedy.kind).name << ": " << remedy.line << "\n"
+              << remedy.why << "\n"
+              << static_cast<long long>(remedy.saving.value) << " bytes, from "
+              << static_cast<long long>(remedy.saving.low) << " to "
+              << static_cast<long long>(remedy.saving.high) << "\n";
   if (!p.s.growth_text.empty()) g_written << "GROWTH " << p.s.growth_text << "\n";
   g_written << "\n";
 }
@@ -339,6 +345,71 @@ TEST_CASE("verdict texts: causes of the heap") {
     set_backend(p, "system");
   });
   expect_golden("verdicts_heap.txt", g_written.str());
+}
+
+/// Holes that two sites pin in exact mode, each alone so much and so much together.
+void pin(Process& p, double first, double second, double together) {
+  static PinSet set;
+  p.move(Cause::kHoles, 60);
+  p.s.recording.exact.on = true;
+  p.rows.reserve(2);
+  for (const double alone : {first, second}) {
+    SiteRow& row = p.add_site(2, 200);
+    row.hole_bytes.value = 30 * kMega;
+    row.alone_bytes.value = (alone + 1) * kMega;
+    row.alone_hole_bytes.value = alone * kMega;
+  }
+  set = {(together + 2) * kMega, together * kMega, (first + second + together + 4) * kMega, {1, 2}, 2};
+  Pins& pins = p.s.ledger.pins;
+  pins.known = true;
+  pins.alone_holes = (first + second) * kMega;
+  pins.joint = set.bytes;
+  pins.joint_holes = together * kMega;
+  pins.sets = {&set, 1};
+}
+
+TEST_CASE("verdict texts: who pins pages, arenas, forks, and what is advised") {
+  g_written.str("");
+  tell("pinned by one alone", [](Process& p) { pin(p, 40, 2, 18); });
+  tell("pinned by two together", [](Process& p) { pin(p, 0, 1, 59); });
+  const auto arenas = [](Process& p) {
+    set_backend(p, "system");
+    p.s.allocator.version = "glibc 2.36";
+    p.s.process.command_line = "program --serve";
+    p.move(Cause::kRetained, 60);
+    p.s.ledger.arenas = 6;
+    p.s.ledger.threadless_arenas = 2;
+    p.s.ledger.arena_top_bytes = p.s.ledger.free_memory.top_excess = 60u << 20;
+    p.s.ledger.free_memory.in_arenas = 60u << 20;
+  };
+  tell("tops of arenas", arenas);
+  tell("tops of arenas, one of which has a thread", [&](Process& p) {
+    arenas(p);
+    p.s.ledger.arenas = 1;
+    p.s.ledger.threadless_arenas = 0;
+    p.s.peak.known = true;
+    p.s.peak.bytes.value = 45 * kMega;
+  });
+  for (const char* backend : {"jemalloc", "mimalloc"})
+    tell("pages that decay", [&](Process& p) {
+      set_backend(p, backend);
+      p.s.allocator.version = *backend == 'j' ? "5.3.0" : "2.0.9";
+      p.move(Cause::kRetained, 60);
+      p.s.ledger.free_memory.kept_pages = 50u << 20;
+    });
+  tell("pages that no thread owns", [](Process& p) {
+    set_backend(p, "mimalloc");
+    p.move(Cause::kHoles, 50);
+    p.s.ledger.ownerless_bytes = 40u << 20;
+  });
+  for (const double rounding : {0, 20})
+    tell("copied since the fork", [=](Process& p) {
+      p.move(Cause::kRounding, rounding);
+      p.s.process.parent_pid = 4242;
+      p.s.copied_since_fork = {95 * kMega, 94 * kMega, true, 93 * kMega, 95 * kMega};
+      p.s.inherited_live_bytes.value = 97 * kMega;
+    });
+  expect_golden("verdicts_pages.txt", g_written.str());
 }
 
 TEST_CASE("verdict texts: causes beside the heap") {
