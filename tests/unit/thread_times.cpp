@@ -7,8 +7,10 @@
 #include <chrono>
 #include <thread>
 
+#include "base/process_memory.hpp"
 #include "tests/unit/catch.hpp"
 
+using namespace mallard;
 using namespace mallard::report;
 
 namespace {
@@ -45,10 +47,10 @@ class Worker {
 
 /// Until the kernel has put away the times of threads that have just gone to sleep.
 IdleThreads settled(int idle) {
-  IdleThreads found = find_idle_threads();
+  IdleThreads found = find_idle_threads(own_process());
   for (int i = 0; i < 100 && found.count != idle; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    found = find_idle_threads();
+    found = find_idle_threads(own_process());
   }
   return found;
 }
@@ -56,7 +58,7 @@ IdleThreads settled(int idle) {
 }  // namespace
 
 TEST_CASE("threads that have not run since the last report are idle") {
-  const IdleThreads alone = find_idle_threads();
+  const IdleThreads alone = find_idle_threads(own_process());
   CHECK(alone.count == -1);  // there is nobody to compare
   Worker first, second, third;
   const IdleThreads all = settled(3);
@@ -64,7 +66,7 @@ TEST_CASE("threads that have not run since the last report are idle") {
   CHECK(all.count == 3);
   CHECK(all.ns < 60'000'000'000);
   second.run();
-  const IdleThreads two = find_idle_threads();
+  const IdleThreads two = find_idle_threads(own_process());
   CHECK(two.compared == 3);
   CHECK(two.count == 2);
 }
