@@ -8,6 +8,7 @@
 
 #include "base/math.hpp"
 #include "base/os.hpp"
+#include "base/parts.hpp"
 #include "record/latency_clock.hpp"
 
 namespace mallard::record {
@@ -51,6 +52,14 @@ MALLARD_FORK_DATA constinit std::uint64_t g_since_ns = 0;
 constinit std::uint32_t g_every = 1;
 constinit double g_gap_scale = 0;  ///< mean of the exponential distribution whose whole part is a gap
 constinit std::uint64_t g_slow_ticks[kSlowSteps]{};
+
+MALLARD_PART(latency_on, g_on);
+MALLARD_PART(latency_books, g_books);
+MALLARD_PART(latency_bytes, g_bytes);
+MALLARD_PART(latency_records, g_record_count);
+MALLARD_PART(latency_taken, g_next_record);
+MALLARD_PART(latency_since, g_since_ns);
+MALLARD_PART(latency_every, g_every);
 
 void raise(Count& to, std::uint64_t value) noexcept {
   std::uint64_t now = to.load(std::memory_order_relaxed);
@@ -236,6 +245,18 @@ MALLARD_FORK_TEXT void latency_after_fork_in_child(std::uint64_t forked_ns) noex
   if (!g_books) return;
   if (!g_wiped_by_fork) wipe();
   g_since_ns = forked_ns;
+}
+
+bool latency_adopt(const OtherParts& parts) noexcept {
+  Books* theirs = nullptr;
+  std::size_t bytes = 0;
+  if (!parts.adopt(g_on) || !parts.copy_of(g_books, &theirs) || !parts.copy_of(g_bytes, &bytes)) return false;
+  if (!latency_is_on() || !theirs) return true;
+  if (!take_memory() || bytes > g_bytes || !parts.adopt(g_record_count)) return false;
+  if (g_record_count > kMaxLatencyRecords || sizeof(Books) + (g_record_count - 1) * sizeof(Record) > bytes)
+    return false;
+  return parts.adopt(g_next_record) && parts.adopt(g_since_ns) && parts.adopt(g_every) &&
+         latency_clock_adopt(parts) && parts.copy_in_memory(g_books, address_of(theirs), bytes);
 }
 
 }  // namespace mallard::record

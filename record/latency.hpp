@@ -16,6 +16,10 @@
 #include "record/site_table.hpp"
 #include "record/thread_state.hpp"
 
+namespace mallard {
+class OtherParts;
+}
+
 namespace mallard::record {
 
 using KernelClock = int(clockid_t, timespec*);  // as in latency_clock.hpp
@@ -93,6 +97,9 @@ std::uint32_t latency_slow_sites(SlowSite* to, std::uint32_t room) noexcept;
 /// Timed calls whose clock went backwards, which are not counted. \context reporter
 std::uint64_t latency_went_back() noexcept;
 std::uint64_t latency_own_bytes() noexcept;  ///< what is in memory of it \context reporter
+
+/// Those of another process become ours. \return false if they cannot be read \context offline
+bool latency_adopt(const OtherParts& parts) noexcept;
 
 /// The memory begins at zeros, where the kernel has not seen to that.
 void latency_after_fork_in_child(std::uint64_t forked_ns) noexcept;

@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "base/os.hpp"
+#include "base/parts.hpp"
 #include "base/text.hpp"
 
 namespace mallard::record {
@@ -25,6 +26,10 @@ struct Moment {
   std::uint64_t ticks, ns;
 };
 constinit Moment g_started{};
+
+MALLARD_PART(clock_is_tsc, clock::g_uses_ticks);
+MALLARD_PART(clock_own, g_own_ticks);
+MALLARD_PART(clock_started, g_started);
 
 /// The best of several readings: the one during which least time went by.
 Moment moment() noexcept {
@@ -106,5 +111,9 @@ double latency_tick_ns() noexcept {
 }
 
 std::uint64_t latency_clock_own_ticks() noexcept { return g_own_ticks.load(std::memory_order_relaxed); }
+
+bool latency_clock_adopt(const OtherParts& parts) noexcept {
+  return parts.adopt(clock::g_uses_ticks) && parts.adopt(g_own_ticks) && parts.adopt(g_started);
+}
 
 }  // namespace mallard::record

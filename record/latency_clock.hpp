@@ -11,6 +11,10 @@
 #include "arch/ticks.hpp"
 #include "base/attributes.hpp"
 
+namespace mallard {
+class OtherParts;
+}
+
 namespace mallard::record {
 
 /// clock_gettime as the kernel itself provides it to programs (the vdso): no other library can be in between.
@@ -29,6 +33,9 @@ double latency_tick_ns() noexcept;
 void latency_clock_refine() noexcept;
 /// What is measured of nothing at all, the least so far: is subtracted from each call. In ticks.
 std::uint64_t latency_clock_own_ticks() noexcept;
+
+/// That of another process becomes ours. \return false if it cannot be read \context offline
+bool latency_clock_adopt(const OtherParts& parts) noexcept;
 
 namespace clock {
 extern bool g_uses_ticks __attribute__((visibility("hidden")));

@@ -193,6 +193,7 @@ bool adopt(const OtherParts& parts, std::uint64_t* torn) noexcept {
   if (!parts.adopt(g_has_tables) || !parts.adopt(g_with_process) || !parts.adopt(g_started_ns) ||
       !parts.adopt(g_forked_ns) || !parts.adopt(g_recording) || !sampler_adopt(parts))
     return false;
+  if (!latency_adopt(parts)) return false;  // before the sites that it names
   // In the order of copy_live_samples(): what is freed, live, all. A stack is in the tree before its site.
   LiveSamples live;
   return parts.adopt(g_counters) && live.read(parts) && sites_adopt(parts) && unwind::adopt(parts) &&

@@ -208,7 +208,7 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
     compare_sites(books, out);
     rows = order_sites(books, out);
   }
-  if (process.is_own() && !copy_latency(arena, &out->latency)) return out_of_memory(*out);
+  if (process.is_recorded() && !copy_latency(arena, &out->latency)) return out_of_memory(*out);
   if (!name(arena, process, modules, rows, out)) return out_of_memory(*out);
   relate(process, out, arena);
   round_figures(rows, out);
