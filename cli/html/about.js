@@ -20,6 +20,8 @@ export function showAbout({ report, command }) {
       [r.exact.unbooked, 'blocks without room in the books'], [r.exact.raced_units, 'pieces of the heap changed while they were read']]
       .filter(([n]) => n > 0).map(([n, words]) => `${count(n)} ${words}`).join('; ') || 'nothing' : null],
     ['Heap looked at', l?.divided && l.examined != null ? `${(100 * l.examined).toFixed(1)} % of it, by ${l.unit}` : null],
+    ['Freed by other threads', l?.free_memory?.uncollected_bytes >= 4096
+      ? `${bytes(l.free_memory.uncollected_bytes)} of the free memory: blocks that the threads which own them have not taken back yet` : null],
     ['mallard’s own memory', bytes(report.ledger?.find((line) => line.cause === 'own')?.bytes ?? r.own_bytes)],
     ['Stacks of one frame', r.stacks?.one_frame_sites > 0
       ? `${count(r.stacks.one_frame_sites)} call sites: called from code without unwind tables` : null],

@@ -228,6 +228,10 @@ void write_free_notes(const Ledger& l, Sink& to) noexcept {
   if (l.thread_cached_bytes > 0)
     add_parts(to, "  Of holes, ", as_bytes(l.thread_cached_bytes),
               " are free blocks that threads keep for themselves.\n");
+  if (l.free_memory.uncollected >= kPageBytes)
+    add_parts(
+        to, "  Of holes and retained memory, ", as_bytes(l.free_memory.uncollected),
+        " are blocks that other threads\n  freed and the threads that own them have not taken back yet.\n");
 }
 
 /// What a reader must know to trust the lines, or not to.

@@ -243,6 +243,7 @@ TEST_CASE("report texts: exact mode, with all that can be known") {
 
 TEST_CASE("report texts: calls are timed, most of one operation and few of another") {
   Full r;
+  r.s.ledger.free_memory.uncollected = 3u << 20;
   const LatencyRow calls[] = {
       {"malloc", 0, 1'234'567, 45.1, 9.3e6, {12.4, 36.4, 255, 1570, 123'456}},
       {"malloc", 128, 1'234'000, 40, 11'200, {12.4, 26.7, 124, 407, 1260}},
