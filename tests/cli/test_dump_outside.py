@@ -483,6 +483,19 @@ def test_growth_is_told_between_reports(t: Test) -> None:
         raise Failure("what is remembered of a process that has ended is there")
 
 
+def test_times_of_calls_are_read_too(t: Test) -> None:
+    process = start(t, HEAP, ALLOC_LATENCY="1")
+    is_readable(t, process.pid)
+    outside = report_of(dump(t, process.pid, "--json"))["latency"]
+    inside = report_of(dump(t, process.pid, "--json", "--by-signal"), "signal")["latency"]
+    timed = [{row["operation"]: row["timed"] for row in r["calls"] if row["all_sizes"]} for r in (outside, inside)]
+    if not timed[0] or outside["clock"] != inside["clock"] or outside["every"] != inside["every"]:
+        raise Failure(f"{outside}; inside {inside}")
+    for operation, calls in timed[0].items():
+        if abs(calls - timed[1].get(operation, 0)) > 100:  # those that the report makes
+            raise Failure(f"{operation}: {calls} outside, {timed[1]} inside")
+
+
 def test_files_are_the_users_of_the_process(t: Test) -> None:
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         raise Skip("needs root and setpriv")
