@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/soak: hosts of several kinds run for minutes or hours, and are asked for everything meanwhile.
 
-Each round asks every host for a report, which has to be valid and to close; in turns its mode is switched, its allocator
-purged, and it is looked at from outside. Held against the first third of the time: mallard's own memory, and descriptors.
+Each round takes a report of every host, from outside and by its signal in turns, which has to be valid and to close; in
+turns its mode is switched, its allocator purged, and it is inspected. Hosts that were started without mallard are attached
+to, and detached from every third round. Held against the first third of the time: mallard's own memory, and descriptors.
 At the end the host in C frees all it has, and the books have to say so.
 """
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Host:
     process: subprocess.Popen[bytes] | None = None
     own: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
+    is_attached: bool = False   # started without mallard
     unexplained: float = 0.0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("reports", "switches", "purges", "looks"), 0))
     wrong: list[str] = field(default_factory=list)
@@ -75,7 +77,8 @@ class Host:
 def hosts() -> list[Host]:
     return [Host("threads", "system", "sample"), Host("threads", "jemalloc", "exact"), Host("threads", "mimalloc2", "sample"),
             Host("redis", "jemalloc", "sample"), Host("python", "tcmalloc", "exact", {"PYTHONMALLOC": "malloc"}),
-            Host("python", "system", "sample", {"PYTHONMALLOC": "malloc", "ALLOC_INTERVAL": "20"}), Host("node", "mimalloc3", "sample")]
+            Host("python", "system", "sample", {"PYTHONMALLOC": "malloc", "ALLOC_INTERVAL": "20"}), Host("node", "mimalloc3", "sample"),
+            Host("threads", "system", "sample", is_attached=True), Host("redis", "system", "exact", is_attached=True)]
 
 
 class Soak:
@@ -86,6 +89,7 @@ class Soak:
         self.backends = {backend.name: backend for backend in matrix(self.build)}
         self.mallard = Path(shutil.copy2(self.build / "mallard", self.folder))
         self.library = Path(shutil.copy2(self.build / "libmallard.so", self.folder))
+        shutil.copy2(self.build / "libmallard-attach.so", self.folder)
         if (self.build / "backends").is_dir():
             shutil.copytree(self.build / "backends", self.folder / "backends", symlinks=True, ignore=shutil.ignore_patterns("*.a", "*.p", "*.o"))
         subprocess.run(["cc", "-O1", "-pthread", "-o", self.folder / "host", REPOSITORY / "tests" / "soak" / "host.c"], check=True)
@@ -100,7 +104,7 @@ class Soak:
         place.mkdir()
         test = Test(backend, self.build, place, place)
         shutil.rmtree(test.tmp)
-        env = test.plain_env(LD_PRELOAD=str(self.library), ALLOC_BACKEND=backend.value, ALLOC_MODE=host.mode, ALLOC_CONTROL="1",
+        env = test.plain_env(**host.variables) if host.is_attached else test.plain_env(LD_PRELOAD=str(self.library), ALLOC_BACKEND=backend.value, ALLOC_MODE=host.mode, ALLOC_CONTROL="1",
                              ALLOC_REPORT=f"{place}/r.%n", **host.variables)
         socket = place / "redis.sock"
         argv: Sequence[str | Path] = {
@@ -156,7 +160,8 @@ class Soak:
         return None
 
     def report(self, host: Host) -> dict[str, Any] | None:
-        text = self.ask(host, "dump", "--json", "--timeout", "60", str(host.pid))
+        by_signal = ["--by-signal"] if host.counts["reports"] % 2 and not host.is_attached else []
+        text = self.ask(host, "dump", "--json", *by_signal, "--timeout", "60", str(host.pid))
         if text is None:
             return None
         data = json.loads(text)
@@ -170,16 +175,22 @@ class Soak:
     def round(self, host: Host, number: int) -> None:
         if host.process is None or host.process.poll() is not None:
             return
+        if host.is_attached and number % 3 == 0:
+            if number > 0:
+                self.ask(host, "detach", str(host.pid))
+            if self.ask(host, "attach", "--mode", host.mode, str(host.pid)) is not None:
+                host.counts["switches"] += 1
         data = self.report(host)
         if data:
-            host.own.append(data["recording"]["own_bytes"])
+            if host.is_attached or data["reason"] != "dump":  # a report from outside has no arena in the process
+                host.own.append(data["recording"]["own_bytes"])
             host.descriptors.append(len(os.listdir(f"/proc/{host.pid}/fd")))
         other = "exact" if host.mode == "sample" else "sample"
-        if number % 3 == 1:
+        if number % 3 == 1 and not host.is_attached:
             for mode in (("off", host.mode), (other, host.mode))[number // 3 % 2]:
                 if self.ask(host, "mode", "--timeout", "60", str(host.pid), mode) is not None:
                     host.counts["switches"] += 1
-        if number % 4 == 2 and self.ask(host, "purge", "--timeout", "60", str(host.pid)) is not None:
+        if number % 4 == 2 and not host.is_attached and self.ask(host, "purge", "--timeout", "60", str(host.pid)) is not None:
             host.counts["purges"] += 1
         if number % 5 == 3 and self.ask(host, "inspect", "--json", str(host.pid)) is not None:
             host.counts["looks"] += 1
@@ -236,7 +247,7 @@ def table(rows: list[Host]) -> str:
              "|---|---|---|---|---|---|---|---|---|---|---|"]
     for h in rows:
         own, descriptors = thirds(h.own), thirds(h.descriptors)
-        lines.append(f"| {h.name} | {h.backend}, {h.mode} | {h.counts['reports']} | {h.counts['switches']} | {h.counts['purges']} | {h.counts['looks']} | "
+        lines.append(f"| {h.name} | {'attached' if h.is_attached else h.backend}, {h.mode} | {h.counts['reports']} | {h.counts['switches']} | {h.counts['purges']} | {h.counts['looks']} | "
                      f"{own[0] / MIB:.1f} to {own[1] / MIB:.1f} MiB | {descriptors[0]} to {descriptors[1]} | {h.unexplained:.2f} % | {h.end} | "
                      f"{'; '.join(list(dict.fromkeys(h.wrong))[:3]) or 'nothing'} |")
     return "\n".join(lines)
