@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PAGE = ROOT / "docs/compare.md"
-PORT = 7711
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+PORT = free_port()
 ASK = shlex.join([sys.executable, str(HERE / "ask.py")])
 
 
@@ -143,6 +152,7 @@ def main(words: list[str]) -> int:
         print(f"{sentence}\n", flush=True)
         if asked.write:
             table = (folder / "kept/comparison.md").read_text(encoding="utf-8").replace(str(folder), ".").replace(str(ROOT), ".")
+            table = table.replace(str(PORT), "PORT")
             write(c, f"{c.what[0].upper()}{c.what[1:]}.\n\n{table.strip()}\n\n{sentence}")
     return 1 if failed else 0
 
