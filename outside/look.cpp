@@ -5,7 +5,6 @@
 
 #include "arch/registers.hpp"
 #include "outside/glibc_arenas.hpp"
-#include "outside/heaps_found.hpp"
 
 namespace mallard::outside {
 namespace {
@@ -32,7 +31,6 @@ bool Look::refuse(const char* why) noexcept {
 }
 
 bool Look::run() noexcept {
-  served_ = served_of_other_process();
   read_memory(arena_, process_, served_, &memory_);
   if (!memory_.known) return refuse(memory_.why_not);
   served_.claim_heaps(arena_, &memory_);
@@ -157,7 +155,8 @@ void Look::from_protected(const Region& region) noexcept {
 
 void Look::from_regions() noexcept {
   for (const Region& r : memory_.regions.all) {
-    if (r.owner == Owner::kHeap || r.owner == Owner::kKernel) continue;
+    // mallard's own tables have the address of every block that they know.
+    if (r.owner == Owner::kHeap || r.owner == Owner::kKernel || r.owner == Owner::kOwn) continue;
     const bool in_no_file = r.private_anonymous || r.owner == Owner::kShared;
     if (!r.readable) {
       if (in_no_file) from_protected(r);

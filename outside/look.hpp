@@ -16,9 +16,9 @@ namespace mallard::outside {
 
 class Look {
  public:
-  Look(const ProcessMemory& process, BlockMap& blocks, const Threads& threads,
+  Look(const ProcessMemory& process, const report::Served& served, BlockMap& blocks, const Threads& threads,
        report::LostBlocks* out) noexcept
-      : process_(process), blocks_(blocks), threads_(threads), out_(*out) {}
+      : process_(process), served_(served), blocks_(blocks), threads_(threads), out_(*out) {}
 
   /// Finds all blocks, and marks those that can be reached. \return false if it cannot be done (said in
   /// `out`)
@@ -40,11 +40,11 @@ class Look {
   void from_memory(std::uintptr_t begin, std::uintptr_t end) noexcept;
 
   const ProcessMemory& process_;
+  const report::Served& served_;
   BlockMap& blocks_;
   const Threads& threads_;
   report::LostBlocks& out_;
   Arena arena_{std::size_t{4} << 30};
-  report::Served served_;
   report::Memory memory_;
   Growing<AddressRange> present_{arena_};
   Growing<AddressRange> roots_{arena_};  ///< parts of the heap in which blocks cannot be told

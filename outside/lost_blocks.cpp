@@ -4,14 +4,18 @@
 #include <algorithm>
 
 #include "base/os.hpp"
+#include "outside/heaps_found.hpp"
 #include "outside/look.hpp"
 #include "outside/lost_groups.hpp"
+#include "outside/lost_sites.hpp"
+#include "record/exact/exact.hpp"
+#include "record/record.hpp"
 
 namespace mallard::outside {
 namespace {
 
 /// Two looks are the least; where the program moved much between them, more follow.
-constexpr int kLeastLooks = 2, kMostLooks = 5;
+constexpr int kLeastLooks = 2;
 
 void rest(std::uint64_t ns) noexcept {
   const struct { std::uint64_t seconds, nanoseconds; } pause{ns / 1'000'000'000, ns % 1'000'000'000};
@@ -53,8 +57,8 @@ std::uint16_t sum_of(PageCache& pages, const FoundBlock& block) noexcept {
 class Search {
  public:
   Search(Arena& arena, const ProcessMemory& process, const Threads& threads, std::uint64_t again_ns,
-         report::LostBlocks* out) noexcept
-      : arena_(arena), process_(process), threads_(threads), again_ns_(again_ns), out_(*out) {}
+         const LostBooks* books, report::LostBlocks* out) noexcept
+      : arena_(arena), process_(process), threads_(threads), again_ns_(again_ns), books_(books), out_(*out) {}
 
   void run() noexcept {
     std::uint64_t began = 0, before = 0;
@@ -64,8 +68,10 @@ class Search {
       const std::uint64_t now = os::monotonic_ns();
       if (out_.looks == 0) began = now;
       out_.between_ns = now - began;
+      report::Served served;
+      if (!read_books(&served)) return;
       // The look ends with its data: the memory of one at a time is taken.
-      Look look(process_, blocks_, threads_, &out_);
+      Look look(process_, served, blocks_, threads_, &out_);
       if (!look.run() || !keep_lost(look.pages())) return;
       ++out_.looks;
       const bool is_last =
@@ -78,6 +84,19 @@ class Search {
   }
 
  private:
+  bool read_books(report::Served* served) noexcept {
+    if (!books_) {
+      *served = served_of_other_process();
+      return true;
+    }
+    const report::Served* theirs = books_->read(books_->self);
+    if (!theirs) return fail("its books could not be read to the end");
+    if (theirs->bypassed || theirs->stepped_aside)
+      return fail("its memory is another allocator's, and none of mallard's: inspect --leaks looks there");
+    *served = *theirs;
+    return true;
+  }
+
   /// Keeps notes of what is lost: in the first look of all that was not reached, then of what is so still.
   bool keep_lost(PageCache& pages) noexcept {
     std::uint64_t kept = 0, index = 0;
@@ -109,12 +128,16 @@ class Search {
     out_.own_bytes = blocks_.own_bytes() + contents_.bytes() + PageCache::kBytes;
     if (noted_ > 0) out_.own_bytes += blocks_.note_bytes();
     LostGroups groups(arena_, blocks_, look);
-    if (!groups.run(&out_)) fail();
+    if (!groups.run(&out_)) return void(fail());
+    report::Served served;
+    if (books_ && read_books(&served) && is_recorded() && !find_lost_sites(arena_, blocks_, &out_)) fail();
   }
 
-  bool fail() noexcept {
+  static bool is_recorded() noexcept { return record::exact_is_on() || record::is_recording(); }
+
+  bool fail(const char* why = "there was no memory for it") noexcept {
     out_.done = false;
-    out_.why_not = "there was no memory for it";
+    out_.why_not = why;
     return false;
   }
 
@@ -122,6 +145,7 @@ class Search {
   const ProcessMemory& process_;
   const Threads& threads_;
   const std::uint64_t again_ns_;
+  const LostBooks* const books_;
   report::LostBlocks& out_;
   BlockMap blocks_;
   Contents contents_;
@@ -131,10 +155,10 @@ class Search {
 }  // namespace
 
 void find_lost_blocks(Arena& arena, const ProcessMemory& process, const Threads& threads,
-                      std::uint64_t again_ns, report::LostBlocks* out) noexcept {
+                      std::uint64_t again_ns, const LostBooks* books, report::LostBlocks* out) noexcept {
   *out = {};
   out->asked = true;
-  Search(arena, process, threads, again_ns, out).run();
+  Search(arena, process, threads, again_ns, books, out).run();
 }
 
 }  // namespace mallard::outside

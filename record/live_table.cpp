@@ -181,6 +181,7 @@ std::uint32_t live_copy_shard(std::uint32_t index, LiveBlock* to, std::uint32_t 
 
 bool LiveSamples::read(const OtherParts& parts) noexcept {
   live_clear();
+  for (Shard& shard : g_shards) shard.free_list = 0;  // its nodes are overwritten
   if (!parts.copy_of(g_used, &used_) || used_ > kMaxLive) return false;
   if (!g_nodes.adopt(parts, used_)) return false;
   bytes_ = used_ * sizeof(Node) + 1;

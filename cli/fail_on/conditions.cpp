@@ -40,7 +40,8 @@ void set_subject(std::string_view name, Condition* c) {
              "site. and one of " + fmt::format("{}", fmt::join(figure_names(), ", ")));
   } else {
     refuse(c->text, fmt::format("there is no figure '{}'", name),
-           "rss, counts, unexplained, lost, a cause of the ledger (live, holes, retained, ...), or site.live and "
+           "rss, counts, unexplained, lost, a cause of the ledger (live, holes, retained, ...), or site.live "
+           "and "
            "the like");
   }
 }
@@ -118,7 +119,7 @@ std::string conditions_help() {
       "  FIGURE>SIZE, such as rss>2G; of rss, counts (memory that counts), unexplained, or a cause of the "
       "ledger (live, holes, retained, "
       "files, ...)\n"
-      "  lost>SIZE: bytes in blocks that nothing leads to, of inspect --leaks\n"
+      "  lost>SIZE: bytes in blocks that nothing leads to, of --leaks\n"
       "  FIGURE>SHARE% of RSS, such as unexplained>5%\n"
       "  site.FIGURE>SIZE, or >NUMBER of blocks, of any one call site: {}\n"
       "Estimates count with the low end of their 95 % interval.\n",

@@ -70,7 +70,7 @@ bool asks_for(const Condition& c, std::string_view cause) {
 /// Why nothing is told of lost blocks, or empty.
 std::string why_nothing_lost(const ReportFile& r) {
   const report::LostBlocks& lost = r.data.lost;
-  if (!lost.asked) return "nobody looked for lost blocks: inspect --leaks does";
+  if (!lost.asked) return "nobody looked for lost blocks: --leaks does";
   if (!lost.done) return fmt::format("lost blocks are not told: {}", lost.why_not ? lost.why_not : "");
   if (lost.swapped_bytes > 0)
     return fmt::format("{} of the process are swapped out, and may lead to what looks lost",
@@ -184,8 +184,7 @@ void print_findings(const std::vector<Condition>& conditions, const std::vector<
     if (line == lines.end()) lines.emplace_back(judgements[i].why, conditions[i].text);
     else line->second += "," + conditions[i].text;
   }
-  for (const auto& [finding, met] : lines)
-    tell("finding: {} (--fail-on '{}')", finding, met);
+  for (const auto& [finding, met] : lines) tell("finding: {} (--fail-on '{}')", finding, met);
 }
 
 }  // namespace

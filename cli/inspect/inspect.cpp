@@ -25,6 +25,7 @@
 #include "cli/report/report_html.hpp"
 #include "cli/report/text_shown.hpp"
 #include "cli/terminal_text.hpp"
+#include "outside/lost_blocks.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -87,7 +88,7 @@ ExitStatus inspect_core(const CoreSearch& core, const InspectRequest& request) {
   return show(core_json(core, request.leaks), core.path, request);
 }
 
-void add_leaks(CLI::App* command, LeakSearch* leaks) {
+CLI::Option* add_leaks(CLI::App* command, LeakSearch* leaks) {
   CLI::Option* asked = command->add_flag(
       "--leaks", leaks->asked, "Look for blocks that nothing in the process leads to any more: lost ones");
   command->add_option("--again-after", leaks->again_seconds, "Look again after SECONDS; one look errs")
@@ -99,6 +100,11 @@ void add_leaks(CLI::App* command, LeakSearch* leaks) {
       ->add_flag("--no-stop", leaks->stops_nothing,
                  "Stop no thread for its registers, which takes well below 1 ms each")
       ->needs(asked);
+  return asked;
+}
+
+double most_waiting(const LeakSearch& leaks) {
+  return leaks.asked ? leaks.again_seconds * outside::kMostLooks : 0;
 }
 
 void add_inspect(CLI::App& app, Run* run) {

@@ -9,7 +9,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace mallard::cli {
 
@@ -24,8 +25,11 @@ struct InspectRequest {
 ExitStatus inspect_core(const CoreSearch& core, const InspectRequest& request);
 ExitStatus inspect(int pid, const InspectRequest& request);
 
-/// Adds --leaks and what belongs to it.
-void add_leaks(CLI::App* command, LeakSearch* leaks);
+/// Seconds that a search for lost blocks may wait between its looks.
+double most_waiting(const LeakSearch& leaks);
+
+/// Adds --leaks and what belongs to it. \return --leaks
+CLI::Option* add_leaks(CLI::App* command, LeakSearch* leaks);
 
 /// Prints a line for each process that may be looked at, the largest first.
 ExitStatus inspect_all();

@@ -71,7 +71,7 @@ void inspect_process(int pid, bool quiet, const LeakSearch& leaks,
   if (leaks.asked) {
     StoppedThreads threads(pid, !leaks.stops_nothing);
     outside::find_lost_blocks(arena, process, threads.source(),
-                              static_cast<std::uint64_t>(leaks.again_seconds * 1e9), &lost);
+                              static_cast<std::uint64_t>(leaks.again_seconds * 1e9), nullptr, &lost);
   }
   const bool taken = take(arena, process, lost, snapshot.get());
   if (!process.is_still_there())
@@ -112,7 +112,7 @@ std::string core_json(const CoreSearch& core, const LeakSearch& leaks) {
                                  static_cast<const outside::CoreFile*>(self)->each_thread(visit, opaque, out);
                                },
                                &process},
-                              0, &lost);
+                              0, nullptr, &lost);
   if (!take(arena, process, lost, snapshot.get()))
     throw Error(kUnreadable, fmt::format("{} has too much to look at for this machine's memory", who));
   snapshot->core = {core.path, process.missing_bytes(), process.left_out_bytes()};

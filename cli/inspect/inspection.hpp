@@ -11,7 +11,7 @@ namespace mallard::cli {
 /// How lost blocks are looked for.
 struct LeakSearch {
   bool asked = false;
-  double again_seconds = 1;  ///< from the end of one look to the next
+  double again_seconds = 1;    ///< from the end of one look to the next
   bool stops_nothing = false;  ///< no thread, to read its registers
 };
 

@@ -29,6 +29,7 @@ struct Request {
   std::string html;  ///< empty = not asked for
   double timeout_seconds = 30;
   std::string fail_on, wrappers;
+  LeakSearch leaks{};
 };
 
 /// A report, and where its JSON file is; empty where it is in none.
@@ -61,7 +62,7 @@ NewReport ask_running(int pid, bool purge, double until, std::optional<ReportWat
 
 /// A process that was not started with mallard has no report to ask for, and some that were cannot give one.
 ExitStatus look_from_outside(int pid, const Request& request) {
-  return inspect(pid, {request.json, request.full, request.html, request.fail_on});
+  return inspect(pid, {request.json, request.full, request.html, request.fail_on, request.leaks});
 }
 
 ExitStatus look_instead(int pid, const Request& request, const CannotAnswer& why) {
@@ -75,16 +76,21 @@ ExitStatus look_instead(int pid, const Request& request, const CannotAnswer& why
 }
 
 /// Reads what the process keeps, where that is permitted. \return nothing if it has to be asked
-std::optional<Got> take_from_outside(int pid, double until) {
+std::optional<Got> take_from_outside(int pid, const LeakSearch& leaks, double until) {
   while (true) {
     const Target target = wait_for_start(pid, "dump", nullptr, until - now_seconds());
-    OutsideReport report = report_from_outside(target, std::max(until - now_seconds(), 0.001));
+    OutsideReport report = report_from_outside(target, leaks, std::max(until - now_seconds(), 0.001));
     if (report.became_another) {
       if (is_gone(pid))
         throw Error(kUnreadable, fmt::format("{} ended before its report was taken", target.who()));
       if (now_seconds() < until) continue;
       throw Error(kUnreadable, fmt::format("{} became another program", target.who()));
     }
+    if (!report.taken && leaks.asked)
+      throw Error(kUnreadable,
+                  fmt::format("lost blocks of {} cannot be looked for from outside: {}", target.who(),
+                              report.why_not),
+                  "its signal cannot do it; without --leaks there is a report");
     if (!report.taken) {
       if (report.is_odd) tell("{} is asked by its signal: {}", target.who(), report.why_not);
       return std::nullopt;
@@ -104,9 +110,9 @@ Got ask(int pid, const Request& request, double until) {
 }
 
 Got get(int pid, const Request& request) {
-  const double until = now_seconds() + request.timeout_seconds;
+  const double until = now_seconds() + request.timeout_seconds + most_waiting(request.leaks);
   if (!request.purge && !request.by_signal)
-    if (std::optional<Got> got = take_from_outside(pid, until)) return *got;
+    if (std::optional<Got> got = take_from_outside(pid, request.leaks, until)) return *got;
   return ask(pid, request, until);
 }
 
@@ -140,7 +146,7 @@ void add_dump(CLI::App& app, Run* run) {
   CLI::App* command = app.add_subcommand("dump", "Take a report of a running process and print it");
   add_pid(command, &request->process,
           "A process with libmallard.so loaded; any other is inspected, and one that cannot answer");
-  command->add_flag(
+  CLI::Option* purge = command->add_flag(
       "--purge", request->purge,
       "Have the allocator asked to give back its free pages, after the report's figures are taken");
   command->add_flag("--full", request->full,
@@ -148,8 +154,10 @@ void add_dump(CLI::App& app, Run* run) {
   command->add_flag("--json", request->json, "Print JSON instead of text");
   command->add_option("--html", request->html, "Write the report as a page to FILE, instead of the text")
       ->type_name("FILE");
-  command->add_flag("--by-signal", request->by_signal,
-                    "Ask the process itself by its signal, though it could be read from outside");
+  CLI::Option* by_signal =
+      command->add_flag("--by-signal", request->by_signal,
+                        "Ask the process itself by its signal, though it could be read from outside");
+  add_leaks(command, &request->leaks)->excludes(purge)->excludes(by_signal);
   add_wrappers(command, &request->wrappers);
   add_timeout(command, &request->timeout_seconds, "report");
   add_fail_on(command, &request->fail_on, "the report shows any of CONDITIONS");
@@ -163,6 +171,7 @@ void add_dump(CLI::App& app, Run* run) {
       "  mallard dump redis-server\n"
       "  mallard dump --purge --json 4711\n"
       "  mallard dump --html report.html 4711\n"
+      "  mallard dump --leaks --fail-on 'lost>1M' 4711\n"
       "  mallard dump --fail-on 'any,rss>2G' 4711\n\n"
       "Exit status: 0 done, 1 finding with --fail-on, 2 usage, 3 no such process, not permitted, or "
       "no answer");

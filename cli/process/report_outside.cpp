@@ -24,8 +24,10 @@
 #include "base/say.hpp"
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
+#include "cli/inspect/stopped_threads.hpp"
 #include "cli/process/memory_file.hpp"
 #include "cli/process/remembered.hpp"
+#include "outside/lost_blocks.hpp"
 #include "outside/other_process.hpp"
 #include "outside/recorded_process.hpp"
 #include "record/published.hpp"
@@ -112,18 +114,44 @@ std::string write_files(const Target& target, report::Snapshot* snapshot, int la
   return {};
 }
 
-[[noreturn]] void take(const Target& target, std::uintptr_t published, const Told& told) {
-  outside::RecordedProcess process(target.pid);
-  const char* const why = target.is_attached ? process.adopt_attached(published) : process.adopt(published);
-  if (why) {
+/// What is asked before each look of a search for lost blocks.
+struct Books {
+  const Target& target;
+  std::uintptr_t published;
+  outside::RecordedProcess process{target.pid};
+
+  const char* adopt() {
+    return target.is_attached ? process.adopt_attached(published) : process.adopt(published);
+  }
+  static const report::Served* read(void* self) {
+    auto& books = *static_cast<Books*>(self);
+    return books.adopt() ? nullptr : &books.process.served();
+  }
+};
+
+/// The search ends with the books as they are then.
+void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlocks* lost) {
+  if (!leaks.asked) return;
+  StoppedThreads threads(books.target.pid, !leaks.stops_nothing);
+  const outside::LostBooks source{Books::read, &books};
+  outside::find_lost_blocks(arena, books.process, threads.source(),
+                            static_cast<std::uint64_t>(leaks.again_seconds * 1e9), &source, lost);
+}
+
+[[noreturn]] void take(const Target& target, std::uintptr_t published, const LeakSearch& leaks,
+                       const Told& told) {
+  Books books{target, published};
+  outside::RecordedProcess& process = books.process;
+  if (const char* const why = books.adopt()) {
     if (!process.is_still_there() || is_gone(target.pid)) told.end(Outcome::kGone, "");
     told.end(Outcome::kCannot, why);
   }
-  if (!target.is_attached) report::reports_adopt(process.parts());
   const Remembered remembered(target.pid);
   remembered.recall();
   Arena arena(kMostMemory);
   const auto snapshot = std::make_unique<report::Snapshot>();
+  search(arena, books, leaks, &snapshot->lost);
+  if (!target.is_attached) report::reports_adopt(process.parts());
   if (!report::take_snapshot(arena, process, process.served(), report::Reason::kDump, snapshot.get()))
     told.end(Outcome::kOdd, "there is not enough memory for it");
   snapshot->recording.skipped_live += process.torn_samples();
@@ -198,7 +226,7 @@ void read_told(const Target& target, std::string text, OutsideReport* out) {
 
 }  // namespace
 
-OutsideReport report_from_outside(const Target& target, double timeout_seconds) {
+OutsideReport report_from_outside(const Target& target, const LeakSearch& leaks, double timeout_seconds) {
   OutsideReport out;
   const int refused = outside::OtherProcess(target.pid).why_not_copied();
   const MemoryFile memory(target.pid);
@@ -215,7 +243,7 @@ OutsideReport report_from_outside(const Target& target, double timeout_seconds) 
   const int child = told.get() < 0 ? -1 : fork();
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    take(target, published, Told(told.get()));
+    take(target, published, leaks, Told(told.get()));
   }
   int status = 0;
   if (child > 0 && !wait_for(child, timeout_seconds, &status)) {

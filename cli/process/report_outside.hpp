@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "cli/inspect/inspection.hpp"
 #include "cli/process/target.hpp"
 
 namespace mallard::cli {
@@ -20,6 +21,6 @@ struct OutsideReport {
 
 /// Takes the report in a process of its own, so that whatever it meets in memory that changes is met there;
 /// its files are written where the process would write them, with that one's rights.
-OutsideReport report_from_outside(const Target& target, double timeout_seconds);
+OutsideReport report_from_outside(const Target& target, const LeakSearch& leaks, double timeout_seconds);
 
 }  // namespace mallard::cli

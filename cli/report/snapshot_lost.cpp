@@ -13,6 +13,12 @@ void SnapshotOf::read_lost(const Json& j) {
   for (const Json& g : entries(lost, "groups"))
     groups.push_back({number(g, "block_bytes"), number(g, "blocks"), number(g, "bytes"),
                       number(g, "first_blocks"), file_.storage.text(printable(demangled(text(g, "kind"))))});
+  std::vector<report::LostSite> sites;
+  for (const Json& site : entries(lost, "sites"))
+    sites.push_back({static_cast<std::uint32_t>(number(site, "site")), estimate(site, "bytes"),
+                     estimate(site, "blocks"), number(site, "aged_samples"), number(site, "youngest_ns"),
+                     number(site, "oldest_ns")});
+  const std::string_view by = text(lost, "sites_by");
   s_.lost = {true,
              flag(lost, "done"),
              text_or_null(lost, "why_not"),
@@ -35,7 +41,13 @@ void SnapshotOf::read_lost(const Json& j) {
              number(lost, "longest_stop_ns"),
              file_.storage.list(std::move(groups)),
              static_cast<std::uint32_t>(number(lost, "other_groups")),
-             text(lost, "runtime")};
+             text(lost, "runtime"),
+             !by.empty(),
+             by == "sample",
+             file_.storage.list(std::move(sites)),
+             static_cast<std::uint32_t>(number(lost, "other_sites")),
+             number(lost, "unbooked_blocks"),
+             number(lost, "unbooked_bytes")};
 }
 
 }  // namespace mallard::cli

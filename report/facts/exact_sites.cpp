@@ -150,6 +150,8 @@ bool choose_rows(Arena& arena, RecordCopy* copy, Snapshot* out) noexcept {
     if (copy->counts[id].allocated_count > 0) used[used_count++] = id;
   }
   mark_leading(*copy, out->ledger.pins, {used, used_count}, row_of);
+  for (const LostSite& lost : out->lost.sites)
+    if (lost.id < sites && copy->counts[lost.id].allocated_count > 0) row_of[lost.id] = 0;
   std::uint32_t rows = 0;
   for (std::uint32_t id = 0; id < sites; ++id)
     if (row_of[id] != RecordCopy::kNoRow) row_of[id] = rows++;

@@ -6,6 +6,8 @@
 #include <span>
 #include <string_view>
 
+#include "report/model/estimate.hpp"
+
 namespace mallard::report {
 
 /// Blocks of one size.
@@ -16,6 +18,14 @@ struct LostGroup {
   /// What most of them have in their first word, where that is an address in a loaded object: "vtable for
   /// Session"; or empty.
   std::string_view kind;
+};
+
+/// Lost blocks of one call site.
+struct LostSite {
+  std::uint32_t id;
+  Estimate bytes, blocks;  ///< usable bytes; counted in exact mode
+  std::uint64_t aged;      ///< of them: samples, whose age is known
+  std::uint64_t youngest_ns, oldest_ns;
 };
 
 struct LostBlocks {
@@ -38,6 +48,11 @@ struct LostBlocks {
   std::span<const LostGroup> groups;  ///< the largest first
   std::uint32_t other_groups;         ///< sizes without a group of their own
   std::string_view runtime;           ///< a language's runtime whose heap is not looked into; or empty
+  bool by_site;                       ///< the process is recorded: `sites` tells who made them
+  bool by_samples;                    ///< of the sampled ones: an estimate
+  std::span<const LostSite> sites;    ///< most bytes first
+  std::uint32_t other_sites;          ///< that have lost blocks, too
+  std::uint64_t unbooked_blocks, unbooked_bytes;  ///< exact mode: of no call site
 };
 
 }  // namespace mallard::report

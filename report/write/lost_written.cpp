@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks that nothing leads to, as text and as JSON.
+#include <algorithm>
+
+#include "report/judge/verdict_words.hpp"
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
 
 namespace mallard::report {
 namespace {
 
-constexpr std::size_t kSize = 12, kCount = 12, kBytes = 12, kFirst = 12;
+constexpr std::size_t kSize = 12, kCount = 12, kBytes = 12, kFirst = 12, kError = 8, kAge = 11;
 
 template <class T>
 void add_cell(Sink& to, Number<T> number, std::size_t width) noexcept {
@@ -43,6 +46,70 @@ void write_group(const LostGroup& g, Sink& to) noexcept {
   to.add('\n');
 }
 
+void add_age(Sink& to, const LostSite& site, std::uint64_t age_ns) noexcept {
+  if (site.aged > 0) add_cell(to, as_duration(age_ns), kAge);
+  else add_right(to, "-", kAge);
+}
+
+void write_site(const Snapshot& s, const LostSite& site, Sink& to) noexcept {
+  Cell error;
+  add_relative_error(error, site.bytes);
+  add_cell(to, as_bytes(site.bytes.value), kBytes);
+  if (s.lost.by_samples) add_right(to, error.view(), kError);
+  add_cell(to, as_count(site.blocks.value), kCount);
+  add_age(to, site, site.youngest_ns);
+  add_age(to, site, site.oldest_ns);
+  const SiteRow* const end = s.sites + s.site_count;
+  const SiteRow* const row = std::find_if(s.sites, end, [&](const SiteRow& r) { return r.id == site.id; });
+  words::Words name;
+  if (row != end) words::add_site(name, *row);
+  else name.say("call site ").add_unsigned(site.id);
+  add_parts(to, "  ", Printable{name.view()}, "\n");
+}
+
+/// Who made them, where that was recorded.
+void write_sites(const Snapshot& s, Sink& to) noexcept {
+  const LostBlocks& l = s.lost;
+  if (!l.by_site) return;
+  if (l.blocks > 0 && l.by_samples)
+    labelled_line(to, "call sites",
+                  l.sites.empty() ? "none of the lost blocks was sampled"
+                                  : "estimates, by the lost blocks that were sampled");
+  if (l.unbooked_blocks > 0)
+    labelled_line(to, "of no call site", as_grouped(l.unbooked_blocks), " blocks, ",
+                  as_bytes(l.unbooked_bytes), ": not on the books, or older than they are");
+  if (l.sites.empty()) return;
+  to.add('\n');
+  add_right(to, "lost", kBytes);
+  if (l.by_samples) add_right(to, "error", kError);
+  add_right(to, "blocks", kCount);
+  add_right(to, "youngest", kAge);
+  add_right(to, "oldest", kAge);
+  to.add("  call site\n");
+  for (const LostSite& site : l.sites) write_site(s, site, to);
+  if (l.other_sites > 0) add_parts(to, "  and ", as_grouped(l.other_sites), " other call sites\n");
+}
+
+void write_sites_json(const LostBlocks& l, Json& json) noexcept {
+  json.key("sites_by");
+  if (!l.by_site) json.null();
+  else json.text(l.by_samples ? "sample" : "exact");
+  const bool is_counted = l.by_site && !l.by_samples;
+  number_or_null(json, "unbooked_blocks", l.unbooked_blocks, is_counted);
+  number_or_null(json, "unbooked_bytes", l.unbooked_bytes, is_counted);
+  json.key("other_sites").number(l.other_sites).key("sites").open('[').line();
+  for (const LostSite& site : l.sites) {
+    json.open('{').key("site").number(site.id);
+    write_estimate(json, "bytes", site.bytes);
+    write_estimate(json, "blocks", site.blocks);
+    json.key("aged_samples").number(site.aged);
+    number_or_null(json, "youngest_ns", site.youngest_ns, site.aged > 0);
+    number_or_null(json, "oldest_ns", site.oldest_ns, site.aged > 0);
+    json.close('}').line();
+  }
+  json.close(']').line();
+}
+
 }  // namespace
 
 void write_lost(const Snapshot& s, Sink& to) noexcept {
@@ -65,6 +132,7 @@ void write_lost(const Snapshot& s, Sink& to) noexcept {
     labelled_line(to, "threads stopped", l.threads_read, " of ", l.threads, ", for ",
                   as_duration(l.longest_stop_ns), " at most in each look");
   write_limits(l, s.core, to);
+  write_sites(s, to);
   if (l.groups.empty()) return;
   to.add('\n');
   add_right(to, "bytes each", kSize);
@@ -93,6 +161,7 @@ void write_lost_json(const Snapshot& s, Json& json) noexcept {
   text_or_null(json, "registers_why", l.registers_why);
   json.key("longest_stop_ns").number(l.longest_stop_ns);
   text_or_null(json, "runtime", l.runtime);
+  write_sites_json(l, json);
   json.key("other_groups").number(l.other_groups).key("groups").open('[').line();
   for (const LostGroup& g : l.groups) {
     json.open('{').key("block_bytes").number(g.block_bytes).key("blocks").number(g.blocks);

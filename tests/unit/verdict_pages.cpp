@@ -184,3 +184,31 @@ TEST_CASE("verdict: lost blocks, where they were looked for, at the threshold an
   REQUIRE(unsure.judge_it() == "lost_blocks");
   REQUIRE(unsure.s.verdict.confidence == Confidence::kInferred);
 }
+
+TEST_CASE("verdict: lost blocks are told by call site, with the error where samples tell it") {
+  Process p;
+  LostBlocks& lost = p.s.lost;
+  lost.asked = lost.done = lost.by_site = lost.by_samples = true;
+  lost.looks = 2;
+  lost.blocks = lost.first = 5000;
+  lost.bytes = lost.resident_bytes = 50u << 20;
+  lost.examined_blocks = 100'000;
+  lost.examined_bytes = 100u << 20;
+  LostSite sites[] = {{77, {40 * kMega, 0, true, 30 * kMega, 50 * kMega}, {4000, 0, true, 3000, 5000}, 40, 3'000'000'000, 9'000'000'000}};
+  lost.sites = sites;
+  REQUIRE(p.judge_it() == "lost_blocks");
+  REQUIRE(has(p.text(), "Most are of call site 77: by the samples about 40.0 MiB (95 %: 30.0 MiB to 50.0 MiB) in 4,000 blocks, the youngest 3"));
+  // Not surely more than half.
+  sites[0].bytes.low = 20 * kMega;
+  p.judge_it();
+  REQUIRE(has(p.text(), "The largest part is of call site 77: "));
+  sites[0].bytes.has_interval = false;
+  sites[0].aged = 1;
+  p.judge_it();
+  REQUIRE(has(p.text(), "about 40.0 MiB, of too few to tell the error, in 4,000 blocks, one 3"));
+  lost.by_samples = false;
+  sites[0].bytes = counted(40 * kMega);
+  sites[0].aged = 0;
+  p.judge_it();
+  REQUIRE(has(p.text(), "Most are of call site 77: 40.0 MiB in 4,000 blocks."));
+}
