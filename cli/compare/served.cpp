@@ -14,6 +14,14 @@ bool holds_memory(const report::OtherAllocator& a) {
   return !a.is_managed && a.resident_bytes >= kLeastOfOthers;
 }
 
+/// The one that goes on serving inside the program; nullptr where none does.
+const report::OtherAllocator* inside_program(const report::Snapshot& s) {
+  for (const report::OtherAllocator& a : s.other_allocators.allocators)
+    if (a.object == s.process.executable && a.status != report::OtherStatus::kRedirected && holds_memory(a))
+      return &a;
+  return nullptr;
+}
+
 }  // namespace
 
 std::string versioned(const report::OtherAllocator& a) {
@@ -35,12 +43,16 @@ std::string served_text(const report::Snapshot& s) {
   return printable(out + replaced + beside);
 }
 
+std::string allocator_inside(const report::Snapshot& s) {
+  const report::OtherAllocator* inside = inside_program(s);
+  return inside ? versioned(*inside) : "";
+}
+
 std::string why_it_goes_on(const report::Snapshot& s) {
-  for (const report::OtherAllocator& a : s.other_allocators.allocators)
-    if (a.object == s.process.executable && a.status != report::OtherStatus::kRedirected && holds_memory(a))
-      return printable(fmt::format("{} inside the program goes on serving{}{}", versioned(a),
-                                   a.why.empty() ? "" : ": ", a.why));
-  return "";
+  const report::OtherAllocator* inside = inside_program(s);
+  if (!inside) return "";
+  return printable(fmt::format("{} inside the program goes on serving{}{}", versioned(*inside),
+                               inside->why.empty() ? "" : ": ", inside->why));
 }
 
 }  // namespace mallard::cli::compare

@@ -19,6 +19,10 @@ std::string versioned(const report::OtherAllocator& a);
 /// indexer". What a runtime has of its own is not named: no malloc can serve in its place.
 std::string served_text(const report::Snapshot& s);
 
+/// The allocator inside the program that goes on serving; empty where none does, or where it holds next to
+/// nothing.
+std::string allocator_inside(const report::Snapshot& s);
+
 /// Why an allocator inside the program goes on beside the candidate: a clause; empty where none does, or
 /// where it holds next to nothing.
 std::string why_it_goes_on(const report::Snapshot& s);

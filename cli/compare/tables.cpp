@@ -97,6 +97,9 @@ std::string remark(const Plan& plan, const Row& row) {
   if (!row.same_result)
     return plan.is_server() ? "--check printed something else than as shipped"
                             : "the program printed something else than as shipped";
+  for (const Trial& t : row.trials)
+    if (plan.times_calls && !t.inside.empty())
+      return fmt::format("times of calls are not told: {} inside serves some that are not seen", t.inside);
   return "";
 }
 

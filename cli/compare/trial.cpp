@@ -207,7 +207,9 @@ class Run {
       throw Failed{why};
     if (!serves(report.data.allocator))
       throw Failed{fmt::format("{} serves the program instead{}", out_.served, child_.last_words())};
-    keep_latency(report.data.latency);
+    // Its calls alone would be timed, and held against all calls under another candidate.
+    out_.inside = allocator_inside(report.data);
+    if (out_.inside.empty()) keep_latency(report.data.latency);
     out_.settings.clear();
     for (const report::Remedy& r : report.data.remedies)
       if (r.predicted && report::facts_of(r.kind).lasts && r.site == 0 &&
