@@ -134,8 +134,7 @@ ExitStatus dump(const Request& request) {
   if (request.json) print_json(got.text);
   else if (request.html.empty()) print_report_text(text_of(request, got));
   if (!got.path.empty()) tell("{} (and .txt)", got.shown);
-  if (!request.html.empty() && !got.path.empty()) write_html(got.path, request.html, request.wrappers);
-  else if (!request.html.empty()) write_page(got.text, request.html, request.wrappers);
+  if (!request.html.empty()) write_page(got.text, request.html, request.wrappers);
   return conditions.empty() ? kDone : fail_on(conditions, parse_report(got.text, got.shown));
 }
 

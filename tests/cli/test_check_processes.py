@@ -145,10 +145,8 @@ def test_seccomp_is_told(t: Test) -> None:
         if text not in shown:
             raise Failure(f"{arguments}: {shown}")
         done = t.run("dump", str(process.pid))
-        if arguments:
-            t.expect(done, 0, error=f"process {process.pid} ('sandboxed') is in seccomp's strict mode: a report would end it")
-        elif done.status != 0:
-            raise Failure(f"no report under a filter that allows everything: {done.stderr}")
+        if done.status != 0:  # taken from outside: nothing is asked of it
+            raise Failure(f"no report of a process with a filter: {done.stderr}")
         if process.poll() is not None:
             raise Failure(f"{arguments}: the process has ended with {process.returncode}")
     plain = t.start(t.compile("sleeper", source=SLEEPER), env={"LD_PRELOAD": str(library)})

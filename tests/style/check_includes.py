@@ -46,7 +46,7 @@ HOST_STANDARD = {"algorithm", "atomic", "bit", "cstddef", "cstdint", "new", "spa
 OF_ONE_ARCHITECTURE = re.compile(r"x86|amd64|%fs:|\bREG_R\w+|\b(?:rip|rsp|rbp|r[abcd]x|r[sd]i)\b|__asm__ volatile",
                                  re.IGNORECASE)
 NAMES_MACHINES = "cli/check/elf_file.cpp"  # the machines of other people's programs
-LOOP_OVER_LIST = re.compile(r"for \([^;{}]*:\s*\{")
+LOOP_OVER_LIST = re.compile(r"for \([^;{}\"]*:\s*\{")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.M)
 
 
