@@ -57,7 +57,7 @@ SAMPLE_BYTES = "32768"
 def start(t: Test, what: str, backend: str, mode: str) -> subprocess.Popen[bytes]:
     program = t.compile("loses", "-g", "-fno-optimize-sibling-calls", "-fno-inline", "-rdynamic", source=LOSES)
     process = t.start(program, what, env={"LD_PRELOAD": library(t), "ALLOC_BACKEND": backend, "ALLOC_MODE": mode,
-                                          "ALLOC_SAMPLE_BYTES": SAMPLE_BYTES, "ALLOC_REPORT": str(t.dir / "r.%p")})
+                                          "ALLOC_SAMPLE_BYTES": SAMPLE_BYTES, "ALLOC_REPORT": str(t.dir / "r.%p.%n")})
     is_readable(t, process.pid)
     return process
 
@@ -141,6 +141,9 @@ def test_the_text_names_them_and_fails_on_them(t: Test) -> None:
     files = list(Path(t.dir).glob("r.*.json"))
     if not files or "lose_records" not in t.run("report", str(files[0])).stdout.partition("Lost blocks")[2]:
         raise Failure(f"{files}")
+    t.expect(t.run("dump", "--leaks", "--again-after", "0.1", "--html", "page.html", str(pid)), 0, error="(and .txt)")
+    if "lose_records" not in (t.dir / "page.html").read_text():
+        raise Failure("the page does not name them")
 
 
 def test_what_the_signal_cannot_do_is_refused(t: Test) -> None:
