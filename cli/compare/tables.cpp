@@ -19,7 +19,6 @@ namespace mallard::cli::compare {
 namespace {
 
 std::string seconds_text(double seconds) { return fmt::format("{:.2f} s", seconds); }
-std::string plain_text(double value) { return count_text(value); }
 std::string time_text(double ns) {
   FixedText<32> text;
   add_time(text, ns);
@@ -36,8 +35,8 @@ struct Column {
 constexpr Column kColumns[] = {
     {"wall", "wall_seconds", &Row::wall, seconds_text, true, true},
     {"CPU", "cpu_seconds", &Row::cpu, seconds_text, true, true},
-    {"metric", "metric", &Row::metric, plain_text, true, false},
-    {"faults", "page_faults", &Row::faults, plain_text, false, true},
+    {"metric", "metric", &Row::metric, count_text, true, false},
+    {"faults", "page_faults", &Row::faults, count_text, false, true},
     {"peak RSS", "peak_bytes", &Row::peak, bytes_text, true, true},
     {"after load", "after_load_bytes", &Row::after_load, bytes_text, true, false},
     {"after idle", "after_idle_bytes", &Row::after_idle, bytes_text, true, false},
@@ -81,6 +80,10 @@ std::string command_text(const Plan& plan) {
   for (const std::string& word : plan.command)
     out += fmt::format("{}{}", out.empty() ? "" : " ", printable(word));
   return out;
+}
+
+std::string runs_text(const Plan& plan) {
+  return plan.rounds == 1 ? "1 run of each" : fmt::format("{} runs of each", plan.rounds);
 }
 
 std::string who_serves(const Row& row) {
@@ -320,9 +323,7 @@ nlohmann::ordered_json document(const Plan& plan, const Summary& s) {
 }  // namespace
 
 std::string as_text(const Plan& plan, const Summary& s) {
-  std::string out =
-      fmt::format("{}\n  {}, in turns; medians\n\n", command_text(plan),
-                  plan.rounds == 1 ? "1 run of each" : fmt::format("{} runs of each", plan.rounds));
+  std::string out = fmt::format("{}\n  {}, in turns; medians\n\n", command_text(plan), runs_text(plan));
   const auto columns = columns_of(plan);
   std::vector<std::string> cells;
   for (const Column* c : columns) cells.push_back(fmt::format("{} ", c->words));
@@ -346,8 +347,8 @@ std::string as_text(const Plan& plan, const Summary& s) {
 }
 
 std::string as_markdown(const Plan& plan, const Summary& s) {
-  std::string out =
-      fmt::format("`{}`: medians of {}\n\n| candidate | serves |", command_text(plan), plan.rounds);
+  std::string out = fmt::format("`{}`: {}, in turns; medians\n\n| candidate | serves |", command_text(plan),
+                                runs_text(plan));
   const auto columns = columns_of(plan);
   for (const Column* c : columns) out += fmt::format(" {} |", c->words);
   out += "\n|---|---|";
