@@ -147,6 +147,7 @@ void read_about(Arena& arena, const ProcessMemory& process, Snapshot* out) noexc
   out->process = read_process_facts(arena, process);
   out->environment = read_environment(arena, process);
   out->can_be_controlled = process.is_recorded() && options().control;
+  out->answers_no_signal = options().signal == 0;
 }
 
 /// \return whether every block is booked

@@ -163,6 +163,18 @@ void add_live(const StratumPool& c, double live_bytes, CalibratedTotals* totals)
   totals->live.variance += factor * factor * std::max(0.0, variance);
 }
 
+/// Blocks older than the samples: how much they were asked for nobody knows, and the ratio of those that were
+/// sampled is not theirs. They count as live, rounding included; only the rest has an error.
+void add_live_and_older(const StratumPool& c, CalibratedTotals* totals) noexcept {
+  const double recorded = std::min(c.live_bytes, c.nominal), older = c.live_bytes - recorded;
+  const double factor = c.nominal > 0 ? recorded / c.nominal : 0;
+  totals->live.value += factor * c.asked + older;
+  totals->usable += factor * c.usable + older;
+  totals->older += older;
+  const double variance = c.asked_squared - 2 * c.asked_nominal + c.nominal_squared;
+  totals->live.variance += factor * factor * std::max(0.0, variance);
+}
+
 /// What is live in the pools whose samples account for too little.
 Estimate sum_past(std::span<const StratumPool> pools, double sample_bytes) noexcept {
   double live = 0;
@@ -176,7 +188,7 @@ Estimate sum_past(std::span<const StratumPool> pools, double sample_bytes) noexc
   return live > 0 ? rest_of(live, recorded, sample_bytes) : Estimate{0, 0, true, 0, 0};
 }
 
-void sum_live(std::span<const StratumPool> pools, CalibratedTotals* totals) noexcept {
+void sum_live(std::span<const StratumPool> pools, Beyond beyond, CalibratedTotals* totals) noexcept {
   StratumPool all{};
   for (const StratumPool& c : pools) {
     add_pool(all, c);
@@ -196,6 +208,8 @@ void sum_live(std::span<const StratumPool> pools, CalibratedTotals* totals) noex
     if (c.kind == PoolKind::kPast) {
       if (c.nominal > 0) add_live(c, c.nominal, totals);
       totals->live.variance += c.asked_squared;
+    } else if (totals->sampled && beyond == Beyond::kOlder) {
+      add_live_and_older(c, totals);
     } else if (totals->sampled) {
       add_live(c.nominal > 0 ? c : all, c.live_bytes, totals);
     } else {
@@ -292,7 +306,7 @@ bool calibrate(Arena& arena, std::span<Piece> pieces, std::span<const Stratum> s
   if (!effective || !pools.make(arena, pieces, strata, beyond, sample_bytes) ||
       !expect_pieces(arena, pieces, strata, pools, expected))
     return false;
-  sum_live(pools.all(), totals);
+  sum_live(pools.all(), beyond, totals);
   totals->past = sum_past(pools.all(), sample_bytes);
   for (Piece& p : pieces) p.stratum = pools.pool_of(p.stratum);
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {

@@ -52,6 +52,7 @@ struct CalibratedTotals {
   Estimate live;            ///< requested and resident
   double usable = 0;        ///< usable and resident
   Estimate past;            ///< usable and resident, of blocks allocated past mallard
+  double older = 0;         ///< of live and of usable: blocks older than the samples, rounding included
   double unattributed = 0;  ///< resident bytes of strata with too few samples to say whose they are
   double uncounted = 0;     ///< resident bytes of strata that the census does not know, from samples
   double uncounted_variance = 0;

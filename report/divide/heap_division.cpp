@@ -154,7 +154,7 @@ struct HeapDivision {
     return census;
   }
 
-  const char* by_samples() noexcept {
+  const char* by_samples(BeforeRecording* before) noexcept {
     SampledDivision shares(arena, runs(), !record::began_with_process());
     shares.know_zeros(zeros);
     auto* sites = arena.array<SiteShare>(copy.site_count + 1);
@@ -171,6 +171,7 @@ struct HeapDivision {
     count_as_metadata(census.internal_bytes, totals->past.value > 0 ? &totals->past : &totals->live,
                       totals->unattributed, totals);
     count_as_holes(census.thread_cached_bytes, totals);
+    before->live_bytes = std::clamp(totals->older - evidence.not_live, 0.0, totals->live.value);
     for (std::uint32_t i = 0; i < copy.row_count; ++i) {
       const SiteShare& share = sites[copy.rows[i].id];
       copy.rows[i].resident_bytes = share.resident;
@@ -266,7 +267,7 @@ const char* divide_heap(Arena& arena, const Memory& memory, const Served& served
   if (!map) return kNoMemory;
   division.map = map;
   const char* why_not = exact->on                ? division.by_exact_blocks(exact, before)
-                        : served.backend->census ? division.by_samples()
+                        : served.backend->census ? division.by_samples(before)
                                                  : why_no_census(*served.backend, division.heap);
   map->limit_to_resident();
   out->heap_map = map->plain();

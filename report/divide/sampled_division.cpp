@@ -185,7 +185,8 @@ double SampledDivision::scale_up(double heap, HeapTotals* totals) noexcept {
 }
 
 /// Compares what the census counted with what the samples alone say of the same units.
-void SampledDivision::compare_live(HeapTotals* totals) const noexcept {
+/// \return whether more is live than they account for
+bool SampledDivision::compare_live(const BeyondEvidence& evidence, HeapTotals* totals) const noexcept {
   for (std::uint16_t k = 1; k < stratum_count_; ++k) totals->counted_live += strata_[k].live_bytes;
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     double nominal = 0;
@@ -195,6 +196,7 @@ void SampledDivision::compare_live(HeapTotals* totals) const noexcept {
     totals->recorded_live.add(blocks_[i].weight, nominal);
   }
   set_interval(totals->recorded_live);
+  return is_past_mallard(totals->counted_live, totals->recorded_live, evidence);
 }
 
 /// Samples stand for memory that was not examined, too, where no known total says how much.
@@ -208,14 +210,14 @@ bool SampledDivision::sum_up(std::uint64_t heap_resident, const BeyondEvidence& 
   *totals = {};
   add_uncovered();
   if (out_of_memory_) return false;
-  compare_live(totals);
+  const bool is_past = compare_live(evidence, totals);
   const double on_pinned_pages = pages_.pinned_metadata();
   totals->metadata = pages_.metadata() - on_pinned_pages;
   const double heap = static_cast<double>(heap_resident) - totals->metadata;
   totals->examined = heap > 0 ? std::clamp(1 - not_examined_ / heap, 0.0, 1.0) : 1;
   const double headers = on_pinned_pages + scale_up(heap, totals);
   Beyond beyond = older_ ? Beyond::kOlder : Beyond::kChance;
-  if (!older_ && is_past_mallard(totals->counted_live, totals->recorded_live, evidence)) {
+  if (!older_ && is_past) {
     beyond = Beyond::kPastMallard;
     scale_weights();
   }
@@ -235,6 +237,7 @@ bool SampledDivision::sum_up(std::uint64_t heap_resident, const BeyondEvidence& 
     *bytes = std::min(*bytes, totals->pinned - headers - totals->live_usable);
   totals->rounding_known = sums.sampled;
   totals->unattributed = sums.unattributed;
+  totals->older = older_ && is_past ? std::min(sums.older, sums.live.value) : 0;
   totals->units = units_;
   totals->noted = pages_.noted();
   totals->uncovered_blocks = uncovered_;

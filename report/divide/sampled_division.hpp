@@ -27,6 +27,7 @@ struct HeapTotals {
   bool is_compared = true;         ///< the two figures around mean something
   Estimate recorded_live;          ///< of recorded blocks, measured in the same way
   bool rounding_known;             ///< false: no sample tells requested from usable bytes; live is usable
+  double older;                    ///< of live: blocks older than the samples; 0 where that may be chance
   double unattributed;             ///< of pinned: no sample says whose it is
   double examined;                 ///< part of the heap whose blocks were looked at, 0 to 1
   NotedFree noted;
@@ -62,7 +63,7 @@ class SampledDivision {
   void leave_out(std::size_t block) noexcept;
   void add_uncovered() noexcept;
   double scale_up(double heap, HeapTotals* totals) noexcept;
-  void compare_live(HeapTotals* totals) const noexcept;
+  bool compare_live(const BeyondEvidence& evidence, HeapTotals* totals) const noexcept;
   void scale_weights() noexcept;
   std::uint16_t stratum_of(const heaps::Unit& unit) noexcept;
 

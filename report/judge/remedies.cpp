@@ -94,6 +94,8 @@ class Remedies {
     add({kind, false, {}, {}, {}, 0}, line, why);
   }
 
+  bool takes_purge() const noexcept { return s_.can_be_controlled || words::can_be_purged(s_); }
+
   void add_purge_command(TextBuffer& to) const noexcept {
     to.add(s_.can_be_controlled ? "mallard purge " : "mallard dump --purge ").add_signed(s_.process.pid);
   }
@@ -102,7 +104,7 @@ class Remedies {
     const Estimate figure = predicted(RemedyKind::kPurge, counted(bytes), bytes);
     if (!is_enough(figure)) return;
     FixedText<128> line;
-    if (words::can_be_purged(s_)) add_purge_command(line);
+    if (takes_purge()) add_purge_command(line);
     else line.add(call);
     Words why;
     why.bytes(bytes).say(" are whole free pages that ").say(call).say(" reaches.");
@@ -202,7 +204,7 @@ void Remedies::of_mimalloc() noexcept {
   // Which pages threads' heaps have not let go can be told of versions below 3.5 only.
   const double most = kept - in_heaps, least = s_.allocator.version.starts_with("3") ? most / 2 : most;
   offer(RemedyKind::kPurgeDelay, from_to(most, least, most), kept, why);
-  if (!words::can_be_purged(s_) || !is_enough(counted(in_heaps))) return;
+  if (!takes_purge() || !is_enough(counted(in_heaps))) return;
   // Threads that idle do not come by to give theirs back, and which do is not known beforehand.
   FixedText<128> line;
   add_purge_command(line);

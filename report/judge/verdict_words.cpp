@@ -99,7 +99,11 @@ void say_divided(Case& c) noexcept {
 void say_largest_site(Case& c) noexcept {
   const double older = c.s.before.live_bytes;
   if (older > 0) {
-    c.text.say(" ").bytes(older).say(" are older than exact recording: no call site is known of them.");
+    c.text.say(" ")
+        .bytes(older)
+        .say(" are older than ")
+        .say(c.s.recording.exact.on ? "exact recording" : "recording");
+    c.text.say(": no call site is known of them.");
     c.evidence("older_bytes", older);
   }
   const bool by_resident = c.s.ledger.divided && largest(c.s, &SiteRow::resident_bytes);
@@ -249,7 +253,9 @@ void say_changed(Case& c, Cause cause) noexcept {
 
 bool is_alive(const Snapshot& s) noexcept { return s.reason != Reason::kExit; }
 
-bool can_be_purged(const Snapshot& s) noexcept { return s.reason != Reason::kInspection; }
+bool can_be_purged(const Snapshot& s) noexcept {
+  return s.reason != Reason::kInspection && !s.answers_no_signal;
+}
 
 void say_judged(const Snapshot& s, Words& to) noexcept {
   const Allocator& a = s.allocator;

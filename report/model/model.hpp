@@ -173,7 +173,8 @@ struct OtherSites : SiteFigures<double> {
   std::uint32_t sites;
 };
 
-/// Blocks that were allocated before exact recording began: no call site is known.
+/// Blocks that were allocated before recording began: no call site is known. By samples only live_bytes is
+/// told.
 struct BeforeRecording {
   double live_bytes;  ///< usable and resident
   double resident_bytes, hole_bytes;
@@ -381,6 +382,7 @@ struct Snapshot {
   std::span<const Remedy> remedies;  ///< best first
   std::string_view environment;      ///< at its start, a NUL behind each variable; not written
   bool can_be_controlled;            ///< ALLOC_CONTROL: `mallard purge` may ask it
+  bool answers_no_signal;            ///< attached to, or ALLOC_SIGNAL=none: `mallard dump --purge` is refused
   LivePeak peak;
   std::string_view peak_text;    ///< who held it; empty where it is not judged
   std::string_view growth_text;  ///< what the reports so far tell of growth; empty = nothing recorded

@@ -25,8 +25,8 @@ void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink&
 void write_pins(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where no sets are known
 void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
 
-void write_core(const CoreFacts& core, Sink& to) noexcept;      ///< nothing of a process that runs
-void write_lost(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where nobody asked for it
+void write_core(const CoreFacts& core, Sink& to) noexcept;     ///< nothing of a process that runs
+void write_lost(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where nobody asked for it
 /// How long calls took; nothing where none were timed. \param most_frames  of the stacks of slow calls; 0:
 /// the operations alone
 void write_latency(const Snapshot& snapshot, int most_frames, Sink& to) noexcept;
@@ -61,6 +61,11 @@ inline Json& number_or_null(Json& json, std::string_view name, std::uint64_t val
 }
 inline void text_or_null(Json& json, std::string_view name, const char* text) noexcept {
   text_or_null(json, name, text ? view_of(text) : std::string_view());
+}
+/// Words for live bytes that are older than the records.
+inline std::string_view older_words(const Snapshot& s) noexcept {
+  return s.recording.exact.on ? "allocated before exact recording began, rounding included"
+                              : "allocated before recording began, rounding included";
 }
 
 }  // namespace mallard::report

@@ -324,7 +324,7 @@ void write_ledger(const Snapshot& s, const TextLayout& layout, Sink& to) noexcep
       row(to, or_metadata ? "retained or metadata" : facts_of(cause).words, ledger.lines[i].bytes,
           ledger.rss_bytes, of_divided, meaning_of(cause, ledger));
       if (cause == Cause::kLive && s.before.live_bytes > 0)
-        write_part(s.before.live_bytes, "allocated before exact recording began, rounding included", to);
+        write_part(s.before.live_bytes, older_words(s), to);
       write_parts(ledger.lines[i], to);
       write_details(s, cause, layout.brief ? kBriefDetails : kDetailsShown, to);
     }

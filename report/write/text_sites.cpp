@@ -143,8 +143,7 @@ void write_rest(const Snapshot& s, Table table, double total, Sink& to) noexcept
   };
   if (table == Table::kResident && s.before.resident_bytes > 0)
     line(s.before.resident_bytes, "under blocks allocated before exact recording began");
-  if (table == Table::kLive && s.before.live_bytes > 0)
-    line(s.before.live_bytes, "allocated before exact recording began, rounding included");
+  if (table == Table::kLive && s.before.live_bytes > 0) line(s.before.live_bytes, older_words(s));
   if (o.sites == 0 || table == Table::kPeak) return;
   FixedText<64> what;
   what.add("in ");

@@ -166,6 +166,10 @@ TEST_CASE("verdict texts: nothing unusual") {
     p.s.before.live_bytes = 30 * kMega;
     p.s.recording.exact.on = true;
   });
+  tell("older than the samples", [](Process& p) {
+    add_sites(p);
+    p.s.before.live_bytes = 30 * kMega;
+  });
   tell("mode off", [](Process& p) { p.s.recording.on = false; });
   for (const double huge : {15.9, 49.9, 50., 60.})
     tell("huge pages", [huge](Process& p) {
@@ -265,6 +269,10 @@ TEST_CASE("verdict texts: causes of the heap") {
   tell("holes after a probe", [&](Process& p) {
     holes(p);
     p.s.probe.done = true;
+  });
+  tell("holes, and no signal asks for a purge", [&](Process& p) {
+    holes(p);
+    p.s.answers_no_signal = true;
   });
   for (const double older : {39, 41})
     tell("holes around older blocks", [&](Process& p) {
