@@ -50,7 +50,7 @@ std::string is_duration(const std::string& word) {
 }
 
 /// What forbids it that can be seen without touching the process. \return how messages name it
-std::string check(int pid, const char* command) {
+std::string check(int pid, bool is_detach) {
   const Access access = find_access(pid);
   const auto refuse = [&](const std::string& why, const std::string& hint = {}) {
     throw Error(kUnreadable, fmt::format("{} is left as it is: {}", access.who, why), hint);
@@ -60,14 +60,14 @@ std::string check(int pid, const char* command) {
   for (const ProcessObject& o : process.libraries)
     if (base_name(o.path).starts_with("libmallard.so"))
       refuse("it runs under mallard already",
-             fmt::format("'mallard mode {} sample' switches what is recorded", pid));
+             is_detach ? fmt::format("'mallard mode {} off' ends the recording", pid)
+                       : fmt::format("'mallard mode {} sample' switches what is recorded", pid));
   if (const auto tracer = status_words(pid, "TracerPid"); !tracer.empty() && tracer[0] != "0")
     refuse(fmt::format("process {} traces it", tracer[0]), "a debugger or strace: end that first");
   if (is_stopped(pid)) refuse("it is stopped", fmt::format("let it go on: kill -CONT {}", pid));
   for (const std::string& feature : status_words(pid, arch::kThreadFeatures))
     if (feature == arch::kShadowStack)
       refuse("its threads have shadow stacks, which a borrowed thread would leave");
-  (void)command;
   return access.who;
 }
 
@@ -111,8 +111,8 @@ void show_report(int pid) {
                   taken.why_not.empty() ? std::string("it has changed meanwhile") : taken.why_not);
     ReportFile report = parse_report(taken.json, fmt::format("the report of process {}", pid));
     name_sites(&report, "");
-    print_report_text(
-        text_shown(&report, false, "all call sites: 'mallard dump --full' before it is detached"));
+    print_report_text(text_shown(&report, false,
+                                 fmt::format("all call sites: without --for, mallard dump --full {}", pid)));
   } catch (const Error& e) {
     tell("the report cannot be shown: {}", e.what());
   }
@@ -120,13 +120,14 @@ void show_report(int pid) {
 
 ExitStatus attach(const Request& request) {
   const int pid = process_of(request.process, "attach");
-  const std::string who = check(pid, "attach");
+  const std::string who = check(pid, false);
   const bool was_attached = is_attached(pid);
   const Mode mode = request.mode == "exact" ? Mode::kExact : Mode::kSample;
   hold_ending_signals();
   const AttachDoor door = act(pid, who, AttachAction::kRecord, mode);
-  print("{}: {}recorded in mode {}, by {} references in {} objects; malloc is that of {}\n", who,
-        was_attached ? "still " : "", request.mode, door.slots, door.objects, printable(door.allocator));
+  print("{}: recorded in mode {}{}, by {} references in {} objects; malloc is that of {}\n", who,
+        request.mode, was_attached ? " (it was attached to already)" : "", door.slots, door.objects,
+        printable(door.allocator));
   if (door.elsewhere > 0)
     print("{} references lead to other functions of the same names, and are left alone\n", door.elsewhere);
   if (request.duration.empty()) {
@@ -139,19 +140,19 @@ ExitStatus attach(const Request& request) {
     tell("{} has ended", who);
     return kDone;
   }
-  show_report(pid);
-  detach_now(pid, who);
+  // What it has become would have the object loaded only to leave it.
+  if (is_attached(pid)) show_report(pid);
+  if (is_attached(pid)) detach_now(pid, who);
+  else tell("{} has become another program, or was detached from meanwhile", who);
   return kDone;
 }
 
 ExitStatus detach(const std::string& word) {
   const int pid = process_of(word, "detach");
-  if (!read_door(pid)) {
-    const std::string who = check(pid, "detach");
+  const std::string who = check(pid, true);
+  if (!is_attached(pid))
     throw Error(kUnreadable, fmt::format("{} is not attached to", who),
                 fmt::format("mallard attach {}", pid));
-  }
-  const std::string who = check(pid, "detach");
   hold_ending_signals();
   detach_now(pid, who);
   return kDone;

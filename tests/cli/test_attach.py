@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -268,7 +269,7 @@ def test_attach_counts_exactly(t: Test) -> None:
     seconds = float(re.search(r"growth .* in ([\d.]+) s;", screen).group(1))
     _, growth, _ = row_of(screen, "leak_one")
     near("growth of leak_one", growth, 4096 * 1000 * seconds, 0.1)
-    t.expect(t.run("attach", str(pid)), 0, "still recorded in mode sample", error="mallard dump")
+    t.expect(t.run("attach", str(pid)), 0, "recorded in mode sample (it was attached to already)", error="mallard dump")
     t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0, "mode sample")
     detach(t, pid)
 
@@ -505,6 +506,18 @@ def test_refusals(t: Test) -> None:
     t.expect(t.run("attach", "--for", "0s", str(stopped.pid)), 2, error="'0s' cannot be used")
     plain = t.start(sleeps)
     t.expect(t.run("detach", str(plain.pid)), 3, error="is not attached to")
+    attach(t, plain.pid)
+    detach(t, plain.pid)
+    t.expect(t.run("detach", str(plain.pid)), 3, error="is not attached to")  # what was loaded is there, and does nothing
+
+
+def test_a_process_that_becomes_another_program_meanwhile_is_left_alone(t: Test) -> None:
+    sleeps = t.compile("sleeps", source=SLEEPS)
+    host = t.start("bash", "-c", f"echo ready; sleep 3; exec {sleeps}")
+    t.expect(t.run("attach", "--for", "5s", str(host.pid)), 0, "recorded in mode sample", error="has become another program")
+    maps = Path(f"/proc/{host.pid}/maps").read_text()
+    if "sleeps" not in maps or "libmallard" in maps:
+        raise Failure(f"the recorder was loaded into the next program: {maps}")
 
 
 def test_refusal_while_the_loader_is_busy(t: Test) -> None:

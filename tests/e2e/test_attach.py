@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.framework import Failure, Test, wait_until
+from support.processes import listens
 from support.marks import extra
 
 from .test_postgres import Server
@@ -96,7 +97,7 @@ def start_redis(t: Test, env: dict[str, str]) -> tuple[subprocess.Popen[bytes], 
     path = Path(t.tmp) / "redis.sock"
     path.unlink(missing_ok=True)
     server = t.start([t.program("redis-server"), *SERVER_OPTIONS, "--unixsocket", path], env)
-    wait_until(path.exists, 30, "redis to listen")
+    wait_until(lambda: listens(path), 30, "redis to listen")
     return server, path
 
 
