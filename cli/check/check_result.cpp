@@ -130,7 +130,9 @@ std::string CheckResult::next_step() const {
   if (process && !process->mallard_path.empty()) return how_to_ask(process->pid);
   if (process)
     return fmt::format(
-        "mallard inspect {} says where its memory is; who allocates takes a new start: mallard run -- {}",
+        "mallard inspect {0} says where its memory is, mallard attach {0} who allocates from then on; all of "
+        "it takes a "
+        "new start: mallard run -- {1}",
         process->pid, program);
   return fmt::format("LD_PRELOAD={} {}", library_path(), target);
 }

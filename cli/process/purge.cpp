@@ -22,9 +22,7 @@ struct Request {
 void print_text(const Target& target, const nlohmann::json& a) {
   const auto text = [&a](const char* key) { return a.value(key, std::string()); };
   const auto bytes = [&a](const char* key) { return bytes_text(a.value(key, 0.0)); };
-  const auto line = [](const char* name, const std::string& value) {
-    print("  {:<18}{}\n", name, value);
-  };
+  const auto line = [](const char* name, const std::string& value) { print("  {:<18}{}\n", name, value); };
   const double ms = a.value("duration_ns", 0.0) / 1e6;
   print("{}: {} given back to the kernel\n", target.who(), bytes("given_back_bytes"));
   line("called",
@@ -40,8 +38,11 @@ void print_text(const Target& target, const nlohmann::json& a) {
 }
 
 ExitStatus purge(const Request& request) {
-  const Target target = wait_for_start(process_of(request.process, "purge"), "purge", nullptr,
-                                       request.timeout_seconds);
+  const Target target =
+      wait_for_start(process_of(request.process, "purge"), "purge", nullptr, request.timeout_seconds);
+  if (target.is_attached)
+    throw Error(kUnreadable, fmt::format("{} was attached to, and takes no commands", target.who()),
+                "under 'mallard run' it takes them");
   const ControlAnswer answer = ask_control(target, "purge", request.timeout_seconds);
   if (!answer.done())
     throw Error(kUnreadable, fmt::format("{} has not been purged: {}", target.who(), answer.why_not()));
