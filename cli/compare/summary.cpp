@@ -70,6 +70,7 @@ std::string change_words(const Figure& from, const Figure& to) {
 }
 
 std::string cost_words(const Summary& s, const Row& best) {
+  if (best.trials.size() < 2) return "what that costs in time takes more than one run to tell";
   const Row& first = s.rows[0];
   std::string out;
   const std::string cpu = change_words(first.cpu, best.cpu), wall = change_words(first.wall, best.wall);

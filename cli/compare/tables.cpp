@@ -56,7 +56,8 @@ template <class Of>
 std::string cell(const Summary& s, const Row& row, Of of, std::string (*text)(double)) {
   const Figure& figure = of(row);
   if (!figure.known) return "- ";
-  const bool equal = &row != &s.rows[0] && difference(of(s.rows[0]), figure) == Difference::kEqual;
+  const Figure& first = of(s.rows[0]);
+  const bool equal = &row != &s.rows[0] && first.known && difference(first, figure) == Difference::kEqual;
   return fmt::format("{}{}", text(figure.median), equal ? "=" : " ");
 }
 std::string cell(const Summary& s, const Row& row, const Column& c) {
@@ -83,7 +84,7 @@ std::string command_text(const Plan& plan) {
 }
 
 std::string runs_text(const Plan& plan) {
-  return plan.rounds == 1 ? "1 run of each" : fmt::format("{} runs of each", plan.rounds);
+  return fmt::format("{} run{} of each", plan.rounds, plan.rounds == 1 ? "" : "s");
 }
 
 std::string who_serves(const Row& row) {
@@ -376,8 +377,7 @@ std::string as_markdown(const Plan& plan, const Summary& s) {
     for (const Row& row : s.rows)
       out += fmt::format(" {} |", row.went_through() ? bytes_text(line.median(row, when)) : "-");
   }
-  out += "\n";
-  return out + "\n" + s.advice + "\n";
+  return out + "\n\n" + s.advice + "\n";
 }
 
 std::string as_json(const Plan& plan, const Summary& s) {

@@ -77,7 +77,7 @@ COMPARISONS = (
                "half of them while it answers 4,000 queries", indexer,
                ["--ready", "READY", "--load", f"{ASK} lines {PORT} 'index 50000' 'both 50000 4000'", "--check",
                 f"{ASK} lines {PORT} 'search 500'", "--idle", "30"]),
-    Comparison("redis", "redis-server, filled with 200,000 keys, nine of ten of which are deleted",
+    Comparison("redis", "a redis-server, filled with 200,000 keys, nine of ten of which are deleted",
                lambda folder: [program("redis-server"), "--port", str(PORT), "--save", "", "--dir", str(folder)],
                ["--ready", "Ready to accept", "--load", FILL, "--check", f"redis-cli -p {PORT} ping", "--idle", "15"]),
     Comparison("resize", "a thumbnail service: node and sharp (libvips), 120 pictures, eight at a time", resize,

@@ -72,6 +72,7 @@ def test_what_calls_an_allocator_by_its_own_names_is_none(t: Test) -> None:
     rows = compared(t, program)
     t.check("beside it mimalloc" in rows["as shipped"]["serves"], f"as shipped: {rows['as shipped']['serves']}")
     t.check("inside serves some that are not seen" in rows["as shipped"]["remark"], rows["as shipped"]["remark"])
+    t.check(all(not f or f["than_first"] is None for f in rows["system"]["latency"]["malloc"].values()), "held against nothing")
     t.check(not any(rows["as shipped"]["latency"]["malloc"].values()), f"times of some calls alone: {rows['as shipped']['latency']}")
     t.check(rows["as shipped"]["runs"][0]["after_load"]["other_allocators"], "what mimalloc holds is not there")
     t.check("main calls mi_heap_new" in (rows["system"]["runs"][0]["failure"] or ""), f"system: {rows['system']['runs'][0]}")

@@ -63,6 +63,14 @@ TEST_CASE("compare: the least resident candidate is advised with what it costs")
         "within the noise. close comes within 5 % of it.");
 }
 
+TEST_CASE("compare: one run tells nothing of time") {
+  const Summary once = summarize(server(), {row("as shipped", {100}), row("best", {50}, 1.5)});
+  CHECK(once.advice.find("50 % less resident") != once.advice.npos);
+  CHECK(once.advice.ends_with("what that costs in time takes more than one run to tell."));
+  const Summary twice = summarize(server(), {row("as shipped", {100, 100}), row("best", {50, 50}, 1.5)});
+  CHECK(twice.advice.find("50 % more CPU") != twice.advice.npos);
+}
+
 TEST_CASE("compare: nothing is advised within the noise, of what failed, or what gave another result") {
   const auto keeps = [](Row other) {
     const Summary s = summarize(server(), {row("as shipped", {100, 101, 102}), std::move(other)});
