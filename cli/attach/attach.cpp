@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 
 #include "arch/borrow.hpp"
 #include "base/options.hpp"
@@ -150,7 +151,9 @@ ExitStatus attach(const Request& request) {
 ExitStatus detach(const std::string& word) {
   const int pid = process_of(word, "detach");
   const std::string who = check(pid, true);
-  if (!is_attached(pid))
+  // A child that was forked off such a process is not recorded, and its calls pass through the object all the
+  // same.
+  if (const std::optional<AttachDoor> door = read_door(pid); !door || !door->is_on)
     throw Error(kUnreadable, fmt::format("{} is not attached to", who),
                 fmt::format("mallard attach {}", pid));
   hold_ending_signals();

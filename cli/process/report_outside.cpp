@@ -146,12 +146,12 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
     if (!process.is_still_there() || is_gone(target.pid)) told.end(Outcome::kGone, "");
     told.end(Outcome::kCannot, why);
   }
-  const Remembered remembered(target.pid);
+  if (!target.is_attached) report::reports_adopt(process.parts());
+  const Remembered remembered(target.pid);  // after it: whichever of the two knows a later report
   remembered.recall();
   Arena arena(kMostMemory);
   const auto snapshot = std::make_unique<report::Snapshot>();
   search(arena, books, leaks, &snapshot->lost);
-  if (!target.is_attached) report::reports_adopt(process.parts());
   if (!report::take_snapshot(arena, process, process.served(), report::Reason::kDump, snapshot.get()))
     told.end(Outcome::kOdd, "there is not enough memory for it");
   snapshot->recording.skipped_live += process.torn_samples();
