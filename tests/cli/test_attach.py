@@ -9,119 +9,14 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-from .control import library
 from .harness import Failure, Skip, Test
 from .test_top_processes import WORKER, near, row_of
+from .waits import SOURCE as WAITS
 
 ATTACHED = "recorded in mode "
-
-# Waits 2 s in one way or another, while nothing comes; prints what the wait gave.
-WAITS = r"""
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/msg.h>
-#include <sys/select.h>
-#include <sys/sem.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-static void nothing(int s) { (void)s; }
-static int is(const char* a, const char* b) { return strcmp(a, b) == 0; }
-int main(int argc, char** argv) {
-  (void)argc;
-  const char* k = argv[1];
-  int p[2], s[2];
-  struct timespec two = {2, 0}, until;
-  struct timeval also_two = {2, 0};
-  long r = -2;
-  if (pipe(p) || socketpair(AF_UNIX, SOCK_STREAM, 0, s)) return 1;
-  struct sigaction action = {0};
-  action.sa_handler = nothing;
-  sigaction(SIGALRM, &action, NULL);
-  clock_gettime(CLOCK_REALTIME, &until);
-  until.tv_sec += 2;
-  puts("up");
-  fflush(stdout);
-  errno = 0;
-  if (is(k, "sleep")) r = sleep(2);
-  if (is(k, "clock_nanosleep")) errno = (int)(r = clock_nanosleep(CLOCK_MONOTONIC, 0, &two, NULL));
-  if (is(k, "poll")) r = poll(&(struct pollfd){p[0], POLLIN, 0}, 1, 2000);
-  if (is(k, "select")) {
-    fd_set set;
-    FD_ZERO(&set);
-    FD_SET(p[0], &set);
-    r = select(p[0] + 1, &set, NULL, NULL, &also_two);
-  }
-  if (is(k, "epoll")) {
-    int e = epoll_create1(0);
-    struct epoll_event event = {EPOLLIN, {0}};
-    epoll_ctl(e, EPOLL_CTL_ADD, p[0], &event);
-    r = epoll_wait(e, &event, 1, 2000);
-  }
-  sem_t sem;
-  sem_init(&sem, 0, 0);
-  if (is(k, "sem_timedwait")) r = sem_timedwait(&sem, &until);
-  if (is(k, "cond")) {
-    pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
-    pthread_cond_t c = PTHREAD_COND_INITIALIZER;
-    pthread_mutex_lock(&m);
-    errno = (int)(r = pthread_cond_timedwait(&c, &m, &until));
-  }
-  char b[4096];
-  if (is(k, "read") || is(k, "recv")) {
-    if (fork() == 0) {
-      sleep(2);
-      _exit(write(p[1], "x", 1) + write(s[1], "x", 1) != 2);
-    }
-    r = is(k, "read") ? read(p[0], b, 1) : recv(s[0], b, 1, 0);
-  }
-  if (is(k, "recv_timeout")) {
-    setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &also_two, sizeof also_two);
-    r = recv(s[0], b, 1, 0);
-  }
-  if (is(k, "wait")) {
-    if (fork() == 0) _exit((int)sleep(2));
-    r = wait(NULL) > 0;
-  }
-  if (is(k, "msgrcv") || is(k, "pause")) {
-    int q = msgget(IPC_PRIVATE, 0600);
-    struct { long type; char text[8]; } message;
-    alarm(2);
-    r = is(k, "pause") ? pause() : msgrcv(q, &message, 8, 0, 0);
-    int e = errno;
-    msgctl(q, IPC_RMID, NULL);
-    errno = e;
-  }
-  if (is(k, "semop")) {
-    int q = semget(IPC_PRIVATE, 1, 0600);
-    r = semtimedop(q, &(struct sembuf){0, -1, 0}, 1, &two);
-    int e = errno;
-    semctl(q, 0, IPC_RMID);
-    errno = e;
-  }
-  if (is(k, "sigtimedwait")) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    r = sigtimedwait(&set, NULL, &two);
-  }
-  printf("%ld %d\n", r, errno);
-  return 0;
-}
-"""
 
 # Threads that load, unload, throw, end and allocate; says whether any of it went wrong.
 BUSY = r"""
@@ -312,9 +207,9 @@ def test_attach_for_a_while(t: Test) -> None:
 
 
 @pytest.mark.parametrize("how,result", [
-    ("sleep", "0 0"), ("clock_nanosleep", "0 0"), ("poll", "0 0"), ("select", "0 0"), ("epoll", "0 0"),
-    ("sem_timedwait", "-1 110"), ("cond", "110 110"), ("read", "1 0"), ("recv", "1 0"), ("recv_timeout", "-1 11"),
-    ("wait", "1 0"), ("msgrcv", "-1 4"), ("pause", "-1 4"), ("semop", "-1 11"), ("sigtimedwait", "-1 11")])
+    ("sleep", "0 0"), ("clock_nanosleep", "0 0"), ("poll", "0 0"), ("select", "0 0"), ("epoll_wait", "0 0"),
+    ("sem_timedwait", "-1 110"), ("cond_timedwait", "-1 110"), ("read", "1 0"), ("recv", "1 0"), ("recv_timeout", "-1 11"),
+    ("wait", "1 0"), ("msgrcv", "-1 4"), ("pause", "-1 4"), ("semtimedop", "-1 11"), ("sigtimedwait", "-1 11")])
 def test_waits_go_on(t: Test, how: str, result: str) -> None:
     """Those that end by a signal's handler end by it all the same."""
     began = time.monotonic()
@@ -324,19 +219,19 @@ def test_waits_go_on(t: Test, how: str, result: str) -> None:
         attach(t, process.pid)
         detach(t, process.pid)
     assert process.stdout
-    if (told := process.stdout.readline().decode().strip()) != result:
+    if (told := " ".join(process.stdout.readline().decode().split()[:2])) != result:
         raise Failure(f"{how} gave {told!r}, expected {result!r}")
     if how != "sleep" and time.monotonic() - began < 1.9:
         raise Failure("it ended early")
 
 
-@pytest.mark.parametrize("how,result", [("epoll", "0 0"), ("recv_timeout", "-1 11"), ("semop", "-1 11"), ("pause", "-1 4")])
+@pytest.mark.parametrize("how,result", [("epoll_wait", "0 0"), ("recv_timeout", "-1 11"), ("semtimedop", "-1 11"), ("pause", "-1 4")])
 def test_waits_go_on_while_lost_blocks_are_looked_for(t: Test, how: str, result: str) -> None:
     process = t.start(t.compile("waits", "-pthread", source=WAITS), how)
     time.sleep(0.2)
     t.expect(t.run("inspect", "--leaks", "--again-after", "0.2", str(process.pid)), 0, "Verdict")
     assert process.stdout
-    if (told := process.stdout.readline().decode().strip()) != result:
+    if (told := " ".join(process.stdout.readline().decode().split()[:2])) != result:
         raise Failure(f"{how} gave {told!r}, expected {result!r}")
 
 
@@ -453,169 +348,3 @@ def test_attach_with_another_root(t: Test) -> None:
     detach(t, process.pid)
     if any("libmallard-attach" in os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")):
         raise Failure("a descriptor was left open")
-
-
-OWN_MALLOC = """
-#include <stdio.h>
-#include <stddef.h>
-#include <unistd.h>
-static char memory[1 << 20]; static size_t used;
-void* malloc(size_t n) { void* p = memory + used; used += (n + 15) & ~15ul; return p; }
-void free(void* p) { (void)p; }
-void* calloc(size_t a, size_t b) { return malloc(a * b); }
-void* realloc(void* p, size_t n) { (void)p; return malloc(n); }
-int main(void) { puts("up"); fflush(stdout); for (;;) pause(); }
-"""
-SLEEPS = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("up"); fflush(stdout); for (;;) pause(); }\n'
-FILTERED = """
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-int main(int argc, char** argv) {
-  (void)argv;
-  struct sock_filter program[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, argc > 1 ? SECCOMP_RET_ALLOW : SECCOMP_RET_KILL_PROCESS),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-  struct sock_fprog all = {4, program};
-  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all) != 0) return 1;
-  puts("up");
-  fflush(stdout);
-  for (;;) pause();
-}
-"""
-
-
-def test_refusals(t: Test) -> None:
-    sleeps = t.compile("sleeps", source=SLEEPS)
-    refused(t, t.start(t.compile("static", "-static", source=SLEEPS)).pid, "does not use glibc's loader")
-    refused(t, t.start(t.compile("own", source=OWN_MALLOC)).pid, "the executable defines malloc itself")
-    refused(t, t.start(sleeps, env={"LD_PRELOAD": library(t)}).pid, "runs under mallard already")
-    stopped = t.start(sleeps)
-    stopped.send_signal(signal.SIGSTOP)
-    time.sleep(0.1)
-    refused(t, stopped.pid, "is stopped")
-    t.expect(t.run("attach", "999999999"), 3, error="No such process")
-    t.expect(t.run("attach", "--mode", "off", str(stopped.pid)), 2, error="'off' is no mode: expected is sample or exact")
-    t.expect(t.run("attach", "--for", "0s", str(stopped.pid)), 2, error="'0s' cannot be used")
-    plain = t.start(sleeps)
-    t.expect(t.run("detach", str(plain.pid)), 3, error="is not attached to")
-    attach(t, plain.pid)
-    detach(t, plain.pid)
-    t.expect(t.run("detach", str(plain.pid)), 3, error="is not attached to")  # what was loaded is there, and does nothing
-
-
-def test_a_process_that_becomes_another_program_meanwhile_is_left_alone(t: Test) -> None:
-    sleeps = t.compile("sleeps", source=SLEEPS)
-    host = t.start("bash", "-c", f"echo ready; sleep 3; exec {sleeps}")
-    t.expect(t.run("attach", "--for", "5s", str(host.pid)), 0, "recorded in mode sample", error="has become another program")
-    maps = Path(f"/proc/{host.pid}/maps").read_text()
-    if "sleeps" not in maps or "libmallard" in maps:
-        raise Failure(f"the recorder was loaded into the next program: {maps}")
-
-
-def test_refusal_while_the_loader_is_busy(t: Test) -> None:
-    """The borrowed thread stops waiting for the loader's lock, and the host has its dlopen all the same."""
-    host = """
-#include <dlfcn.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <unistd.h>
-static void* load(void* path) { return dlopen(path, RTLD_NOW); }
-int main(int argc, char** argv) {
-  pthread_t thread;
-  pthread_create(&thread, NULL, load, argv[argc - 1]);
-  usleep(300000);
-  puts("up");
-  fflush(stdout);
-  int bad = 0;
-  void* object = NULL;
-  for (int i = 0; i < 80; ++i) bad += poll(NULL, 0, 100) != 0;
-  pthread_join(thread, &object);
-  printf("%d %d\\n", bad, object != NULL && dlopen("libm.so.6", RTLD_NOW) != NULL);
-  fflush(stdout);
-  for (;;) pause();
-}
-"""
-    slow = '#include <unistd.h>\n__attribute__((constructor)) static void start(void) { sleep(10); }\n'
-    plugin = t.compile("slow.so", "-shared", "-fPIC", source=slow)
-    process = t.start(t.compile("host", "-pthread", "-ldl", source=host), plugin)
-    refused(t, process.pid, "other threads of it keep the loader's lock")
-    assert process.stdout
-    if (told := process.stdout.readline().decode().strip()) != "0 1":
-        raise Failure(f"the host says {told!r}, expected no wait cut short and a loader that works")
-    attach(t, process.pid)
-    detach(t, process.pid)
-
-
-def test_refusal_where_no_thread_may_be_stopped(t: Test) -> None:
-    """A stop would have the write return what it has written so far."""
-    host = """
-#include <stdio.h>
-#include <unistd.h>
-int main(void) {
-  static char bytes[1 << 20];
-  int ends[2];
-  if (pipe(ends) != 0) return 1;
-  puts("up");
-  fflush(stdout);
-  return write(ends[1], bytes, sizeof bytes) != sizeof bytes;
-}
-"""
-    process = t.start(t.compile("writes", source=host))
-    time.sleep(0.2)
-    refused(t, process.pid, "within 5 s no thread of it was where it could be borrowed")
-    if process.poll() is not None:
-        raise Failure("the write was cut short")
-
-
-def test_refusal_without_static_tls(t: Test) -> None:
-    host = """
-#include <dlfcn.h>
-#include <stdio.h>
-#include <unistd.h>
-int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) dlopen(argv[i], RTLD_NOW);
-  puts("up");
-  fflush(stdout);
-  for (;;) pause();
-}
-"""
-    plugin = """
-__thread char kept[BYTES] __attribute__((tls_model("initial-exec")));
-char* at(void) { return kept; }
-"""
-    plugins = [t.compile(f"plugin{i}.so", "-shared", "-fPIC", f"-DBYTES={size}", source=plugin)
-               for i, size in enumerate((1024, 512, 256, 128, 64, 64, 32))]
-    refused(t, t.start(t.compile("full", "-ldl", source=host), *plugins).pid, "the loader has no room left in its static TLS")
-
-
-def test_refusal_where_another_traces(t: Test) -> None:
-    if not shutil.which("strace"):
-        raise Skip("there is no strace")
-    process = t.start(t.compile("sleeps", source=SLEEPS))
-    tracer = subprocess.Popen(["strace", "-o", t.dir / "trace", "-p", str(process.pid)], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            if "TracerPid:\t0\n" not in open(f"/proc/{process.pid}/status", encoding="ascii").read():
-                break
-            time.sleep(0.02)
-        refused(t, process.pid, f"process {tracer.pid} traces it")
-    finally:
-        tracer.terminate()
-        tracer.wait()
-
-
-def test_seccomp_filters(t: Test) -> None:
-    if os.geteuid() != 0:
-        raise Skip("only root may read the filters of a process")
-    filtered = t.compile("filtered", source=FILTERED)
-    refused(t, t.start(filtered).pid, "seccomp filter would end it for mprotect")
-    attach(t, t.start(filtered, "allowed").pid)
