@@ -2,6 +2,7 @@
 // A process as a report sees it, made by hand: to be judged and written without one that runs.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -90,5 +91,28 @@ struct Process {
   }
   std::string text() const { return std::string(s.verdict.text); }
 };
+
+/// 60 MiB of holes, and two sites that pin them in exact mode: each alone so much, so much together, and so
+/// much with many others. All in MiB. \param set  lives as long as the process
+inline void pin(Process& p, PinSet& set, double first, double second, double together,
+                double crowded = 0) {
+  p.move(Cause::kHoles, 60);
+  p.s.recording.exact.on = true;
+  p.rows.reserve(2);
+  for (const double alone : {first, second}) {
+    SiteRow& row = p.add_site(2, 200);
+    row.hole_bytes = counted(30 * kMega);
+    row.alone_bytes = counted((alone + 1) * kMega);
+    row.alone_hole_bytes = counted(alone * kMega);
+  }
+  set = {(together + 2) * kMega, together * kMega, (first + second + together + 4) * kMega, {1, 2}, 2};
+  Pins& pins = p.s.ledger.pins;
+  pins.known = true;
+  pins.alone_holes = (first + second) * kMega;
+  pins.joint = set.bytes + crowded * kMega;
+  pins.joint_holes = (together + crowded) * kMega;
+  pins.crowded = crowded * kMega;
+  pins.sets = {&set, 1};
+}
 
 }  // namespace made_up

@@ -187,7 +187,8 @@ TEST_CASE("verdict: what lies in the tops of glibc's arenas is no retention") {
     CHECK(is_near(p.s.verdict.bytes.value, 75 * kMega - (is_found ? apart : 0)));
     if (!is_found) continue;
     CHECK(p.s.findings[1].cause == VerdictCause::kArenaTops);
-    CHECK(has(std::string(p.s.findings[1].next_step), "glibc.malloc.trim_threshold=131072 would save about 30.1 MiB"));
+    CHECK(has(std::string(p.s.findings[1].next_step),
+              "glibc.malloc.trim_threshold=131072 would save about 30.1 MiB"));
   }
   Process all;
   all.s.allocator.name = "system";
@@ -208,7 +209,7 @@ TEST_CASE("verdict: free memory beyond all that ever lived does not fit") {
   };
   CHECK(judged(55.9, "system", true) == "unfit_free");  // 100 less 1.25 times that is 30 % and a little
   CHECK(judged(56.1, "system", true) == "retention");
-  CHECK(judged(90, "system", true) == "retention");  // what a burst left behind
+  CHECK(judged(90, "system", true) == "retention");   // what a burst left behind
   CHECK(judged(20, "system", false) == "retention");  // samples know no peak
   Process filled_in_turn;
   filled_in_turn.s.allocator.name = "system";
@@ -337,27 +338,11 @@ TEST_CASE("verdict: the words are those of this report") {
 
 namespace {
 
-/// 60 MiB of holes, and two sites that pin them in exact mode: each alone so much, and so much together.
+/// See made_up::pin().
 struct Pinned : Process {
   PinSet set{};
   Pinned(double first, double second, double together, double crowded = 0) {
-    move(Cause::kHoles, 60);
-    s.recording.exact.on = true;
-    rows.reserve(2);
-    for (const double alone : {first, second}) {
-      SiteRow& row = add_site(2, 200);
-      row.hole_bytes = counted(30 * kMega);
-      row.alone_bytes = counted((alone + 1) * kMega);
-      row.alone_hole_bytes = counted(alone * kMega);
-    }
-    set = {(together + 2) * kMega, together * kMega, (first + second + together + 4) * kMega, {1, 2}, 2};
-    Pins& pins = s.ledger.pins;
-    pins.known = true;
-    pins.alone_holes = (first + second) * kMega;
-    pins.joint = set.bytes + crowded * kMega;
-    pins.joint_holes = (together + crowded) * kMega;
-    pins.crowded = crowded * kMega;
-    pins.sets = {&set, 1};
+    made_up::pin(*this, set, first, second, together, crowded);
   }
   std::string next() const { return std::string(s.verdict.next_step); }
 };
@@ -373,8 +358,9 @@ TEST_CASE("verdict: who has to move follows from what goes back, not from shares
 
   Pinned both(0, 1, 59);
   REQUIRE(both.judge_it() == "joint_pinning");
-  REQUIRE(has(both.text(), "61.0 MiB lie on pages that keep_record (site 1) and keep_record (site 2) pin together: "
-                           "both must move. If both leave, 64.0 MiB go back; if one of them leaves alone, 2.00 MiB"));
+  REQUIRE(has(both.text(),
+              "61.0 MiB lie on pages that keep_record (site 1) and keep_record (site 2) pin together: "
+              "both must move. If both leave, 64.0 MiB go back; if one of them leaves alone, 2.00 MiB"));
   REQUIRE(has(both.next(), "both sites"));
   REQUIRE(both.s.verdict.site_count == 2);
 

@@ -1,74 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a verdict says, word for word and figure by figure, of processes made by hand:
-// tests/unit/golden/verdicts.txt.
+// tests/unit/golden/verdicts*.txt.
 #include <functional>
 #include <initializer_list>
-#include <sstream>
 #include <utility>
 
-#include "tests/unit/golden.hpp"
-#include "tests/unit/made_up_snapshot.hpp"
+#include "tests/unit/verdict_written.hpp"
 
-using namespace mallard;
-using namespace mallard::report;
-using made_up::kMega;
-using made_up::Process;
+using namespace verdict_written;
 
 namespace {
-
-std::ostringstream g_written;
-
-void write(const Finding& f) {
-  g_written << facts_of(f.cause).name << ": " << f.title << "\n"
-            << f.text << "\nNEXT " << f.next_step << "\n";
-  g_written << static_cast<long long>(f.bytes.value) << " bytes, "
-            << kConfidences[static_cast<int>(f.confidence)];
-  if (!f.owner.empty()) g_written << ", of " << f.owner;
-  g_written << "\n";
-  for (int i = 0; i < f.evidence_count; ++i)
-    g_written << f.evidence[i].name << " " << static_cast<long long>(f.evidence[i].value) << "\n";
-  g_written << "sites";
-  for (int i = 0; i < f.site_count; ++i) g_written << " " << f.sites[i];
-  g_written << "\n";
-}
-
-/// The same process, if no library can be preloaded into it: none of its next steps asks for that.
-void check_steps_without_preload(const std::function<void(Process&)>& prepare, double megabytes) {
-  Process p(megabytes);
-  prepare(p);
-  p.s.allocator.takes_no_preload = true;
-  p.judge_it();
-  for (const Finding& finding : p.s.findings) {
-    INFO(facts_of(finding.cause).name << ": " << finding.next_step);
-    for (const char* preloaded : {"mallard run", " ALLOC_", "(ALLOC_", "LD_PRELOAD"})
-      CHECK(finding.next_step.find(preloaded) == std::string_view::npos);
-    CHECK(!finding.next_step.starts_with(' '));
-  }
-}
-
-/// Judges a process that `prepare` makes out of one with 100 MB live, and writes all of the verdict.
-void tell(const char* title, const std::function<void(Process&)>& prepare, double megabytes = 100) {
-  check_steps_without_preload(prepare, megabytes);
-  Process p(megabytes);
-  prepare(p);
-  p.judge_it();
-  g_written << "== " << title << "\n";
-  write(p.s.verdict);
-  for (std::size_t i = 1; i < p.s.findings.size(); ++i) {
-    g_written << "ALSO ";
-    write(p.s.findings[i]);
-  }
-  for (const Remedy& remedy : p.s.remedies)
-    g_written << "REMEDY " << facts_of(remedy.kind).name << ": " << remedy.line << "\n"
-              << remedy.why << "\n"
-              << static_cast<long long>(remedy.saving.value) << " bytes, from "
-              << static_cast<long long>(remedy.saving.low) << " to "
-              << static_cast<long long>(remedy.saving.high) << "\n";
-  if (!p.s.growth_text.empty()) g_written << "GROWTH " << p.s.growth_text << "\n";
-  g_written << "\n";
-}
-
-void set_backend(Process& p, const char* name) { p.s.allocator.name = name; }
 
 /// Gives a row frames with these functions, the leaf first. They live as long as the program.
 void set_functions(SiteRow& row, const std::vector<const char*>& functions) {
@@ -353,71 +294,6 @@ TEST_CASE("verdict texts: causes of the heap") {
     set_backend(p, "system");
   });
   expect_golden("verdicts_heap.txt", g_written.str());
-}
-
-/// Holes that two sites pin in exact mode, each alone so much and so much together.
-void pin(Process& p, double first, double second, double together) {
-  static PinSet set;
-  p.move(Cause::kHoles, 60);
-  p.s.recording.exact.on = true;
-  p.rows.reserve(2);
-  for (const double alone : {first, second}) {
-    SiteRow& row = p.add_site(2, 200);
-    row.hole_bytes.value = 30 * kMega;
-    row.alone_bytes.value = (alone + 1) * kMega;
-    row.alone_hole_bytes.value = alone * kMega;
-  }
-  set = {(together + 2) * kMega, together * kMega, (first + second + together + 4) * kMega, {1, 2}, 2};
-  Pins& pins = p.s.ledger.pins;
-  pins.known = true;
-  pins.alone_holes = (first + second) * kMega;
-  pins.joint = set.bytes;
-  pins.joint_holes = together * kMega;
-  pins.sets = {&set, 1};
-}
-
-TEST_CASE("verdict texts: who pins pages, arenas, forks, and what is advised") {
-  g_written.str("");
-  tell("pinned by one alone", [](Process& p) { pin(p, 40, 2, 18); });
-  tell("pinned by two together", [](Process& p) { pin(p, 0, 1, 59); });
-  const auto arenas = [](Process& p) {
-    set_backend(p, "system");
-    p.s.allocator.version = "glibc 2.36";
-    p.s.process.command_line = "program --serve";
-    p.move(Cause::kRetained, 60);
-    p.s.ledger.arenas = 6;
-    p.s.ledger.threadless_arenas = 2;
-    p.s.ledger.arena_top_bytes = p.s.ledger.free_memory.top_excess = 60u << 20;
-    p.s.ledger.free_memory.in_arenas = 60u << 20;
-  };
-  tell("tops of arenas", arenas);
-  tell("tops of arenas, one of which has a thread", [&](Process& p) {
-    arenas(p);
-    p.s.ledger.arenas = 1;
-    p.s.ledger.threadless_arenas = 0;
-    p.s.peak.known = true;
-    p.s.peak.bytes.value = 45 * kMega;
-  });
-  for (const char* backend : {"jemalloc", "mimalloc"})
-    tell("pages that decay", [&](Process& p) {
-      set_backend(p, backend);
-      p.s.allocator.version = *backend == 'j' ? "5.3.0" : "2.0.9";
-      p.move(Cause::kRetained, 60);
-      p.s.ledger.free_memory.kept_pages = 50u << 20;
-    });
-  tell("pages that no thread owns", [](Process& p) {
-    set_backend(p, "mimalloc");
-    p.move(Cause::kHoles, 50);
-    p.s.ledger.ownerless_bytes = 40u << 20;
-  });
-  for (const double rounding : {0, 20})
-    tell("copied since the fork", [=](Process& p) {
-      p.move(Cause::kRounding, rounding);
-      p.s.process.parent_pid = 4242;
-      p.s.copied_since_fork = {95 * kMega, 94 * kMega, true, 93 * kMega, 95 * kMega};
-      p.s.inherited_live_bytes.value = 97 * kMega;
-    });
-  expect_golden("verdicts_pages.txt", g_written.str());
 }
 
 TEST_CASE("verdict texts: causes beside the heap") {
