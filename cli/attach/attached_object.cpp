@@ -27,7 +27,6 @@
 #include "cli/error.hpp"
 #include "cli/file.hpp"
 #include "cli/process/attached.hpp"
-#include "cli/process/find_process.hpp"
 #include "cli/process/memory_file.hpp"
 #include "cli/process/process.hpp"
 #include "cli/process/target.hpp"
@@ -47,14 +46,6 @@ constexpr useconds_t kPause = 5'000;     ///< between two looks at all threads
 std::string object_path() {
   std::filesystem::path path = library_path();
   return path.replace_filename("libmallard-attach.so").string();
-}
-
-std::vector<pid_t> threads_of(int pid) {
-  std::vector<pid_t> found;
-  std::error_code gone;
-  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone))
-    if (const std::string word = entry.path().filename(); is_number(word)) found.push_back(std::stoi(word));
-  return found;
 }
 
 /// What the thread does at the moment, as the kernel tells without stopping it. \return false if it is in a

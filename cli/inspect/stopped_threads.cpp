@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/inspect/stopped_threads.hpp"
 
-#include <fmt/format.h>
 #include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -10,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,7 +16,7 @@
 #include "arch/registers.hpp"
 #include "base/os.hpp"
 #include "cli/attach/borrowed_thread.hpp"
-#include "cli/process/find_process.hpp"
+#include "cli/process/process.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -94,14 +92,6 @@ Stop read_thread(pid_t thread, int pid, ReadThread* to, std::uint64_t* stopped_n
   ptrace(PTRACE_DETACH, thread, nullptr, reinterpret_cast<void*>(static_cast<long>(signal)));
   *stopped_ns = std::max(*stopped_ns, os::monotonic_ns() - ran_until);
   return to->stack_pointer != 0 ? Stop::kRead : Stop::kGone;
-}
-
-std::vector<pid_t> threads_of(int pid) {
-  std::vector<pid_t> found;
-  std::error_code gone;
-  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone))
-    if (const std::string word = entry.path().filename(); is_number(word)) found.push_back(std::stoi(word));
-  return found;
 }
 
 }  // namespace

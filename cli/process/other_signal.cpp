@@ -5,7 +5,6 @@
 
 #include <bit>
 #include <csignal>
-#include <filesystem>
 
 #include "base/options.hpp"
 #include "cli/process/process.hpp"
@@ -25,9 +24,8 @@ std::string name_of(int signal) {
 
 std::uint64_t blocked_by_all(int pid) {
   std::uint64_t blocked = ~std::uint64_t{0};
-  std::error_code gone;
-  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone))
-    blocked &= signal_set(task.path() / "status", "SigBlk");
+  for (const pid_t thread : threads_of(pid))
+    blocked &= signal_set(fmt::format("/proc/{}/task/{}/status", pid, thread), "SigBlk");
   return blocked;
 }
 

@@ -6,7 +6,6 @@
 #include <sys/syscall.h>
 
 #include <cstdint>
-#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -48,16 +47,13 @@ int patience(const Waiting& waiting) {
 }  // namespace
 
 int find_patient_thread(int pid, int signal) {
-  namespace fs = std::filesystem;
   int best = 0, most = 0;
-  std::error_code error;
-  for (fs::directory_iterator task(fmt::format("/proc/{}/task", pid), error), end; !error && task != end;
-       task.increment(error)) {
-    const std::string path = task->path().string();
+  for (const pid_t thread : threads_of(pid)) {
+    const std::string path = fmt::format("/proc/{}/task/{}", pid, thread);
     const int now = patience(waiting_in(path));
     if (now <= most || (signal_set(path + "/status", "SigBlk") >> (signal - 1) & 1)) continue;
     most = now;
-    best = std::stoi(task->path().filename().string());
+    best = thread;
   }
   return best;
 }

@@ -18,6 +18,7 @@
 #include "base/options.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
+#include "cli/process/find_process.hpp"
 #include "cli/process/memory_file.hpp"
 #include "elf/maps.hpp"
 
@@ -96,6 +97,14 @@ Process read_process(int pid) {
   return process;
 }
 
+std::vector<pid_t> threads_of(int pid) {
+  std::vector<pid_t> found;
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone))
+    if (const std::string word = entry.path().filename(); is_number(word)) found.push_back(std::stoi(word));
+  return found;
+}
+
 std::vector<std::string> words_behind(const std::string& status_path, const std::string& name) {
   std::ifstream file(status_path);
   for (std::string line; std::getline(file, line);) {
@@ -170,9 +179,9 @@ ReportSignal read_report_signal(int pid) {
   if (signal.number == 0) return signal;
   const std::uint64_t bit = std::uint64_t{1} << (signal.number - 1);
   signal.caught = (signal_set(fmt::format("/proc/{}/status", pid), "SigCgt") & bit) != 0;
-  std::error_code gone;
-  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone))
-    signal.blocked = signal.blocked && (signal_set(task.path() / "status", "SigBlk") & bit) != 0;
+  for (const pid_t thread : threads_of(pid))
+    signal.blocked = signal.blocked &&
+                     (signal_set(fmt::format("/proc/{}/task/{}/status", pid, thread), "SigBlk") & bit) != 0;
   return signal;
 }
 

@@ -2,6 +2,8 @@
 // A running process, as /proc shows it.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <map>
 #include <string>
@@ -34,6 +36,9 @@ struct Process {
 /// \throws Error if there is no such process, it may not be read, or it has no program (kernel thread,
 /// zombie)
 Process read_process(int pid);
+
+/// Its threads; none if it is gone.
+std::vector<pid_t> threads_of(int pid);
 
 /// The words behind "Name:" in a status file; none if the process is gone.
 std::vector<std::string> words_behind(const std::string& status_path, const std::string& name);
