@@ -9,6 +9,7 @@
 #include "attach/duties.hpp"
 #include "attach/loader_calls.hpp"
 #include "record/exact/exact.hpp"
+#include "record/exact/moved_block.hpp"
 #include "record/record.hpp"
 
 namespace mallard::attach {
@@ -52,25 +53,7 @@ void forget(void* p) noexcept {
   if (p && (duties() & kUnbooksExactly)) record::exact_release(p);
 }
 
-/// What the books had of a block that is about to be moved.
-struct Unbooked {
-  record::LiveBlock sample{};
-  record::ExactBlock exact{};
-  bool was_sample = false, was_exact = false;
-};
-
-Unbooked unbook(void* p) noexcept {
-  Unbooked out;
-  out.was_sample = p && record::may_be_tracked(p) && record::on_move(p, &out.sample);
-  out.was_exact = p && (duties() & kUnbooksExactly);
-  if (out.was_exact) out.exact = record::exact_free(p);
-  return out;
-}
-
-void book_again(void* p, const Unbooked& before) noexcept {
-  if (before.was_sample) record::on_move_failed(before.sample);
-  if (before.was_exact) record::exact_restore(p, before.exact);
-}
+bool unbooks_exactly() noexcept { return duties() & kUnbooksExactly; }
 
 // ---- where the size stands among the arguments
 
@@ -141,9 +124,9 @@ struct Moves {
 
   static void* moved(void* p, std::size_t bytes, Arguments... arguments, bool counted, const Caller& caller) {
     const bool sampled = is_drawn(bytes, counted);
-    const Unbooked before = unbook(p);
+    const record::Unbooked before = record::unbook(p, unbooks_exactly);
     void* to = real(p, bytes, arguments...);
-    if (!to && bytes != 0) book_again(p, before);  // asked for nothing, it was freed
+    if (!to && bytes != 0) record::book_again(p, before);  // asked for nothing, it was freed
     book(to, bytes, sampled, caller);
     return to;
   }
@@ -162,9 +145,9 @@ struct Moves {
   }
   /// The block may be a sample, and the request is none.
   MALLARD_NOINLINE static void* track(void* p, std::size_t bytes, Arguments... arguments) {
-    const Unbooked before = unbook(p);
+    const record::Unbooked before = record::unbook(p, unbooks_exactly);
     void* to = real(p, bytes, arguments...);
-    if (!to && bytes != 0) book_again(p, before);
+    if (!to && bytes != 0) record::book_again(p, before);
     return to;
   }
 };

@@ -45,23 +45,9 @@ constinit Mode g_mode = Mode::kOff;
 
 bool is_on() noexcept { return g_mode != Mode::kOff; }
 
-std::uint32_t duties_of(Mode mode) noexcept {
-  switch (mode) {
-    case Mode::kOff:
-      return 0;
-    case Mode::kExact:
-      return kCounts | kBooksExactly | kUnbooksExactly;
-    case Mode::kSample:
-      break;
-  }
-  return kCounts;
-}
-
-/// Every block on the books must meet a free that looks for it: the duties of frees begin before those of
-/// allocations and end after them.
 void put_in_force(Mode to) noexcept {
-  const std::uint32_t before = duties(), after = duties_of(to);
-  wiped_by_fork.duties.store((before & after) | ((before | after) & kUnbooksExactly));
+  const std::uint32_t before = duties(), after = record::duties_of(to);
+  wiped_by_fork.duties.store(record::duties_between(before, after));
   wiped_by_fork.duties.store(after);
   g_mode = to;
 }

@@ -8,14 +8,11 @@
 #include <cstdint>
 
 #include "base/attributes.hpp"
+#include "record/duties.hpp"
 
 namespace mallard::attach {
 
-enum Duty : std::uint32_t {
-  kCounts = 1,          ///< allocations are counted, and sampled
-  kBooksExactly = 2,    ///< allocations go into the exact books
-  kUnbooksExactly = 4,  ///< frees come off them: begins before and ends after the booking does
-};
+using record::kCounts, record::kBooksExactly, record::kUnbooksExactly;
 
 struct alignas(kPageBytes) WipedByFork {
   std::atomic<std::uint32_t> duties;

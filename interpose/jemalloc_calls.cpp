@@ -10,6 +10,7 @@
 #include "interpose/dispatch.hpp"
 #include "interpose/own_interfaces.hpp"
 #include "interpose/slow_paths.hpp"
+#include "record/exact/moved_block.hpp"
 
 namespace mallard::interpose {
 namespace {
@@ -33,9 +34,9 @@ void* booked_mallocx(std::size_t bytes, int flags) noexcept {
 void* booked_rallocx(void* p, std::size_t bytes, int flags) noexcept {
   const Caller caller = MALLARD_CALLER();
   const bool sampled = counts_as_sample(bytes);
-  const Unbooked before = unbook(p);
+  const record::Unbooked before = record::unbook(p, unbooks_exactly);
   void* moved = g_jemalloc.rallocx(p, bytes, flags);
-  if (!moved) book_again(p, before);
+  if (!moved) record::book_again(p, before);
   return book(moved, bytes, sampled, caller);
 }
 
@@ -43,9 +44,9 @@ void* booked_rallocx(void* p, std::size_t bytes, int flags) noexcept {
 std::size_t booked_xallocx(void* p, std::size_t bytes, std::size_t more, int flags) noexcept {
   const Caller caller = MALLARD_CALLER();
   const std::size_t before_bytes = g_jemalloc.sallocx(p, flags);
-  const Unbooked before = unbook(p);
+  const record::Unbooked before = record::unbook(p, unbooks_exactly);
   const std::size_t now = g_jemalloc.xallocx(p, bytes, more, flags);
-  if (now == before_bytes) book_again(p, before);
+  if (now == before_bytes) record::book_again(p, before);
   else book(p, now, counts_as_sample(now), caller);
   return now;
 }

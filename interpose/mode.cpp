@@ -32,23 +32,12 @@ constexpr const char* kOffForNoBooks = "there was no address space for the books
 constexpr const char* kOffByFork =
     "this process was forked by a signal handler in the middle of recording; exec ends that";
 
-std::uint32_t duties_of(Mode mode) noexcept {
-  switch (mode) {
-    case Mode::kOff:
-      return 0;
-    case Mode::kExact:
-      return kCounts | kBooksExactly | kUnbooksExactly;
-    case Mode::kSample:
-      break;
-  }
-  return kCounts;
-}
-
-/// Every block on the books must meet a free that looks for it: the duties of frees begin before the exports
-/// change and end after it, those of allocations begin after it and end before.
+/// The duties of frees begin before the exports change and end after it, those of allocations begin after it
+/// and end before.
 bool put_in_force(Mode to) noexcept {
-  const std::uint32_t before = duties.load(), timing = before & kTimes, after = duties_of(to) | timing;
-  duties.store((before & after) | ((before | after) & kUnbooksExactly));
+  const std::uint32_t before = duties.load(), timing = before & kTimes,
+                      after = record::duties_of(to) | timing;
+  duties.store(record::duties_between(before, after));
   if (!patch_mode(to, timing != 0)) {
     duties.store(before);
     return false;
@@ -159,7 +148,7 @@ bool start_mode(Mode wanted, bool serves, const char** why_not, const char** why
       first = Mode::kSample;
     }
   }
-  duties.store(duties_of(first) | (timed ? std::uint32_t{kTimes} : 0));
+  duties.store(record::duties_of(first) | (timed ? std::uint32_t{kTimes} : 0));
   g_mode.store(first);
   mallard_published.mode_at = address_of(&g_mode);
   mallard_published.why_off_at = address_of(&g_why_off);

@@ -10,19 +10,17 @@
 #include <cstdint>
 
 #include "base/options.hpp"
+#include "record/duties.hpp"
 
 namespace mallard::interpose {
 
+using record::Duty, record::kCounts, record::kBooksExactly, record::kUnbooksExactly, record::kTimes;
 /// What an allocation or free has to do, in the mode in force.
-enum Duty : std::uint32_t {
-  kCounts = 1,          ///< allocations are counted, and sampled
-  kBooksExactly = 2,    ///< allocations go into the exact books
-  kUnbooksExactly = 4,  ///< frees come off them: begins before and ends after the booking does
-  kTimes = 8,           ///< a share of the calls is timed, in every mode
-};
 extern constinit std::atomic<std::uint32_t> duties __attribute__((visibility("hidden")));
 
 inline bool has_duty(Duty duty) noexcept { return (duties.load(std::memory_order_relaxed) & duty) != 0; }
+
+inline bool unbooks_exactly() noexcept { return has_duty(kUnbooksExactly); }
 
 /// \return the mode in force
 Mode mode() noexcept;

@@ -3,10 +3,11 @@
 // the program set, then std::bad_alloc, both from the libstdc++ that the program has loaded.
 #include <stdlib.h>
 
-#include "elf/loaded_objects.hpp"
 #include "base/say.hpp"
+#include "elf/loaded_objects.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/slow_paths.hpp"
+#include "record/record.hpp"
 
 using namespace mallard;
 using namespace mallard::interpose;

@@ -8,8 +8,8 @@
 #include <initializer_list>
 
 #include "arch/interrupted.hpp"
-#include "elf/loaded_objects.hpp"
 #include "base/os.hpp"
+#include "elf/loaded_objects.hpp"
 
 namespace mallard::interpose {
 namespace {

@@ -12,6 +12,7 @@
 #include "interpose/dispatch.hpp"
 #include "interpose/mode.hpp"
 #include "record/exact/exact.hpp"
+#include "record/exact/moved_block.hpp"
 #include "record/latency_clock.hpp"
 
 namespace mallard::interpose {
@@ -80,27 +81,14 @@ void* move_boot_block(void* p, std::size_t bytes) noexcept {
   return fresh;
 }
 
-inline Unbooked unbooked(void* p) noexcept {
-  Unbooked out;
-  out.was_sample = p && record::may_be_tracked(p) && record::on_move(p, &out.sample);
-  out.was_exact = p && has_duty(kUnbooksExactly);
-  if (out.was_exact) out.exact = record::exact_free(p);
-  return out;
-}
-
-inline void booked_again(void* p, const Unbooked& before) noexcept {
-  if (before.was_sample) record::on_move_failed(before.sample);
-  if (before.was_exact) record::exact_restore(p, before.exact);
-}
-
 /// The countdown has been charged already; `sampled` is its verdict.
 void* reallocate_counted(void* p, std::size_t bytes, bool sampled, const Caller& caller,
                          Timed timed = Timed::kNo) noexcept {
   if (p && backends::is_boot_block(p)) return booked(move_boot_block(p, bytes), bytes, sampled, caller);
-  const Unbooked before = unbooked(p);
+  const record::Unbooked before = record::unbook(p, unbooks_exactly);
   void* moved = returned(timed, record::Operation::kRealloc, bytes, caller,
                          [p, bytes] { return mallard_table.realloc(p, bytes); });
-  if (!moved) booked_again(p, before);
+  if (!moved) record::book_again(p, before);
   return booked(moved, bytes, sampled, caller);
 }
 
@@ -111,9 +99,6 @@ bool counts_as_sample(std::size_t bytes) noexcept { return bytes <= kMaxRequestB
 void* book(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
   return booked(p, bytes, sampled, caller);
 }
-
-Unbooked unbook(void* p) noexcept { return unbooked(p); }
-void book_again(void* p, const Unbooked& before) noexcept { booked_again(p, before); }
 
 bool forget(void* p) noexcept {
   if (MALLARD_UNLIKELY(record::may_be_tracked(p))) {

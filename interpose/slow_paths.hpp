@@ -5,9 +5,7 @@
 #include <cstddef>
 
 #include "interpose/mode.hpp"
-#include "record/exact/exact.hpp"
 #include "record/latency.hpp"
-#include "record/record.hpp"
 
 namespace mallard::interpose {
 
@@ -42,14 +40,6 @@ void release(void* p) noexcept;
 bool counts_as_sample(std::size_t bytes) noexcept;
 /// Enters what was allocated, and may be null. \return p
 void* book(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept;
-/// What the books had of a block that is about to be moved.
-struct Unbooked {
-  record::LiveBlock sample{};
-  record::ExactBlock exact{};
-  bool was_sample = false, was_exact = false;
-};
-Unbooked unbook(void* p) noexcept;
-void book_again(void* p, const Unbooked& before) noexcept;  ///< it was not moved
 /// Before a block is freed. \return false if it was a boot block, which is freed now
 bool forget(void* p) noexcept;
 
