@@ -151,6 +151,12 @@ bool run_all(const Plan& plan, std::vector<Row>* rows) {
   return true;
 }
 
+void print(const std::string& format, const Plan& plan, const Summary& summary) {
+  if (format == "json") print_json(as_json(plan, summary));
+  else if (format == "markdown") print_text(as_markdown(plan, summary));
+  else print_report_text(as_text(plan, summary));
+}
+
 ExitStatus compare_all(Request request) {
   Plan& plan = request.plan;
   plan.candidates = parse_candidates(request.backends, request.tries);
@@ -166,15 +172,13 @@ ExitStatus compare_all(Request request) {
   std::vector<Row> rows;
   const bool complete = run_all(plan, &rows);
   const Summary summary = summarize(plan, std::move(rows));
-  const std::string json = as_json(plan, summary);
+  print(request.format, plan, summary);
+  // What was measured is printed by now, whatever becomes of files.
   if (!request.html.empty()) write_file(request.html, as_html(plan, summary));
   if (!request.keep.empty()) {
-    write_file(folder.path() + "/comparison.json", clean_json(json));
+    write_file(folder.path() + "/comparison.json", clean_json(as_json(plan, summary)));
     write_file(folder.path() + "/comparison.md", clean_lines(as_markdown(plan, summary)));
   }
-  if (request.format == "json") print_json(json);
-  else if (request.format == "markdown") print_text(as_markdown(plan, summary));
-  else print_report_text(as_text(plan, summary));
   if (!complete)
     throw Error(kUnreadable, "the comparison was interrupted: the figures are of the runs before");
   if (!summary.rows[0].went_through())

@@ -191,6 +191,7 @@ class Run {
     const auto told = [](const report::LatencyRow& row, int quantile) {
       return row.told(quantile) ? std::optional<double>(row.quantiles_ns[quantile]) : std::nullopt;
     };
+    out_.timed_every = latency.on ? latency.every : 0;
     constexpr int kHalf = 0, kOneOf100 = 2, kOneOf1000 = 3;  // of kQuantiles
     for (const report::LatencyRow& row : latency.rows)
       for (std::size_t i = 0; i < kTimedCount; ++i)
@@ -234,7 +235,7 @@ class Run {
     glob((stem_ + "." + std::to_string(child_.pid()) + ".*.json").c_str(), 0, nullptr, &found);
     const std::string path = found.gl_pathc > 0 ? found.gl_pathv[found.gl_pathc - 1] : "";
     globfree(&found);
-    if (path.empty()) throw Failed{"it left no report: mallard was not loaded into it"};
+    if (path.empty()) throw Failed{"it left no report: mallard was not loaded into it, or it ended by _exit"};
     keep(read_report(path), &out_.after_load);
   }
 

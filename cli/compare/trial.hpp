@@ -55,8 +55,9 @@ struct Trial {
   std::vector<Moment> curve;    ///< some 20 a second
   double load_began_seconds = 0, load_ended_seconds = 0;  ///< as the curve counts; 0 for a batch
   Ledger after_load, after_idle;                          ///< of a batch: after_load is that of its end
-  /// Nanoseconds by kTimedOperations and kTimes; nothing where too few calls were timed.
   std::string inside;  ///< the allocator in the program that goes on serving: its calls are not timed
+  std::uint64_t timed_every = 0;  ///< one call of so many was timed; 0 = none
+  /// Nanoseconds by kTimedOperations and kTimes; nothing where too few calls were timed.
   std::optional<double> latency[kTimedCount][kTimeCount];
   /// What its last report predicts to help, as far as it is a variable to set: name of the remedy,
   /// "NAME=VALUE".

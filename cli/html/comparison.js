@@ -46,15 +46,9 @@ function showFigures({ comparison: c, columns }) {
     element('th', { scope: 'row' }, swatch(colourOfRow(i)), candidate.name,
       element('span.caller', {}, [candidate.serves || 'nobody knows who serves', ...candidate.variables.map((v) => v.join('='))].join(', ')),
       candidate.remark ? element('span.caller', {}, candidate.remark) : null),
-    ...columns.map((column) => (i === 0 && candidate[column[0]] ? first(candidate, column) : cell(candidate, column)))));
+    ...columns.map((column) => cell(candidate, column))));
   section('figures', 'Figures', `Medians, and below them the least and the most. = ${c.noise}.`).append(
     element('div.scroll', {}, element('table.compared', {}, element('thead', {}, head), element('tbody', {}, ...rows))));
-}
-
-/** What the others are held against needs no sign. */
-function first(candidate, column) {
-  const figure = candidate[column[0]];
-  return cell({ [column[0]]: { ...figure, than_first: null } }, column);
 }
 
 /** How long calls took, a table for each operation. */
@@ -62,14 +56,14 @@ function showTimes({ comparison: c }) {
   const told = (operation) => c.candidates.some((r) => Object.values(r.latency?.[operation] ?? {}).some((figure) => figure));
   const operations = Object.keys(c.candidates[0].latency ?? {}).filter(told);
   if (!operations.length) return;
-  const made = section('latency', 'How long calls take', 'One call of 64 was timed; medians over the runs, and below them the least and the most.');
+  const made = section('latency', 'How long calls take', `Of the calls ${c.timed}; medians over the runs, and below them the least and the most.`);
   for (const operation of operations) {
     const columns = Object.keys(c.candidates[0].latency[operation]).map((field) =>
       [field, field.replace('_ns', '').replace('_', '.'), 'time']);
     const head = element('tr', {}, element('th', { scope: 'col' }, operation),
       ...columns.map(([, words]) => element('th.number', { scope: 'col' }, words)));
     const rows = c.candidates.map((candidate, i) => element('tr', {}, element('th', { scope: 'row' }, swatch(colourOfRow(i)), candidate.name),
-      ...columns.map((column) => (i === 0 && candidate.latency[operation][column[0]] ? first : cell)(candidate.latency[operation], column))));
+      ...columns.map((column) => cell(candidate.latency[operation], column))));
     made.append(element('div.scroll', {}, element('table.compared', {}, element('thead', {}, head), element('tbody', {}, ...rows))));
   }
 }
