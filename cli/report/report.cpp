@@ -208,20 +208,16 @@ ExitStatus report(const Options& o) {
 
 }  // namespace
 
-void write_html(const std::string& report_path, const std::string& output, const std::string& wrappers) {
-  Options o;
-  o.wrappers = wrappers;
-  o.files = {report_path};
-  o.format = "html";
-  o.output = output;
-  report(o);
-}
-
 void write_page(const std::string& json, const std::string& output, const std::string& wrappers) {
   const Descriptor file(memfd_create("report", MFD_CLOEXEC));
   if (file.get() < 0 || os::write_all(file.get(), json.data(), json.size()) != 0)
     throw Error(kUnreadable, fmt::format("the page cannot be written: {}", std::strerror(errno)));
-  write_html(fmt::format("/proc/self/fd/{}", file.get()), output, wrappers);
+  Options o;
+  o.wrappers = wrappers;
+  o.files = {fmt::format("/proc/self/fd/{}", file.get())};
+  o.format = "html";
+  o.output = output;
+  report(o);
 }
 
 void add_report(CLI::App& app, Run* run) {

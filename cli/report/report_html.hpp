@@ -6,10 +6,7 @@
 
 namespace mallard::cli {
 
-/// Writes the page of a report that need not be in a file. \throws Error
+/// What `mallard report --format html -o OUTPUT` does, of a report that need not be in a file. \throws Error
 void write_page(const std::string& json, const std::string& output, const std::string& wrappers);
-
-/// What `mallard report --format html -o OUTPUT REPORT` does. \throws Error
-void write_html(const std::string& report_path, const std::string& output, const std::string& wrappers);
 
 }  // namespace mallard::cli

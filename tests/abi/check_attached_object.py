@@ -4,7 +4,7 @@
 import re
 import sys
 
-from check_so import NEWEST_GLIBC, exported, newest_glibc, output
+from check_so import NEWEST_GLIBC, exported, newest_glibc, output, tell
 
 # The one that it looks up itself.
 EXPECTED = {"mallard_attached_under_lock"}
@@ -46,11 +46,7 @@ def check(library: str) -> list[str]:
 
 
 def main() -> int:
-    problems = check(sys.argv[1])
-    for problem in problems:
-        print(f"error: {problem}")
-    print(f"{sys.argv[1]}: {len(problems)} problems")
-    return 1 if problems else 0
+    return tell(sys.argv[1], check(sys.argv[1]))
 
 
 if __name__ == "__main__":

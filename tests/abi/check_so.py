@@ -107,12 +107,16 @@ def check(library: str, export_map: str, expected_file: str) -> list[str]:
     return problems
 
 
-def main() -> int:
-    problems = check(*sys.argv[1:4])
+def tell(library: str, problems: list[str]) -> int:
+    """\\return the exit status"""
     for problem in problems:
         print(f"error: {problem}")
-    print(f"{sys.argv[1]}: {len(problems)} problems")
+    print(f"{library}: {len(problems)} problems")
     return 1 if problems else 0
+
+
+def main() -> int:
+    return tell(sys.argv[1], check(*sys.argv[1:4]))
 
 
 if __name__ == "__main__":
