@@ -28,6 +28,7 @@
 #include "record/exact/shadow.hpp"
 #include "record/exact/size_ranges.hpp"
 #include "record/exact/thread_record.hpp"
+#include "tests/unit/alarms.hpp"
 #include "tests/unit/catch.hpp"
 #include "tests/unit/exact_books.hpp"
 #include "tests/unit/made_up_sites.hpp"
@@ -327,7 +328,6 @@ TEST_CASE("exact: its own memory is that of all its tables") {
   exact_release(pointer(0x51'0000'0000));
 }
 
-
 TEST_CASE("exact: reading while threads book never shows more freed than allocated") {
   begin();
   std::atomic<bool> stop{false};
@@ -374,26 +374,16 @@ void storm(int) {
 TEST_CASE("exact: signal handlers that interrupt booking book what they do themselves") {
   begin();
   g_in_handler = 0;
-  struct sigaction action {
-  }, before;
-  action.sa_handler = storm;
-  sigaction(SIGALRM, &action, &before);
-  timer_t timer;
-  sigevent event{};
-  event.sigev_notify = SIGEV_SIGNAL;
-  event.sigev_signo = SIGALRM;
-  REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
-  const itimerspec often{{0, 50'000}, {0, 50'000}};
-  timer_settime(timer, 0, &often, nullptr);
   std::uint64_t mine = 0;
-  while (g_in_handler < 2000 && mine < 50'000'000) {
-    const std::uintptr_t address = 0x70'0000'0000 + mine % 5000 * 32;
-    exact_alloc(pointer(address), mine % 33, at(2 + mine % 30));
-    exact_free(pointer(address));
-    ++mine;
+  {
+    const Alarms alarms(storm, 50'000);
+    while (g_in_handler < 2000 && mine < 50'000'000) {
+      const std::uintptr_t address = 0x70'0000'0000 + mine % 5000 * 32;
+      exact_alloc(pointer(address), mine % 33, at(2 + mine % 30));
+      exact_free(pointer(address));
+      ++mine;
+    }
   }
-  timer_delete(timer);
-  sigaction(SIGALRM, &before, nullptr);
   const std::uint64_t handled = g_in_handler;
   ExactCounts all;
   const auto sites = read(&all);

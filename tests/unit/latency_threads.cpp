@@ -13,6 +13,7 @@
 
 #include "record/latency.hpp"
 #include "record/latency_clock.hpp"
+#include "tests/unit/alarms.hpp"
 #include "tests/unit/catch.hpp"
 
 constinit __thread mallard::record::ThreadState mallard_thread = {};
@@ -126,22 +127,12 @@ TEST_CASE("latency: signal handlers count, too") {
   begin();
   REQUIRE(latency_is_due());
   g_handled = 0;
-  struct sigaction action {};
-  action.sa_handler = handle;
-  struct sigaction before {};
-  sigaction(SIGALRM, &action, &before);
-  timer_t timer;
-  sigevent event{};
-  event.sigev_notify = SIGEV_SIGNAL;
-  event.sigev_signo = SIGALRM;
-  REQUIRE(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
-  const itimerspec often{{0, 100'000}, {0, 100'000}};
-  timer_settime(timer, 0, &often, nullptr);
   std::uint64_t calls = 0;
-  for (; g_handled.load() < 200; ++calls)
-    if (latency_is_due()) note(Operation::kMalloc, calls % 100, 2);
-  timer_delete(timer);
-  sigaction(SIGALRM, &before, nullptr);
+  {
+    const Alarms alarms(handle, 100'000);
+    for (; g_handled.load() < 200; ++calls)
+      if (latency_is_due()) note(Operation::kMalloc, calls % 100, 2);
+  }
   // A handler between the count and the draw finds no gap left: it is not timed then, nor lost.
   CHECK(count_of(Operation::kMalloc) == calls);
   CHECK(count_of(Operation::kFree) >= g_handled.load() / 4);
