@@ -2,6 +2,7 @@
 // One run of the program under one candidate, and what was measured.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <iterator>
 #include <map>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reports of schema version 1, in which every site carried its frames in full, and details their functions.
+#include <cstdint>
 #include <map>
 #include <optional>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The censuses of mimalloc on processes that are made up: one of version 2.2 and one of version 3.4, whose
 // allocator is a few lines that keep the structures of its pages.
+#include <algorithm>
 #include <map>
 #include <vector>
 

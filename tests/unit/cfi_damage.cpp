@@ -5,6 +5,7 @@
 #include <link.h>
 #include <sanitizer/asan_interface.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <memory>

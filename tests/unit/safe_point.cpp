@@ -5,6 +5,8 @@
 
 #include <dlfcn.h>
 
+#include <cstdint>
+
 #include "catch.hpp"
 
 using namespace mallard::interpose;
