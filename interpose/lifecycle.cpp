@@ -24,6 +24,7 @@
 #include "record/exact/exact.hpp"
 #include "record/mappings.hpp"
 #include "record/record.hpp"
+#include "report/interval.hpp"
 #include "report/reporter.hpp"
 
 extern "C" {
@@ -94,6 +95,7 @@ MALLARD_FORK_TEXT void after_fork_in_child() noexcept {
   record::exact_after_fork_in_child(record::after_fork_in_child());
   mode_after_fork_in_child();
   report::after_fork_in_child();
+  report::interval_after_fork_in_child();
   alone_again_after_fork_in_child();
   signals_after_fork_in_child();
 }

@@ -29,6 +29,7 @@
 #include "interpose/alone_again.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/safe_point.hpp"
+#include "report/interval.hpp"
 #include "report/reporter.hpp"
 
 namespace mallard::interpose {
@@ -86,7 +87,7 @@ __attribute__((noinline)) void call_host(int signal, siginfo_t* info, void* cont
   else host.sa_handler(signal);
 }
 
-// --- signals that timers of ours send: to come back later, and for ALLOC_INTERVAL ---
+// --- signals that timers of ours send: to come back later, and to begin the reports of ALLOC_INTERVAL ---
 
 // Kept away from the values that the host may give its own timers.
 constexpr int kRetryCookie = 0x6d616c6c, kIntervalCookie = 0x6d616c69;
@@ -123,52 +124,24 @@ __attribute__((noinline)) Meaning meaning_of(const siginfo_t* info, int process_
 }
 
 constexpr int kNoTimer = -1;
+MALLARD_FORK_DATA constinit std::atomic<int> g_interval_timer{kNoTimer};  ///< of a forked child
 
 /// \return a timer that is not set, or kNoTimer
-int make_timer(int signal, int cookie) noexcept {
+int make_timer(clockid_t clock, int signal, int cookie) noexcept {
   struct sigevent event {};
   event.sigev_notify = SIGEV_SIGNAL;
   event.sigev_signo = signal;
   event.sigev_value.sival_int = cookie;
   int timer = kNoTimer;
-  os::call(SYS_timer_create, CLOCK_MONOTONIC, os::arg(&event), os::arg(&timer));
+  os::call(SYS_timer_create, clock, os::arg(&event), os::arg(&timer));
   return timer;
-}
-
-/// So that a process which nobody looks after does not fill the disk.
-constexpr std::uint32_t kMaxIntervalReports = 1000;
-MALLARD_FORK_DATA constinit std::atomic<std::uint32_t> g_interval_requests{0};
-MALLARD_FORK_DATA constinit int g_interval_timer = kNoTimer;
-
-/// \return false if the interval has asked for all the reports that it may
-bool interval_may_ask() noexcept {
-  const std::uint32_t before = g_interval_requests.fetch_add(1);
-  if (before < kMaxIntervalReports) return true;
-  os::call(SYS_timer_delete, g_interval_timer);
-  if (before == kMaxIntervalReports) say::interval_ended(kMaxIntervalReports);
-  return false;
-}
-
-void start_interval() noexcept {
-  const std::uint64_t ns = options().interval.ns;
-  if (ns == 0) return;
-  g_interval_requests.store(0);
-  g_interval_timer = make_timer(options().signal, kIntervalCookie);
-  if (g_interval_timer == kNoTimer) {
-    say::reporter_not_started("the kernel gave no timer for ALLOC_INTERVAL");
-    return;
-  }
-  constexpr std::uint64_t kSecond = 1'000'000'000;
-  const timespec step{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
-  const struct itimerspec forever { step, step };
-  os::call(SYS_timer_settime, g_interval_timer, 0, os::arg(&forever), 0);
 }
 
 void take_request(const siginfo_t* info) noexcept {
   if (is_queued(info, kControlRequest))
     report::request_control(static_cast<std::uint32_t>(address_of(info->si_value.sival_ptr) >> 32),
                             info->si_pid);
-  else if (!is_timer(info, kIntervalCookie) || interval_may_ask()) report::request(asks_for_purge(info));
+  else report::request(asks_for_purge(info));
 }
 
 // --- coming back later, when the reporter thread could not be created at once ---
@@ -193,7 +166,7 @@ void retry_soon(int signal) noexcept {
     return;
   }
   if (g_timer.load() != kNoTimer) return;  // one is on its way
-  const int timer = make_timer(signal, kRetryCookie);
+  const int timer = make_timer(CLOCK_MONOTONIC, signal, kRetryCookie);
   if (timer == kNoTimer) {
     report::forget_requests();
     say::reporter_not_started("the kernel gave no timer");
@@ -213,21 +186,51 @@ void retry_soon(int signal) noexcept {
 /// On a stack of its own: alternate stacks are small, Rust's have 8 KiB, and in exact mode the stacks of what
 /// libc allocates for a thread are captured. Signals are blocked: the kernel would put a handler's frame over
 /// those of ours, seeing that the alternate stack is not in use.
-bool start_reporter() noexcept {
+/// \param create  true if it created a thread
+bool create_on_own_stack(bool (*create)() noexcept) noexcept {
   constexpr std::size_t kStackBytes = 64 << 10;
   SignalsBlocked blocked;
-  const AloneBefore alone;
-  bool started = false;
-  const auto start = [](void* to) noexcept { *static_cast<bool*>(to) = report::start_thread(); };
+  struct Call {
+    bool (*create)() noexcept;
+    bool created;
+  } call{create, false};
+  const auto start = [](void* to) noexcept {
+    auto* c = static_cast<Call*>(to);
+    c->created = c->create();
+  };
   void *stack = os::map(kStackBytes), *way_out;
   if (stack) {
-    mallard_call_on_stack(start, &started, static_cast<char*>(stack) + kStackBytes, &way_out);
+    mallard_call_on_stack(start, &call, static_cast<char*>(stack) + kStackBytes, &way_out);
     os::unmap(stack, kStackBytes);
   } else {
-    start(&started);
+    start(&call);
   }
+  return call.created;
+}
+
+bool start_reporter() noexcept {
+  const AloneBefore alone;
+  const bool started = create_on_own_stack(report::start_thread);
   if (started) alone.thread_created();
   return started;
+}
+
+/// A forked child begins its reports once it has run for a while: most become another program before. The timer
+/// counts only while the child runs, so its signal ends no sleep.
+void begin_interval_soon() noexcept {
+  const int timer = make_timer(CLOCK_PROCESS_CPUTIME_ID, options().signal, kIntervalCookie);
+  if (timer == kNoTimer) return say::reporter_not_started("the kernel gave no timer for ALLOC_INTERVAL");
+  constexpr long kSoonNs = 10'000'000;
+  const struct itimerspec every { {0, kSoonNs}, {0, kSoonNs} };
+  g_interval_timer.store(timer);
+  os::call(SYS_timer_settime, timer, 0, os::arg(&every), 0);
+}
+
+void begin_interval(const void* context) noexcept {
+  if (!is_safe_point(static_cast<const ucontext_t*>(context))) return;  // it comes again
+  const int timer = g_interval_timer.exchange(kNoTimer);
+  if (timer != kNoTimer) os::call(SYS_timer_delete, timer);
+  if (report::interval_needs_thread()) create_on_own_stack(report::start_interval_thread);
 }
 
 void on_signal(int signal, siginfo_t* info, void* context) {
@@ -239,7 +242,8 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     if (meaning.request && !is_queued(info, kControlRequest))  // its command sends it again
       g_asked_early.store(asks_for_purge(info) ? -process_id : process_id);
   } else {
-    if (retry) drop_timer();
+    if (is_timer(info, kIntervalCookie)) begin_interval(context);
+    else if (retry) drop_timer();
     else if (meaning.request) take_request(info);
     if (report::needs_thread()) {
       if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
@@ -301,8 +305,7 @@ Handler set_handler(int signal, Handler handler, int flags) noexcept {
 
 template <typename Function, typename... Arguments>
 auto forward(const char* name, Arguments... arguments) noexcept {
-  auto* real = elf::find_function<Function>(elf::libc_object(), name);
-  return real(arguments...);
+  return elf::find_function<Function>(elf::libc_object(), name)(arguments...);
 }
 
 /// `mallard run` has blocked the signal of its program for as long as nobody was there to take it. Blanked,
@@ -323,7 +326,6 @@ void install_first() noexcept {
   g_host_action.write(inherited);
   safe_point_init(backend().object);
   g_installed = install();
-  if (g_installed) start_interval();
 }
 
 }  // namespace
@@ -331,6 +333,7 @@ void install_first() noexcept {
 void signals_start() noexcept {
   g_process_id = os::process_id();
   install_first();
+  if (report::interval_needs_thread()) report::start_interval_thread();
   let_held_signal_in();
 }
 
@@ -338,7 +341,8 @@ MALLARD_FORK_TEXT void signals_after_fork_in_child() noexcept {
   g_retries.store(0);
   g_timer.store(kNoTimer);  // a child inherits no timers
   g_process_id = os::process_id();
-  if (g_installed && options().interval.ns != 0) start_interval();
+  g_interval_timer.store(kNoTimer);
+  if (g_installed && report::interval_needs_thread()) begin_interval_soon();
   const int asked_early = g_asked_early.exchange(0);
   if (asked_early != g_process_id && asked_early != -g_process_id) return;
   report::request(asked_early < 0);

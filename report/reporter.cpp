@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/reporter.hpp"
 
-#include <errno.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -16,14 +14,13 @@
 #include "base/os.hpp"
 #include "base/parts.hpp"
 #include "base/process_memory.hpp"
-#include "base/say.hpp"
 #include "base/signal_mask.hpp"
-#include "elf/loaded_objects.hpp"
 #include "record/published.hpp"
 #include "record/thread_state.hpp"
 #include "report/control_requests.hpp"
 #include "report/judge/remember.hpp"
 #include "report/judge/verdict.hpp"
+#include "report/own_threads.hpp"
 #include "report/probe.hpp"
 #include "report/snapshot.hpp"
 #include "report/write/report_files.hpp"
@@ -44,8 +41,7 @@ MALLARD_FORK_DATA constinit int g_number = 0;
 MALLARD_PART(report_number, g_number);
 MALLARD_FORK_DATA constinit std::atomic<std::uintptr_t> g_stack{0};
 
-/// What the reporter's code needs. libc puts the thread's static TLS, as large as that of all loaded objects
-/// together, on the same stack.
+/// What the reporter's code needs.
 constexpr std::size_t kStackBytes = 512 * 1024;
 
 /// Callers hold g_writing.
@@ -132,51 +128,13 @@ void request_control(std::uint32_t number, int sender) noexcept {
   if (options().control) note_control(number, sender);
 }
 
-namespace {
-
-/// What libc takes of a thread's stack for itself: the static TLS, and what every thread must have.
-std::size_t taken_by_libc(const pthread_attr_t* attributes) noexcept {
-  constexpr const char* kName = "__pthread_get_minstack";  // in libpthread before glibc 2.34
-  auto* least = elf::find_function<std::size_t(const pthread_attr_t*)>(
-      elf::find_definer(elf::first_object(), kName), kName);
-  return least ? least(attributes) : 0;
-}
-
-void say_why_not(int error, std::size_t stack_bytes) noexcept {
-  FixedText<256> why;
-  if (error == EAGAIN) {
-    why.add("the process may create no more threads, or has no room for its stack of ");
-    why.add_unsigned(stack_bytes / 1024).add(" KiB (ulimit -u or -v, cgroup, seccomp)");
-  } else {
-    why.add("libc refuses one with a stack of ").add_unsigned(stack_bytes / 1024).add(" KiB: ");
-    why.add(say::error_text(-error));
-  }
-  say::reporter_not_started(why.view());
-}
-
-}  // namespace
-
 bool needs_thread() noexcept { return g_thread.load() == Thread::kNone && is_asked(); }
 
 bool start_thread() noexcept {
   Thread none = Thread::kNone;
   if (!g_thread.compare_exchange_strong(none, Thread::kStarting)) return true;
-  record::InRecording in_recording;
-  // The thread inherits a full mask: the host's signals are for the host's threads.
-  SignalsBlocked blocked;
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  const std::size_t stack_bytes = align_up(kStackBytes + taken_by_libc(&attributes), kPageBytes);
-  pthread_attr_setstacksize(&attributes, stack_bytes);
-  pthread_t thread;
-  const int error = pthread_create(&thread, &attributes, run, nullptr);
-  const bool started = error == 0;
-  pthread_attr_destroy(&attributes);
-  if (!started) {
-    forget_requests();
-    say_why_not(error, stack_bytes);
-  }
+  const bool started = create_own_thread(run, nullptr, own_stack_bytes(kStackBytes));
+  if (!started) forget_requests();
   // It may have ended already: then there is nothing to say.
   Thread starting = Thread::kStarting;
   g_thread.compare_exchange_strong(starting, started ? Thread::kRunning : Thread::kNone);

@@ -27,6 +27,8 @@ struct Remembered {
 };
 constinit Remembered g_last{};
 MALLARD_PART(thread_times, g_last);
+constinit std::uint32_t g_mallards = 0;
+MALLARD_PART(mallards_thread, g_mallards);
 
 /// What getdents64 writes; the name follows.
 struct Entry {
@@ -69,7 +71,7 @@ std::size_t read_times(const ProcessMemory& process, ThreadTime* to) noexcept {
       Entry entry;
       memcpy(&entry, buffer + at, kNameAt);
       const auto id = static_cast<std::uint32_t>(leading_number(view_of(buffer + at + kNameAt)));
-      if (id != 0 && id != own && read_time(process, id, &to[count].ran_ns)) to[count++].id = id;
+      if (id != 0 && id != own && id != g_mallards && read_time(process, id, &to[count].ran_ns)) to[count++].id = id;
       at += entry.bytes;
     }
   os::close(folder);
@@ -80,8 +82,10 @@ std::size_t read_times(const ProcessMemory& process, ThreadTime* to) noexcept {
 }  // namespace
 
 bool thread_times_adopt(const OtherParts& parts) noexcept {
-  return parts.adopt(g_last) && g_last.count <= kMost;
+  return parts.adopt(g_last) && g_last.count <= kMost && parts.adopt(g_mallards);
 }
+
+void leave_out_this_thread() noexcept { g_mallards = own_id(); }
 
 IdleThreads find_idle_threads(const ProcessMemory& process) noexcept {
   static constinit ThreadTime now[kMost];

@@ -18,6 +18,9 @@ struct IdleThreads {
 /// Reads the times of up to 1024 threads, and remembers them for the next call. Takes some 10 us for each.
 IdleThreads find_idle_threads(const ProcessMemory& process) noexcept;
 /// What is remembered becomes a copy of what another process's mallard remembers. \context offline
+/// The calling thread is mallard's own and lives on: it is none of the host's.
+void leave_out_this_thread() noexcept;
+
 bool thread_times_adopt(const OtherParts& parts) noexcept;
 
 }  // namespace mallard::report
