@@ -34,7 +34,7 @@ export LC_ALL=C.UTF-8
     '?libmimalloc2.0|libmimalloc3' '?libjemalloc2' '?liblmdb-dev'
     'mdb_load@?lmdb-utils' 'musl-gcc@?musl-tools' 'zsh@?zsh' 'mandoc@?mandoc' dpkg-shlibdeps@dpkg-dev 'dh@?debhelper' 'lintian@?lintian'
     '?python3-pytest' '?python3-pytest-xdist' '?python3-pytest-timeout' '?python3-pyte' '?python3-jsonschema'
-    '?python3-hypothesis'
+    '?python3-hypothesis' 'debootstrap@?debootstrap'
   )
 }
 

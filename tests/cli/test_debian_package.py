@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from support.framework import REPOSITORY
 
 from .harness import Failure, Skip, Test
@@ -57,6 +59,23 @@ def test_debian_package(t: Test) -> None:
         print(output_of("lintian", "--fail-on", "error,warning", "--allow-root", package), end="")
     else:
         print("lintian is not there: the package was not checked with it")
+
+
+@pytest.mark.timeout(900)
+def test_package_on_a_fresh_system(t: Test) -> None:
+    """Nothing but the package and what it depends on: a program is started, reported on and purged there."""
+    if os.geteuid() != 0:
+        raise Skip("a system of its own needs root")
+    for tool in ("dh", "dpkg-buildpackage", "meson", "debootstrap"):
+        if not shutil.which(tool):
+            raise Skip(f"there is no {tool}")
+    done = subprocess.run([REPOSITORY / "scripts/matrix", "distro", "--short", "--build", t.mallard.parent,
+                           "--into", t.dir / "systems"], capture_output=True, text=True, timeout=800, check=False)
+    print(done.stdout, done.stderr)
+    if done.returncode == 77:
+        raise Skip(next((line for line in done.stdout.splitlines() if "skipped" in line), "no system could be made"))
+    if done.returncode != 0 or not re.search(r"^  report of \d+ lines, page of \d+ bytes$", done.stdout, re.M):
+        raise Failure(f"status {done.returncode}\n{done.stdout}{done.stderr}")
 
 
 def test_what_is_linked_in(t: Test) -> None:
