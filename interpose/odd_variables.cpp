@@ -48,6 +48,8 @@ bool is_set(const char* variable) noexcept {
 /// \return an empty one where there is none
 Contradiction contradiction() noexcept {
   const Options& o = options();
+  if (o.signal == 0 && o.interval.ns != 0)
+    return {"ALLOC_INTERVAL", "ALLOC_SIGNAL is none, and its reports come as that signal"};
   if (o.signal == 0 && o.probe == ProbeKind::kPurge)
     return {"ALLOC_PROBE=purge", "ALLOC_SIGNAL is none, and only a report that is asked for purges"};
   if (o.mode == Mode::kOff && is_set("ALLOC_SAMPLE_BYTES"))

@@ -96,6 +96,7 @@ bool is_safe_point(const ucontext_t* context) noexcept {
     case arch::InterruptedCall::Kind::kNone:
       return false;
     case arch::InterruptedCall::Kind::kRestarts:
+    case arch::InterruptedCall::Kind::kReturned:  // a timer of processor time meets a thread there
       return is_patient_call(call.number, call.second);
     case arch::InterruptedCall::Kind::kAbandoned:
       break;

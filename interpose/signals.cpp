@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -29,6 +28,7 @@
 #include "interpose/alone_again.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/safe_point.hpp"
+#include "interpose/signal_timers.hpp"
 #include "report/interval.hpp"
 #include "report/reporter.hpp"
 
@@ -87,15 +87,6 @@ __attribute__((noinline)) void call_host(int signal, siginfo_t* info, void* cont
   else host.sa_handler(signal);
 }
 
-// --- signals that timers of ours send: to come back later, and to begin the reports of ALLOC_INTERVAL ---
-
-// Kept away from the values that the host may give its own timers.
-constexpr int kRetryCookie = 0x6d616c6c, kIntervalCookie = 0x6d616c69;
-
-bool is_timer(const siginfo_t* info, int cookie) noexcept {
-  return info && info->si_code == SI_TIMER && info->si_value.sival_int == cookie;
-}
-
 bool is_queued(const siginfo_t* info, int value) noexcept {
   return info && info->si_code == SI_QUEUE && info->si_value.sival_int == value;
 }
@@ -123,19 +114,7 @@ __attribute__((noinline)) Meaning meaning_of(const siginfo_t* info, int process_
   return {by_somebody_else, !by_somebody_else || !catches_all(host)};
 }
 
-constexpr int kNoTimer = -1;
-MALLARD_FORK_DATA constinit std::atomic<int> g_interval_timer{kNoTimer};  ///< of a forked child
-
-/// \return a timer that is not set, or kNoTimer
-int make_timer(clockid_t clock, int signal, int cookie) noexcept {
-  struct sigevent event {};
-  event.sigev_notify = SIGEV_SIGNAL;
-  event.sigev_signo = signal;
-  event.sigev_value.sival_int = cookie;
-  int timer = kNoTimer;
-  os::call(SYS_timer_create, clock, os::arg(&event), os::arg(&timer));
-  return timer;
-}
+MALLARD_FORK_DATA constinit int g_interval_timer = kNoTimer;
 
 void take_request(const siginfo_t* info) noexcept {
   if (is_queued(info, kControlRequest))
@@ -177,10 +156,7 @@ void retry_soon(int signal) noexcept {
     os::call(SYS_timer_delete, timer);
     return;
   }
-  struct itimerspec once {};
-  once.it_value.tv_nsec =
-      1'000'000 + 10'000L * (tries % 100);  // drifts, so as not to beat in time with the host
-  os::call(SYS_timer_settime, timer, 0, os::arg(&once), 0);
+  set_timer(timer, 1'000'000 + 10'000 * (tries % 100));  // drifts, so as not to beat in time with the host
 }
 
 /// On a stack of its own: alternate stacks are small, Rust's have 8 KiB, and in exact mode the stacks of what
@@ -215,22 +191,30 @@ bool start_reporter() noexcept {
   return started;
 }
 
-/// A forked child begins its reports once it has run for a while: most become another program before. The timer
-/// counts only while the child runs, so its signal ends no sleep.
-void begin_interval_soon() noexcept {
-  const int timer = make_timer(CLOCK_PROCESS_CPUTIME_ID, options().signal, kIntervalCookie);
-  if (timer == kNoTimer) return say::reporter_not_started("the kernel gave no timer for ALLOC_INTERVAL");
-  constexpr long kSoonNs = 10'000'000;
-  const struct itimerspec every { {0, kSoonNs}, {0, kSoonNs} };
-  g_interval_timer.store(timer);
-  os::call(SYS_timer_settime, timer, 0, os::arg(&every), 0);
+void look_again_after(std::uint64_t ran_ns) noexcept { set_timer(g_interval_timer, ran_ns); }
+
+/// The timer counts while the process runs, so its signal ends no sleep.
+void begin_interval() noexcept {
+  if (!g_installed || !report::interval_begins()) return;
+  g_interval_timer = make_timer(CLOCK_PROCESS_CPUTIME_ID, options().signal, kIntervalCookie);
+  if (g_interval_timer == kNoTimer) say::reporter_not_started("the kernel gave no timer for ALLOC_INTERVAL");
+  else look_again_after(report::kIntervalSoonNs);
 }
 
-void begin_interval(const void* context) noexcept {
-  if (!is_safe_point(static_cast<const ucontext_t*>(context))) return;  // it comes again
-  const int timer = g_interval_timer.exchange(kNoTimer);
-  if (timer != kNoTimer) os::call(SYS_timer_delete, timer);
-  if (report::interval_needs_thread()) create_on_own_stack(report::start_interval_thread);
+/// \return whether a timer of wall-clock time may bring us back: it would end a sleep, and the process hardly sleeps
+bool look_whether_due(bool is_safe) noexcept {
+  if (report::has_thread()) {
+    look_again_after(report::kIntervalSoonNs);
+    return false;
+  }
+  const report::IntervalLook look = report::look_at_interval();
+  if (look.ask) report::request(false);
+  if (look.create_thread && is_safe) create_on_own_stack(report::start_interval_thread);
+  const bool comes_back = look.create_thread || (report::needs_thread() && !look.busy);
+  if (comes_back && !is_safe) look_again_after(report::kIntervalSoonNs);
+  else if (look.next_ns != 0) look_again_after(look.next_ns);
+  else os::call(SYS_timer_delete, g_interval_timer);
+  return look.busy;
 }
 
 void on_signal(int signal, siginfo_t* info, void* context) {
@@ -242,12 +226,14 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     if (meaning.request && !is_queued(info, kControlRequest))  // its command sends it again
       g_asked_early.store(asks_for_purge(info) ? -process_id : process_id);
   } else {
-    if (is_timer(info, kIntervalCookie)) begin_interval(context);
+    const bool is_safe = is_safe_point(static_cast<const ucontext_t*>(context));
+    bool may_retry = true;
+    if (is_timer(info, kIntervalCookie)) may_retry = look_whether_due(is_safe);
     else if (retry) drop_timer();
     else if (meaning.request) take_request(info);
     if (report::needs_thread()) {
-      if (!is_safe_point(static_cast<const ucontext_t*>(context))) retry_soon(signal);
-      else if (start_reporter()) g_retries.store(0);
+      if (is_safe && start_reporter()) g_retries.store(0);
+      else if (!is_safe && may_retry) retry_soon(signal);
     }
   }
   if (meaning.hosts) call_host(signal, info, context);
@@ -333,7 +319,7 @@ void install_first() noexcept {
 void signals_start() noexcept {
   g_process_id = os::process_id();
   install_first();
-  if (report::interval_needs_thread()) report::start_interval_thread();
+  begin_interval();
   let_held_signal_in();
 }
 
@@ -341,8 +327,7 @@ MALLARD_FORK_TEXT void signals_after_fork_in_child() noexcept {
   g_retries.store(0);
   g_timer.store(kNoTimer);  // a child inherits no timers
   g_process_id = os::process_id();
-  g_interval_timer.store(kNoTimer);
-  if (g_installed && report::interval_needs_thread()) begin_interval_soon();
+  begin_interval();
   const int asked_early = g_asked_early.exchange(0);
   if (asked_early != g_process_id && asked_early != -g_process_id) return;
   report::request(asked_early < 0);

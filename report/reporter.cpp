@@ -130,6 +130,8 @@ void request_control(std::uint32_t number, int sender) noexcept {
 
 bool needs_thread() noexcept { return g_thread.load() == Thread::kNone && is_asked(); }
 
+bool has_thread() noexcept { return g_thread.load() != Thread::kNone; }
+
 bool start_thread() noexcept {
   Thread none = Thread::kNone;
   if (!g_thread.compare_exchange_strong(none, Thread::kStarting)) return true;

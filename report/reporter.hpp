@@ -21,6 +21,8 @@ void request(bool purge) noexcept;
 void request_control(std::uint32_t number, int sender) noexcept;
 /// True if a request waits and no thread is there to serve it. \context signal handler
 bool needs_thread() noexcept;
+/// True while there is one. \context signal handler
+bool has_thread() noexcept;
 /// Creates the thread. \return false, after a line on stderr, if pthread_create fails
 /// \context where pthread_create may be called; see interpose/safe_point.hpp
 bool start_thread() noexcept;

@@ -24,7 +24,8 @@ def test_variables_of_others(t: Test) -> None:
 
 
 def test_contradictions(t: Test) -> None:
-    for env, words in (({"ALLOC_SIGNAL": "none", "ALLOC_PROBE": "purge"}, "ALLOC_PROBE=purge has no effect: ALLOC_SIGNAL"),
+    for env, words in (({"ALLOC_SIGNAL": "none", "ALLOC_INTERVAL": "10s"}, "ALLOC_INTERVAL has no effect: ALLOC_SIGNAL"),
+                       ({"ALLOC_SIGNAL": "none", "ALLOC_PROBE": "purge"}, "ALLOC_PROBE=purge has no effect: ALLOC_SIGNAL"),
                        ({"ALLOC_MODE": "off", "ALLOC_SAMPLE_BYTES": "1M"}, "ALLOC_SAMPLE_BYTES has no effect: ALLOC_MODE")):
         found = lines(t, **env)
         t.check(len(found) == 1 and found[0].startswith(f"mallard: warning: {words}"), f"{env}: {found}")

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "catch.hpp"
 
@@ -26,6 +27,34 @@ bool is_safe_in(const char* function) {
 }
 
 }  // namespace
+
+namespace {
+
+/// Right behind the system call of a function of libc's that loads its number as most do; nullptr if there is none.
+const void* behind_call_of(const char* function) {
+  const auto* code = static_cast<const unsigned char*>(dlsym(RTLD_DEFAULT, function));
+  REQUIRE(code);
+  for (int at = 5; at < 200; ++at)
+    if (code[at] == 0x0f && code[at + 1] == 0x05 && code[at - 5] == 0xb8) return code + at + 2;
+  return nullptr;
+}
+
+}  // namespace
+
+TEST_CASE("safe point: behind a system call that waits, and behind no other") {
+  safe_point_init(nullptr);
+  for (const char* waits : {"poll", "epoll_wait"}) {
+    const void* behind = behind_call_of(waits);
+    REQUIRE(behind);
+    CHECK(is_safe(behind));
+    CHECK_FALSE(is_safe(static_cast<const char*>(behind) + 1));
+  }
+  for (const char* does_not : {"unlink", "munmap", "mprotect"}) {
+    const void* behind = behind_call_of(does_not);
+    REQUIRE(behind);
+    CHECK_FALSE(is_safe(behind));
+  }
+}
 
 TEST_CASE("safe point: not where the locks of pthread_create may be held") {
   void* library = dlopen(STACK_LIB_SMALL, RTLD_NOW);

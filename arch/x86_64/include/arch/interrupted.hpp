@@ -20,9 +20,10 @@ struct InterruptedCall {
     kNone,       ///< the thread was in no system call
     kRestarts,   ///< the call begins again once the handler returns
     kAbandoned,  ///< the call fails with EINTR: its number is lost, and the arguments may be anything
+    kReturned,   ///< the call has come to its end, and the thread has run no instruction since
   };
   Kind kind;
-  long number;       ///< of a call that restarts
+  long number;       ///< of a call that restarts or has returned
   long second, third;  ///< arguments
 };
 
@@ -39,6 +40,13 @@ inline InterruptedCall interrupted_call(const ucontext_t* context) noexcept {
   // To restart it the kernel put the number back into rax and the pc back on the instruction.
   if (is_syscall(pc)) return {Kind::kRestarts, rax, second, third};
   if (is_syscall(pc - 2) && rax == -EINTR) return {Kind::kAbandoned, 0, second, third};
+  // libc's wrappers load the number right before: mov $number, %eax. Another way to load it counts as no call.
+  constexpr unsigned char kLoadNumber = 0xb8;
+  if (is_syscall(pc - 2) && *reinterpret_cast<const unsigned char*>(pc - 7) == kLoadNumber) {
+    std::int32_t number;
+    std::memcpy(&number, reinterpret_cast<const void*>(pc - 6), sizeof number);
+    return {Kind::kReturned, number, second, third};
+  }
   return {Kind::kNone, 0, 0, 0};
 }
 
