@@ -98,15 +98,17 @@ mirrors() {
       esac
     done | sort -u | cut -d ' ' -f 2-
 }
-# read_suite MIRROR SUITE KEYRING: fetches and verifies the suite's package list.
-# Leaves apt's complaint in $PRIVATE_APT/complaint.
+# read_suite MIRROR SUITE KEYRING: fetches and verifies the suite's list of packages, or, if LIST_OF is sources, of source
+# packages. Leaves apt's complaint in $PRIVATE_APT/complaint.
 read_suite() {
+  local kind='deb [arch=amd64 target=Packages' created=Packages
   rm -rf "$PRIVATE_APT/state/lists"
   mkdir -p "$PRIVATE_APT/state/lists/partial"
-  printf 'deb [arch=amd64 target=Packages signed-by=%s] %s %s main\n' "$3" "$1" "$2" >"$PRIVATE_APT/etc/sources.list"
+  if [[ ${LIST_OF:-packages} == sources ]]; then kind='deb-src [' created=Sources; fi
+  printf '%s signed-by=%s] %s %s main\n' "$kind" "$3" "$1" "$2" >"$PRIVATE_APT/etc/sources.list"
   local origin
   private_apt apt-get -qq update >"$PRIVATE_APT/complaint" 2>&1 || return 1
-  origin=$(private_apt apt-get indextargets --format '$(ORIGIN)/$(LABEL)' 'Created-By: Packages' | sort -u)
+  origin=$(private_apt apt-get indextargets --format '$(ORIGIN)/$(LABEL)' "Created-By: $created" | sort -u)
   if [[ $origin != Debian/Debian ]]; then
     printf 'E: this archive calls itself %s\n' "'$origin'" >"$PRIVATE_APT/complaint"
     return 1
@@ -129,7 +131,7 @@ read_suite_verified() {
   if ((keyring_tried)) || ! is_key_problem; then return 1; fi
   keyring_tried=1
   cp "$PRIVATE_APT/complaint" "$PRIVATE_APT/first-complaint"
-  if newer=$(newer_keyring); then
+  if newer=$(LIST_OF=packages && newer_keyring); then
     keyring=$newer
     read_suite "$1" "$2" "$keyring"
   else

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -19,20 +19,17 @@ from support.backends import Backend, direct_objects, matrix
 from support.framework import ALL, REPOSITORY, Failure, Skip, Test
 
 from .commands import COMMANDS
-from .program import Program, Run, program_path, version_of
+from .program import Outcomes, Program, Run, program_path, version_of
 from .servers import SERVERS
+from .suites import SUITES
 
 DOCUMENT = REPOSITORY / "docs" / "compatibility.md"
 BEGIN, END = "<!-- made by scripts/matrix programs --write -->\n", "<!-- end -->\n"
 MODES = ("off", "sample", "exact")
-PROGRAMS = (*COMMANDS, *SERVERS)
+PROGRAMS = (*COMMANDS, *SERVERS, *SUITES)
 SHORT = ("bash", "SQLite")
-# What others wrote and Debian's packages do not bring.
-ABSENT = (("redis' own tests", "they are in the source package only"),
-          ("the suites of Perl and Ruby", "they are in the source packages only"),
-          ("pg_regress", "its tests are in the source package only; `pgbench` stands in for them"),
-          ("glibc's own tests", "they are in the source package only; `tests/e2e/cases` has a case for each entry point"),
-          ("cargo", "a build of a crate needs a registry; `rustc` stands in for it"))
+# What others wrote and is not run.
+ABSENT = (("glibc's own tests", "they need a build tree of it; `tests/e2e/cases` has a case for each entry point"),)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -45,6 +42,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what programs wrote that differed, and wrong reports")
     parser.add_argument("--write", action="store_true", help="rewrite the table of docs/compatibility.md; with --only its rows alone")
     parser.add_argument("--packages", action="store_true", help="name the packages that are needed, run nothing")
+    parser.add_argument("--sources", action="store_true", help="name the source packages that are needed, run nothing")
     parser.add_argument("--list", action="store_true", help="name the programs, run nothing")
     return parser.parse_args(arguments)
 
@@ -62,6 +60,15 @@ class Row:
     excluded: dict[str, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     too_short: int = 0  # runs that ended before a report could be asked for
+    unsteady: set[str] = field(default_factory=set)  # tests of a suite that do not come to one end without mallard either
+
+    def difference(self, expected: str | Outcomes, found: str | Outcomes) -> str:
+        """What is wrong with a result; of a suite, the tests alone that came to another end."""
+        if isinstance(found, Outcomes) and isinstance(expected, Outcomes):
+            steady = found.without(self.unsteady)
+            names = sorted(expected.differing(steady))
+            return short("; ".join(f"{name}: {steady.ends_of(name)} instead of {expected.ends_of(name)}" for name in names), 400)
+        return "" if found == expected else f"other result: {short(str(found))}"
 
     def cells(self) -> str:
         program = self.program
@@ -71,6 +78,7 @@ class Row:
         told = f"{self.reports}" + (f", {self.from_outside} of them from outside" if self.from_outside else "")
         remarks = [f"{where}: {why}" for where, why in self.excluded.items()]
         remarks += [f"{self.too_short} ended before a report could be asked for"] if self.too_short else []
+        remarks += [f"left out, because two runs without mallard differ: {', '.join(sorted(self.unsteady))}"] if self.unsteady else []
         remarks += self.wrong
         return (f"| {program.name} | {self.version} | {program.what} | {equal} | {told} | "
                 f"{f'{self.unexplained:.2f} %' if self.reports else ''} | {'; '.join(remarks)} |")
@@ -101,7 +109,8 @@ class Matrix:
             path.chmod(0o755)
         return place / "libmallard.so"
 
-    def run(self, program: Program, backend: Backend, mode: str, variables: dict[str, str], past: Sequence[float] = ()) -> tuple[str, Run, float]:
+    def run(self, program: Program, backend: Backend, mode: str, variables: dict[str, str], past: Sequence[float] = (),
+            differs: Callable[[str | Outcomes], bool] = lambda _: False) -> tuple[str | Outcomes, Run, float]:
         """\\return the result, what else is known of the run, and how long it took"""
         folder = self.scratch / "runs" / f"{program.name}.{backend.name}.{mode}"
         reports = folder / "reports"
@@ -110,28 +119,40 @@ class Matrix:
         test = Test(backend, self.build, folder, self.scratch)
         if "ALLOC_BACKEND" in variables:
             variables = variables | {"ALLOC_REPORT": f"{reports}/r.%p.%n"}
-        run = Run(test, variables, self.mallard if "ALLOC_BACKEND" in variables and program.report else None, past)
+        run = Run(test, variables, self.mallard if "ALLOC_BACKEND" in variables and program.report else None, past,
+                  self.source_of(program))
         began = time.monotonic()
+        failed = True
         try:
-            return program.run(run), run, time.monotonic() - began
+            result = program.run(run)
+            failed = differs(result)
+            return result, run, time.monotonic() - began
         finally:
             processes.end_descendants(os.getpid())
-            failed = sys.exc_info()[0] is not None
             test.close()
             if failed and self.kept:
                 shutil.copytree(folder, self.kept / folder.name, dirs_exist_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def bare_backend(self, program: Program, backend: Backend, expected: str) -> str:
-        """Whether the backend alone changes the result, too."""
+    def source_of(self, program: Program) -> Path | None:
+        """Where scripts/programs.sh has unpacked it."""
+        folders = [self.build / "sources" / name for name in program.source.split("|") if name]
+        return next((folder for folder in folders if folder.is_dir()), None)
+
+    def bare_backend(self, row: Row, backend: Backend, found: str | Outcomes, expected: str | Outcomes) -> str:
+        """Whether the backend alone changes the result, too: of a suite, every test that differs."""
         alone = direct_objects(self.build).get(backend.name, "")
         if not alone:
             return ""
         try:
-            found, _, _ = self.run(program, backend, "bare", {"LD_PRELOAD": alone})
+            bare, _, _ = self.run(row.program, backend, "bare", {"LD_PRELOAD": alone})
         except Failure:
             return ", as with the backend alone"
-        return "" if found == expected else ", as with the backend alone"
+        if isinstance(bare, Outcomes) and isinstance(expected, Outcomes) and isinstance(found, Outcomes):
+            explained = expected.differing(found.without(row.unsteady)) <= expected.differing(bare.without(row.unsteady))
+        else:
+            explained = bare != expected
+        return ", as with the backend alone" if explained else ""
 
     def row(self, program: Program, backends: list[Backend], modes: list[str]) -> Row:
         row = Row(program)
@@ -140,12 +161,21 @@ class Matrix:
         if absent or not row.version:
             row.missing = f"not run: {', '.join(absent) or program.packages[0]} is not installed"
             return row
+        if program.source and not self.source_of(program):
+            row.missing = f"not run: the source package {program.source.split('|')[0]}, which has them, could not be had"
+            return row
         try:
             expected, control, seconds = self.run(program, backends[0], "control", {})
+            if isinstance(expected, Outcomes):
+                again, _, _ = self.run(program, backends[0], "control", {})
+                row.unsteady = expected.differing(again)
+                expected = expected.without(row.unsteady)
         except (Failure, OSError, IndexError) as error:
             row.missing = f"not run: it fails without mallard, too: {short(str(error))}"
             return row
-        print(f"{program.name} {row.version}: {seconds:.1f} s without mallard: {short(expected)}", flush=True)
+        print(f"{program.name} {row.version}: {seconds:.1f} s without mallard: {short(str(expected), 2000)}", flush=True)
+        if row.unsteady:
+            print(f"  two runs without mallard differ: {', '.join(sorted(row.unsteady))}", flush=True)
         for backend in backends:
             if backend.missing:
                 row.excluded[backend.name] = backend.missing
@@ -158,19 +188,18 @@ class Matrix:
                 self._cell(row, backend, mode, expected, control.took)
         return row
 
-    def _cell(self, row: Row, backend: Backend, mode: str, expected: str, past: Sequence[float]) -> None:
+    def _cell(self, row: Row, backend: Backend, mode: str, expected: str | Outcomes, past: Sequence[float]) -> None:
         program = row.program
         variables = {"LD_PRELOAD": str(self.library), "ALLOC_BACKEND": backend.value, "ALLOC_MODE": mode}
         row.runs += 1
-        wrong, run, took = "", None, 0.0
+        wrong, found, run, took = "", "", None, 0.0
         try:
-            found, run, took = self.run(program, backend, mode, variables, past)
-            if found != expected:
-                wrong = f"other result: {short(found)}"
+            found, run, took = self.run(program, backend, mode, variables, past, lambda result: bool(row.difference(expected, result)))
+            wrong = row.difference(expected, found)
         except (Failure, OSError) as error:
             wrong = short(str(error))
         if wrong:
-            row.wrong.append(f"{backend.name}, {mode}: {wrong}{self.bare_backend(program, backend, expected)}")
+            row.wrong.append(f"{backend.name}, {mode}: {wrong}{self.bare_backend(row, backend, found, expected)}")
         given = run.reports if run else []
         row.reports += len(given)
         row.from_outside += sum(report.from_outside for report in given)
@@ -181,9 +210,9 @@ class Matrix:
               f"{' from outside' if any(g.from_outside for g in given) else ''}: {wrong or 'equal'}", flush=True)
 
 
-def short(text: str) -> str:
+def short(text: str, most: int = 160) -> str:
     text = re.sub(r"/\S*mallard-\S+|/work\S+", "...", " ".join(text.split())).replace("|", "/")
-    return text if len(text) <= 160 else text[:80] + " ... " + text[-70:]
+    return text if len(text) <= most else text[:most // 2] + " ... " + text[10 - most // 2:]
 
 
 HEADING = ("| program | version | what runs | results equal | reports | most unexplained | remarks |\n|---|---|---|---|---|---|---|\n")
@@ -217,8 +246,9 @@ def chosen(options: argparse.Namespace) -> list[Program]:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     programs = chosen(options)
-    if options.list or options.packages:
-        print("\n".join([p.name for p in programs] if options.list else [spec for p in programs for spec in p.packages]))
+    if options.list or options.packages or options.sources:
+        print("\n".join([p.name for p in programs] if options.list else [p.source for p in programs if p.source] if options.sources
+                        else [spec for p in programs for spec in p.packages]))
         return 0
     if not (options.build / "libmallard.so").exists():
         print(f"matrix: error: no {options.build / 'libmallard.so'}", file=sys.stderr)

@@ -10,7 +10,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,32 @@ from support.report_schema import faults_of
 FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/games")
 
 
+class Outcomes:
+    """What became of the tests of a suite: how often each, by its name, came to which end."""
+
+    def __init__(self, each: Iterable[tuple[str, str]]) -> None:
+        self.each = Counter(each)  # (name, end); several tests may have one name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Outcomes) and self.each == other.each
+
+    def __str__(self) -> str:
+        ends = Counter(end.split(" ")[0] for _, end in self.each.elements())
+        told = ", ".join(f"{ends[end]} {end}" for end in sorted(ends, key=lambda end: (end != "passed", end)))
+        return "; ".join([told or "no test", *sorted(f"{end}: {name}" for name, end in self.each if end != "passed")])
+
+    def differing(self, other: Outcomes) -> set[str]:
+        """Names of tests that came to another end there, or were run in one of them alone."""
+        return {name for name, _ in (self.each - other.each) + (other.each - self.each)}
+
+    def without(self, names: set[str]) -> Outcomes:
+        return Outcomes(one for one in self.each.elements() if one[0] not in names)
+
+    def ends_of(self, name: str) -> str:
+        ends = sorted((end, count) for (other, end), count in self.each.items() if other == name)
+        return " and ".join(end if count == 1 else f"{count} {end}" for end, count in ends) or "not run"
+
+
 @dataclass(frozen=True)
 class Program:
     """One row. `run` gives the result, which has to be the same with mallard as without."""
@@ -31,9 +58,10 @@ class Program:
     packages: tuple[str, ...]                  # of Debian, as scripts/common.sh takes them
     needs: tuple[str, ...]                     # commands that have to be there
     version: tuple[str, ...]                   # the command that prints it
-    run: Callable[[Run], str]
+    run: Callable[[Run], str | Outcomes]
     excluded: dict[str, str] = field(default_factory=dict)  # backend, or backend/mode -> the reason
     report: bool = True                        # false: none of its processes lives long enough
+    source: str = ""                           # names of the source package that has its tests, 'this|that' as above
 
 
 @dataclass(frozen=True)
@@ -52,8 +80,9 @@ class Given:
 class Run:
     """One run of a program. Everything that it starts has the same environment."""
 
-    def __init__(self, t: Test, variables: dict[str, str], mallard: Path | None, past: Sequence[float]) -> None:
+    def __init__(self, t: Test, variables: dict[str, str], mallard: Path | None, past: Sequence[float], source: Path | None = None) -> None:
         self.t = t
+        self.source = source or Path()         # the source package, unpacked
         self.mallard = mallard                 # the command, where reports are asked for
         self.past = past                       # seconds that each command of the control took
         self.took: list[float] = []
@@ -65,15 +94,17 @@ class Run:
         return self.t.tmp
 
     # -- programs that end
-    def command(self, *argv: str | Path, expect: int | None = 0, watched: bool = True, first: bool = False, **extra: str) -> Finished:
+    def command(self, *argv: str | Path, expect: int | None = 0, watched: bool = True, first: bool = False, seconds: float = 60,
+                options: dict[str, Any] | None = None, **extra: str) -> Finished:
         """Runs it to its end; in the middle, a report of its largest process is asked for, or of the `first` one where
-        the others come and go."""
+        the others come and go. `options` are those of Popen."""
         began = time.monotonic()
-        process = self.t.start([program_path(argv[0]), *argv[1:]], self.env | extra, cwd=self.folder, start_new_session=True)
+        process = self.t.start([program_path(argv[0]), *argv[1:]], self.env | extra,
+                               **({"cwd": self.folder, "start_new_session": True} | (options or {})))
         if self.mallard and watched and not self.reports:
             past = self.past[len(self.took)] if len(self.took) < len(self.past) else 1.0
             self._report_of_tree(process, min(3.0, max(0.1, 0.3 * past)), first)
-        done = self.t.finish(process, 60, expect)
+        done = self.t.finish(process, seconds, expect)
         self.took.append(time.monotonic() - began)
         return done
 
