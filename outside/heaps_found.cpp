@@ -9,6 +9,7 @@
 #include "heaps/heap_reader.hpp"
 #include "heaps/jemalloc.hpp"
 #include "heaps/mimalloc.hpp"
+#include "heaps/tcmalloc.hpp"
 #include "inside/recognise.hpp"
 #include "outside/cut_regions.hpp"
 #include "outside/glibc.hpp"
@@ -41,6 +42,7 @@ constinit Arena* g_arena = nullptr;
 constinit heaps::JemallocAccess g_jemalloc{};
 constinit char g_conf_variable[sizeof backends::Backend::conf_variable] = "";
 constinit heaps::MimallocAccess g_mimalloc{};
+constinit heaps::TcmallocFound g_tcmalloc{};
 constinit MuslHeap g_musl{};
 
 const char* why_nothing_is_recorded() noexcept { return "looked at from outside; no call site is known"; }
@@ -54,6 +56,9 @@ heaps::CensusResult census_of_jemalloc(const heaps::CensusRequest& request) noex
 }
 heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noexcept {
   return heaps::mimalloc_census(g_mimalloc, request);
+}
+heaps::CensusResult census_of_tcmalloc(const heaps::CensusRequest& request) noexcept {
+  return heaps::tcmalloc_census(g_tcmalloc, request);
 }
 heaps::CensusResult census_of_musl(const heaps::CensusRequest& request) noexcept {
   return g_musl.census(request);
@@ -216,6 +221,7 @@ class Claims {
       if (c.allocator->name == "jemalloc")
         look_for_jemalloc(module, data, view_of(c.version), c, inside.defines_malloc);
       else if (c.allocator->name == "mimalloc") look_for_mimalloc(module, data, view_of(c.version));
+      else if (c.allocator->name == "tcmalloc") look_for_tcmalloc(module, data, view_of(c.version));
       // A heap without a live block has no form.
       if (g_heap_count == before && inside.defines_malloc && !c.allocator->is_managed)
         note_unasked(c, module);
@@ -301,6 +307,23 @@ class Claims {
     add({"mimalloc", "mimalloc", census_of_mimalloc, {}, 0, {}, {}}, version, &module);
   }
 
+  /// It has the program break, too.
+  void look_for_tcmalloc(const elf::Module& module, AddressRange data, std::string_view version) noexcept {
+    if (g_tcmalloc.map.root != 0) return;
+    const auto may_be_its = [](const Region& r) {
+      return is_candidate(r, r.allocator) || (r.owner == Owner::kAnonymous && r.is_brk && r.allocator.empty());
+    };
+    if (!heaps::find_tcmalloc(process_, data, pages_.find(residency_, regions_, in_memory_, may_be_its),
+                              &g_tcmalloc))
+      return;
+    for (Region& r : regions_)
+      if (may_be_its(r) && any_page(residency_, r, kLookedAt, [this](std::uintptr_t page) noexcept {
+            return heaps::is_tcmallocs(process_, g_tcmalloc, page);
+          }))
+        r.allocator = "tcmalloc";
+    add({"tcmalloc", "tcmalloc", census_of_tcmalloc, {}, 0, {}, {}}, version, &module);
+  }
+
   static bool is_candidate(const Region& r, std::string_view allocator) noexcept {
     return r.owner == Owner::kAnonymous && r.readable && r.writable && !r.is_brk &&
            (r.allocator.empty() || r.allocator == allocator);
@@ -314,10 +337,11 @@ class Claims {
 
   template <class IsIts>
   void mark(std::string_view allocator, IsIts is_its) noexcept {
-    constexpr std::size_t kLookedAt = 256;
     for (Region& r : regions_)
       if (is_candidate(r, allocator) && any_page(residency_, r, kLookedAt, is_its)) r.allocator = allocator;
   }
+
+  static constexpr std::size_t kLookedAt = 256;  ///< pages of a region
 
   Arena& arena_;
   report::Memory& memory_;
@@ -337,6 +361,7 @@ void claim_heaps(Arena& arena, report::Memory* memory) noexcept {
   g_arena = &arena;
   g_jemalloc = {};
   g_mimalloc = {};
+  g_tcmalloc = {};
   g_musl = MuslHeap{};
   Claims(arena, memory).run();
 }

@@ -4,6 +4,7 @@
 #include "heaps/glibc.hpp"
 #include "heaps/jemalloc.hpp"
 #include "heaps/mimalloc.hpp"
+#include "heaps/tcmalloc.hpp"
 #include "inside/recognise.hpp"
 #include "outside/probed_pages.hpp"
 #include "report/facts/roles.hpp"
@@ -15,6 +16,7 @@ constinit backends::Backend g_backend{};
 constinit std::uintptr_t g_at = 0;  ///< in the object that holds the allocator
 constinit heaps::JemallocAccess g_jemalloc{};
 constinit heaps::MimallocAccess g_mimalloc{};
+constinit heaps::TcmallocFound g_tcmalloc{};
 
 constexpr std::string_view kGlibc = "glibc ";
 
@@ -23,6 +25,9 @@ heaps::CensusResult census_of_jemalloc(const heaps::CensusRequest& request) noex
 }
 heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noexcept {
   return heaps::mimalloc_census(g_mimalloc, request);
+}
+heaps::CensusResult census_of_tcmalloc(const heaps::CensusRequest& request) noexcept {
+  return heaps::tcmalloc_census(g_tcmalloc, request);
 }
 heaps::CensusResult census_of_no_layout(const heaps::CensusRequest&) noexcept {
   return {.done = false, .why_not = "how its heap is laid out was not found out from outside"};
@@ -45,7 +50,8 @@ void find_version(const elf::Module& module, const ProcessMemory& process) noexc
 
 bool can_be_divided(const backends::Backend& theirs) noexcept {
   const std::string_view name = view_of(theirs.name);
-  return !theirs.census || name == "system" || name == "jemalloc" || name == "mimalloc";
+  return !theirs.census || name == "system" || name == "jemalloc" || name == "mimalloc" ||
+         name == "tcmalloc";
 }
 
 backends::Backend* serve_from(const backends::Backend& theirs, const report::Served& served) noexcept {
@@ -78,9 +84,10 @@ void claim_served_heap(Arena& arena, report::Memory* memory) noexcept {
       report::measure_regions(arena, memory->regions.all, memory->residency.runs());
   if (!module || !in_memory) return;
   ProbedPages probed;
+  const bool has_break = is("tcmalloc");
   const std::span<const std::uintptr_t> pages =
-      probed.find(memory->residency, memory->regions.all, in_memory, [](const report::Region& r) {
-        return r.owner == report::Owner::kHeap && r.readable && r.writable && !r.is_brk;
+      probed.find(memory->residency, memory->regions.all, in_memory, [has_break](const report::Region& r) {
+        return r.owner == report::Owner::kHeap && r.readable && r.writable && (!r.is_brk || has_break);
       });
   const AddressRange data{module->data_begin, module->span_end};
   if (is("jemalloc")) {
@@ -93,6 +100,8 @@ void claim_served_heap(Arena& arena, report::Memory* memory) noexcept {
     g_mimalloc.data = data;
     g_mimalloc.layout = heaps::find_mimalloc_layout(process, data, pages);
     if (g_mimalloc.layout.shape) g_backend.census = census_of_mimalloc;
+  } else if (is("tcmalloc") && heaps::find_tcmalloc(process, data, pages, &g_tcmalloc)) {
+    g_backend.census = census_of_tcmalloc;
   }
 }
 
