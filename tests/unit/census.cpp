@@ -44,7 +44,7 @@ struct Found {
 
 /// Asks glibc's census. \param books  also block by block
 Found ask_glibc(const MadeUpProcess& process, std::span<const AddressRange> heap, bool books = false,
-                std::vector<std::uintptr_t> freed = {}) {
+                std::vector<std::uintptr_t> freed = {}, std::vector<std::uintptr_t> sampled = {}) {
   Found found;
   found.freed = std::move(freed);
   const std::vector<AddressRange> resident = process.resident();
@@ -62,7 +62,7 @@ Found ask_glibc(const MadeUpProcess& process, std::span<const AddressRange> heap
       census_glibc({.process = process,
                     .heap = heap,
                     .resident = resident,
-                    .sampled_blocks = {},
+                    .sampled_blocks = sampled,
                     .budget_bytes = ~std::uint64_t{0},
                     .on_unit = [](const Unit& u, void* to) { static_cast<Found*>(to)->units.push_back(u); },
                     .opaque = &found,
@@ -119,6 +119,22 @@ TEST_CASE("census: blocks that exact books call free are left out of glibc's hea
   CHECK(fewer.disputed == 0x1ff8);
   REQUIRE(fewer.units.size() == 1);
   CHECK(fewer.units[0] == Unit{kHeap + 8, kHeap + kPage, UnitKind::kBlocks, 0, 0x38 + 0x18, 16});
+}
+
+TEST_CASE("census: samples that were freed meanwhile are no reason to doubt where chunks lie") {
+  MadeUpProcess process;
+  constexpr std::size_t kChunks = 200;
+  process.map(kHeap, 16 * kPage);
+  std::uintptr_t at = kHeap;
+  for (std::size_t i = 0; i < kChunks; ++i, at += 0x40) put_chunk(process, at, 0x40);
+  put_chunk(process, at, kHeap + 16 * kPage - at);
+  std::vector<std::uintptr_t> gone;  // where no chunk begins any more
+  for (std::uintptr_t block = kHeap + 0x20; gone.size() < kChunks - 10; block += 0x40) gone.push_back(block);
+  const AddressRange heap[] = {{kHeap, kHeap + 16 * kPage}};
+  CHECK(ask_glibc(process, heap, false, {}, gone).result.done);
+  // Where chunks do not follow one another either, their layout is another one.
+  for (std::uintptr_t chunk = kHeap + 4 * 0x40; chunk < at; chunk += 12 * 0x40) process.put(chunk + 8, std::uint64_t{0x7});
+  CHECK_FALSE(ask_glibc(process, heap, false, {}, gone).result.done);
 }
 
 TEST_CASE("census: pages that are swapped out are not read") {
