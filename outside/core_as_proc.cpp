@@ -47,9 +47,11 @@ void CoreFile::find_break() noexcept {
   const MappedFile* exe = mapped_file(entry);
   if (!exe) return;
   executable_ = exe->path;
+  // Node maps a part of its own file once more, far away: its segments lie near to each other.
+  constexpr std::uintptr_t kMostBetween = 64 << 20;
   std::uintptr_t end = exe->end;
-  for (const MappedFile& file : mapped_)
-    if (file.path == executable_) end = std::max(end, file.end);
+  for (const MappedFile& file : mapped_)  // ascending
+    if (file.path == executable_ && file.begin <= end + kMostBetween) end = std::max(end, file.end);
   const Load* beside = nullptr;
   for (const Load& load : loads_) {
     if (load.begin < end) continue;
