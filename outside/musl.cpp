@@ -40,7 +40,7 @@ MuslGroup group_of(const Entry& e) noexcept {
   const std::uint64_t slot =
       e.slots() == 1 && mapped > 0 ? mapped - kUnit : kUnit * std::uint64_t{kClasses[e.size_class()]};
   const std::uint32_t all = static_cast<std::uint32_t>((std::uint64_t{2} << (e.slots() - 1)) - 1);
-  const auto live = static_cast<std::uint32_t>(std::popcount(all & ~(e.available | e.freed)));
+  const std::uint32_t live = all & ~(e.available | e.freed);
   const std::uintptr_t end = mapped > 0 ? e.group + mapped : e.group + kUnit + e.slots() * slot;
   return {e.group, end, slot, live, 0, mapped > 0};
 }
@@ -141,7 +141,11 @@ void MuslHeap::nest() noexcept {
     MuslGroup& g = groups_[i];
     while (depth > 0 && groups_[around[depth - 1]].end < g.end) --depth;
     g.outermost = static_cast<std::uint32_t>(depth > 0 ? around[0] : i);
-    if (depth > 0 && groups_[around[depth - 1]].live > 0) --groups_[around[depth - 1]].live;
+    if (depth > 0) {
+      MuslGroup& outer = groups_[around[depth - 1]];
+      const std::uint64_t slot = (g.begin - outer.begin - kUnit) / outer.slot_bytes;
+      if (g.begin >= outer.begin + kUnit && slot < 32) outer.live_mask &= ~(std::uint32_t{1} << slot);
+    }
     if (depth < kDeepest) around[depth++] = i;
   }
 }
@@ -171,8 +175,13 @@ heaps::CensusResult MuslHeap::census(const heaps::CensusRequest& request) const 
     heaps::Unit unit{outer.begin, outer.end, UnitKind::kBlocks, 0, 0, 0};
     const std::size_t first = i;
     for (; i < groups_.size() && groups_[i].outermost == outermost; ++i) {
-      unit.live_bytes += groups_[i].live * (groups_[i].slot_bytes - kHeaderBytes);
-      unit.overhead_bytes += groups_[i].live * std::uint64_t{kHeaderBytes} + kUnit;
+      const MuslGroup& g = groups_[i];
+      unit.live_bytes += g.live() * (g.slot_bytes - kHeaderBytes);
+      unit.overhead_bytes += g.live() * std::uint64_t{kHeaderBytes} + kUnit;
+      // A block begins where its slot does, or somewhat behind it.
+      for (std::uint32_t left = outer.is_mapped ? g.live_mask : 0; left != 0; left &= left - 1)
+        request.report_block(g.begin + kUnit + static_cast<unsigned>(std::countr_zero(left)) * g.slot_bytes,
+                             g.slot_bytes - kHeaderBytes);
     }
     if (i == first + 1) unit.block_bytes = outer.slot_bytes;
     // Small groups in what the loader left over of objects' data are no memory of malloc's own.

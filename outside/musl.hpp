@@ -11,6 +11,8 @@
 #include <span>
 
 #include "base/arena.hpp"
+#include <bit>
+
 #include "heaps/census.hpp"
 
 namespace mallard::outside {
@@ -18,9 +20,11 @@ namespace mallard::outside {
 struct MuslGroup {
   std::uintptr_t begin, end;
   std::uint64_t slot_bytes;
-  std::uint32_t live;       ///< slots that hold a live block, and no group
+  std::uint32_t live_mask;  ///< slots that hold a live block, and no group
   std::uint32_t outermost;  ///< index of the group around all others that this one lies in, or its own
   bool is_mapped;           ///< a mapping of its own
+
+  std::uint32_t live() const noexcept { return static_cast<std::uint32_t>(std::popcount(live_mask)); }
 };
 
 class MuslHeap {

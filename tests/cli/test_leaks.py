@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .control import library
 from .harness import Failure, Skip, Test
 from .test_inspect import inspect, start
@@ -238,3 +240,74 @@ def test_nodes_of_a_list_in_a_static_program_are_no_free_blocks(t: Test) -> None
     live = next(line["bytes"] for line in report["ledger"] if line["cause"] == "live")
     if report["lost"]["blocks"] > 10 or live < 100_000 * 120:
         raise Failure(f"{report['lost']}, {live} bytes live")
+
+
+# Maps a part of its own file once more, far away, as node does, and has its heap in the program break.
+MAPPED_AGAIN = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+char* kept[4096];
+int main(void) {
+  for (int i = 0; i < 4096; ++i) kept[i] = memset(malloc(4000), 1, 4000);
+  const int fd = open("/proc/self/exe", O_RDONLY);
+  if (mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED) return 1;
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
+}
+"""
+
+
+@pytest.mark.parametrize("option", ["-pie", "-no-pie"])
+def test_the_break_of_a_program_that_maps_itself_again(t: Test, option: str) -> None:
+    core = core_of(t, t.start(t.compile("again", option, source=MAPPED_AGAIN)).pid)
+    report = json.loads(t.run("inspect", "--leaks", "--json", str(core)).stdout)
+    live = sum(line["bytes"] for line in report["ledger"] if line["cause"] == "live")
+    if not 4096 * 4000 <= live <= 4096 * 4100 or report["lost"]["bytes"] > 0 or report["lost"]["examined_blocks"] < 4096:
+        raise Failure(f"{live} of {4096 * 4000} bytes are live, lost: {report['lost']}")
+
+
+# Keeps a list, loses single blocks of 333 bytes, and frees and allocates all the time.
+ON_MUSL = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+struct node { struct node* next; char rest[100]; };
+struct node* volatile head;
+void* volatile sink;
+int main(void) {
+  for (int i = 0; i < 100000; ++i) {
+    struct node* n = malloc(sizeof *n + (size_t)(i % 200));
+    memset(n, 1, sizeof *n);
+    n->next = head;
+    head = n;
+  }
+  for (int i = 0; i < 1000; ++i) sink = memset(malloc(333), 2, 333);
+  for (int i = 0; i < 10; ++i) sink = memset(malloc(300000), 2, 300000);
+  sink = NULL;
+  puts("up");
+  fflush(stdout);
+  for (;;) {
+    for (int i = 0; i < 100; ++i) {
+      void* volatile p = malloc((size_t)i);
+      free(p);
+    }
+    usleep(10000);
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("option", ["-dynamic", "-static"])
+def test_lost_blocks_of_musl(t: Test, option: str) -> None:
+    program = t.compile("on_musl", *([option] if option == "-static" else []), source=ON_MUSL, compiler="musl-gcc")
+    lost = inspect(t, start(t, program).pid, "--leaks")["lost"]
+    if not lost["done"] or not 100000 <= lost["examined_blocks"] <= 102000:
+        raise Failure(f"{lost}")
+    if not 995 <= lost["blocks"] - 10 <= 1001 or lost["bytes"] < 10 * 300000 + 995 * 333:
+        raise Failure(f"1,000 blocks of 333 bytes and ten large ones are lost: {lost}")
