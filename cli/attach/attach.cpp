@@ -106,7 +106,7 @@ void hold_ending_signals() {
 /// The report, as long as it can be taken: detaching ends that.
 void show_report(int pid) {
   try {
-    const OutsideReport taken = report_from_outside(look_at(pid, "attach"), {}, kReportSeconds);
+    const OutsideReport taken = report_from_outside(look_at(pid, "attach"), {kReportSeconds});
     if (!taken.taken)
       throw Error(kUnreadable,
                   taken.why_not.empty() ? std::string("it has changed meanwhile") : taken.why_not);

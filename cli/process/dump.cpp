@@ -79,7 +79,7 @@ ExitStatus look_instead(int pid, const Request& request, const CannotAnswer& why
 std::optional<Got> take_from_outside(int pid, const LeakSearch& leaks, double until) {
   while (true) {
     const Target target = wait_for_start(pid, "dump", nullptr, until - now_seconds());
-    OutsideReport report = report_from_outside(target, leaks, std::max(until - now_seconds(), 0.001));
+    OutsideReport report = report_from_outside(target, {std::max(until - now_seconds(), 0.001), leaks});
     if (report.became_another) {
       if (is_gone(pid))
         throw Error(kUnreadable, fmt::format("{} ended before its report was taken", target.who()));

@@ -139,7 +139,7 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
                             static_cast<std::uint64_t>(leaks.again_seconds * 1e9), &source, lost);
 }
 
-[[noreturn]] void take(const Target& target, std::uintptr_t published, const LeakSearch& leaks,
+[[noreturn]] void take(const Target& target, std::uintptr_t published, const OutsideRequest& request,
                        const Told& told) {
   Books books{target, published};
   outside::RecordedProcess& process = books.process;
@@ -152,7 +152,7 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
   remembered.recall();
   Arena arena(kMostMemory);
   const auto snapshot = std::make_unique<report::Snapshot>();
-  search(arena, books, leaks, &snapshot->lost);
+  search(arena, books, request.leaks, &snapshot->lost);
   if (!report::take_snapshot(arena, process, process.served(), report::Reason::kDump, snapshot.get()))
     told.end(Outcome::kOdd, "there is not enough memory for it");
   snapshot->recording.skipped_live += process.torn_samples();
@@ -163,8 +163,9 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
   told.line(std::string(1, static_cast<char>(Outcome::kTaken)));
   std::string why_not, json;
   // One that was attached to did not ask for files, and knows no place for them.
-  told.line(target.is_attached ? ""
-                               : write_files(target, snapshot.get(), process.last_report_number(), &why_not));
+  told.line(target.is_attached || !request.writes_files
+                ? ""
+                : write_files(target, snapshot.get(), process.last_report_number(), &why_not));
   told.line(why_not);
   report::Sink sink(append, &json);
   report::write_json(*snapshot, sink);
@@ -173,19 +174,20 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
   _exit(0);
 }
 
-/// Waits for the end of a process. \return false if it takes longer
-bool wait_for(int pid, double seconds, int* status) {
-  const double until = now_seconds() + seconds;
+/// Waits for the end of a process. \return false if it takes longer, or nobody waits for it any more
+bool wait_for(int pid, const OutsideRequest& request, int* status) {
+  constexpr int kSliceMs = 100;
+  const double until = now_seconds() + request.timeout_seconds;
+  const auto goes_on = [&] { return now_seconds() < until && !(request.ended && *request.ended); };
   const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   if (fd >= 0) {
     pollfd waits{fd, POLLIN, 0};
-    while (now_seconds() < until &&
-           poll(&waits, 1, static_cast<int>((until - now_seconds()) * 1000) + 1) < 1) {
+    while (goes_on() && poll(&waits, 1, kSliceMs) < 1) {
     }
     close(fd);
   }
   while (waitpid(pid, status, WNOHANG) == 0) {
-    if (now_seconds() >= until) return false;
+    if (!goes_on()) return false;
     usleep(2'000);
   }
   return true;
@@ -227,7 +229,7 @@ void read_told(const Target& target, std::string text, OutsideReport* out) {
 
 }  // namespace
 
-OutsideReport report_from_outside(const Target& target, const LeakSearch& leaks, double timeout_seconds) {
+OutsideReport report_from_outside(const Target& target, const OutsideRequest& request) {
   OutsideReport out;
   const int refused = outside::OtherProcess(target.pid).why_not_copied();
   const MemoryFile memory(target.pid);
@@ -244,13 +246,13 @@ OutsideReport report_from_outside(const Target& target, const LeakSearch& leaks,
   const int child = told.get() < 0 ? -1 : fork();
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    take(target, published, leaks, Told(told.get()));
+    take(target, published, request, Told(told.get()));
   }
   int status = 0;
-  if (child > 0 && !wait_for(child, timeout_seconds, &status)) {
+  if (child > 0 && !wait_for(child, request, &status)) {
     kill(child, SIGKILL);
     waitpid(child, &status, 0);
-    out.why_not = fmt::format("it took longer than {:g} s", timeout_seconds);
+    out.why_not = fmt::format("it took longer than {:g} s", request.timeout_seconds);
     out.is_odd = true;
     return out;
   }

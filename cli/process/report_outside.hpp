@@ -2,6 +2,7 @@
 // The report of a process with mallard, taken from outside: nothing happens in it, and it notices nothing.
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "cli/inspect/inspection.hpp"
@@ -19,8 +20,14 @@ struct OutsideReport {
   std::string no_file;  ///< why not
 };
 
-/// Takes the report in a process of its own, so that whatever it meets in memory that changes is met there;
-/// its files are written where the process would write them, with that one's rights.
-OutsideReport report_from_outside(const Target& target, const LeakSearch& leaks, double timeout_seconds);
+struct OutsideRequest {
+  double timeout_seconds;
+  LeakSearch leaks{};
+  bool writes_files = true;                   ///< where the process would write them, with that one's rights
+  const std::atomic<bool>* ended = nullptr;  ///< set by another thread: nobody waits for it any more
+};
+
+/// Takes the report in a process of its own, so that whatever it meets in memory that changes is met there.
+OutsideReport report_from_outside(const Target& target, const OutsideRequest& request);
 
 }  // namespace mallard::cli

@@ -8,6 +8,7 @@
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/process/ask_report.hpp"
+#include "cli/process/report_outside.hpp"
 #include "report/model/causes.hpp"
 
 namespace mallard::cli {
@@ -28,11 +29,7 @@ void LedgerWatch::ask() {
     std::optional<ReportFile> report;
     std::string error;
     try {
-      Target now = target_;
-      now.signal = read_report_signal(now.pid);
-      check_signal(now, "a ledger");
-      ReportWatch watch(now);
-      report = read_report(watch.ask(false, kTimeoutSeconds, &stop_).path);
+      report = take();
     } catch (const std::exception& e) {
       error = e.what();
     }
@@ -41,6 +38,20 @@ void LedgerWatch::ask() {
     error_ = error;
     busy_ = false;
   });
+}
+
+ReportFile LedgerWatch::take() const {
+  const OutsideReport taken = report_from_outside(target_, {kTimeoutSeconds, {}, false, &stop_});
+  if (taken.taken) return parse_report(taken.json, fmt::format("the report of {}", target_.who()));
+  if (taken.became_another)
+    throw Error(kUnreadable, fmt::format("{} became another program", target_.who()));
+  // Its signal is for processes whose memory may not be read, and for nobody once the screen is closed.
+  if (target_.is_attached || taken.is_odd || stop_) throw Error(kUnreadable, taken.why_not);
+  Target now = target_;
+  now.signal = read_report_signal(now.pid);
+  check_signal(now, "a ledger");
+  ReportWatch watch(now);
+  return read_report(watch.ask(false, kTimeoutSeconds, &stop_).path);
 }
 
 std::optional<ReportFile> LedgerWatch::take_report(std::string* error) {

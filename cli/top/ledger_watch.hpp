@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reports asked for in the background, so that the screen goes on meanwhile.
+// Reports taken in the background, so that the screen goes on meanwhile: from outside, or of a process whose
+// memory may not be read by its signal.
 #pragma once
 
 #include <atomic>
@@ -28,6 +29,8 @@ class LedgerWatch {
   std::optional<ReportFile> take_report(std::string* error);
 
  private:
+  ReportFile take() const;
+
   const Target& target_;
   std::thread thread_;
   std::atomic<bool> busy_{false}, stop_{false};

@@ -95,7 +95,7 @@ void TopSession::describe_ledger() {
       view_.ledger += fmt::format("; verdict {}", printable(report_->verdict));
   } else {
     view_.ledger =
-        request_.batch ? "not asked for (--ledger)" : "not asked for: l asks the process for a report";
+        request_.batch ? "not asked for (--ledger)" : "not asked for: l takes a report";
   }
   if (ledger_.is_busy())
     view_.ledger += report_ ? " (a new one is being written)" : " ... it is being written";

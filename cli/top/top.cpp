@@ -48,16 +48,13 @@ void add_top(CLI::App& app, Run* run) {
       ->capture_default_str();
   command
       ->add_option("--ledger", words->ledger,
-                   "Ask the process for a report every so often, for its ledger: 30s, 5m; 0: only on key l")
+                   "Take a report every so often, for the ledger: 30s, 5m; 0: only on key l")
       ->check(is_interval, "")
       ->capture_default_str();
   add_wrappers(command, &request.wrappers);
   command->footer(
-      "Reads the process's memory from outside, which costs it nothing. Only the ledger takes a report, by "
-      "the "
-      "report signal; its files stay, as those of mallard dump do. Where the memory may not be read, a "
-      "report "
-      "every 30 s takes its place. Keys: h shows them, q quits. NO_COLOR is respected.\n\n"
+      "Reads the process's memory from outside, which costs it nothing, the ledger as well. Where the memory "
+      "may not be read, a report every 30 s takes its place, by the report signal, and its files stay. Keys: h shows them, q quits. NO_COLOR is respected.\n\n"
       "Examples:\n"
       "  mallard top 4711\n"
       "  mallard top -b -n 2 -d 5 --rows 10 4711\n\n"

@@ -7,6 +7,10 @@ import os
 import re
 import signal
 import subprocess
+import time
+from pathlib import Path
+
+import pytest
 
 from .control import HOLDER, library, quiet_state, start
 from .harness import Failure, Test
@@ -40,6 +44,19 @@ int main(void) {
       nanosleep(&ms, NULL);
     }
   }
+}
+"""
+SLEEPER = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void* volatile kept;
+int main(void) {
+  kept = memset(malloc(32 << 20), 1, 32 << 20);
+  puts("up");
+  fflush(stdout);
+  for (;;) pause();
 }
 """
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -131,6 +148,28 @@ def test_top_batch_with_a_ledger(t: Test) -> None:
     t.expect(done, 0, ">resident")
     if not re.search(r"^Ledger    \d+\.\d s ago: .*\d+ %, ", done.stdout, re.MULTILINE) or len(done.stdout.splitlines()) > 11:
         raise Failure(f"unexpected text:\n{done.stdout}")
+
+
+def switches(pid: int) -> list[str]:
+    return [line for thread in Path(f"/proc/{pid}/task").iterdir()
+            for line in (thread / "status").read_text(encoding="ascii").splitlines() if "ctxt_switches" in line]
+
+
+@pytest.mark.parametrize("attached", [False, True], ids=["preloaded", "attached"])
+def test_the_ledger_disturbs_nothing(t: Test, attached: bool) -> None:
+    """No signal, no thread, no file: a process that sleeps is never scheduled for it."""
+    program = t.compile("sleeper", source=SLEEPER)
+    if attached:
+        pid = t.start(program).pid
+        t.expect(t.run("attach", str(pid)), 0, "recorded in mode sample", error="mallard dump")
+    else:
+        pid = t.start(t.mallard, "run", "--", program).pid
+        time.sleep(0.5)
+    before, files = switches(pid), sorted(t.dir.iterdir())
+    done = t.run("top", "-b", "-n", "2", "-d", "0.5", "--ledger", "400ms", str(pid))
+    t.expect(done, 0, " ago: live, as requested ")
+    if switches(pid) != before or sorted(t.dir.iterdir()) != files:
+        raise Failure(f"{before} has become {switches(pid)}, {files} {sorted(t.dir.iterdir())}")
 
 
 def test_top_of_processes_that_cannot_be_read(t: Test) -> None:
