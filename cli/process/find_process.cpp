@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "cli/check/scripts.hpp"
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
@@ -71,6 +72,12 @@ std::vector<Candidate> processes_named(const std::string& name) {
   return found;
 }
 
+/// Whether a command is for processes that were started with mallard.
+bool is_for_recorded(std::string_view command) {
+  constexpr std::string_view kThese[] = {"dump", "top", "mode", "purge"};
+  return std::ranges::find(kThese, command) != std::end(kThese);
+}
+
 std::string listed(const std::vector<Candidate>& found) {
   std::string out;
   for (std::size_t i = 0; i < found.size() && i < kMostListed; ++i) {
@@ -101,7 +108,9 @@ int process_of(const std::string& word, const char* command) {
   std::vector<Candidate> found = processes_named(word);
   if (found.empty())
     throw Error(kUnreadable, fmt::format("no process is called '{}'", printable(word)),
-                fmt::format("mallard run -- {} starts it", printable(word)));
+                is_for_recorded(command) && !find_in_path(word).empty()
+                    ? fmt::format("mallard run -- {} starts it", printable(word))
+                    : std::string("ps -e shows those that run"));
   const auto with =
       std::count_if(found.begin(), found.end(), [](const Candidate& c) { return c.has_mallard; });
   if (with > 0) std::erase_if(found, [](const Candidate& c) { return !c.has_mallard; });

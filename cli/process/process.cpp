@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/process/process.hpp"
 
+#include <elf.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <optional>
 #include <set>
@@ -20,7 +23,9 @@
 #include "cli/file.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/process/memory_file.hpp"
+#include "elf/auxiliary_vector.hpp"
 #include "elf/maps.hpp"
+#include "outside/other_process.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -44,16 +49,30 @@ std::string open_path_of(int pid, const elf::Mapping& m, const std::string& path
   return access(by_link.c_str(), R_OK) == 0 ? by_link : std::string();
 }
 
-/// redis-server is a link to redis-check-rdb, and is not called so by anybody.
+/// What the kernel was asked to start; empty where the memory may not be read.
+std::string started_path(int pid) {
+  const outside::OtherProcess process(pid);
+  const std::uintptr_t at = elf::auxiliary_value(process, AT_EXECFN);
+  std::string path;
+  char c = 0;
+  while (at != 0 && path.size() < PATH_MAX && process.get(at + path.size(), &c) && c != '\0') path += c;
+  return path;
+}
+
+/// redis-server is a link to redis-check-rdb, and is not called so by anybody. It has put its address behind
+/// its name, too, into what was its command line: "redis-server *:6379".
 std::string name_of(int pid, const std::string& executable) {
   constexpr std::size_t kTitleBytes = 15;
   const auto last_part = [](const std::string& path) { return path.substr(path.rfind('/') + 1); };
   std::string words, title;
-  const bool is_read = read_whole(fmt::format("/proc/{}/cmdline", pid), &words) &&
-                       read_whole(fmt::format("/proc/{}/comm", pid), &title);
-  const std::string started_as = is_read ? last_part(words.c_str()) : std::string();
-  const bool bears_it = !started_as.empty() && title == started_as.substr(0, kTitleBytes) + "\n";
-  return bears_it ? started_as : last_part(executable);
+  if (!read_whole(fmt::format("/proc/{}/cmdline", pid), &words) ||
+      !read_whole(fmt::format("/proc/{}/comm", pid), &title))
+    return last_part(executable);
+  const std::string first = words.c_str();
+  for (const std::string& name : {last_part(first), last_part(first.substr(0, first.find_first_of(": "))),
+                                  last_part(started_path(pid))})
+    if (!name.empty() && title == name.substr(0, kTitleBytes) + "\n") return name;
+  return last_part(executable);
 }
 
 }  // namespace
