@@ -72,6 +72,7 @@ const char* RecordedProcess::adopt_attached(std::uintptr_t published) noexcept {
   served_ = served_of_other_process();
   served_.own_at = published;
   served_.look_again = look_again;
+  served_.is_attached = true;
   take_own_ranges();
   std::uint64_t unsure = 0;
   // A part that is not there, or of another size, is one of another build.

@@ -8,6 +8,7 @@
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "report/divide/heap_division.hpp"
+#include "report/facts/cgroup.hpp"
 #include "report/facts/environment.hpp"
 #include "report/facts/fork_copies.hpp"
 #include "report/facts/frames.hpp"
@@ -155,6 +156,7 @@ bool read_mode(const Served& served, Recording* out) noexcept {
   out->exact.on = record::exact_is_on();
   out->exact.own_bytes = record::exact_own_bytes();  // also of books that have ended
   out->on = out->exact.on || record::is_recording();
+  out->is_attached = served.is_attached;
   out->why_off = !out->on && served.why_off ? served.why_off() : nullptr;
   return out->exact.on;
 }
@@ -175,6 +177,7 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
   const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   out->rss = memory.after;
   out->charge = read_charge(memory);
+  out->charge.cgroup = read_cgroup(arena, process);
   read_about(arena, process, out);
   const bool exact = read_mode(served, &out->recording);
   RecordCopy books{};

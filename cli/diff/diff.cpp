@@ -222,7 +222,7 @@ ExitStatus diff(const Options& o) {
       throw Error(
           kUsage,
           fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode(), o.by),
-          "compare two reports of ALLOC_MODE=exact");
+          r->way_to_exact());
   const Changes changes = compare(a, b);
   for (ReportFile* r : {&a, &b}) name_sites(r, o.wrappers);
   if (!o.json) add_lines(changes, by, o.limit, &a, &b);

@@ -168,7 +168,7 @@ export function showHeapMap(data, openSite) {
   const choices = [...(map.known ? [['occupancy', 'how full']] : []), ...(map.top.length ? [['sites', 'who pins it']] : [])];
   const sparse = element('p.soft', { hidden: true }, `A square is ${bytes(map.coarseBytes)} here, in the colour of the site that pins most of it, ` +
     (data.report.recording.mode === 'exact' ? `by the books of exact mode: ${share(partWithSite(map.coarse), 1)} of the memory is in squares with a booked block.`
-      : `as far as samples tell: ${share(partWithSite(map.coarse), 1)} of the memory is in squares with a sampled block. A smaller ALLOC_SAMPLE_BYTES tells more.`));
+      : `as far as samples tell: ${share(partWithSite(map.coarse), 1)} of the memory is in squares with a sampled block. ${data.report.recording.attached ? 'mallard attach --mode exact' : 'A smaller ALLOC_SAMPLE_BYTES'} tells more.`));
   made.append(element('div.tools', {}, choices.length > 1 ? choice('What the map shows', choices, map.mode, (mode) => {
     map.show(mode);
     sparse.hidden = mode !== 'sites';

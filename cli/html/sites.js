@@ -124,9 +124,11 @@ export function showSites(data) {
     'holes included: no promise. Alone is what goes back if the blocks of this site leave and nobody else’s.');
   if (!data.sites.length) {
     made.append(element('p.note', {}, data.report.recording.mode === 'off'
-      ? 'Nothing was recorded: ALLOC_MODE=off. Start the program with ALLOC_MODE=sample for call sites.'
+      ? data.report.reason === 'inspection'
+        ? 'Nothing was recorded: the process was looked at from outside. Start the program with mallard run, or mallard attach, for call sites.'
+        : 'Nothing was recorded: ALLOC_MODE=off. Start the program with ALLOC_MODE=sample for call sites.'
       : data.sites_unfocused ? `No call site matches --focus; ${count(data.sites_unfocused)} do not.`
-        : 'No allocation has been sampled yet. A smaller ALLOC_SAMPLE_BYTES takes samples sooner.'));
+        : `No allocation has been sampled yet. ${data.report.recording.attached ? 'mallard attach --mode exact books each' : 'A smaller ALLOC_SAMPLE_BYTES takes samples sooner'}.`));
     return () => {};
   }
   const table = new Table(data);

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "cli/report/report_json.hpp"
-#include "report/model/estimate.hpp"
+#include "report/model/model.hpp"
 
 namespace mallard::cli {
 
@@ -46,6 +46,10 @@ inline int small_number(const Json& object, const char* name) {
 inline bool flag(const Json& object, const char* name) {
   const Json& j = member(object, name);
   return j.is_boolean() && j.get<bool>();
+}
+
+inline report::Sharing sharing(const Json& object) {
+  return {number(object, "only_ours_bytes"), number(object, "with_others_bytes")};
 }
 
 /// Nothing where the report has null, or no such field. \throws Json::exception for what is no number

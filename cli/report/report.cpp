@@ -86,7 +86,7 @@ const report::FigureFacts* figure_for(const std::string& by, const ReportFile& r
       throw Error(kUsage,
                   fmt::format("'{}' is a report of {} mode; only exact mode counts {}", report.path,
                               report.mode(), asked->words),
-                  "run the program with ALLOC_MODE=exact");
+                  report.way_to_exact());
     return asked;
   }
   const bool divided = std::ranges::any_of(

@@ -48,6 +48,12 @@ struct ReportFile {
       findings;  ///< names of the causes of data.findings: a later version may have others
   Storage storage;
 
+  /// What would make it a report of exact books, as a hint says it.
+  std::string way_to_exact() const {
+    return data.recording.is_attached
+               ? "'mallard attach --mode exact' books every block of a process that runs"
+               : std::string("run the program with ALLOC_MODE=exact");
+  }
   bool is_exact() const { return data.recording.exact.on; }
   double rss_bytes() const { return static_cast<double>(data.rss.total); }
   double counts_bytes() const { return static_cast<double>(data.charge.counts); }

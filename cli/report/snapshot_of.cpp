@@ -10,7 +10,6 @@
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/report/json_members.hpp"
-#include "report/model/charge.hpp"
 
 namespace mallard::cli {
 namespace {
@@ -31,10 +30,6 @@ void check(const Json& j) {
   for (const char* field : {"/process/pid", "/report_number", "/recording/sample_bytes", "/rss/total_bytes"})
     static_cast<void>(j.at(Json::json_pointer(field)).get<double>());
   static_cast<void>(unsigned_of(j, "taken_at_ns"));
-}
-
-report::Sharing sharing(const Json& object) {
-  return {number(object, "only_ours_bytes"), number(object, "with_others_bytes")};
 }
 
 /// Index of a word in a table of words; `otherwise` where it is of a later version.
@@ -112,26 +107,6 @@ void SnapshotOf::read_process(const Json& j) {
   s_.core = {text(core, "path"), number(core, "missing_bytes"), number(core, "left_out_bytes")};
 }
 
-void SnapshotOf::read_charge(const Json& j) {
-  const Json& memory = member(j, "memory");
-  report::Charge& c = s_.charge;
-  if (memory.empty()) {  // an earlier version's report
-    c = report::charge_of(s_.rss);
-    c.proportional_why_not = c.sharing_why_not = nullptr;  // and no figure: nothing is said of them
-    c.proportional = 0;
-    return;
-  }
-  c.known = flag(memory, "known");
-  c.counts = number(memory, "counts_bytes");
-  c.lazily_freed_known = flag(memory, "lazily_freed_known");
-  c.locked_files = number(memory, "locked_file_bytes");
-  c.locked_files_known = member(memory, "locked_file_bytes").is_number();
-  c.proportional = number(memory, "proportional_bytes");
-  c.proportional_why_not = text_or_null(memory, "proportional_why_not");
-  c.sharing = sharing(memory);
-  c.sharing_why_not = text_or_null(memory, "sharing_why_not");
-}
-
 void SnapshotOf::read_allocator(const Json& j) {
   const Json &backend = member(j, "backend"), &takeover = member(backend, "takeover");
   report::Allocator& a = s_.allocator;
@@ -160,6 +135,7 @@ void SnapshotOf::read_recording(const Json& j) {
   r.on = mode != "off";
   r.why_off = text_or_null(recording, "why_off");
   r.since_start = flag(recording, "since_start");
+  r.is_attached = flag(recording, "attached");
   r.sample_bytes = number(recording, "sample_bytes");
   r.since_ns = number(recording, "since_ns");
   r.exact = {mode == "exact",

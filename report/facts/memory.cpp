@@ -89,6 +89,7 @@ void read_memory(Arena& arena, const ProcessMemory& process, const Served& serve
   }
   find_page_use(arena, process, out->residency, out->after, out->residency.smaps(), &out->regions, &out->use);
   recognise_allocators(arena, &out->regions);
+  name_stacks(arena, &out->regions);
   if (out->use.has_smaps) out->after.lazily_freed = out->use.lazily_freed;
   out->scan_ns = os::monotonic_ns() - began;
 }

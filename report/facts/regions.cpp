@@ -15,6 +15,7 @@
 #include "inside/recognise.hpp"
 #include "record/mappings.hpp"
 #include "report/facts/glibc_memory.hpp"
+#include "report/facts/glibc_threads.hpp"
 #include "report/facts/roles.hpp"
 #include "report/facts/shared_names.hpp"
 #include "report/model/served.hpp"
@@ -34,23 +35,6 @@ TextRange text_of(const link_map* object) noexcept {
   TextRange range;
   if (!object || !elf::text_range(object, &range.begin, &range.end)) return {};
   return range;
-}
-
-/// sizeof(struct pthread), which libc tells debuggers (nptl_db) since 2.3; 0 = nobody tells.
-std::uint32_t thread_bytes_of(const elf::Modules& modules) noexcept {
-  constexpr const char* kName = "_thread_db_sizeof_pthread";
-  std::uint32_t bytes = 0;
-  if (modules.process().is_own()) {
-    const auto* told = static_cast<const std::uint32_t*>(elf::find_symbol(elf::libc_object(), kName));
-    return told ? *told : 0;
-  }
-  for (const elf::Module& m : modules.all()) {
-    elf::NamedAddress named{kName};
-    if (elf::may_be_libc(m) && elf::find_addresses(m, modules.process(), {&named, 1}) &&
-        modules.process().get(named.address, &bytes))
-      return bytes;
-  }
-  return 0;
 }
 
 /// Pages of hugetlbfs are reserved apart: the kernel does not count them in RSS.
@@ -125,11 +109,10 @@ class Classifier {
         this);
     if (!complete || !modules_.read(arena_, mappings_.all(), process_)) return false;
     list_segments();
-    glibc_.set_thread_bytes(thread_bytes_of(modules_));
-    if (process_.is_recorded()) {
-      if (!process_.is_own()) know_adopted();
-      log_ = copy_log(arena_);
-    }
+    const ThreadLayout threads = thread_layout_of(modules_);
+    glibc_.set_thread_bytes(threads.bytes);
+    if (!process_.is_own()) know_other();
+    if (process_.is_recorded()) log_ = copy_log(arena_);
     if (process_.is_recorded() || !served_.own_ranges.empty())
       own_ = copy_own_ranges(arena_, process_, served_);
     regions_.reserve(mappings_.size() + mappings_.size() / 16);
@@ -140,7 +123,7 @@ class Classifier {
     if (process_.is_recorded())
       unlogged = record::unlogged_mappings() +
                  (process_.is_own() ? os::unknown_own_ranges() : served_.unknown_own_ranges);
-    *out = {regions_.all(), modules_, unlogged};
+    *out = {regions_.all(), modules_, unlogged, threads};
     return !regions_.out_of_memory() && !mappings_.out_of_memory();
   }
 
@@ -157,13 +140,14 @@ class Classifier {
                                      (elf::imports(object, "sbrk") || elf::imports(object, "__sbrk")));
   }
 
-  /// Knows who serves another process with mallard, by its modules.
-  void know_adopted() noexcept {
+  /// Knows what is mallard's own object in another process, and who serves one with mallard.
+  void know_other() noexcept {
+    const elf::Module* const own = served_.own_at ? module_at(modules_, served_.own_at) : nullptr;
+    if (own) own_text_ = {own->begin, own->end};
+    if (!process_.is_recorded()) return;
     const bool serves = !served_.bypassed && !served_.stepped_aside;
-    const elf::Module* const own = module_at(modules_, served_.own_at);
     const elf::Module* const backend = serves ? module_at(modules_, served_.backend_at) : nullptr;
     glibc_serves_ = backend && elf::may_be_libc(*backend);
-    if (own) own_text_ = {own->begin, own->end};
     if (serves && served_.backend_at == 0) backend_text_ = own_text_;
     else if (backend && !glibc_serves_) backend_text_ = {backend->begin, backend->end};
     brk_is_heap_ = glibc_serves_ || (backend && view_of(served_.backend->name) != "jemalloc" &&

@@ -8,6 +8,7 @@
 
 #include "base/arena.hpp"
 #include "elf/modules.hpp"
+#include "report/facts/glibc_threads.hpp"
 #include "report/facts/residency.hpp"
 #include "report/facts/smaps.hpp"
 #include "report/model/served.hpp"
@@ -35,7 +36,8 @@ struct Region {
   bool readable, writable, shared;
   bool is_brk;             ///< kAnonymous: of the program break
   bool private_anonymous;  ///< no page of it is of a file or shared memory
-  /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main" or "".
+  /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main", or
+  /// what its thread is called, "" if that is not known.
   std::string_view name;
   /// kAnonymous: the allocator that the mapping module has inside, as the field calls it ("mimalloc"); or
   /// empty.
@@ -56,6 +58,7 @@ struct Regions {
   std::span<Region> all;            ///< ascending
   elf::Modules modules;             ///< the objects that were loaded then
   std::uint64_t unlogged_mappings;  ///< mappings that could not be noted: the log was busy or full
+  ThreadLayout threads;
 };
 
 /// Reads the mappings and the mapping log. \return false if /proc is not readable or memory is out

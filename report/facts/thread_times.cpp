@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/facts/thread_times.hpp"
 
-#include <fcntl.h>
 #include <string.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "base/os.hpp"
 #include "base/parts.hpp"
 #include "base/text.hpp"
+#include "report/facts/threads.hpp"
 
 namespace mallard::report {
 namespace {
@@ -30,14 +30,6 @@ MALLARD_PART(thread_times, g_last);
 constinit std::uint32_t g_mallards = 0;
 MALLARD_PART(mallards_thread, g_mallards);
 
-/// What getdents64 writes; the name follows.
-struct Entry {
-  std::uint64_t inode, offset;
-  std::uint16_t bytes;
-  std::uint8_t type;
-};
-constexpr std::size_t kNameAt = 19;
-
 /// The time that a thread was on a processor. \return false if the kernel does not tell, or it has ended
 bool read_time(const ProcessMemory& process, std::uint32_t id, std::uint64_t* ran_ns) noexcept {
   FixedText<64> name;
@@ -58,25 +50,26 @@ std::uint32_t own_id() noexcept {
   return slash ? static_cast<std::uint32_t>(leading_number(view_of(slash + 1))) : 0;
 }
 
+/// Times of threads as they are read.
+struct Times {
+  const ProcessMemory& process;
+  std::uint32_t own;  ///< the thread that reads them
+  ThreadTime* to;
+  std::size_t count;
+};
+
 std::size_t read_times(const ProcessMemory& process, ThreadTime* to) noexcept {
-  std::size_t count = 0;
-  const auto folder =
-      static_cast<int>(os::open(ProcessMemory::Path(process, "task").c_str(), O_RDONLY | O_DIRECTORY));
-  if (folder < 0) return 0;
-  const std::uint32_t own = process.is_own() ? own_id() : 0;
-  alignas(8) char buffer[2048];
-  for (long got;
-       count < kMost && (got = os::call(SYS_getdents64, folder, os::arg(buffer), sizeof buffer)) > 0;)
-    for (long at = 0; at < got && count < kMost;) {
-      Entry entry;
-      memcpy(&entry, buffer + at, kNameAt);
-      const auto id = static_cast<std::uint32_t>(leading_number(view_of(buffer + at + kNameAt)));
-      if (id != 0 && id != own && id != g_mallards && read_time(process, id, &to[count].ran_ns)) to[count++].id = id;
-      at += entry.bytes;
-    }
-  os::close(folder);
-  std::sort(to, to + count, [](const ThreadTime& a, const ThreadTime& b) { return a.id < b.id; });
-  return count;
+  Times times{process, process.is_own() ? own_id() : 0, to, 0};
+  for_each_thread(
+      process,
+      [](std::uint32_t id, void* opaque) noexcept {
+        auto& t = *static_cast<Times*>(opaque);
+        if (id != t.own && id != g_mallards && read_time(t.process, id, &t.to[t.count].ran_ns)) t.to[t.count++].id = id;
+        return t.count < kMost;
+      },
+      &times);
+  std::sort(to, to + times.count, [](const ThreadTime& a, const ThreadTime& b) { return a.id < b.id; });
+  return times.count;
 }
 
 }  // namespace

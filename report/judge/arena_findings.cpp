@@ -58,7 +58,7 @@ void find_abandoned_pages(Findings& all) noexcept {
       "Keep threads in a pool instead of ending them, or have the thread that stays allocate what outlives "
       "the "
       "others.");
-  say_next(c, " Or try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
+  say_try_another(c);
   all.add(c);
   all.take(Cause::kHoles, bytes);
 }

@@ -174,7 +174,7 @@ void find_unfit_free(Findings& all) noexcept {
         "glibc before 2.38 does not use the pieces again that aligned requests (posix_memalign, "
         "aligned_alloc) "
         "leave: align less.");
-  else say_next(c, "Try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
+  else say_try_another(c);
   say_remedies(c, {RemedyKind::kOtherBackend});
   say_purge(c);
   all.add(c);

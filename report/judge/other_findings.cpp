@@ -208,6 +208,15 @@ void find_stacks(Findings& all) noexcept {
       .count(static_cast<double>(line.mappings > 0 ? line.mappings
                                                    : static_cast<std::uint64_t>(c.s.process.threads)));
   c.text.say(" threads. A stack keeps the pages of the deepest call until its thread ends.");
+  const LedgerDetail* const most = largest_detail(all.s, Cause::kStacks, false);
+  if (most && !most->name.empty() && most->name != "main")
+    c.text.say(" ")
+        .say(most_or_largest(static_cast<double>(most->bytes), bytes.value))
+        .say(most->mappings == 1 ? " of thread '" : " of threads '")
+        .say(most->name)
+        .say("': ")
+        .bytes(static_cast<double>(most->bytes))
+        .say(".");
   c.evidence("threads", c.s.process.threads);
   say_changed(c, Cause::kStacks);
   c.next.say("Use fewer threads, or find the deep calls and the large local arrays.");

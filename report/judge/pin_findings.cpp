@@ -16,6 +16,13 @@ constexpr double kLeastOfJoint = 0.25;
 
 constexpr std::string_view kAskExactly =
     "Start the program with ALLOC_MODE=exact: it tells whose blocks have to move, alone or together.";
+constexpr std::string_view kAttachExactly =
+    "mallard attach --mode exact PID tells whose newer blocks have to move, alone or together.";
+/// Older blocks are in no books that begin now.
+constexpr std::string_view kStartExactly =
+    "Start the program with mallard run --mode exact to see which call sites they belong to.";
+constexpr std::string_view kStart =
+    "Start the program with mallard run to see which call sites they belong to.";
 
 /// Holes that live blocks pin.
 Estimate pinned_holes(const Findings& all) noexcept { return less(all.line(Cause::kHoles), cached(all)); }
@@ -37,20 +44,31 @@ const SiteRow* row_of(const Snapshot& s, std::uint32_t id) noexcept {
   return row != end ? row : nullptr;
 }
 
+/// Holes around blocks that are older than the books. Samples do not tell: there it is what no site has a
+/// share of.
+double older_holes(const Case& c) noexcept {
+  if (c.s.recording.exact.on) return c.s.before.hole_bytes;
+  if (c.s.recording.since_start || c.s.before.live_bytes <= 0) return 0;
+  double shared_out = c.s.others.hole_bytes;
+  for (const SiteRow& row : std::span(c.s.sites, c.s.site_count)) shared_out += row.hole_bytes.value;
+  return std::max(0.0, c.finding.bytes.value - shared_out);
+}
+
 /// \return true if they pin the largest part of the holes: no call site is known of them then
 bool say_older(Case& c, const SiteRow* largest_site) noexcept {
-  const double older = c.s.before.hole_bytes;
+  const double older = older_holes(c);
   if (older <= 0 || (largest_site && older <= largest_site->hole_bytes.value)) return false;
+  const bool exact = c.s.recording.exact.on;
   c.text.say(" ")
       .say(most_or_largest(older, c.finding.bytes.value))
-      .say(" pinned by blocks allocated before exact recording began: ")
+      .say(exact ? " pinned by blocks allocated before exact recording began: "
+                 : " pinned by blocks allocated before recording began, as far as samples tell: ")
       .bytes(older)
       .say(" of holes around ")
       .bytes(c.s.before.live_bytes)
       .say(" of them.");
   c.evidence("older_hole_bytes", older);
-  say_next(c, "Start the program with ALLOC_MODE=exact to see which call sites they belong to.",
-           Needs::kRecording);
+  say_next(c, exact ? kStartExactly : kStart, Needs::kRecording);
   return true;
 }
 
@@ -77,7 +95,7 @@ void say_share(Case& c, const SiteRow& row) noexcept {
   c.text.say(": ").bytes(row.hole_bytes.value).say(" of holes around ").bytes(live_of(row));
   c.text.say(" of live blocks. It is no promise: other sites' blocks may lie on the same pages.");
   c.evidence("site_hole_bytes", row.hole_bytes.value);
-  if (!c.s.recording.exact.on) say_next(c, kAskExactly, Needs::kRecording);
+  if (!c.s.recording.exact.on) say_next(c, c.s.recording.is_attached ? kAttachExactly : kAskExactly, Needs::kRecording);
 }
 
 void say_who_pins(Case& c) noexcept {
@@ -93,7 +111,10 @@ void say_who_pins(Case& c) noexcept {
     say_share(c, *row);
     look_at_largest(c, &SiteRow::hole_bytes);
   } else if (c.s.recording.on) {
-    say_next(c, "Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes.", Needs::kRecording);
+    say_next(c,
+             c.s.recording.is_attached ? kAttachExactly
+                                       : "Set ALLOC_SAMPLE_BYTES lower to see which call site pins the holes.",
+             Needs::kRecording);
   }
 }
 
@@ -153,7 +174,7 @@ void find_holes(Findings& all) noexcept {
         c,
         "Start the program with mallard (mallard run): it names the call sites whose blocks pin the pages.",
         Needs::kRecording);
-  say_next(c, " Or try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
+  say_try_another(c);
   say_purge(c);
   all.add(c);
 }
@@ -177,7 +198,7 @@ void find_joint_pinning(Findings& all) noexcept {
     c.next.say("No few call sites hold it: to move the blocks of some gives back little.");
     look_at_largest(c, &SiteRow::hole_bytes);
   }
-  say_next(c, " Or try another allocator (ALLOC_BACKEND).", Needs::kAnotherAllocator);
+  say_try_another(c);
   say_purge(c);
   all.add(c);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "report/judge/remedies.hpp"
+#include "report/judge/verdict_words.hpp"
 
 namespace mallard::report {
 namespace {
@@ -107,7 +108,7 @@ bool add_line(const Snapshot& s, const Setting& setting, TextBuffer& to) noexcep
       if (s.allocator.takes_no_preload) return false;
       break;
   }
-  if (s.reason != Reason::kInspection) {
+  if (words::is_under_mallard(s)) {
     to.add(setting.text);
   } else {
     to.add(setting.remedy == RemedyKind::kHugePages ? "mallard run --huge-pages off -- "

@@ -215,6 +215,13 @@ void say_next(Case& c, std::string_view text, Needs needs) noexcept {
   if (pid != std::string_view::npos) c.next.add_signed(c.s.process.pid).add(part_of(text, pid + kPid.size()));
 }
 
+void say_try_another(Case& c) noexcept {
+  FixedText<96> text;
+  text.add(c.next.size() > 0 ? " Or try another allocator (" : "Try another allocator (");
+  text.add(is_under_mallard(c.s) ? "ALLOC_BACKEND)." : "mallard run --backend).");
+  say_next(c, text.view(), Needs::kAnotherAllocator);
+}
+
 std::string_view most_or_largest(double part, double whole) noexcept {
   return part > whole / 2 ? "Most is" : "The largest part is";
 }
@@ -252,6 +259,10 @@ void say_changed(Case& c, Cause cause) noexcept {
 }
 
 bool is_alive(const Snapshot& s) noexcept { return s.reason != Reason::kExit; }
+
+bool is_under_mallard(const Snapshot& s) noexcept {
+  return s.reason != Reason::kInspection && !s.recording.is_attached;
+}
 
 bool can_be_purged(const Snapshot& s) noexcept {
   return s.reason != Reason::kInspection && !s.answers_no_signal;

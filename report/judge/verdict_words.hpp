@@ -110,6 +110,8 @@ enum class Needs : std::uint8_t {
 /// Replaces "PID" by the process's id: commands can be copied from the report. A step that needs a preload is
 /// not said of a program that takes none; in the place of another allocator stands a build with one, once.
 void say_next(Case& c, std::string_view text, Needs needs = Needs::kNothing) noexcept;
+/// That another allocator can be tried, and by what: as the only step or as one more.
+void say_try_another(Case& c) noexcept;
 /// "Most is", where the part is more than half of the whole, or "The largest part is".
 std::string_view most_or_largest(double part, double whole) noexcept;
 /// Names the sites with most of a figure as those to look at.
@@ -120,6 +122,8 @@ void say_part(Case& c, std::string_view evidence) noexcept;
 void say_changed(Case& c, Cause cause) noexcept;
 /// True if the process can still be asked.
 bool is_alive(const Snapshot& s) noexcept;
+/// True if the program was started with mallard, so that its variables reach it.
+bool is_under_mallard(const Snapshot& s) noexcept;
 /// True if mallard is in the process, so that it can be told to purge.
 bool can_be_purged(const Snapshot& s) noexcept;
 

@@ -13,6 +13,7 @@
 #include "record/exact/exact.hpp"
 #include "record/record.hpp"
 #include "report/model/causes.hpp"
+#include "report/model/cgroup.hpp"
 #include "report/model/checks.hpp"
 #include "report/model/estimate.hpp"
 #include "report/model/figures.hpp"
@@ -115,6 +116,7 @@ struct Recording {
   bool on;
   const char* why_off;  ///< one clause, where that is known; else nullptr
   bool since_start;     ///< the books began with the process; false: blocks may be older
+  bool is_attached;     ///< by what `mallard attach` loaded: no variable of mallard's reaches the process
   std::uint64_t sample_bytes;
   std::uint64_t since_ns;  ///< how long the books that this report shows have been kept
   ExactRecording exact;
@@ -205,6 +207,7 @@ struct Charge {
   const char* proportional_why_not;  ///< a clause; nullptr where it is known
   Sharing sharing;                   ///< of all resident memory
   const char* sharing_why_not;       ///< a clause, where something resident was not looked at; else nullptr
+  CgroupCharge cgroup;
 };
 
 /// Name of the detail of kLazilyFreed that is the heap's.

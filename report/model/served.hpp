@@ -38,6 +38,7 @@ struct Served {
   void (*claim_heaps)(Arena& arena, Memory* memory) = nullptr;
   /// Where the books were adopted from a process that goes on: reads what counts its work anew.
   void (*look_again)() = nullptr;
+  bool is_attached = false;  ///< recorded by what `mallard attach` loaded
   /// Where its books were adopted: an address in its libmallard.so, and one in the object that serves it (0 =
   /// that is built in, or nobody's), and memory that is mallard's own.
   std::uintptr_t own_at = 0, backend_at = 0;

@@ -62,7 +62,7 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
   json.key("recording").open('{');
   json.key("mode").text(kModeNames[static_cast<int>(mode_of(r))]).key("sample_bytes").number(r.sample_bytes);
   json.key("since_ns").number(r.since_ns).key("since_start").flag(r.since_start);
-  json.key("why_off");
+  json.key("attached").flag(r.is_attached).key("why_off");
   if (!r.on && r.why_off) json.text(view_of(r.why_off));
   else json.null();
   json.key("samples").number(r.counters.sampled).key("samples_freed").number(r.counters.sampled_frees);

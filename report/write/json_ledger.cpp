@@ -32,6 +32,19 @@ void write_line(Json& json, const Snapshot& s, Cause cause) noexcept {
   json.close(']').close('}').line();
 }
 
+void write_cgroup(const CgroupCharge& c, Json& json) noexcept {
+  if (!c.known) return void(json.null());
+  json.open('{').key("version").number(static_cast<std::uint64_t>(c.version)).key("path").text(c.path);
+  json.key("processes").number(c.processes).key("charged_bytes").number(c.charged);
+  number_or_null(json, "limit_bytes", c.limit, c.has_limit);
+  number_or_null(json, "anonymous_bytes", c.anonymous, c.is_alone);
+  number_or_null(json, "page_cache_bytes", c.page_cache, c.is_alone);
+  number_or_null(json, "shared_memory_bytes", c.shared_memory, c.is_alone);
+  number_or_null(json, "page_table_bytes", c.page_tables, c.is_alone);
+  number_or_null(json, "kernel_stack_bytes", c.kernel_stacks, c.is_alone && c.version == 2);
+  number_or_null(json, "other_kernel_bytes", c.other_kernel, c.is_alone).close('}');
+}
+
 }  // namespace
 
 void write_charge_json(const Charge& c, Json& json) noexcept {
@@ -42,6 +55,7 @@ void write_charge_json(const Charge& c, Json& json) noexcept {
   text_or_null(json, "proportional_why_not", c.proportional_why_not);
   write_sharing(json, c.sharing);
   text_or_null(json, "sharing_why_not", c.sharing_why_not);
+  write_cgroup(c.cgroup, json.key("cgroup"));
   json.close('}').line();
 }
 

@@ -33,10 +33,19 @@ void write_set(const PinSet& set, Sink& to) noexcept {
 
 }  // namespace
 
+void add_way_to_exact(const Snapshot& s, Sink& to) noexcept {
+  if (s.recording.is_attached) add_parts(to, "mallard attach --mode exact ", s.process.pid);
+  else to.add("ALLOC_MODE=exact");
+}
+
 void write_pins(const Snapshot& s, Sink& to) noexcept {
   const Pins& pins = s.ledger.pins;
-  if (!s.recording.exact.on)
-    return void(to.add("  A share is no promise: ALLOC_MODE=exact tells what goes back if a site leaves.\n"));
+  if (!s.recording.exact.on) {
+    to.add("  A share is no promise: ");
+    add_way_to_exact(s, to);
+    return void(to.add(s.recording.is_attached ? " tells what goes\n  back if a site leaves.\n"
+                                               : " tells what goes back if a site leaves.\n"));
+  }
   if (!pins.known) return;
   const double least = kLeastShare * static_cast<double>(s.ledger.pinned_bytes);
   add_parts(to, "  Alone: goes back if one site's blocks leave; of all sites ", as_bytes(pins.alone), ".\n");

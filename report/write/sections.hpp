@@ -22,6 +22,8 @@ void write_stack(const SiteRow& row, const ProcessFacts& process, int most_frame
 /// \param most_lines  of a brief report: there is no room for more
 void write_leading_sites(const Snapshot& snapshot, std::size_t most_lines, Sink& to) noexcept;
 void write_site_tables(const Snapshot& snapshot, const TextLayout& layout, Sink& to) noexcept;
+/// "ALLOC_MODE=exact": what has every block of the process booked; of an attached one it is a command.
+void add_way_to_exact(const Snapshot& snapshot, Sink& to) noexcept;
 void write_pins(const Snapshot& snapshot, Sink& to) noexcept;   ///< nothing where no sets are known
 void write_probe(const Snapshot& snapshot, Sink& to) noexcept;  ///< nothing where no probe was asked for
 

@@ -64,6 +64,19 @@ void add_path(Sink& to, std::string_view path) noexcept {
   add_printable(to, path);
 }
 
+/// Says whose stacks they are: threads of one name are one.
+void write_thread(const LedgerDetail& d, Sink& to) noexcept {
+  if (d.name == "main") return void(to.add("main thread"));
+  if (d.name.empty()) {
+    to.add(d.mappings == 1 ? "another thread" : "other threads");
+  } else {
+    to.add(d.mappings == 1 ? "thread '" : "threads '");
+    add_printable(to, d.name);
+    to.add("'");
+  }
+  if (d.mappings > 1) add_parts(to, ", ", as_grouped(d.mappings));
+}
+
 void write_detail(const LedgerDetail& d, bool from_outside, Sink& to) noexcept {
   Cell cell;
   to.add("      ");
@@ -74,7 +87,7 @@ void write_detail(const LedgerDetail& d, bool from_outside, Sink& to) noexcept {
   if (d.cause == Cause::kLazilyFreed && d.name == kServedHeap && d.mapper == 0) {
     to.add("in the heap of the allocator that serves");
   } else if (d.cause == Cause::kStacks) {
-    to.add(d.name == "main" ? "main thread" : "other threads");
+    write_thread(d, to);
   } else if (d.name.empty()) {
     to.add(!is_anonymous  ? "no name"
            : from_outside ? "mapped by the program or its libraries"
@@ -89,7 +102,7 @@ void write_detail(const LedgerDetail& d, bool from_outside, Sink& to) noexcept {
                   symbols::shorten_name(d.frame->function, shortened, sizeof shortened, kNameColumns - 20));
   }
   if (!d.allocator.empty()) to.add(", which has ").add(d.allocator).add(" inside");
-  if (d.mappings > 1) {
+  if (d.mappings > 1 && d.cause != Cause::kStacks) {
     cell.clear();
     cell.add(", in ");
     add_grouped(cell, d.mappings);

@@ -225,11 +225,19 @@ class SiteTables {
   bool is_exact() const noexcept { return s_.recording.exact.on; }
 
   void write_none(Table table) noexcept {
-    if (table == Table::kAlone && !s_.ledger.pins.known)
-      return void(to_.add("  It is told of no site. Next step: start the program with ALLOC_MODE=exact.\n"));
+    if (table == Table::kAlone && !s_.ledger.pins.known) {
+      to_.add("  It is told of no site. Next step: ");
+      if (!s_.recording.is_attached) to_.add("start the program with ");
+      add_way_to_exact(s_, to_);
+      return void(to_.add(".\n"));
+    }
     if (is_exact()) return void(to_.add("  None.\n"));
-    add_parts(to_, "  None was sampled. Next step: let the program work longer, or set ALLOC_SAMPLE_BYTES ",
-              "lower than ", as_bytes(s_.recording.sample_bytes), ".\n");
+    to_.add("  None was sampled. Next step: let the program work longer, or ");
+    if (!s_.recording.is_attached)
+      return add_parts(to_, "set ALLOC_SAMPLE_BYTES lower than ", as_bytes(s_.recording.sample_bytes), ".\n");
+    to_.add("book all of it:\n  ");
+    add_way_to_exact(s_, to_);
+    to_.add(".\n");
   }
 
   const Snapshot& s_;

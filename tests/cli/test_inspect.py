@@ -100,7 +100,7 @@ def test_a_heap_of_glibc_is_divided(t: Test) -> None:
         raise Failure(f"{report['backend']}")
     t.expect(t.run("inspect", str(pid)), 0, f"inspection of heap, pid {pid},", "serves malloc           system glibc",
              "all figures: mallard inspect --full")
-    t.expect(t.run("inspect", "--full", str(pid)), 0, "stacks", "other threads, in 2 mappings")
+    t.expect(t.run("inspect", "--full", str(pid)), 0, "stacks", "threads 'heap', 2")
 
 
 def expect_agreement(t: Test, backend: str) -> None:

@@ -219,6 +219,7 @@ TEST_CASE("verdict texts: causes of the heap") {
     tell("holes around older blocks", [&](Process& p) {
       holes(p);
       add_sites(p);
+      p.s.recording.exact.on = true;
       p.s.before.hole_bytes = older * kMega;
       p.s.before.live_bytes = 5 * kMega;
     });
