@@ -158,7 +158,7 @@ def compare(outside: dict, inside: dict) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["sample", "exact"])
-@pytest.mark.parametrize("backend", ["system", "jemalloc", "mimalloc2", "mimalloc3"])
+@pytest.mark.parametrize("backend", ["system", "jemalloc", "mimalloc2", "mimalloc3", "tcmalloc"])
 @pytest.mark.timeout(120)
 def test_it_is_the_report_that_the_process_would_write(t: Test, backend: str, mode: str) -> None:
     row = next(b for b in matrix(t.mallard.parent) if b.name == backend)

@@ -2,6 +2,8 @@
 // The memory cgroup of a process, read from folders that stand in for those of the kernel.
 #include "report/facts/cgroup.hpp"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <initializer_list>
