@@ -68,6 +68,7 @@ bool is_told_to_preload(int pid) {
 /// the signal looks like a shell's fork, but for the handler.
 bool may_be_starting(int pid, const std::optional<Target>& target, double waited_seconds) {
   if (is_about_to_run(pid)) return true;
+  if (target && target->is_attached) return false;  // a server's worker that was forked a moment ago
   if (target && target->signal.caught && waited_seconds >= kHeldSeconds) return false;
   const Age age = age_of(pid);
   if (age.seconds > kYoungSeconds || is_gone(pid)) return false;

@@ -66,6 +66,39 @@ def test_no_variable_of_mallards_is_advised(t: Test) -> None:
     detach(t, pid)
 
 
+FORKED = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+  if (fork() != 0) return wait(NULL) < 0;
+  puts("up");
+  fflush(stdout);
+  for (;;) {
+    void* volatile p = malloc(1000);
+    free(p);
+    usleep(1000);
+  }
+}
+"""
+
+
+def test_a_worker_that_was_forked_a_moment_ago_is_not_waited_for(t: Test) -> None:
+    server = t.start(t.compile("forked", source=FORKED))
+    worker = int(Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()[0])
+    try:
+        attach(t, worker)
+        began = time.monotonic()
+        t.expect(t.run("dump", str(worker)), 0, "report 0 of forked")
+        t.expect(t.run("top", "-b", "-n", "1", str(worker)), 0, "mode sample")
+        if time.monotonic() - began > 10:
+            raise Failure(f"it took {time.monotonic() - began:.0f} s")
+        detach(t, worker)
+    finally:
+        os.kill(worker, 9)
+
+
 def test_a_process_is_called_as_it_was_started(t: Test) -> None:
     file = t.compile("its-file-is-called-so", source=RENAMED)
     os.symlink(file, t.dir / "its-server")
