@@ -277,11 +277,12 @@ class Classifier {
 
   std::uintptr_t classify_unlogged(Region* r) noexcept {
     if (r->readable && r->writable) {
-      GlibcPiece piece{r->begin, std::min(r->end, chunk_end_), GlibcKind::kChunk};
-      if (chunk_end_ <= r->begin) {
+      GlibcPiece piece = last_;
+      if (last_.end <= r->begin) {
         piece = glibc_.next(r->begin, r->end, reach_of(*r));
-        if (piece.kind == GlibcKind::kChunk || piece.kind == GlibcKind::kArena) chunk_end_ = piece.end;
+        if (piece.kind == GlibcKind::kChunk || piece.kind == GlibcKind::kArena) last_ = piece;
       }
+      r->is_arena = piece.kind == GlibcKind::kArena;
       r->end = std::min(r->end, piece.end);
       if (piece.kind == GlibcKind::kStack) {
         const bool is_own = served_.reporter_stack >= piece.begin && served_.reporter_stack < piece.end;
@@ -304,13 +305,12 @@ class Classifier {
       const Region* below = i > 0 && all[i - 1].end == r.begin ? &all[i - 1] : nullptr;
       const Region* above = i + 1 < all.size() && all[i + 1].begin == r.end ? &all[i + 1] : nullptr;
       const Region* heir = nullptr;
-      if (below && below->begin / kArenaBytes == (r.end - 1) / kArenaBytes &&
-          (below->owner == Owner::kHeap || below->allocator == kGlibcMalloc))
-        heir = below;
+      if (below && below->is_arena && below->begin / kArenaBytes == (r.end - 1) / kArenaBytes) heir = below;
       else if (above && above->owner == Owner::kStack) heir = above;
       if (!heir) continue;
       r.owner = heir->owner;
       r.allocator = heir->allocator;
+      r.is_arena = heir->is_arena;
     }
   }
 
@@ -369,7 +369,7 @@ class Classifier {
   GlibcMemory glibc_;
   const Served& served_;
   TextRange own_text_, backend_text_;
-  std::uintptr_t chunk_end_ = 0;  ///< of the mapped chunk or arena heap of glibc that was met last
+  GlibcPiece last_{};  ///< the mapped chunk or arena heap of glibc that was met last
   bool glibc_serves_ = false, brk_is_heap_ = false;
 };
 

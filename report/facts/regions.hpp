@@ -35,6 +35,7 @@ struct Region {
   Owner owner;
   bool readable, writable, shared;
   bool is_brk;             ///< kAnonymous: of the program break
+  bool is_arena;           ///< of a heap of one of glibc's arenas, as far as that can be written
   bool private_anonymous;  ///< no page of it is of a file or shared memory
   /// kFile: path. kAnonymous: the module that mapped it, "" if nobody saw. kStack: "main", or
   /// what its thread is called, "" if that is not known.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each census, and what the kernel tells, on a process that is made up: nothing is read but through the seam
 // of base/process_memory.hpp, which another process or a core file can stand behind.
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,7 +9,6 @@
 
 #include "heaps/glibc.hpp"
 #include "report/facts/glibc_memory.hpp"
-#include "report/facts/kernel.hpp"
 #include "report/facts/regions.hpp"
 #include "report/facts/residency.hpp"
 #include "unit/catch.hpp"
@@ -215,50 +213,6 @@ TEST_CASE("residency: a process whose page tables cannot be read is asked page b
   CHECK(residency.vanished_bytes() == 4 * kPage);
 }
 
-TEST_CASE("rss: the counters of another process") {
-  char above[] = "/tmp/mallard-made-up-XXXXXX";
-  REQUIRE(mkdtemp(above));
-  const std::string folder = std::string(above) + "/42", machine = std::string(above) + "/vmstat";
-  REQUIRE(mkdir(folder.c_str(), 0700) == 0);
-  const std::string status = folder + "/status", rollup = folder + "/smaps_rollup";
-  std::ofstream(status) << "Name:\tVmRSS: 5\nVmLck:\t4 kB\nVmRSS:\t      9000 kB\nRssAnon:\t    5000 kB\n"
-                           "RssFile:\t    3000 kB\nRssShmem:\t 1000 kB\nVmSwap:\t 7 kB\nThreads:\t3\n";
-  const MadeUpProcess process(folder);
-  report::Rss rss = report::read_rss(process);
-  CHECK((rss.known && !rss.walked));
-  CHECK(rss.total == 9000 * 1024);
-  CHECK(rss.anonymous == 5000 * 1024);
-  CHECK(rss.file == 3000 * 1024);
-  CHECK(rss.shared_memory == 1000 * 1024);
-  CHECK(rss.swapped == 7 * 1024);
-  CHECK(rss.locked == 4 * 1024);
-  // Whether a hundredth of 5000 kB can be lazily freed is what the whole machine's counter tells.
-  CHECK_FALSE(rss.lazily_freed_known);
-  CHECK_FALSE(report::little_is_lazily_freed(process, rss));
-  std::ofstream(machine) << "nr_free_pages 7\npglazyfreed 900\npglazyfree 12\n";
-  CHECK(report::little_is_lazily_freed(process, rss));
-  std::ofstream(machine) << "nr_free_pages 7\npglazyfreed 0\npglazyfree 13\n";
-  CHECK_FALSE(report::little_is_lazily_freed(process, rss));
-  // The walk over the page tables knows better; shared memory was read a moment before it.
-  std::ofstream(rollup) << "1000-2000 ---p 00000000 00:00 0 [rollup]\nRss:  8000 kB\nAnonymous:  7500 kB\n"
-                           "LazyFree:  32 kB\nAnonHugePages: 2048 kB\nSwap: 5 kB\nLocked: 3 kB\n";
-  rss = report::read_rss(process);
-  CHECK((rss.known && rss.walked && rss.lazily_freed_known));
-  CHECK(rss.total == 8000 * 1024);
-  CHECK(rss.anonymous == 7500 * 1024);
-  CHECK(rss.shared_memory == 500 * 1024);
-  CHECK(rss.file == 0);
-  CHECK(rss.lazily_freed == 32 * 1024);
-  CHECK(rss.huge_pages == 2048 * 1024);
-  CHECK(rss.swapped == 5 * 1024);
-  CHECK(rss.locked == 3 * 1024);
-  remove(status.c_str());
-  CHECK_FALSE(report::read_rss(process).known);
-  for (const std::string& file : {rollup, machine}) remove(file.c_str());
-  rmdir(folder.c_str());
-  rmdir(above);
-}
-
 TEST_CASE(
     "lazily freed: the kernel tells it by mapping; several owners of one divide it by what is in memory") {
   char folder[] = "/tmp/mallard-made-up-XXXXXX";
@@ -290,34 +244,5 @@ TEST_CASE(
   CHECK(regions[3].lazily_freed_bytes == 4096);
   remove(smaps.c_str());
   CHECK_FALSE(report::read_smaps(arena, process, &read));
-  rmdir(folder);
-}
-
-TEST_CASE("smaps: each field of each mapping, in bytes, whatever stands between them") {
-  char folder[] = "/tmp/mallard-made-up-XXXXXX";
-  REQUIRE(mkdtemp(folder));
-  const std::string smaps = std::string(folder) + "/smaps";
-  std::ofstream(smaps) << "Rss: 7 kB\n"
-                          "7f0000000000-7f0000010000 rw-p 00000000 00:00 0 \nSize:                 64 kB\n"
-                          "Rss:                  48 kB\nPss:                  24 kB\nPss_Dirty: 12 kB\n"
-                          "Shared_Clean:          4 kB\nShared_Dirty:          8 kB\nPrivate_Clean:        1 kB\n"
-                          "Private_Dirty:        36 kB\nReferenced: 99 kB\nAnonymous:            44 kB\n"
-                          "LazyFree:             20 kB\nAnonHugePages:        16 kB\nSwap:                  2 kB\n"
-                          "SwapPss: 77 kB\nLocked:                3 kB\nVmFlags: rd wr\n"
-                          "a00000000000-a00000001000 r-xp 00001000 fe:01 5 /usr/lib/Rss: 9 kB\nRss: 4 kB\n";
-  MadeUpProcess process(folder);
-  Arena arena;
-  std::span<const report::SmapsEntry> read;
-  REQUIRE(report::read_smaps(arena, process, &read));
-  REQUIRE(read.size() == 2);
-  const report::SmapsEntry& first = read[0];
-  CHECK((first.begin == 0x7f0000000000 && first.end == 0x7f0000010000));
-  CHECK((first.resident == 48 << 10 && first.proportional == 24 << 10));
-  CHECK((first.shared_clean == 4 << 10 && first.shared_dirty == 8 << 10));
-  CHECK((first.private_clean == 1 << 10 && first.private_dirty == 36 << 10));
-  CHECK((first.anonymous == 44 << 10 && first.lazily_freed == 20 << 10 && first.huge_pages == 16 << 10));
-  CHECK((first.swapped == 2 << 10 && first.locked == 3 << 10));
-  CHECK((read[1].begin == 0xa00000000000 && read[1].resident == 4 << 10 && read[1].anonymous == 0));
-  remove(smaps.c_str());
   rmdir(folder);
 }

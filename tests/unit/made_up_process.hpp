@@ -17,6 +17,9 @@ class MadeUpProcess : public mallard::ProcessMemory {
   explicit MadeUpProcess(std::string folder = "/nowhere")
       : ProcessMemory(kAccess), folder_(std::move(folder)) {}
 
+  /// Mallard was in it, and what it recorded is at hand.
+  void adopt_books() { set_books_adopted(); }
+
   /// Makes pages of zeros that are in memory.
   void map(std::uintptr_t begin, std::size_t bytes) {
     for (std::uintptr_t at = begin; at < begin + bytes; at += mallard::kPageBytes)
