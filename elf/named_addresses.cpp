@@ -44,10 +44,14 @@ std::size_t find_addresses(const Module& module, const ProcessMemory& process,
   return found == wanted.size() ? found : found + look_into(image, SHT_SYMTAB, module.load_bias, wanted);
 }
 
+bool is_libc(const Module& module) noexcept {
+  const std::string_view file = file_name_of(module.path);
+  return module.kind == ModuleKind::kElf && (file.starts_with("libc.so") || file.starts_with("libc-2."));
+}
+
 bool may_be_libc(const Module& module) noexcept {
   const std::string_view file = file_name_of(module.path);
-  return module.kind == ModuleKind::kElf &&
-         (file.starts_with("libc.so") || file.starts_with("libc-2.") || file.find(".so") == file.npos);
+  return is_libc(module) || (module.kind == ModuleKind::kElf && file.find(".so") == file.npos);
 }
 
 }  // namespace mallard::elf

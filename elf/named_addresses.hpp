@@ -22,7 +22,9 @@ struct NamedAddress {
 std::size_t find_addresses(const Module& module, const ProcessMemory& process,
                            std::span<NamedAddress> wanted) noexcept;
 
-/// True of what libc.so is called, and of an executable, which may have it inside.
+/// True of what libc.so is called.
+bool is_libc(const Module& module) noexcept;
+/// True of that, and of an executable, which may have it inside.
 bool may_be_libc(const Module& module) noexcept;
 
 }  // namespace mallard::elf

@@ -204,7 +204,7 @@ class Finder {
     if (modules_.process().is_own())
       return elf::libc_object() ? kept(view_of(elf::libc_object()->l_name)) : std::string_view();
     for (const elf::Module& m : modules_.all())
-      if (elf::may_be_libc(m)) return m.path;
+      if (elf::is_libc(m)) return m.path;
     return {};
   }
 
@@ -316,7 +316,7 @@ void add_natural_owner_of(const elf::Modules& modules, const Served& served, con
     if (m.kind != elf::ModuleKind::kElf || is_own_module(process, served, m)) continue;
     const bool is_loaded_backend =
         is_backend_module(process, served, m) && view_of(options().backend) != "next";
-    if (elf::may_be_libc(m)) libc = &m;
+    if (elf::is_libc(m)) libc = &m;
     else if (!is_loaded_backend && inside::contents_of(m, process).defines_malloc) other = &m;
   }
   const elf::Module* const next = other ? other : libc;

@@ -147,7 +147,7 @@ class Classifier {
     if (!process_.is_recorded()) return;
     const bool serves = !served_.bypassed && !served_.stepped_aside;
     const elf::Module* const backend = serves ? module_at(modules_, served_.backend_at) : nullptr;
-    glibc_serves_ = backend && elf::may_be_libc(*backend);
+    glibc_serves_ = backend && elf::is_libc(*backend);
     if (serves && served_.backend_at == 0) backend_text_ = own_text_;
     else if (backend && !glibc_serves_) backend_text_ = {backend->begin, backend->end};
     brk_is_heap_ = glibc_serves_ || (backend && view_of(served_.backend->name) != "jemalloc" &&

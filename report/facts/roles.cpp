@@ -38,7 +38,7 @@ bool is_backend_module(const ProcessMemory& process, const Served& served,
 }
 
 bool is_libc_module(const ProcessMemory& process, const elf::Module& module) noexcept {
-  return process.is_own() ? lies_in(elf::libc_object(), module) : elf::may_be_libc(module);
+  return process.is_own() ? lies_in(elf::libc_object(), module) : elf::is_libc(module);
 }
 
 bool is_program_module(const ProcessMemory& process, const elf::Module& module) noexcept {

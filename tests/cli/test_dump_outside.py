@@ -152,6 +152,11 @@ def compare(outside: dict, inside: dict) -> list[str]:
     for what in ("name", "version", "path", "requested", "served"):
         if outside["backend"][what] != inside["backend"][what]:
             wrong.append(f"backend's {what}: {outside['backend'][what]}, {inside['backend'][what]}")
+    for whose in (outside, inside):
+        whose["carried"] = sorted(str([a[what] for what in ("object", "name", "version", "recognised_by", "status", "why",
+                                                            "next_step")]) for a in whose["embedded_allocators"])
+    if outside["carried"] != inside["carried"]:
+        wrong.append(f"other allocators: {outside['carried']}, {inside['carried']}")
     if outside["verdict"]["cause"] != inside["verdict"]["cause"]:
         wrong.append(f"verdict {outside['verdict']['cause']}, {inside['verdict']['cause']}")
     return wrong + [f"{c['name']} failed: {c}" for c in outside["checks"] if c["state"] == "failed"]

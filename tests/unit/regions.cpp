@@ -2,7 +2,6 @@
 // Whose the mappings of a process are: of processes that are made up, and of this one.
 #include "report/facts/regions.hpp"
 
-#include <elf.h>
 #include <semaphore.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,8 +17,7 @@
 #include "heaps/glibc_layout.hpp"
 #include "record/mappings.hpp"
 #include "report/facts/glibc_memory.hpp"
-#include "tests/unit/made_up_folder.hpp"
-#include "tests/unit/made_up_process.hpp"
+#include "tests/unit/made_up_mappings.hpp"
 
 using namespace mallard;
 using namespace mallard::report;
@@ -27,58 +25,6 @@ using namespace mallard::report;
 namespace {
 
 constexpr std::uintptr_t kPage = kPageBytes, kArenaBytes = 64u << 20;
-
-/// A process whose mappings are listed by hand.
-struct Mapped {
-  MadeUpFolder folder;
-  MadeUpProcess process{folder.of_process()};
-  Served served{};
-  backends::Backend backend;
-  std::string maps;
-  Arena arena;
-  Regions regions{};
-
-  void line(std::uintptr_t begin, std::uintptr_t end, const char* rights, const std::string& what = "0 ",
-            std::uintptr_t offset = 0) {
-    char text[160];
-    snprintf(text, sizeof text, "%lx-%lx %s %08lx 08:01 %s\n", static_cast<unsigned long>(begin),
-             static_cast<unsigned long>(end), rights, static_cast<unsigned long>(offset), what.c_str());
-    maps += text;
-  }
-
-  /// A loaded object of a page of code and a page of data, of which a second page is .bss.
-  void object(std::uintptr_t at, const std::string& file) {
-    process.map(at, 2 * kPage);
-    Elf64_Ehdr h{};
-    const unsigned char ident[] = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT};
-    std::copy(std::begin(ident), std::end(ident), h.e_ident);
-    h.e_type = ET_DYN;
-    h.e_machine = EM_X86_64;
-    h.e_version = EV_CURRENT;
-    h.e_phoff = h.e_ehsize = sizeof h;
-    h.e_phentsize = sizeof(Elf64_Phdr);
-    h.e_phnum = 2;
-    const Elf64_Phdr segments[] = {{PT_LOAD, PF_R | PF_X, 0, 0, 0, kPage, kPage, kPage},
-                                   {PT_LOAD, PF_R | PF_W, kPage, kPage, kPage, kPage, 2 * kPage, kPage}};
-    process.put(at, h);
-    process.put(at + sizeof h, segments);
-    line(at, at + kPage, "r-xp", file);
-    line(at + kPage, at + 2 * kPage, "rw-p", file, kPage);
-    line(at + 2 * kPage, at + 3 * kPage, "rw-p");
-  }
-
-  void read() {
-    folder.write("maps", maps);
-    served.backend = &backend;
-    REQUIRE(read_regions(arena, process, served, &regions));
-  }
-  const Region& at(std::uintptr_t address) const {
-    for (const Region& r : regions.all)
-      if (r.begin <= address && address < r.end) return r;
-    FAIL("no region has " << std::hex << address);
-    return regions.all[0];
-  }
-};
 
 /// A chunk that glibc's malloc mapped by itself, at the begin of pages that are there.
 void put_mapped_chunk(MadeUpProcess& process, std::uintptr_t at, std::uint64_t bytes) {
@@ -480,4 +426,14 @@ TEST_CASE("glibc memory: what only resembles a thread's descriptor is no stack")
   CHECK(kind_of(put(1680, 0)) == GlibcKind::kUnknown);
   CHECK(kind_of(put(1688, 5 * kPage)) == GlibcKind::kUnknown);
   CHECK(kind_of(put(1688, 3 * kPage)) == GlibcKind::kUnknown);
+}
+
+TEST_CASE("glibc memory: four chunks in a row make a main heap, and three do not") {
+  constexpr std::uintptr_t kAt = 0x10'0000'0000;
+  for (const int chunks : {3, 4}) {
+    MadeUpProcess process;
+    process.map(kAt, 2 * kPage);
+    for (int i = 0; i < 6; ++i) process.put(kAt + static_cast<std::uintptr_t>(i) * 64 + 8, std::uint64_t{i < chunks ? 65u : 7u});
+    CHECK(GlibcMemory(process).is_main_heap(kAt, kAt + 2 * kPage) == (chunks == 4));
+  }
 }

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "tests/unit/catch.hpp"
+#include "tests/unit/tiny_elf.hpp"
 
 using namespace mallard;
 
@@ -62,87 +63,19 @@ struct TempFile {
   char path[32] = "/tmp/mallard.unit.XXXXXX";
 };
 
-/// A minimal x86-64 executable with one code section [0x1000, 0x2000) and the given symbols.
-struct TinyElf {
-  struct Entry {
-    std::string name;
-    std::uint64_t value, size;
-    int binding = STB_GLOBAL, type = STT_FUNC;
-    std::uint16_t section = 1;
-  };
-  std::vector<unsigned char> bytes;
-
-  explicit TinyElf(const std::vector<Entry>& entries) {
-    std::string strings(1, '\0');
-    std::vector<Elf64_Sym> table(1);
-    for (const Entry& e : entries) {
-      Elf64_Sym s{};
-      s.st_name = static_cast<Elf64_Word>(strings.size());
-      s.st_info = static_cast<unsigned char>(ELF64_ST_INFO(e.binding, e.type));
-      s.st_shndx = e.section;
-      s.st_value = e.value;
-      s.st_size = e.size;
-      table.push_back(s);
-      strings += e.name + '\0';
-    }
-    Elf64_Ehdr h{};
-    std::memcpy(h.e_ident, ELFMAG, SELFMAG);
-    h.e_ident[EI_CLASS] = ELFCLASS64;
-    h.e_ident[EI_DATA] = ELFDATA2LSB;
-    h.e_type = ET_DYN;
-    h.e_machine = EM_X86_64;
-    h.e_phoff = sizeof h;
-    h.e_phentsize = sizeof(Elf64_Phdr);
-    h.e_phnum = 1;
-    h.e_shentsize = sizeof(Elf64_Shdr);
-    h.e_shnum = 5;
-    Elf64_Phdr p{};
-    p.p_type = PT_LOAD;
-    p.p_flags = PF_R | PF_X;
-    p.p_memsz = p.p_filesz = 0x3000;
-    Elf64_Shdr s[5] = {};
-    for (int i : {1, 2}) {
-      s[i].sh_type = SHT_PROGBITS;
-      s[i].sh_flags = SHF_ALLOC | SHF_EXECINSTR;
-      s[i].sh_addr = 0x1000u * static_cast<unsigned>(i);
-      s[i].sh_size = 0x1000;
-    }
-    const std::size_t table_at = sizeof h + sizeof p, strings_at = table_at + table.size() * sizeof table[0];
-    s[3].sh_type = SHT_SYMTAB;
-    s[3].sh_offset = table_at;
-    s[3].sh_size = table.size() * sizeof table[0];
-    s[3].sh_entsize = sizeof table[0];
-    s[3].sh_link = 4;
-    s[4].sh_type = SHT_STRTAB;
-    s[4].sh_offset = strings_at;
-    s[4].sh_size = strings.size();
-    h.e_shoff = strings_at + strings.size();
-    append(&h, sizeof h);
-    append(&p, sizeof p);
-    append(table.data(), table.size() * sizeof table[0]);
-    append(strings.data(), strings.size());
-    append(s, sizeof s);
-  }
-
-  void append(const void* p, std::size_t n) {
-    const auto* b = static_cast<const unsigned char*>(p);
-    bytes.insert(bytes.end(), b, b + n);
-  }
-
-  /// Name and offset of each return address (called instruction + 1).
-  std::vector<std::string> names(std::vector<std::uint64_t> pcs) const {
-    Arena arena;
-    elf::Image image;
-    image.use_memory(bytes.data(), bytes.size());
-    std::vector<symbols::Symbol> symbols;
-    for (std::uint64_t pc : pcs) symbols.push_back(at(pc));
-    symbols::name_symbols(arena, image, 0, symbols);
-    std::vector<std::string> out;
-    for (const symbols::Symbol& s : symbols)
-      out.push_back(s.name.empty() ? "" : std::string(s.name) + "+" + std::to_string(s.offset));
-    return out;
-  }
-};
+/// Name and offset of each return address (called instruction + 1).
+std::vector<std::string> names_in(const TinyElf& elf, std::vector<std::uint64_t> pcs) {
+  Arena arena;
+  elf::Image image;
+  image.use_memory(elf.bytes.data(), elf.bytes.size());
+  std::vector<symbols::Symbol> symbols;
+  for (std::uint64_t pc : pcs) symbols.push_back(at(pc));
+  symbols::name_symbols(arena, image, 0, symbols);
+  std::vector<std::string> out;
+  for (const symbols::Symbol& s : symbols)
+    out.push_back(s.name.empty() ? "" : std::string(s.name) + "+" + std::to_string(s.offset));
+  return out;
+}
 
 }  // namespace
 
@@ -369,7 +302,7 @@ TEST_CASE("symbols: names agree with dladdr all over libc") {
 
 TEST_CASE("symbols: sizes are respected") {
   TinyElf elf({{"f", 0x1100, 0x10}, {"g", 0x1200, 0x20}});
-  CHECK(elf.names({0x1100, 0x1101, 0x1110, 0x1111, 0x1201, 0x1220, 0x1221}) ==
+  CHECK(names_in(elf, {0x1100, 0x1101, 0x1110, 0x1111, 0x1201, 0x1220, 0x1221}) ==
         std::vector<std::string>{"", "f+1", "f+16", "", "g+1", "g+32", ""});
 }
 
@@ -379,16 +312,16 @@ TEST_CASE("symbols: a label without a size reaches to the next function or the s
                {"other", 0x2000, 0, STB_LOCAL, STT_NOTYPE, 2},
                {"data", 0x1080, 0, STB_GLOBAL, STT_OBJECT},
                {"absolute", 0x1090, 0, STB_GLOBAL, STT_NOTYPE, SHN_ABS}});
-  CHECK(elf.names({0x1010, 0x1011, 0x10ff, 0x1105, 0x1200, 0x2001, 0x3000, 0x3001}) ==
+  CHECK(names_in(elf, {0x1010, 0x1011, 0x10ff, 0x1105, 0x1200, 0x2001, 0x3000, 0x3001}) ==
         std::vector<std::string>{"", "label+1", "label+239", "f+5", "", "other+1", "other+4096", ""});
 }
 
 TEST_CASE("symbols: of several names, the one that people know") {
   using E = TinyElf::Entry;
   const auto winner = [](std::vector<E> entries) {
-    auto name = TinyElf(entries).names({0x1105}).at(0);
+    auto name = names_in(TinyElf(entries), {0x1105}).at(0);
     std::reverse(entries.begin(), entries.end());
-    CHECK(TinyElf(entries).names({0x1105}).at(0) == name);
+    CHECK(names_in(TinyElf(entries), {0x1105}).at(0) == name);
     return name;
   };
   CHECK(winner({E{"local", 0x1100, 16, STB_LOCAL}, E{"global", 0x1100, 16},
@@ -430,15 +363,15 @@ TEST_CASE("symbols: stripped and foreign files give no names and no harm") {
     TinyElf cut = elf;
     cut.bytes.resize(length);
     cut.bytes.shrink_to_fit();  // ASan sees reads behind the end
-    CHECK(cut.names({0x1105}).at(0).empty());
+    CHECK(names_in(cut, {0x1105}).at(0).empty());
   }
   TinyElf stripped = elf;
   std::memset(stripped.bytes.data() + offsetof(Elf64_Ehdr, e_shoff), 0, 8);
-  CHECK(stripped.names({0x1105}).at(0).empty());
+  CHECK(names_in(stripped, {0x1105}).at(0).empty());
   TinyElf narrow = elf;
   narrow.bytes[EI_CLASS] = ELFCLASS32;
-  CHECK(narrow.names({0x1105}).at(0).empty());
-  CHECK(elf.names({0x1105}).at(0) == "f+5");
+  CHECK(names_in(narrow, {0x1105}).at(0).empty());
+  CHECK(names_in(elf, {0x1105}).at(0) == "f+5");
 }
 
 TEST_CASE("symbols: 2000 damaged copies of real files") {
