@@ -37,8 +37,10 @@ class MadeUpFolder {
   /// Makes `pagemap`, where each page that is named has an entry, and no other is in memory.
   void write_page_table(const std::map<std::uintptr_t, std::uint64_t>& entries) const {
     std::ofstream file(of_process() + "/pagemap", std::ios::binary);
+    std::uintptr_t next = 0;
     for (const auto& [page, entry] : entries) {
-      file.seekp(static_cast<std::streamoff>(page / mallard::kPageBytes * sizeof entry));
+      if (page != next) file.seekp(static_cast<std::streamoff>(page / mallard::kPageBytes * sizeof entry));
+      next = page + mallard::kPageBytes;
       file.write(reinterpret_cast<const char*>(&entry), sizeof entry);
     }
   }

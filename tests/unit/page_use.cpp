@@ -17,6 +17,7 @@
 #include "report/facts/fork_copies.hpp"
 #include "report/facts/memory.hpp"
 #include "report/facts/sharing.hpp"
+#include "tests/unit/fenced.hpp"
 #include "tests/unit/made_up_folder.hpp"
 #include "tests/unit/made_up_process.hpp"
 
@@ -305,13 +306,13 @@ TEST_CASE("page use: smaps is left alone where the kernel's walk would hold up a
 }
 
 TEST_CASE("regions: what of each is in memory, on huge pages and in no file") {
-  const ResidentRun runs[] = {{at(1), at(3), 0, false, false},
-                              {at(4), at(8), 0, true, false},
-                              {at(8), at(9), 0, false, true},
-                              {at(40), at(41), 0, false, false}};
-  const Region regions[] = {region_of(0, 2), region_of(2, 3), region_of(5, 10), region_of(20, 2)};
+  const Fenced<ResidentRun> runs = {{at(1), at(3), 0, false, false},
+                                    {at(4), at(8), 0, true, false},
+                                    {at(8), at(9), 0, false, true},
+                                    {at(20), at(21), 0, false, false}};
+  const Fenced<Region> regions = {region_of(0, 2), region_of(2, 3), region_of(5, 10), region_of(30, 2)};
   Arena arena;
-  const InMemory* in = measure_regions(arena, regions, runs);
+  const InMemory* in = measure_regions(arena, regions.all(), runs.all());
   REQUIRE(in);
   constexpr std::uint64_t kPage = kPageBytes;
   for (const auto& [i, bytes, huge, anonymous] :
@@ -331,9 +332,12 @@ class ParentsPages {
  public:
   static constexpr std::size_t kPages = 1200;  // more than are asked at once
   ParentsPages() {
-    at_ = static_cast<char*>(
-        mmap(nullptr, kPages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    REQUIRE(static_cast<void*>(at_) != MAP_FAILED);
+    // At a low address the page table that is made up is a small file.
+    void* const where = reinterpret_cast<void*>(at(0));
+    void* const map = mmap(where, kPages * kPageBytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    REQUIRE(map == where);
+    at_ = static_cast<char*>(map);
     madvise(at_, kPages * kPageBytes, MADV_NOHUGEPAGE);
   }
   ~ParentsPages() { munmap(at_, kPages * kPageBytes); }

@@ -107,6 +107,8 @@ TEST_CASE("process: its variables are read as they are") {
   folder.write("environ", std::string("A=1\0B=\0", 7));
   Arena arena;
   CHECK(read_environment(arena, MadeUpProcess(folder.of_process())) == std::string_view("A=1\0B=\0", 7));
+  folder.write("environ", std::string(200 << 10, 'x'));
+  CHECK(read_environment(arena, MadeUpProcess(folder.of_process())).size() == (128 << 10) - 1);
 }
 
 TEST_CASE("rss: by the kernel's counters where no page table can be walked") {

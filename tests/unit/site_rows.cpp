@@ -6,12 +6,15 @@
 #include <initializer_list>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "elf/modules.hpp"
+#include "record/latency_clock.hpp"
 #include "record/record.hpp"
 #include "record/sampler.hpp"
 #include "report/facts/frames.hpp"
+#include "report/facts/latency.hpp"
 #include "report/facts/sampled_sites.hpp"
 #include "tests/unit/catch.hpp"
 
@@ -323,4 +326,81 @@ TEST_CASE("frames: each address has its function and module, once, however many 
   CHECK(details[2].frame->function.empty());
   for (const ModuleRow& m : s.modules) CHECK(m.begin < m.end);
   munmap(code, kPageBytes);
+}
+
+namespace {
+
+struct SlowCalls {
+  double tick_ns = record::latency_tick_ns();
+  std::uint64_t own = record::latency_clock_own_ticks();
+  [[gnu::noinline]] void call(double ns) const {
+    record::latency_note(record::Operation::kMalloc, 0, 0,
+                         own + static_cast<std::uint64_t>(ns / tick_ns), MALLARD_CALLER());
+  }
+  template <int kSite>
+  [[gnu::noinline]] void at_a_site(const std::vector<double>& times) const {
+    for (const double ns : times) call(ns);
+  }
+  /// At each as many calls of 5 us as there were sites before, and one of 70 us.
+  template <int... kSites>
+  void at_sites(std::integer_sequence<int, kSites...>) const {
+    std::vector<double> times(1, 70'000);
+    ((at_a_site<kSites>(times), times.push_back(5'000)), ...);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("slow calls: of the sites where most time went there are stacks, and all are in the sums") {
+  constexpr int kSites = 30;
+  REQUIRE(record::resume(4096));
+  REQUIRE(record::latency_begin(1, nullptr));
+  while (!record::latency_is_due()) {
+  }  // the thread has a record
+  const SlowCalls slow;
+  slow.at_sites(std::make_integer_sequence<int, kSites>());
+  slow.call(2'000'000);
+  record::latency_note(record::Operation::kFree, 0, 0, slow.own + static_cast<std::uint64_t>(900 / slow.tick_ns),
+                       MALLARD_CALLER());  // quick enough
+  Arena arena;
+  Latency l{};
+  REQUIRE(copy_latency(arena, &l));
+  record::latency_end();
+  const auto near = [](double ns) { return Approx(ns).epsilon(0.03); };
+  CHECK(l.on);
+  CHECK(l.every == 1);
+  CHECK(l.slow_ns == 1000);
+  CHECK(l.went_back == 0);
+  CHECK(l.slow_calls == kSites * (kSites - 1) / 2 + kSites + 1);
+  CHECK(l.slow_sum_ns == near(kSites * (kSites - 1) / 2 * 5'000.0 + kSites * 70'000.0 + 2'000'000.0));
+  REQUIRE(l.sites.size() == 20);
+  CHECK(l.stacks.size() == 20);
+  CHECK(l.sites[0].calls == 1);
+  CHECK(l.sites[0].sum_ns == near(2'000'000));
+  CHECK(l.sites[0].most_ns == near(2'000'000));
+  for (const auto& [step, calls] : {std::pair(0, 1u), {1, 1u}, {2, 1u}, {3, 0u}})
+    CHECK(l.sites[0].longer[step] == calls);
+  for (std::uint32_t i = 1; i < 20; ++i) {
+    CAPTURE(i);
+    const std::uint32_t calls = kSites - i;
+    const LatencySite& site = l.sites[i];
+    CHECK(site.operation == "malloc");
+    CHECK(site.calls == calls + 1);
+    CHECK(site.longer[0] == 1);
+    CHECK(site.longer[1] == 0);
+    CHECK(site.sum_ns == near(calls * 5'000.0 + 70'000));
+    CHECK(site.most_ns == near(70'000));
+    REQUIRE(site.row == i);
+    CHECK(l.stacks[i].depth > 0);
+    CHECK(l.stacks[i].id != l.stacks[i - 1].id);
+  }
+}
+
+TEST_CASE("slow calls: where calls are not timed there is nothing to tell") {
+  Arena arena;
+  Latency l{};
+  REQUIRE(copy_latency(arena, &l));
+  CHECK(!l.on);
+  CHECK(l.rows.empty());
+  CHECK(l.sites.empty());
 }
