@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The checks that a report makes of its own figures: each holds, each fails by figures made up for it.
 #include "report/judge/checks.hpp"
+
+#include <initializer_list>
+#include <string>
+
 #include "tests/unit/made_up_snapshot.hpp"
 
 using namespace mallard;
@@ -128,5 +132,55 @@ TEST_CASE("checks: what is not known is not checked") {
     const Check check = p.check(static_cast<CheckKind>(i));
     CHECK(check.state == CheckState::kNotMade);
     CHECK_FALSE(check.why_not.empty());
+  }
+}
+
+TEST_CASE("checks: why one is not made is said of each") {
+  const auto why = [](CheckKind kind, auto change) {
+    Agreeing p;
+    change(p.s);
+    const Check check = p.check(kind);
+    REQUIRE(check.state == CheckState::kNotMade);
+    return std::string(check.why_not);
+  };
+  const std::string not_divided = "the heap is not divided", not_recorded = "no call sites are recorded",
+                    zeros = "this kernel does not tell pages of zeros that were only read";
+  for (const CheckKind kind : {CheckKind::kSites, CheckKind::kSamples, CheckKind::kRecorded, CheckKind::kAllocated}) {
+    CHECK(why(kind, [](Snapshot& s) { s.ledger.divided = false; }) == not_divided);
+    CHECK(why(kind, [](Snapshot& s) { s.ledger.known = false; }) == not_divided);
+    if (kind != CheckKind::kAllocated)
+      CHECK(why(kind, [](Snapshot& s) { s.recording.on = false; }) == not_recorded);
+  }
+  CHECK(why(CheckKind::kRecorded, [](Snapshot& s) { s.ledger.live_compared = false; }) == not_divided);
+  for (const CheckKind kind : {CheckKind::kSamples, CheckKind::kRecorded})
+    CHECK(why(kind, [](Snapshot& s) { s.recording.exact.on = true; }) == "every block is booked");
+  for (const CheckKind kind : {CheckKind::kAllocated, CheckKind::kHeap}) {
+    CHECK(why(kind, [](Snapshot& s) { s.allocator.statistic_count = 0; }) == "the allocator does not say");
+    CHECK(why(kind, [](Snapshot& s) {
+            s.allocator.statistic_count = 0;
+            s.reason = Reason::kDump;
+          }) == "the allocator cannot be asked from outside");
+  }
+  for (const CheckKind kind : {CheckKind::kLines, CheckKind::kFiles, CheckKind::kAnonymous, CheckKind::kShared}) {
+    CHECK(why(kind, [](Snapshot& s) { s.ledger.method = ResidencyMethod::kMincore; }) ==
+          "the kernel's page tables cannot be read");
+    CHECK(why(kind, [](Snapshot& s) { s.ledger.known = false; }) == "the resident memory cannot be looked at");
+    if (kind != CheckKind::kLines)
+      CHECK(why(kind, [](Snapshot& s) { s.rss.known = false; }) == "/proc is not readable");
+  }
+  CHECK(why(CheckKind::kHeap, [](Snapshot& s) { s.ledger.known = false; }) ==
+        "the resident memory cannot be looked at");
+  // By pagemap alone, more may be found than there is; less is compared.
+  for (const CheckKind kind : {CheckKind::kLines, CheckKind::kAnonymous}) {
+    const auto by_pagemap = [](double megabytes) {
+      return [megabytes](Snapshot& s) {
+        s.ledger.method = ResidencyMethod::kPagemap;
+        s.ledger.lines[static_cast<int>(Cause::kLive)].bytes.value = megabytes * kMega;
+      };
+    };
+    CHECK(why(kind, by_pagemap(101)) == zeros);
+    Agreeing fewer;
+    by_pagemap(90)(fewer.s);
+    CHECK(fewer.fails(kind));
   }
 }

@@ -124,3 +124,37 @@ TEST_CASE("huge zeros: each line has what its memory holds, and never more than 
   REQUIRE(zeros_in(Cause::kUndivided) == 20 * kPage);
   REQUIRE(zeros_in(Cause::kLive) == 0);
 }
+
+TEST_CASE("huge zeros: stacks have theirs, who has most is named, and the error is that of what was not read") {
+  constexpr double kPage = kPageBytes;
+  const std::uintptr_t at[] = {0x100000, 0x300000, 0x500000, 0x700000};
+  const AddressRange zeros[] = {{at[0], at[0] + 2 * kPageBytes},
+                                {at[1], at[1] + 3 * kPageBytes},
+                                {at[2], at[2] + 5 * kPageBytes},
+                                {at[3], at[3] + 1 * kPageBytes}};
+  HugeTails tails{.known = true, .everywhere = true, .huge_bytes = 2 << 20, .looked_at = 2 << 20, .zeros = zeros};
+  tails.variance = kPage * kPage;
+  Region regions[] = {
+      {.begin = at[0], .end = at[0] + kHuge, .owner = Owner::kStack},
+      {.begin = at[1], .end = at[1] + kHuge, .owner = Owner::kAnonymous, .name = "/lib/libx.so"},
+      {.begin = at[2], .end = at[2] + kHuge, .owner = Owner::kAnonymous, .name = "/lib/liby.so", .allocator = "Scudo"},
+      {.begin = at[3], .end = at[3] + kHuge, .owner = Owner::kAnonymous, .name = "/lib/libz.so"}};
+  Ledger ledger{};
+  for (LedgerLine& line : ledger.lines) line.bytes.value = 100 * kPage;
+  divide_huge_zeros(tails, regions, nullptr, &ledger);
+  const HugeZeros& found = ledger.huge_zeros;
+  CHECK(found.known);
+  CHECK(found.everywhere);
+  CHECK(found.huge_bytes == 2 << 20);
+  CHECK(found.in_line[static_cast<int>(Cause::kStacks)] == 2 * kPage);
+  CHECK(found.in_line[static_cast<int>(Cause::kAnonymous)] == 9 * kPage);
+  CHECK(found.owner == "/lib/liby.so");
+  CHECK(found.allocator == "Scudo");
+  CHECK(found.bytes.value == 11 * kPage);
+  CHECK(found.bytes.has_interval);
+  CHECK(found.bytes.low == Approx((11 - 1.96) * kPage));
+  CHECK(found.bytes.high == Approx((11 + 1.96) * kPage));
+  tails.variance = 1e6 * kPage * kPage;
+  divide_huge_zeros(tails, regions, nullptr, &ledger);
+  CHECK(found.bytes.low == 0);
+}

@@ -130,6 +130,18 @@ TEST_CASE("sharing: pages of a file that this process itself has mapped twice ar
   check_pages(p.all[5].in_no_file, 0, 2);
 }
 
+TEST_CASE("sharing: a page that went meanwhile is nobody's, and so is one that no region has") {
+  Paged p;
+  p.read({{at(0), page::kOurs}, {at(1), page::kShared}, {at(2), page::kOurs}, {at(30), page::kShared}},
+         {region_of(0, 4), region_of(20, 4), region_of(30, 2)});
+  p.folder.write_page_table({{at(0), 0}, {at(1), 0}, {at(2), page::kOurs}, {at(30), page::kShared}, {at(99), 0}});
+  p.regions.all = std::span(p.all).first(2);
+  CHECK(p.share() == nullptr);
+  check_pages(p.all[0].in_no_file, 1, 0);
+  check_pages(p.all[1].in_no_file, 0, 0);
+  check_pages(p.all[2].in_no_file, 0, 0);
+}
+
 TEST_CASE("sharing: of other devices a number of a file is another file's") {
   Paged p;
   Region other = of_file(10, 2, 7, 0);
@@ -392,4 +404,78 @@ TEST_CASE("fork: copied are blocks from before it, on pages that both have in me
   CHECK(!copied({block_at(parents.page(0), 64)}, 0).has_interval);
   CHECK(!copied({block_at(parents.page(0), 64)}, getpid(), 0).has_interval);
   CHECK(!copied_since_fork(arena, MadeUpProcess(), {}, 10, getpid(), kMuchTime).has_interval);
+}
+
+namespace {
+
+/// A process with a few mappings, of which the kernel tells what is in memory.
+struct Looked {
+  MadeUpFolder folder;
+  MadeUpProcess process{folder.of_process()};
+  backends::Backend backend;
+  Served served{};
+  Memory memory;
+  Arena arena;
+
+  /// \param rss_pages  as the kernel counts them
+  void read(int rss_pages) {
+    folder.write("maps", mapping(0, 4, "rw-p 00000000 00:00 0 ", "") + mapping(4, 4, "rw-p 00000000 00:00 0 ", "") +
+                             mapping(8, 2, "---p 00000000 00:00 0 ", "") +
+                             mapping(10, 4, "r--p 00000000 08:01 7 /data/file", "") +
+                             mapping(14, 2, "r--p 00000000 00:00 0 [vvar]", "") +
+                             mapping(60, 2, "rw-p 00000000 00:00 0 ", ""));
+    folder.write_page_table({{at(1), page::kOurs},
+                             {at(5), page::kOurs},
+                             {at(11), page::kSharedFile},
+                             {at(15), page::kOurs},  // the kernel's own
+                             {at(58), page::kOurs},  // mapped meanwhile
+                             {at(61), page::kOurs},
+                             {at(1 << 20), 0}});
+    const std::string kilo = std::to_string(rss_pages * 4);
+    folder.write("status", "VmRSS: " + kilo + " kB\nRssAnon: " + kilo + " kB\n");
+    folder.write("smaps", mapping(0, 8, "rw-p 00000000 00:00 0 ", "Rss: 8 kB\nLazyFree: 4 kB\nPss: 8 kB\n"));
+    folder.write("../vmstat", "pglazyfree 1000000\n");
+    served.backend = &backend;
+    read_memory(arena, process, served, &memory);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("memory: the kernel's view of a process that stands still is one look") {
+  Looked l;
+  l.read(4);
+  REQUIRE(l.memory.known);
+  CHECK(l.memory.why_not == nullptr);
+  CHECK(l.memory.process == &l.process);
+  CHECK(l.memory.looks == 1);
+  CHECK(l.memory.scan_ns > 0);
+  CHECK(l.memory.before.total == 4 * kPageBytes);
+  CHECK(l.memory.after.total == 4 * kPageBytes);
+  CHECK(!l.memory.after.lazily_freed_known);
+  CHECK(l.memory.after.lazily_freed == 4 * kKilo);
+  CHECK(l.memory.regions.all.size() == 6);
+  CHECK(l.memory.residency.runs().size() == 4);
+  CHECK(l.memory.residency.resident_bytes(at(0), at(99)) == 4 * kPageBytes);
+  CHECK(l.memory.use.proportional == 8 * kKilo);
+  CHECK(l.memory.regions.all[0].in_no_file.only_ours == kPageBytes);
+}
+
+TEST_CASE("memory: it is looked at up to four times where what is found is not what the kernel counts") {
+  Looked l;
+  l.read(300);
+  CHECK(l.memory.known);
+  CHECK(l.memory.looks == 4);
+}
+
+TEST_CASE("memory: what cannot be read is named") {
+  Looked l;
+  const std::string folder = l.folder.of_process();
+  read_memory(l.arena, l.process, l.served, &l.memory);
+  CHECK(!l.memory.known);
+  CHECK(l.memory.why_not == std::string("/proc/self/status cannot be read"));
+  l.folder.write("status", "VmRSS: 12 kB\n");
+  read_memory(l.arena, l.process, l.served, &l.memory);
+  CHECK(!l.memory.known);
+  CHECK(l.memory.why_not == std::string("/proc/self/maps cannot be read"));
 }

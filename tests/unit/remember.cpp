@@ -2,6 +2,8 @@
 // What a report remembers for the next one: births, ledgers, call sites, points in time.
 #include "report/judge/remember.hpp"
 
+#include <initializer_list>
+#include <tuple>
 #include <vector>
 
 #include "report/judge/past.hpp"
@@ -201,6 +203,32 @@ TEST_CASE("remember: sites without a row of their own may be any that is new") {
   second.take();
   CHECK(second.rows[1].history.since_first.known);
   CHECK_FALSE(second.rows[2].history.since_first.known);
+  forget_reports();
+}
+
+TEST_CASE("remember: a heap grows by holes, and by what it keeps where that does not come and go by itself") {
+  constexpr double kMega = 1 << 20;
+  for (const auto& [allocator, cause, grows] : {std::tuple("system", Cause::kRetained, true),
+                                                {"jemalloc", Cause::kRetained, false},
+                                                {"mimalloc", Cause::kRetained, false},
+                                                {"jemalloc", Cause::kHoles, true},
+                                                {"system", Cause::kMetadata, false}}) {
+    CAPTURE(allocator, static_cast<int>(cause));
+    forget_reports();
+    Report r;
+    r.s.allocator.name = allocator;
+    r.s.ledger.examined = 1;
+    r.s.ledger.lines[static_cast<int>(Cause::kLive)].bytes = {50 * kMega, 0, true, 50 * kMega, 50 * kMega};
+    for (int i = 1; i <= 5; ++i) {
+      r.books.read_ns += 1'000'000'000;
+      r.s.allocated_bytes.value = 200 * kMega * i;
+      r.s.allocated_count.value = 5000 * i;
+      r.s.ledger.lines[static_cast<int>(cause)].bytes.value = 10 * kMega * i;
+      r.take();
+    }
+    CHECK((r.s.history.heap.state == Trend::State::kGrows) == grows);
+    CHECK(r.s.history.live.state != Trend::State::kGrows);
+  }
   forget_reports();
 }
 

@@ -291,15 +291,17 @@ TEST_CASE("residency: where page tables are refused, smaps tells files, and minc
 
 namespace {
 
-/// Of a busy machine: each question takes 20 ms of work. The last page of a reservation is in memory.
+/// Of a busy machine: each question takes 20 ms of work. One page is in memory.
 class SlowProcess : public ProcessMemory {
  public:
-  SlowProcess(std::string folder, std::uintptr_t resident)
-      : ProcessMemory(kAccess), folder_(std::move(folder)), resident_(resident) {}
+  /// \param quick  how many questions take no time before
+  SlowProcess(std::string folder, std::uintptr_t resident, int quick = 0)
+      : ProcessMemory(kAccess), folder_(std::move(folder)), resident_(resident), quick_(quick) {}
 
  private:
   std::string folder_;
   std::uintptr_t resident_;
+  mutable int quick_;
 
   static const SlowProcess& of(const ProcessMemory& self) { return static_cast<const SlowProcess&>(self); }
   static std::uint64_t work_ns() {
@@ -316,7 +318,8 @@ class SlowProcess : public ProcessMemory {
           [](const ProcessMemory& self, std::uintptr_t begin, std::size_t pages,
              unsigned char* present) noexcept {
             const std::uint64_t until = work_ns() + 20'000'000;
-            while (work_ns() < until) {}
+            while (of(self).quick_ <= 0 && work_ns() < until) {}
+            --of(self).quick_;
             for (std::size_t i = 0; i < pages; ++i) present[i] = begin + i * kPageBytes == of(self).resident_;
             return true;
           },
@@ -343,6 +346,42 @@ TEST_CASE("residency: what is found in a reservation of 1 GiB does not depend on
   CHECK(r.runs()[0].begin == kEnd - kPageBytes);
   remove(smaps.c_str());
   rmdir(folder);
+}
+
+TEST_CASE("residency: what there is no time to look for is counted where nobody looked") {
+  char folder[] = "/tmp/mallard-slow-XXXXXX";
+  REQUIRE(mkdtemp(folder));
+  const std::string smaps = std::string(folder) + "/smaps";
+  constexpr std::uintptr_t kAt = 0x100000000000, kAsked = std::uintptr_t{64} << 30, kEnd = kAt + kAsked + (8u << 28);
+  std::ofstream(smaps) << std::hex << kAt << "-" << kEnd << " rw-p 00000000 00:00 0 \nRss: 40 kB\n";
+  const SlowProcess process(folder, kEnd - kPageBytes, static_cast<int>(kAsked >> 27));
+  const report::ScanRange ranges[] = {{kAt, kEnd}};
+  Arena arena;
+  Residency r;
+  REQUIRE(r.scan(arena, process, ranges));
+  CHECK(r.unread_bytes() > 0);
+  CHECK(r.unread_bytes() <= kEnd - kAt - kAsked);
+  REQUIRE(r.runs().size() == 1);
+  CHECK(r.runs()[0].begin == kEnd - r.unread_bytes());
+  CHECK(r.runs()[0].end == r.runs()[0].begin + 10 * kPageBytes);
+  CHECK(!r.runs()[0].file);
+  remove(smaps.c_str());
+  rmdir(folder);
+}
+
+TEST_CASE("residency: addresses that no process can have hold nothing, and end no scan") {
+  Map map(4);
+  map.write(2);
+  constexpr std::uintptr_t kBeyond = std::uintptr_t{1} << 52;
+  for (ResidencyMethod method : methods()) {
+    Arena arena;
+    Residency r;
+    const report::ScanRange ranges[] = {map.range(), {kBeyond, kBeyond + 3 * kPageBytes}};
+    REQUIRE(r.scan(arena, own_process(), ranges, kUnknown, method));
+    CHECK(pages_of(r, map) == 1);
+    CHECK(r.runs().size() == 1);
+    if (r.method() != ResidencyMethod::kSmaps) CHECK(r.vanished_bytes() == 3 * kPageBytes);
+  }
 }
 
 TEST_CASE("residency: every second page is counted once, by every method") {

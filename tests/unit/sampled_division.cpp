@@ -33,6 +33,7 @@ struct Heap {
   std::vector<ResidentRun> runs;
   std::vector<SampledBlock> blocks;
   std::vector<Unit> units;
+  std::vector<AddressRange> zeros;
   BeyondEvidence evidence{};
 
   Heap& resident(std::uintptr_t begin, std::uint64_t bytes) {
@@ -64,6 +65,7 @@ struct Heap {
     for (const ResidentRun& run : runs) heap += run.end - run.begin;
     std::sort(blocks.begin(), blocks.end(), [](auto& a, auto& b) { return a.begin < b.begin; });
     SampledDivision shares(arena, runs, older);
+    shares.know_zeros(zeros);
     REQUIRE(shares.begin(blocks));
     for (const Unit& u : units) shares.add(u);
     REQUIRE(shares.sum_up(heap, evidence, result.sites, &result.totals));
@@ -90,6 +92,21 @@ TEST_CASE("shares: one block keeps a whole slab") {
   REQUIRE(r.sites[1].live.value == About(90));
   REQUIRE(r.sites[1].holes.value == About(16 * kKiB - 100));
   REQUIRE(sum_of(r.totals) == About(64 * kKiB));
+}
+
+TEST_CASE("shares: free memory that no thread owns is noted, and zeros as far as they may be free") {
+  Heap heap;
+  heap.resident(kBase, 16 * kKiB);
+  heap.unit(kBase, 4 * kKiB, 1000, 100, 96).units.back().ownerless = true;
+  heap.unit(kBase + 4 * kKiB, 4 * kKiB, 4 * kKiB, 64);
+  heap.unit(kBase + 8 * kKiB, 4 * kKiB, 3096, 3096);
+  heap.zeros = {{kBase + 100, kBase + 2100},
+                {kBase + 5 * kKiB, kBase + 5 * kKiB + 500},
+                {kBase + 9 * kKiB, kBase + 9 * kKiB + 3000}};
+  const NotedFree noted = heap.shares().totals.noted;
+  REQUIRE(noted.ownerless_holes == 3000);
+  REQUIRE(noted.hole_zeros == 2000 + 1000);
+  REQUIRE(noted.live_zeros == 500 + 2000);
 }
 
 TEST_CASE("shares: blocks older than the samples are nobody's") {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/os.hpp"
 #include "base/process_memory.hpp"
 #include "tests/unit/catch.hpp"
 
@@ -65,8 +66,14 @@ TEST_CASE("threads that have not run since the last report are idle") {
   CHECK(all.compared == 3);
   CHECK(all.count == 3);
   CHECK(all.ns < 60'000'000'000);
+  const std::uint64_t before = os::monotonic_ns();
+  settled(3);
+  const std::uint64_t between = os::monotonic_ns();
   second.run();
+  const std::uint64_t after = os::monotonic_ns();
   const IdleThreads two = find_idle_threads(own_process());
+  CHECK(two.ns >= after - between);
+  CHECK(two.ns <= os::monotonic_ns() - before);
   CHECK(two.compared == 3);
   CHECK(two.count == 2);
 }

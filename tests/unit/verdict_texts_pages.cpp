@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// What findings about pins, arenas, decay and forks say, with the remedies:
-// tests/unit/golden/verdicts_pages.txt.
+// What findings about pins, arenas, decay and forks say, with the remedies, and those about lost blocks and
+// memory that nobody knows: tests/unit/golden/verdicts_pages.txt and verdicts_unknown.txt.
 #include <initializer_list>
 
 #include "tests/unit/verdict_written.hpp"
 
 using namespace verdict_written;
+
+namespace {
+
+void add_two_sites(Process& p) {
+  p.rows.reserve(2);
+  p.add_site(3, 200);
+  p.add_site(7, 96);
+}
+
+}  // namespace
 
 TEST_CASE("verdict texts: who pins pages, arenas, forks, and what is advised") {
   g_written.str("");
@@ -50,4 +60,78 @@ TEST_CASE("verdict texts: who pins pages, arenas, forks, and what is advised") {
       p.s.inherited_live_bytes.value = 97 * kMega;
     });
   expect_golden("verdicts_pages.txt", g_written.str());
+}
+
+TEST_CASE("verdict texts: blocks that nothing leads to, and memory that is nobody's") {
+  g_written.str("");
+  static const LostGroup groups[] = {{96, 30'000, 3'000'000, 2, ""}};
+  static LostSite site;
+  const auto lose = [](Process& p, double site_megabytes) {
+    LostBlocks& lost = p.s.lost;
+    lost.done = true;
+    lost.looks = 2;
+    lost.blocks = 40'000;
+    lost.bytes = 21u << 20;
+    lost.resident_bytes = 20u << 20;
+    lost.first = 2'000;
+    lost.examined_blocks = 900'000;
+    lost.examined_bytes = 90u << 20;
+    lost.groups = groups;
+    if (site_megabytes == 0) return;
+    add_two_sites(p);
+    const double bytes = site_megabytes * kMega;
+    site = {2, {bytes, 0, true, bytes, bytes}, counted(30'000), 3, 40'000'000'000, 90'000'000'000};
+    lost.by_site = true;
+    lost.sites = {&site, 1};
+  };
+  tell("lost blocks of a size", [=](Process& p) { lose(p, 0); });
+  tell("lost blocks, each by itself", [=](Process& p) {
+    lose(p, 0);
+    p.s.lost.first = p.s.lost.blocks;
+    p.s.lost.registers_why = "a thread did not stop";
+    p.s.recording.on = false;
+  });
+  tell("lost blocks in a core", [=](Process& p) {
+    lose(p, 0);
+    p.s.lost.looks = 1;
+    p.s.core.left_out = 5;
+  });
+  tell("lost blocks of a site", [=](Process& p) { lose(p, 15); });
+  tell("lost blocks of a site, by many samples", [=](Process& p) {
+    lose(p, 9);
+    p.s.lost.by_samples = true;
+    site.bytes.low = 8 * kMega;
+    site.bytes.high = 10 * kMega;
+  });
+  tell("lost blocks of a site, by one sample", [=](Process& p) {
+    lose(p, 9);
+    p.s.lost.by_samples = true;
+    site.bytes.has_interval = false;
+    site.aged = 1;
+  });
+
+  const auto mapped = [](Process& p, const char* name, const char* allocator, std::uint64_t megabytes) {
+    p.move(Cause::kAnonymous, 60);
+    p.s.charge.lazily_freed_known = true;
+    p.details.push_back({.cause = Cause::kAnonymous, .name = "/lib/small.so", .bytes = 5u << 20, .mappings = 1});
+    p.details.push_back({.cause = Cause::kAnonymous,
+                         .name = name,
+                         .allocator = allocator,
+                         .bytes = megabytes << 20,
+                         .mappings = 1});
+  };
+  tell("memory that an object mapped", [=](Process& p) { mapped(p, "/lib/libjit.so", "", 31); });
+  tell("memory of which an object mapped a part", [=](Process& p) {
+    mapped(p, "/lib/libjit.so", "Scudo", 29);
+    p.s.charge.lazily_freed_known = false;
+  });
+  tell("memory whose name says whose it is", [=](Process& p) { mapped(p, "", "Scudo", 40); });
+  tell("memory that nobody was seen to map", [=](Process& p) { mapped(p, "", "", 40); });
+  for (const bool divided : {true, false})
+    tell("memory of a process without mallard", [=](Process& p) {
+      mapped(p, "", "", 40);
+      p.s.reason = Reason::kInspection;
+      p.s.ledger.divided = divided;
+    });
+  expect_golden("verdicts_unknown.txt", g_written.str());
 }
