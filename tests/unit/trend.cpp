@@ -63,6 +63,31 @@ double part_that_grows(const std::function<double(int, std::mt19937&)>& level, i
 
 }  // namespace
 
+TEST_CASE("trend: where next to nothing was allocated nothing was learned: the latest point moves") {
+  Series s;
+  s.add(100, 200);
+  s.add(110, 200);
+  s.add(107, 1);
+  REQUIRE(s.count() == 2);
+  const TrendPoint &first = s.series().points[0], &latest = s.series().points[1];
+  CHECK(first.level == 100 * kMega);
+  CHECK(first.lowest == 100 * kMega);
+  CHECK(first.taken_ns == kSecond);
+  CHECK(latest.level == 107 * kMega);
+  CHECK(latest.lowest == 107 * kMega);
+  CHECK(latest.taken_ns == 3 * kSecond);
+  CHECK(latest.error == Approx(0.002 * 107 * kMega + 64e3));
+  CHECK(latest.allocated == 400 * kMega);  // its work stays
+  s.add(95, 200);
+  REQUIRE(s.count() == 3);
+  CHECK(first.lowest == 95 * kMega);
+  CHECK(latest.lowest == 95 * kMega);
+  CHECK(latest.level == 107 * kMega);
+  CHECK(s.series().peak == 110 * kMega);
+  CHECK(s.series().drawdown == 15 * kMega);
+  CHECK(s.series().drawdown_before == 3 * kMega);
+}
+
 TEST_CASE("trend: three stretches of even growth") {
   REQUIRE(last_of({100}) == Trend::State::kTooFew);
   REQUIRE(last_of({100, 110}) == Trend::State::kGrew);
