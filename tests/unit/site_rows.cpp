@@ -2,7 +2,7 @@
 // Call sites as rows of a report: which of them get one, what stands in it, and whose code they are.
 #include <sys/mman.h>
 
-#include <algorithm>
+#include <filesystem>
 #include <initializer_list>
 #include <string>
 #include <tuple>
@@ -309,7 +309,7 @@ TEST_CASE("frames: each address has its function and module, once, however many 
   REQUIRE(first.module_index >= 0);
   const ModuleRow& module = s.modules[static_cast<std::size_t>(first.module_index)];
   CHECK(first.module == module.path);
-  CHECK(std::string(first.module).find("books_tests") != std::string::npos);
+  CHECK(first.module == std::filesystem::read_symlink("/proc/self/exe").string());
   CHECK(first.module_address == here - module.load_bias);
   CHECK(jit.module_index == -1);
   CHECK(jit.module.empty());
