@@ -81,6 +81,12 @@ const char* RecordedProcess::adopt_attached(std::uintptr_t published) noexcept {
   return is_done ? nullptr : kGone;
 }
 
+void RecordedProcess::adopt_own(std::uintptr_t published) noexcept {
+  served_ = served_of_other_process();
+  served_.own_at = published;
+  if (published != 0 && !find_parts(published)) take_own_ranges();
+}
+
 void RecordedProcess::take_own_ranges() noexcept {
   const std::uint32_t ranges = os::other_own_ranges(*parts_, g_own_ranges, &served_.unknown_own_ranges);
   served_.own_ranges = {g_own_ranges, ranges};

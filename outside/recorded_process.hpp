@@ -22,6 +22,9 @@ class RecordedProcess : public OtherProcess {
   /// The same of a process that was attached to: it has the books, and neither a mapping log nor earlier
   /// reports. Its heaps are found as those of a process without mallard are.
   const char* adopt_attached(std::uintptr_t published) noexcept;
+  /// Only what memory is mallard's own, of a process that is inspected: its books may have ended, or be of
+  /// another build.
+  void adopt_own(std::uintptr_t published) noexcept;
 
   /// For take_snapshot(). \context after adopt()
   const report::Served& served() const noexcept { return served_; }

@@ -15,10 +15,13 @@
 #include "cli/inspect/core_input.hpp"
 #include "cli/inspect/stopped_threads.hpp"
 #include "cli/output.hpp"
+#include "cli/process/memory_file.hpp"
 #include "outside/core_file.hpp"
 #include "outside/heaps_found.hpp"
 #include "outside/lost_blocks.hpp"
 #include "outside/other_process.hpp"
+#include "outside/recorded_process.hpp"
+#include "record/published.hpp"
 #include "report/judge/verdict.hpp"
 #include "report/snapshot.hpp"
 #include "report/write/json.hpp"
@@ -40,10 +43,9 @@ void write_to(std::string* json, const report::Snapshot& snapshot) {
 }
 
 /// Takes the report of a process that stands still or not. \return false if there is not enough memory for it
-bool take(Arena& arena, const ProcessMemory& process, const report::LostBlocks& lost, report::Snapshot* to) {
-  if (!report::take_snapshot(arena, process, outside::served_of_other_process(), report::Reason::kInspection,
-                             to))
-    return false;
+bool take(Arena& arena, const ProcessMemory& process, const report::Served& served,
+          const report::LostBlocks& lost, report::Snapshot* to) {
+  if (!report::take_snapshot(arena, process, served, report::Reason::kInspection, to)) return false;
   to->lost = lost;
   for (const report::OtherAllocator& a : to->other_allocators.allocators)
     if (a.is_managed) to->lost.runtime = a.name;
@@ -64,7 +66,7 @@ void inspect_process(int pid, bool quiet, const LeakSearch& leaks,
   const Access access = find_access(pid);
   if (!access.may_copy && !quiet)
     tell("the heap of {} cannot be looked into: {}; {}", access.who, access.why_not, access.remedy);
-  const outside::OtherProcess process(pid);
+  outside::RecordedProcess process(pid);
   Arena arena(kMostMemory);
   const auto snapshot = std::make_unique<report::Snapshot>();
   report::LostBlocks lost{};
@@ -73,7 +75,8 @@ void inspect_process(int pid, bool quiet, const LeakSearch& leaks,
     outside::find_lost_blocks(arena, process, threads.source(),
                               static_cast<std::uint64_t>(leaks.again_seconds * 1e9), nullptr, &lost);
   }
-  const bool taken = take(arena, process, lost, snapshot.get());
+  process.adopt_own(MemoryFile(pid).find_in_library({kPublishedMark, sizeof kPublishedMark}));
+  const bool taken = take(arena, process, process.served(), lost, snapshot.get());
   if (!process.is_still_there())
     throw Error(kUnreadable,
                 fmt::format("{} ended, or became another program, while it was looked at", access.who),
@@ -113,7 +116,7 @@ std::string core_json(const CoreSearch& core, const LeakSearch& leaks) {
                                },
                                &process},
                               0, nullptr, &lost);
-  if (!take(arena, process, lost, snapshot.get()))
+  if (!take(arena, process, outside::served_of_other_process(), lost, snapshot.get()))
     throw Error(kUnreadable, fmt::format("{} has too much to look at for this machine's memory", who));
   snapshot->core = {core.path, process.missing_bytes(), process.left_out_bytes()};
   snapshot->process.taken_at_ns = modified_ns(core.path);

@@ -53,6 +53,20 @@ def test_its_own_memory_is_apart(t: Test) -> None:
     detach(t, pid)
 
 
+def test_what_it_leaves_behind_is_its_own(t: Test) -> None:
+    """After detach the object and its tables stay: an inspection does not call them the program's."""
+    pid = t.start(t.compile("worker", source=WORKER)).pid
+    before = json.loads(t.run("inspect", "--json", str(pid)).stdout)
+    attach(t, pid, "--mode", "exact")
+    time.sleep(1)
+    detach(t, pid)
+    report = json.loads(t.run("inspect", "--json", str(pid)).stdout)
+    own, anonymous = ([next(line["bytes"] for line in r["ledger"] if line["cause"] == cause) for r in (before, report)]
+                      for cause in ("own", "anonymous"))
+    if own[0] != 0 or own[1] < private_pages(pid) or anonymous[1] > anonymous[0] + (64 << 10):
+        raise Failure(f"own {own}, other anonymous memory {anonymous}")
+
+
 def test_no_variable_of_mallards_is_advised(t: Test) -> None:
     pid = t.start(t.compile("worker", source=WORKER)).pid
     attach(t, pid)
