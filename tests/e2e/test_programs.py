@@ -47,6 +47,7 @@ def test_of_a_suite_the_tests_that_differ_are_named(t: Test) -> None:
     row = row_of(t, tests)
     t.equal(row.unsteady, {"random"}, "left out")
     t.equal(row.wrong, [f"{t.backend.name}, off: gone: not run instead of 2 passed; mallard: failed instead of passed"], "wrong")
+    t.check(f"| with {t.backend.name} and off alone; " in row.cells(), row.cells())
     t.check("left out, because two runs without mallard differ: random; " in row.cells(), row.cells())
 
 

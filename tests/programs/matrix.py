@@ -51,6 +51,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 class Row:
     """What came of a program."""
     program: Program
+    narrowed: str = ""  # to what a run was told to do, where that is not all
     version: str = ""
     missing: str = ""
     runs: int = 0
@@ -76,7 +77,8 @@ class Row:
             return f"| {program.name} | | {program.what} | | | | {self.missing} |"
         equal = f"{self.runs - len(self.wrong)} of {self.runs}"
         told = f"{self.reports}" + (f", {self.from_outside} of them from outside" if self.from_outside else "")
-        remarks = [f"{where}: {why}" for where, why in self.excluded.items()]
+        remarks = [self.narrowed] if self.narrowed else []
+        remarks += [f"{where}: {why}" for where, why in self.excluded.items()]
         remarks += [f"{self.too_short} ended before a report could be asked for"] if self.too_short else []
         remarks += [f"left out, because two runs without mallard differ: {', '.join(sorted(self.unsteady))}"] if self.unsteady else []
         remarks += self.wrong
@@ -155,7 +157,8 @@ class Matrix:
         return ", as with the backend alone" if explained else ""
 
     def row(self, program: Program, backends: list[Backend], modes: list[str]) -> Row:
-        row = Row(program)
+        fewer = [", ".join(names) for names, whole in (([b.name for b in backends], ALL), (modes, MODES)) if tuple(names) != whole]
+        row = Row(program, f"with {' and '.join(fewer)} alone" if fewer else "")
         absent = [name for name in program.needs if not Path(program_path(name)).exists()]
         row.version = version_of(program)
         if absent or not row.version:
@@ -229,7 +232,7 @@ def write(rows: list[Row], options: argparse.Namespace) -> None:
     lines = [made.get(p.name) or kept.get(p.name) for p in PROGRAMS]
     lines += [f"| {name} | | | | | | not run: {why} |" for name, why in ABSENT]
     told = (f"On {date.today():%-d %B %Y}, Debian {Path('/etc/debian_version').read_text().strip()}; backends "
-            f"{options.backends.replace(',', ', ')}; modes {options.modes.replace(',', ', ')}.\n\n")
+            f"{', '.join(ALL)}; modes {', '.join(MODES)}.\n\n")
     DOCUMENT.write_text(before + BEGIN + told + HEADING + "\n".join(line for line in lines if line) + "\n" + END + after)
 
 

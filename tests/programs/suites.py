@@ -136,7 +136,7 @@ def ruby(run: Run) -> Outcomes:
 
 # ---- PostgreSQL
 POSTGRES_REGRESS = "lib/pgxs/src/test/regress/pg_regress"
-POSTGRES_WITHOUT = re.compile(r" (?:brin|brin_multi|join_hash|privileges|publication|rowsecurity)\b")  # take long
+POSTGRES_WITHOUT = re.compile(r" (?:amutils|brin|brin_multi|join_hash|privileges|publication|rowsecurity)\b")  # take long, or need one of these
 
 
 def postgres_outcomes(text: str, place: Path) -> Outcomes:
