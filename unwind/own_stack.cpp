@@ -159,7 +159,9 @@ MALLARD_COLD std::uintptr_t search_own_stack(std::uintptr_t sp) noexcept {
   const std::uintptr_t first = &__libc_stack_end ? address_of(__libc_stack_end) : 0;
   if (maps.main_stack() || (maps.start() < first && first < maps.end())) {
     own = {maps.start() - kGrowth, maps.end(), own.searches};
-  } else if (sp < descriptor && descriptor < maps.end()) {
+  } else if (descriptor != g_first_descriptor && sp < descriptor && descriptor < maps.end()) {
+    // The first thread's descriptor is not at the end of its stack. What borders on it is a foreign one, as
+    // that on which a signal handler creates the reporter.
     own = {maps.start(), descriptor, kMaxSearches};  // fixed for the thread's life
   } else {
     return 0;

@@ -16,8 +16,10 @@
 #include <cstring>
 #include <vector>
 
+#include "arch/thread.hpp"
 #include "tests/unit/catch.hpp"
 #include "tests/unit/stack_walks.hpp"
+#include "unwind/own_stack.hpp"
 
 using namespace mallard::unwind;
 using namespace stack_walks;
@@ -149,6 +151,39 @@ TEST_CASE("stacks: coroutines on allocated stacks") {
     REQUIRE(g_coroutine_pair.captured.in(3, reinterpret_cast<void*>(coroutine)));
     REQUIRE(g_coroutine_pair.captured.n >= 4);
   }
+}
+
+namespace {
+std::uintptr_t g_top_there = 1;
+void look_there() {
+  const char there = 0;
+  g_top_there = own_stack_top(mallard::address_of(&there));
+}
+}  // namespace
+
+TEST_CASE("stacks: one that borders on the first thread's descriptor is not taken for that thread's") {
+  init();
+  note_first_thread();
+  std::uintptr_t begin, end;
+  REQUIRE(find_mapping(mallard::arch::thread_descriptor(), &begin, &end));
+  constexpr std::size_t kBytes = 65536;
+  auto* below = reinterpret_cast<void*>(begin - kBytes);
+  REQUIRE(mmap(below, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == below);
+  REQUIRE(find_mapping(mallard::arch::thread_descriptor(), &begin, &end));
+  CHECK(begin == mallard::address_of(below));  // the kernel made one mapping of both
+  t_own_stack = {};
+  const char here = 0;
+  REQUIRE(own_stack_top(mallard::address_of(&here)) != 0);
+  static ucontext_t main_context, context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = below;
+  context.uc_stack.ss_size = kBytes;
+  context.uc_link = &main_context;
+  makecontext(&context, look_there, 0);
+  swapcontext(&main_context, &context);
+  munmap(below, kBytes);
+  CHECK(g_top_there == 0);
+  CHECK(own_stack_top(mallard::address_of(&here)) != 0);
 }
 
 namespace {
