@@ -27,6 +27,9 @@
 /* No slot, but the countdown's place in TLS. */
 #define MALLARD_SLOT_COUNTDOWN 0xffffffff
 
+/* The duties in force where calls are counted and sampled, and nothing else (record::Duty). */
+#define MALLARD_COUNTS 1
+
 /* Where record::ThreadState has the calls left until one is timed. */
 #define MALLARD_CALLS_LEFT_AT 8
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "heaps/census.hpp"
+#include "heaps/jemalloc.hpp"
 #include "base/older.hpp"
 #include "base/text.hpp"
 
@@ -86,8 +87,23 @@ bool use_jemalloc(Backend* out) noexcept;
 /// \return false, with a reason in `why`, if it lacks one that every backend must have
 bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept;
 /// Where `owner`, in front of us in the link map, owns malloc: each function from whoever would serve it if
-/// `own` were not there. \return false if malloc and free cannot be found so
-bool use_natural_owners(const link_map* owner, const link_map* own, Backend* out) noexcept;
+/// `own` were not there.
+/// \param past  what does the work of a function where another stands in its place; or the function itself
+/// \return false if malloc and free cannot be found so
+bool use_natural_owners(const link_map* owner, const link_map* own, void* (*past)(void*) noexcept,
+                        Backend* out) noexcept;
+/// Functions of an allocator inside the executable; nullptr where it lacks one.
+struct InsideFunctions {
+  void* (*malloc)(std::size_t);
+  void (*free)(void*);
+  std::size_t (*usable_size)(void*);
+  heaps::Mallctl* mallctl;
+};
+/// Describes one that is observed, for reports: `out->functions` stay as they are.
+/// \param name    "mimalloc", "jemalloc", or of one that has no census
+/// \param prefix  of its functions' names
+void use_inside(std::string_view name, std::string_view prefix, const InsideFunctions& functions, const char* (*ask_version)(),
+                Backend* out) noexcept;
 /// Loads a shared object by path or soname and uses the allocator that it defines.
 /// \context init: runs constructors; calls malloc (the boot arena serves it)
 bool use_file(const char* path, Backend* out, TextBuffer& why, TextBuffer& hint) noexcept;

@@ -294,12 +294,13 @@ bool use_object(const link_map* object, Backend* out, TextBuffer& why) noexcept 
   return true;
 }
 
-bool use_natural_owners(const link_map* owner, const link_map* own, Backend* out) noexcept {
+bool use_natural_owners(const link_map* owner, const link_map* own, void* (*past)(void*) noexcept,
+                        Backend* out) noexcept {
   *out = Backend{};
-  const char* missing = fill_raw([own]<typename F>(const char* name, F*& to) noexcept {
+  const char* missing = fill_raw([own, past]<typename F>(const char* name, F*& to) noexcept {
     link_map* definer = elf::find_definer(elf::first_object(), name);
     if (definer == own) definer = elf::find_next_definer(name);
-    to = elf::find_function<F>(definer, name);
+    to = reinterpret_cast<F*>(past(reinterpret_cast<void*>(elf::find_function<F>(definer, name))));
   });
   if (missing) return false;
   describe(owner, out);

@@ -129,7 +129,7 @@ constexpr const char* expectation(Calls) noexcept { return "a number of calls fr
 constexpr const char* expectation(bool) noexcept { return "0 or 1"; }
 constexpr const char* expectation(Mode) noexcept { return "sample, exact or off"; }
 constexpr const char* expectation(ProbeKind) noexcept { return "none or purge"; }
-constexpr const char* expectation(EmbeddedAction) noexcept { return "report or redirect"; }
+constexpr const char* expectation(EmbeddedAction) noexcept { return "report, redirect or observe"; }
 constexpr const char* expectation(HugePages) noexcept { return "keep or off"; }
 constexpr const char* expectation(std::uint64_t) noexcept { return "a number of bytes from 1 to 1T"; }
 constexpr const char* expectation(int) noexcept { return "a signal's name or number, or none"; }

@@ -15,7 +15,7 @@ enum class Mode : std::uint8_t { kSample, kOff, kExact };
 enum class ProbeKind : std::uint8_t { kNone, kPurge };
 
 /// What is done about an allocator inside the executable or one of its libraries.
-enum class EmbeddedAction : std::uint8_t { kReport, kRedirect };
+enum class EmbeddedAction : std::uint8_t { kReport, kRedirect, kObserve };
 
 /// What becomes of transparent huge pages.
 enum class HugePages : std::uint8_t { kKeep, kOff };
@@ -23,7 +23,7 @@ enum class HugePages : std::uint8_t { kKeep, kOff };
 /// The names of these values, indexed by them.
 inline constexpr std::string_view kModeNames[] = {"sample", "off", "exact"};
 inline constexpr std::string_view kProbeNames[] = {"none", "purge"};
-inline constexpr std::string_view kEmbeddedNames[] = {"report", "redirect"};
+inline constexpr std::string_view kEmbeddedNames[] = {"report", "redirect", "observe"};
 inline constexpr std::string_view kHugePagesNames[] = {"keep", "off"};
 
 inline constexpr std::uint64_t kMinSampleBytes = 1;

@@ -158,17 +158,21 @@ void bypassed(std::string_view owner) noexcept {
   emit_notice(line);
 }
 
-void taken_over(std::string_view what, std::size_t entries) noexcept {
+void taken_over(std::string_view what, bool observed, std::size_t entries) noexcept {
   Line line;
-  line.add("mallard: ").add(what).add(" inside the executable is taken over: ").add_unsigned(entries);
+  line.add("mallard: ").add(what).add(" inside the executable ");
+  line.add(observed ? "serves, and is observed: " : "is taken over: ").add_unsigned(entries);
   line.add(" entry points\n");
   emit_notice(line);
 }
 
-void not_taken_over(std::string_view what, std::string_view why, std::string_view hint) noexcept {
+void not_taken_over(std::string_view what, bool observed, std::string_view why, std::string_view hint) noexcept {
   Line line;
   line.add("mallard: error: ").add(what.empty() ? "the executable" : what);
-  line.add(what.empty() ? " is not examined: " : " inside the executable is not taken over: ").add(why);
+  line.add(what.empty() ? " is not examined: "
+           : observed   ? " inside the executable is not observed: "
+                        : " inside the executable is not taken over: ");
+  line.add(why);
   line.add("; it goes on by itself, and mallard does not see its memory");
   emit_error(line, hint);
 }

@@ -22,9 +22,10 @@ void refused_to_start() noexcept;
 void backend_unusable(std::string_view backend, std::string_view why, std::string_view hint) noexcept;
 void backend_chosen(std::string_view name, std::string_view version, std::string_view path) noexcept;
 void bypassed(std::string_view owner) noexcept;
-void taken_over(std::string_view what, std::size_t entries) noexcept;
-/// \param what  may be empty
-void not_taken_over(std::string_view what, std::string_view why, std::string_view hint) noexcept;
+/// \param observed  it goes on serving, and its calls are recorded
+void taken_over(std::string_view what, bool observed, std::size_t entries) noexcept;
+/// \param what  may be empty \param observed  that was asked for
+void not_taken_over(std::string_view what, bool observed, std::string_view why, std::string_view hint) noexcept;
 void jemalloc_calls_not_led(std::string_view serves) noexcept;
 void sanitizer_present() noexcept;
 void misaligning_backend(std::string_view version) noexcept;

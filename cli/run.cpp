@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -110,9 +112,16 @@ int report_signal(const std::vector<Setting>& settings) {
   return parsed < 0 ? Options().signal : parsed;
 }
 
+EmbeddedAction embedded_action(const std::vector<Setting>& settings) {
+  const auto* const name =
+      std::find(std::begin(kEmbeddedNames), std::end(kEmbeddedNames), effective(settings, "ALLOC_EMBEDDED"));
+  if (name == std::end(kEmbeddedNames)) return EmbeddedAction::kReport;
+  return static_cast<EmbeddedAction>(name - std::begin(kEmbeddedNames));
+}
+
 /// Says what will not be seen.
-Seen announce(const std::string& command, bool redirects) {
-  const CheckResult result = check_file(command, redirects);
+Seen announce(const std::string& command, EmbeddedAction embedded) {
+  const CheckResult result = check_file(command, embedded);
   if (result.worst() == Severity::kNote) return Seen::kAllOrPart;
   if (is_without_library(result)) {
     tell("warning: {}; it runs without mallard", result.verdict());
@@ -144,7 +153,7 @@ ExitStatus run_command(const std::vector<Setting>& settings, std::vector<std::st
   const std::string file = command_file(command.front());
   if (access(file.c_str(), X_OK) != 0)
     throw Error(kUnreadable, fmt::format("'{}' cannot be run: {}", file, std::strerror(errno)));
-  const Seen seen = announce(file, effective(settings, "ALLOC_EMBEDDED") == "redirect");
+  const Seen seen = announce(file, embedded_action(settings));
   if (seen != Seen::kAllOrPart && effective(settings, "ALLOC_STRICT") == "1") {
     tell("error: '{}' is not started, because of --strict", command.front());
     return ExitStatus{kRefused};

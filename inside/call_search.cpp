@@ -7,6 +7,7 @@
 
 #include "arch/code.hpp"
 #include "base/os.hpp"
+#include "inside/inner_branches.hpp"
 #include "inside/known_allocators.hpp"
 
 namespace mallard::inside {
@@ -16,9 +17,7 @@ struct Target {
   std::uint64_t address;
   bool is_internal;  ///< else it lies within a future jump
 };
-struct Range {
-  std::uint64_t begin, end;
-};
+using Range = CodeRange;
 struct Function {
   std::uint64_t begin, end;
   bool is_own;  ///< among the allocator's already
@@ -37,8 +36,8 @@ struct Workspace {
 
 class CallSearch {
  public:
-  CallSearch(const elf::ProgramFile& file, TakeoverPlan& plan, Workspace& space) noexcept
-      : file_(file), plan_(plan), space_(space) {}
+  CallSearch(const elf::ProgramFile& file, bool observes, TakeoverPlan& plan, Workspace& space) noexcept
+      : file_(file), observes_(observes), plan_(plan), space_(space) {}
 
   ~CallSearch() {
     if (functions_) os::unmap(functions_, kMaxFunctions * sizeof(Function));
@@ -56,11 +55,13 @@ class CallSearch {
               [](const Target& a, const Target& b) noexcept { return a.address < b.address; });
     std::sort(space_.own, space_.own + own_,
               [](const Range& a, const Range& b) noexcept { return a.begin < b.begin; });
+    for (const Range& range : std::span(space_.own, own_)) plan_.code_end = std::max(plan_.code_end, range.end);
+    if (own_ > 0) plan_.code_begin = space_.own[0].begin;
     lowest_ = space_.targets[0].address;
     highest_ = space_.targets[targets_ - 1].address;
     for (const Elf64_Phdr& s : file_.image().segments())
       if (s.p_type == PT_LOAD && (s.p_flags & PF_X) && !search(s)) return false;
-    return true;
+    return !observes_ || find_inner_branches(file_, {space_.own, own_}, plan_);
   }
 
  private:
@@ -77,7 +78,7 @@ class CallSearch {
 
   void collect() noexcept {
     for (std::size_t i = 0; i < plan_.count; ++i)
-      for (std::size_t n = 1; n < kJumpBytes; ++n) add_target(plan_.entries[i].address + n, false);
+      for (std::size_t n = 1; n < plan_.entries[i].displaced; ++n) add_target(plan_.entries[i].address + n, false);
     file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool) noexcept {
       const bool entry = is_entry(s.st_value);
       const SymbolMeaning m = meaning_of(name);
@@ -223,6 +224,7 @@ class CallSearch {
   }
 
   const elf::ProgramFile& file_;
+  const bool observes_;
   TakeoverPlan& plan_;
   Workspace& space_;
   std::size_t targets_ = 0, own_ = 0, function_count_ = 0;
@@ -233,13 +235,13 @@ class CallSearch {
 
 }  // namespace
 
-bool entries_are_the_only_way_in(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept {
+bool entries_are_the_only_way_in(const elf::ProgramFile& file, bool observes, TakeoverPlan& plan) noexcept {
   auto* space = static_cast<Workspace*>(os::map(sizeof(Workspace)));
   if (!space) {
     plan.why.add("there is no memory to examine it");
     return false;
   }
-  const bool good = CallSearch(file, plan, *space).run();
+  const bool good = CallSearch(file, observes, plan, *space).run();
   os::unmap(space, sizeof(Workspace));
   return good;
 }

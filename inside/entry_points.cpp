@@ -211,10 +211,15 @@ SymbolMeaning meaning_in_mimalloc(std::string_view symbol) noexcept {
 
 }  // namespace
 
+std::string_view name_of(EmbeddedKind kind) noexcept {
+  constexpr std::string_view kNames[] = {"mimalloc", "jemalloc", "its own malloc"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
 bool is_named_like_an_allocator(std::string_view symbol) noexcept {
   for (const std::string_view prefix :
        {"mi_", "_mi_", "__mi_", "je_", "_rjem_", "jemalloc_", "_Z13fallback_impl", "_ZL13fallback_impl",
-        "_Z7newImpl", "_ZL7newImpl"})
+        "_Z7newImpl", "_ZL7newImpl", "_Z9handleOOM", "_ZL9handleOOM"})
     if (symbol.starts_with(prefix)) return true;
   return false;
 }

@@ -12,6 +12,9 @@ namespace mallard::inside {
 /// they do.
 enum class EmbeddedKind : std::uint8_t { kMimalloc, kJemalloc, kProgram };
 
+/// "mimalloc", "jemalloc" or "its own malloc".
+std::string_view name_of(EmbeddedKind kind) noexcept;
+
 enum class SymbolRole : std::uint8_t {
   kOther,     ///< nothing to do with blocks
   kEntry,     ///< taken over

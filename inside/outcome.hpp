@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What became of ALLOC_EMBEDDED=redirect in this process. Written once, before main.
+// What became of ALLOC_EMBEDDED=redirect or =observe in this process. Written once, before main.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +14,13 @@ enum class TakeoverState : std::uint8_t {
   kNothingInside,  ///< no allocator known by its entry points is in the executable
   kTakenOver,
   kRefused,
+  kObserved,  ///< it serves, and its calls are recorded
 };
 
 struct TakeoverOutcome {
   TakeoverState state = TakeoverState::kNotAsked;
   char what[64] = "";            ///< "mimalloc and its own malloc"; empty if the file could not be read
-  std::size_t entry_points = 0;  ///< taken over
+  std::size_t entry_points = 0;  ///< taken over, or observed
   char why[256] = "";            ///< a clause, if refused
 };
 

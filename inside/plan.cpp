@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <iterator>
 
 #include "elf/program_file.hpp"
 #include "inside/call_search.hpp"
@@ -11,6 +12,8 @@
 namespace mallard::inside {
 namespace {
 
+constexpr std::string_view kUseRedirect = "use ALLOC_EMBEDDED=redirect, which moves no instruction";
+
 bool is_hidden_or_global(const Elf64_Sym& s) noexcept {
   const int visibility = ELF64_ST_VISIBILITY(s.st_other);
   return ELF64_ST_BIND(s.st_info) != STB_LOCAL || visibility == STV_HIDDEN || visibility == STV_INTERNAL;
@@ -18,7 +21,8 @@ bool is_hidden_or_global(const Elf64_Sym& s) noexcept {
 
 class Planner {
  public:
-  Planner(const elf::ProgramFile& file, TakeoverPlan& plan) noexcept : file_(file), plan_(plan) {}
+  Planner(const elf::ProgramFile& file, EmbeddedAction action, TakeoverPlan& plan) noexcept
+      : file_(file), observes_(action == EmbeddedAction::kObserve), plan_(plan) {}
 
   void run() noexcept {
     file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
@@ -30,10 +34,15 @@ class Planner {
     require_no_other_allocator();
     if (refused() || (plan_.count == 0 && internals_ == 0)) return;
     plan_.answer = TakeoverAnswer::kPossible;
+    choose_named();
     require_both_sides();
+    if (observes_ && !arch::can_decode())
+      refuse("build mallard with it (scripts/get-zydis), or use ALLOC_EMBEDDED=redirect")
+          .add("this mallard was built without a disassembler");
     for (std::size_t i = 0; i < plan_.count && !refused(); ++i) read_window(plan_.entries[i]);
     if (!refused()) require_room();
-    if (!refused() && !entries_are_the_only_way_in(file_, plan_)) plan_.answer = TakeoverAnswer::kRefused;
+    if (!refused() && !entries_are_the_only_way_in(file_, observes_, plan_))
+      plan_.answer = TakeoverAnswer::kRefused;
   }
 
  private:
@@ -47,6 +56,7 @@ class Planner {
   }
 
   bool add_symbol(std::string_view name, const Elf64_Sym& s, bool is_dynamic) noexcept {
+    note_named(name, s.st_value);
     const SymbolMeaning m = meaning_of(name);
     if (m.role == SymbolRole::kInternal) {
       internals_ += m.kind == EmbeddedKind::kMimalloc;
@@ -65,15 +75,37 @@ class Planner {
     for (std::size_t i = 0; i < plan_.count; ++i) {
       TakeoverEntry& e = plan_.entries[i];
       if (e.address != s.st_value) continue;
-      if (m.kind < e.kind) e = {e.address, m.target, m.kind, m.drops_first, {}};
+      if (m.kind < e.kind) e = {e.address, m.target, m.kind, m.drops_first, {}, {}, {}};
       return true;
     }
     if (plan_.count == kMaxTakeoverEntries) {
       refuse({}).add("it has more entry points than mallard keeps books of");
       return false;
     }
-    plan_.entries[plan_.count++] = {s.st_value, m.target, m.kind, m.drops_first, {}};
+    plan_.entries[plan_.count++] = {s.st_value, m.target, m.kind, m.drops_first, {}, {}, {}};
     return true;
+  }
+
+  void note_named(std::string_view name, std::uint64_t address) noexcept {
+    for (std::size_t family = 0; family < std::size(kFamilies); ++family) {
+      if (!name.starts_with(kFamilies[family])) continue;
+      const std::string_view rest = part_of(name, kFamilies[family].size());
+      for (std::size_t i = 0; i < kNamedFunctions; ++i)
+        if (rest == kNamed[i] || (i == static_cast<std::size_t>(NamedFunction::kUsableSize) && rest == "usable_size"))
+          named_[family][i] = address;
+    }
+  }
+
+  /// All of them are of one allocator.
+  void choose_named() noexcept {
+    constexpr std::size_t kMimalloc = 1, kFirstOfJemalloc = 2;
+    std::size_t family = 0;
+    if (plan_.has_kind[0]) family = kMimalloc;
+    else if (plan_.has_kind[1])
+      for (std::size_t f = kFirstOfJemalloc; f < std::size(kFamilies); ++f)
+        if (named_[f][static_cast<std::size_t>(NamedFunction::kFree)] != 0) family = f;
+    std::copy(std::begin(named_[family]), std::end(named_[family]), plan_.named);
+    plan_.prefix = kFamilies[family];
   }
 
   /// A program's own operator new or strdup is no allocator, as long as malloc is not its own, too.
@@ -178,8 +210,28 @@ class Planner {
   void read_window(TakeoverEntry& e) noexcept {
     unsigned char code[arch::kLongestLandingPad];
     if (file_.image().read_address(e.address, code, sizeof code)) e.address += arch::landing_pad_bytes(code, sizeof code);
-    if (!file_.image().is_code(e.address, sizeof e.bytes) || !file_.image().read_address(e.address, e.bytes, sizeof e.bytes))
-      refuse({}).add("the code of ").add(e.target).add(" is not in its file");
+    std::size_t bytes = observes_ ? sizeof e.bytes : kJumpBytes;
+    const auto is_there = [&]() noexcept {
+      return file_.image().is_code(e.address, bytes) && file_.image().read_address(e.address, e.bytes, bytes);
+    };
+    while (bytes > kJumpBytes && !is_there()) --bytes;
+    e.displaced = kJumpBytes;
+    if (!is_there()) refuse({}).add("the code of ").add(e.target).add(" is not in its file");
+    else if (observes_) find_displaced(e, bytes);
+  }
+
+  void find_displaced(TakeoverEntry& e, std::size_t bytes) noexcept {
+    e.call = block_call_of(e.target, e.drops_first);
+    e.displaced = 0;
+    if (e.call.action == BlockAction::kNone) return;
+    const char* why = nullptr;
+    e.displaced = static_cast<std::uint8_t>(arch::displaced_bytes(e.bytes, bytes, e.address, &why));
+    if (e.displaced == 0)
+      refuse(kUseRedirect)
+          .add("the first instructions of ")
+          .add(e.target)
+          .add(" cannot be moved: ")
+          .add(view_of(why));
   }
 
   /// The jump may only overwrite the function itself and what fills the gap behind it.
@@ -187,8 +239,9 @@ class Planner {
     file_.for_each_function([this](std::string_view name, const Elf64_Sym& s, bool) noexcept {
       for (std::size_t i = 0; i < plan_.count; ++i) {
         const TakeoverEntry& e = plan_.entries[i];
+        if (e.displaced == 0) continue;
         const bool starts_here = s.st_value == e.address || s.st_value + arch::kLongestLandingPad == e.address;
-        const bool starts_inside = s.st_value > e.address && s.st_value < e.address + kJumpBytes;
+        const bool starts_inside = s.st_value > e.address && s.st_value < e.address + e.displaced;
         if (!starts_inside && !(starts_here && !is_wide_enough(e, s))) continue;
         refuse({}).add(name).add(starts_inside ? " begins within the first bytes of an entry point"
                                                : " is too short for a jump");
@@ -199,8 +252,9 @@ class Planner {
   }
 
   bool is_wide_enough(const TakeoverEntry& e, const Elf64_Sym& s) const noexcept {
-    const std::uint64_t end = s.st_value + s.st_size, jump_end = e.address + kJumpBytes;
+    const std::uint64_t end = s.st_value + s.st_size, jump_end = e.address + e.displaced;
     if (end >= jump_end) return true;
+    if (e.displaced > kJumpBytes) return false;  // instructions, not what fills a gap
     if (s.st_size == 0 || jump_end > align_up(end, arch::kCodeAlignment)) return false;
     unsigned char filler[kJumpBytes + arch::kLongestLandingPad];
     const std::size_t n = jump_end - end;
@@ -208,27 +262,35 @@ class Planner {
   }
 
   const elf::ProgramFile& file_;
+  const bool observes_;
   TakeoverPlan& plan_;
   bool has_malloc_ = false, has_free_ = false;
   std::size_t internals_ = 0;
+
+  /// How names of one allocator begin: mimalloc's stand second, jemalloc's behind.
+  static constexpr std::string_view kFamilies[] = {"", "mi_", "_rjem_", "je_", "jemalloc_"};
+  static constexpr std::string_view kNamed[kNamedFunctions] = {"malloc", "free", "malloc_usable_size", "mallctl"};
+  std::uint64_t named_[std::size(kFamilies)][kNamedFunctions] = {};
 };
 
 }  // namespace
 
 void add_kinds(TextBuffer& to, const TakeoverPlan& plan) noexcept {
   const char* separator = "";
-  constexpr std::string_view kNames[] = {"mimalloc", "jemalloc", "its own malloc"};
-  for (std::size_t i = 0; i < 3; ++i) {
-    if (!plan.has_kind[i]) continue;
-    to.add(view_of(separator)).add(kNames[i]);
+  for (const EmbeddedKind kind : {EmbeddedKind::kMimalloc, EmbeddedKind::kJemalloc, EmbeddedKind::kProgram}) {
+    if (!plan.has_kind[static_cast<std::size_t>(kind)]) continue;
+    to.add(view_of(separator)).add(name_of(kind));
     separator = " and ";
   }
 }
 
-void plan_takeover(int fd, TakeoverPlan* out) noexcept {
+void plan_takeover(int fd, EmbeddedAction action, TakeoverPlan* out) noexcept {
   out->answer = TakeoverAnswer::kNothing;
-  out->count = 0;
+  out->count = out->inner_count = 0;
   for (bool& has : out->has_kind) has = false;
+  for (std::uint64_t& address : out->named) address = 0;
+  out->prefix = {};
+  out->code_begin = out->code_end = 0;
   out->why.clear();
   out->next.clear();
   elf::ProgramFile file;
@@ -238,7 +300,7 @@ void plan_takeover(int fd, TakeoverPlan* out) noexcept {
     out->why.add(view_of(why));
     return;
   }
-  Planner(file, *out).run();
+  Planner(file, action, *out).run();
 }
 
 }  // namespace mallard::inside

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Taking over the allocator inside the executable (ALLOC_EMBEDDED=redirect): each of its entry points becomes
-// a jump to the function of ours that does the same. All of them or none; refused where anything is in doubt.
+// a jump to the function of ours that does the same. Observing it (ALLOC_EMBEDDED=observe) is done alike. Both change
+// all entry points or none, and are refused where anything is in doubt.
 #pragma once
 
 #include <string_view>
+
+#include "inside/observe.hpp"
 
 namespace mallard::inside {
 
@@ -14,6 +17,10 @@ using FindAnswer = const void* (*)(std::string_view target) noexcept;
 /// \return true if the executable's entry points lead to us now
 /// \context init, before any code of the program has run
 bool take_over(FindAnswer find_answer) noexcept;
+
+/// Tries it, as above. \return true if the executable's entry points lead to the watchers now
+/// \context init, before any code of the program has run
+bool observe(FindWatcher find_watcher) noexcept;
 
 /// True if no code of the executable has changed its own variables, thread-local ones included: an allocator
 /// in it has then handed out nothing. \context init

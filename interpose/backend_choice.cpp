@@ -18,6 +18,7 @@
 #include "interpose/lifecycle.hpp"
 #include "interpose/odd_variables.hpp"
 #include "interpose/own_interfaces.hpp"
+#include "interpose/watched_calls.hpp"
 
 namespace mallard::interpose {
 namespace {
@@ -76,8 +77,12 @@ bool follow_owner_in_front() noexcept {
   const link_map* own = elf::own_object();
   if (!first || !own || first == own) return false;
   backends::Backend backend;
-  if (!backends::use_natural_owners(first, own, &backend)) return false;
+  if (!backends::use_natural_owners(first, own, inside::past_watcher, &backend)) return false;
   const std::string_view name = view_of(first->l_name);
+  if (name.empty() && inside::takeover_outcome().state == inside::TakeoverState::kObserved) {
+    install(backend);
+    return true;
+  }
   backends::set_text(g_owner_name, sizeof g_owner_name, name.empty() ? "the executable itself" : name);
   if (name.empty()) backends::set_text(backend.name, sizeof backend.name, "executable");
   g_foreign_owner.in_front = true;
@@ -104,7 +109,7 @@ bool choose_next(backends::Backend* to, TextBuffer& why) noexcept {
   if (!next || next == elf::libc_object()) return backends::use_system(to);
   if (backends::use_object(next, to, why)) return true;
   // It defines a part of the family; what is missing the program would call of others.
-  return backends::use_natural_owners(next, elf::own_object(), to);
+  return backends::use_natural_owners(next, elf::own_object(), inside::past_watcher, to);
 }
 
 bool is_path(std::string_view backend) noexcept { return backend.find('/') != std::string_view::npos; }
@@ -114,20 +119,21 @@ int mimalloc_major(std::string_view backend) noexcept {
   return backend == "mimalloc" ? 0 : backend == "mimalloc2" ? 2 : backend == "mimalloc3" ? 3 : -1;
 }
 
-/// \return true if the executable's own malloc leads to us now
-bool take_over_if_asked() noexcept {
-  if (options().embedded != EmbeddedAction::kRedirect) return false;
-  const bool taken = inside::take_over(function_for);
+/// Does what is asked about an allocator inside the executable.
+void treat_embedded() noexcept {
+  if (options().embedded == EmbeddedAction::kRedirect) inside::take_over(function_for);
+  else if (options().embedded == EmbeddedAction::kObserve) inside::observe(watcher_for);
   if (inside::takeover_outcome().state == inside::TakeoverState::kRefused && options().strict)
     refuse_to_start();
-  return taken;
 }
 
 }  // namespace
 
 void choose_backend() noexcept {
   if (step_aside_for_sanitizer()) return;
-  if (!take_over_if_asked() && follow_owner_in_front()) return;
+  treat_embedded();
+  const bool is_ours = inside::takeover_outcome().state == inside::TakeoverState::kTakenOver;
+  if (!is_ours && follow_owner_in_front()) return;
   const std::string_view wanted = view_of(options().backend);
   backends::Backend backend;
   FixedText<128> why;

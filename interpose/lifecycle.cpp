@@ -14,12 +14,14 @@
 #include "base/say.hpp"
 #include "base/threads.hpp"
 #include "elf/loaded_objects.hpp"
+#include "inside/observed.hpp"
 #include "interpose/alone_again.hpp"
 #include "interpose/backend_choice.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
 #include "interpose/jemalloc_calls.hpp"
 #include "interpose/mode.hpp"
+#include "interpose/observed_allocator.hpp"
 #include "interpose/odd_variables.hpp"
 #include "record/exact/exact.hpp"
 #include "record/mappings.hpp"
@@ -153,7 +155,8 @@ void tell_who_serves() noexcept {
   const ForeignOwner& foreign = foreign_owner();
   if (foreign.sanitizer) say::sanitizer_present();
   else if (foreign.in_front) say::bypassed(foreign.name);
-  if (options().verbose)
+  // An allocator inside the program is named where it is told that it is observed.
+  if (options().verbose && backend().object != elf::first_object())
     say::backend_chosen(view_of(backend().name), view_of(backend().version), view_of(backend().path));
 }
 
@@ -163,11 +166,23 @@ __attribute__((constructor)) void start() noexcept {
   load_backend();
   lead_jemalloc_calls();
   follow_forks_of_streams();
-  set_serving_backend(view_of(backend().name));
+  const backends::Backend& server = describe_server();
+  set_serving_backend(view_of(server.name));
   start_recording();
   const ForeignOwner& foreign = foreign_owner();
-  report::configure({&backend(), foreign.in_front, foreign.sanitizer, foreign.name, mode, why_off,
-                     switch_mode, is_timing, switch_timing});
+  report::Served served;
+  served.backend = &server;
+  served.beside = beside_observed();
+  served.backend_code = inside::observed_allocator().code;
+  served.bypassed = foreign.in_front;
+  served.stepped_aside = foreign.sanitizer;
+  served.bypass_owner = foreign.name;
+  served.mode = mode;
+  served.why_off = why_off;
+  served.switch_mode = switch_mode;
+  served.is_timing = is_timing;
+  served.switch_timing = switch_timing;
+  report::configure(served);
   mappings_start();
   alone_again_init();
   signals_start();

@@ -15,8 +15,8 @@
 namespace mallard::interpose {
 
 using record::Duty, record::kCounts, record::kBooksExactly, record::kUnbooksExactly, record::kTimes;
-/// What an allocation or free has to do, in the mode in force.
-extern constinit std::atomic<std::uint32_t> duties __attribute__((visibility("hidden")));
+/// What an allocation or free has to do, in the mode in force. Code of the architecture knows it by that name.
+extern constinit std::atomic<std::uint32_t> duties __asm__("mallard_duties") __attribute__((visibility("hidden")));
 
 inline bool has_duty(Duty duty) noexcept { return (duties.load(std::memory_order_relaxed) & duty) != 0; }
 

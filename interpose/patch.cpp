@@ -10,6 +10,7 @@
 #include "backends/boot.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "elf/loaded_objects.hpp"
 #include "interpose/dispatch.hpp"
 #include "record/thread_state.hpp"
 
@@ -137,7 +138,7 @@ bool patch_at_start(Mode mode, bool timed) noexcept {
   }
   if (!g_patchable) {
     if (options().verbose) say::text_not_patched("the kernel does not let code be changed");
-  } else if (far_away && options().verbose) {
+  } else if (far_away && options().verbose && backend().object != elf::first_object()) {
     say::text_not_patched("the backend is further than 2 GiB away");
   }
   return g_patchable;

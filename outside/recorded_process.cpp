@@ -21,6 +21,7 @@ namespace {
 
 constinit os::OwnRange g_own_ranges[os::kMaxOwnRanges];
 constinit char g_why_off[192] = "", g_bypass_owner[256] = "";
+constinit backends::Backend g_beside{};  ///< its name and version alone mean something here
 constinit const OtherParts* g_parts = nullptr;
 
 const char* why_off() noexcept { return g_why_off[0] != '\0' ? g_why_off : nullptr; }
@@ -109,6 +110,9 @@ const char* RecordedProcess::adopt_served() noexcept {
     if (!copy(&object, address_of(backend.object), offsetof(link_map, l_next))) return kGone;
     served_.backend_at = address_of(object.l_ld);
   }
+  served_.backend_code = theirs.backend_code;
+  served_.beside = nullptr;
+  if (theirs.beside && get(address_of(theirs.beside), &g_beside)) served_.beside = &g_beside;
   served_.backend = serve_from(backend, served_);
   served_.why_off = why_off;
   served_.claim_heaps = claim_served_heap;

@@ -27,12 +27,25 @@ namespace {
 /// 2 us for a small block that was sampled.
 constexpr std::uint64_t kForkBudgetNs = 50'000'000;
 
-Allocator read_allocator(const ProcessMemory& process, const Served& served) noexcept {
+std::string_view read_beside(Arena& arena, const Served& served) noexcept {
+  if (!served.beside) return {};
+  FixedText<128> text;
+  const bool is_glibc = view_of(served.beside->name) == "system";  // its version has the name in it
+  if (!is_glibc) text.add(view_of(served.beside->name)).add(' ');
+  text.add(view_of(served.beside->version));
+  char* copy = arena.array<char>(text.size() + 1);
+  if (!copy) return {};
+  std::copy(text.view().begin(), text.view().end(), copy);
+  return {copy, text.size()};
+}
+
+Allocator read_allocator(Arena& arena, const ProcessMemory& process, const Served& served) noexcept {
   Allocator a{};
   a.name = view_of(served.backend->name);
   a.path = view_of(served.backend->path);
   a.requested = process.is_recorded() ? view_of(options().backend) : a.name;
   a.takeover = read_takeover();
+  a.beside = read_beside(arena, served);
   a.bypassed = served.bypassed;
   a.takes_no_preload = served.backend->takes_no_preload;
   a.stepped_aside = served.stepped_aside;
@@ -197,7 +210,7 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
       out->copied_since_fork = copied_since_fork(arena, process, books.blocks, record::forked_ns(),
                                                  out->process.parent_pid, kForkBudgetNs);
   }
-  out->allocator = read_allocator(process, served);  // right after the heap, which it is held against
+  out->allocator = read_allocator(arena, process, served);  // right after the heap, which it is held against
   find_other_allocators(arena, served, modules, memory, bound, &out->other_allocators);
   if (process.is_recorded())
     out->allocator.replaced = find_replaced(arena, served, modules, out->other_allocators);

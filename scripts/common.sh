@@ -312,6 +312,10 @@ configure_build() {
   say "configuring build/"
   # Left by a configuration that failed or was interrupted.
   rm -rf "$BUILD_DIR/meson-private" "$BUILD_DIR/meson-info"
+  if ((!NO_INSTALL)); then
+    timeout 180 "$MALLARD_ROOT/scripts/get-zydis" ||
+      say "going on without Zydis: allocators inside programs can be taken over, but not observed"
+  fi
   # Meson learns Debian's library directory from dpkg-dev, which is installed for the tests only.
   local multiarch
   multiarch=$(gcc -print-multiarch 2>/dev/null) || multiarch=''

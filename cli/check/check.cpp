@@ -85,7 +85,7 @@ CheckResult check_process(int pid, const std::string& target) {
   const ElfFile program = read_elf(process.executable_open, process.executable);
   // Privileges count when a program starts; this one has.
   result.objects.push_back({result.program, judge_program(program, "")});
-  add_takeover(process.executable_open, false, &result.objects.front().findings);
+  add_takeover(process.executable_open, EmbeddedAction::kReport, &result.objects.front().findings);
   for (const ProcessObject& o : process.libraries) {
     if (base_name(o.path).starts_with("libmallard.so")) result.process->mallard_path = o.path;
     ObjectReport report{o.path, {}};

@@ -70,7 +70,7 @@ std::string follow_scripts(std::string path, CheckResult* result) {
 
 }  // namespace
 
-CheckResult check_file(const std::string& target, bool redirects) {
+CheckResult check_file(const std::string& target, EmbeddedAction embedded) {
   CheckResult result;
   result.target = target;
   result.program = follow_scripts(path_of(target), &result);
@@ -78,7 +78,7 @@ CheckResult check_file(const std::string& target, bool redirects) {
   const ElfFile program = read_elf(result.program, result.program);
   result.objects.push_back({result.program, judge_program(program, result.program)});
   result.objects.back().malloc_from = malloc_of(program, program);
-  add_takeover(result.program, redirects, &result.objects.front().findings);
+  add_takeover(result.program, embedded, &result.objects.front().findings);
   if (!program.is_64_bit || !program.is_for_this_machine) return result;
   const Libraries libraries = find_libraries(program);
   for (const ElfFile& library : libraries.loaded)

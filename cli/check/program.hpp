@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "base/options.hpp"
 #include "cli/check/check_result.hpp"
 
 namespace mallard::cli {
@@ -17,8 +18,8 @@ std::string path_of(const std::string& target);
 std::string command_file(const std::string& command);
 
 /// What mallard would see of the program.
-/// \param redirects  it will run with ALLOC_EMBEDDED=redirect
+/// \param embedded  ALLOC_EMBEDDED, as it will run with
 /// \throws Error if it cannot be read or is no program
-CheckResult check_file(const std::string& target, bool redirects = false);
+CheckResult check_file(const std::string& target, EmbeddedAction embedded = EmbeddedAction::kReport);
 
 }  // namespace mallard::cli

@@ -116,6 +116,7 @@ void SnapshotOf::read_allocator(const Json& j) {
   a.requested = text(backend, "requested");
   a.bypass_owner = text(backend, "bypassed_by");
   a.replaced = text(backend, "replaced");
+  a.beside = text(backend, "beside");
   a.stepped_aside = a.bypass_owner == report::kSanitizer;
   a.bypassed = !a.stepped_aside && member(backend, "bypassed_by").is_string();
   a.takeover = {

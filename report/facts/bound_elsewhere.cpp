@@ -3,6 +3,7 @@
 #include "base/arena.hpp"
 #include "base/process_memory.hpp"
 #include "inside/bindings.hpp"
+#include "inside/outcome.hpp"
 #include "inside/recognise.hpp"
 #include "report/facts/other_allocators.hpp"
 #include "report/facts/roles.hpp"
@@ -53,6 +54,8 @@ class Finder {
     if (target.kind != elf::ModuleKind::kElf || is_own_module(process_, served_, target)) return nullptr;
     // A program that is not position-independent lends its stub to all objects; the stub leads to us.
     const bool is_program = is_program_module(process_, target);
+    // Where the program's malloc is observed, its calls are recorded.
+    if (is_program && inside::takeover_outcome().state == inside::TakeoverState::kObserved) return nullptr;
     return is_program && !inside::contents_of(target, process_).defines_malloc ? nullptr : &target;
   }
 

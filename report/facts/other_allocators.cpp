@@ -28,10 +28,13 @@ bool is_its_own_library(const inside::KnownAllocator& allocator, std::string_vie
   return false;
 }
 
+/// True if the allocator inside the program serves, and is observed: it is the backend of the report.
+bool is_observed() noexcept { return inside::takeover_outcome().state == inside::TakeoverState::kObserved; }
+
 /// What `mallard check` would foretell of the program.
 struct Forecast {
   bool made, known, possible;
-  char text[192];
+  char text[256];
 };
 
 void foretell(Arena& arena, const ProcessMemory& process, Forecast* out) noexcept {
@@ -41,7 +44,10 @@ void foretell(Arena& arena, const ProcessMemory& process, Forecast* out) noexcep
   const long fd = memory ? os::open(ProcessMemory::Path(process, "exe").c_str(), O_RDONLY) : -1;
   if (fd < 0) return;
   auto* plan = new (memory) inside::TakeoverPlan;
-  inside::plan_takeover(static_cast<int>(fd), plan);
+  inside::plan_takeover(static_cast<int>(fd), EmbeddedAction::kObserve, plan);
+  const bool is_observable = plan->answer == inside::TakeoverAnswer::kPossible;
+  plan = new (memory) inside::TakeoverPlan;
+  inside::plan_takeover(static_cast<int>(fd), EmbeddedAction::kRedirect, plan);
   os::close(static_cast<int>(fd));
   f.made = true;
   f.known = plan->answer != inside::TakeoverAnswer::kNothing;
@@ -51,6 +57,7 @@ void foretell(Arena& arena, const ProcessMemory& process, Forecast* out) noexcep
     text.add("ALLOC_EMBEDDED=redirect takes over ");
     inside::add_kinds(text, *plan);
     text.add(" at start (").add_unsigned(plan->count).add(" entry points)");
+    if (is_observable) text.add("; ALLOC_EMBEDDED=observe lets it serve, and records its calls");
   } else if (f.known) {
     text.add("ALLOC_EMBEDDED=redirect could not take it over: ").add(plan->why.view());
   }
@@ -233,9 +240,13 @@ class Finder {
     const bool is_glibc = name == kGlibcMalloc;
     if (is_glibc && modules_.process().is_recorded()) a.object = path_of_libc();
     a.recognised_by = is_glibc ? "the form of its memory" : "names of its mappings";
-    if (modules_.process().is_recorded())
+    if (is_glibc && served_.beside && view_of(served_.beside->name) == "system") {
+      a.status = OtherStatus::kObserved;
+      a.why = "its calls are recorded, too";
+    } else if (modules_.process().is_recorded()) {
       a.next_step =
           is_glibc ? "see who is bound to it: an object loaded with RTLD_DEEPBIND, or by dlmopen" : kByRelink;
+    }
     return found_.add(a) ? &found_[found_.size() - 1] : nullptr;
   }
 
@@ -329,7 +340,7 @@ void add_natural_owner_of(const elf::Modules& modules, const Served& served, con
 
 std::string_view find_replaced(Arena& arena, const Served& served, const elf::Modules& modules,
                                const Others& others) noexcept {
-  if (served.bypassed || served.stepped_aside) return {};
+  if (served.bypassed || served.stepped_aside || is_observed()) return {};
   FixedText<256> text;
   for (const OtherAllocator& a : others.allocators) {
     if (a.status != OtherStatus::kRedirected || text.size() > 0) continue;

@@ -134,7 +134,7 @@ class Classifier {
     glibc_serves_ = object && object == elf::libc_object();
     own_text_ = text_of(elf::own_object());
     if (serves && !object) backend_text_ = own_text_;
-    else if (!glibc_serves_) backend_text_ = text_of(object);
+    else if (!glibc_serves_) backend_text_ = part_that_serves(text_of(object));
     // jemalloc could use brk, but does only when mmap fails.
     brk_is_heap_ = glibc_serves_ || (object && view_of(served_.backend->name) != "jemalloc" &&
                                      (elf::imports(object, "sbrk") || elf::imports(object, "__sbrk")));
@@ -147,11 +147,17 @@ class Classifier {
     if (!process_.is_recorded()) return;
     const bool serves = !served_.bypassed && !served_.stepped_aside;
     const elf::Module* const backend = serves ? module_at(modules_, served_.backend_at) : nullptr;
-    glibc_serves_ = backend && elf::is_libc(*backend);
+    glibc_serves_ = backend && !is_inside() && elf::is_libc(*backend);
     if (serves && served_.backend_at == 0) backend_text_ = own_text_;
-    else if (backend && !glibc_serves_) backend_text_ = {backend->begin, backend->end};
+    else if (backend && !glibc_serves_) backend_text_ = part_that_serves({backend->begin, backend->end});
     brk_is_heap_ = glibc_serves_ || (backend && view_of(served_.backend->name) != "jemalloc" &&
                                      inside::contents_of(*backend, process_).uses_brk);
+  }
+
+  /// True where a part of the program serves: it has text of its own, and its variables cannot be told.
+  bool is_inside() const noexcept { return served_.backend_code.end != 0; }
+  TextRange part_that_serves(TextRange all) const noexcept {
+    return is_inside() ? TextRange{served_.backend_code.begin, served_.backend_code.end} : all;
   }
 
   Region of(const elf::Mapping& m, Owner owner) const noexcept {
@@ -210,7 +216,7 @@ class Classifier {
   Owner owner_of_segment(const elf::Module& module, const elf::Mapping& m) const noexcept {
     if (m.begin < module.data_begin || (!m.writable && m.executable)) return Owner::kFile;
     if (own_text_.lies_in(module)) return Owner::kOwn;
-    if (backend_text_.lies_in(module)) return Owner::kHeapMetadata;
+    if (!is_inside() && backend_text_.lies_in(module)) return Owner::kHeapMetadata;
     return Owner::kFile;
   }
 

@@ -94,7 +94,9 @@ class Remedies {
     add({kind, false, {}, {}, {}, 0}, line, why);
   }
 
-  bool takes_purge() const noexcept { return s_.can_be_controlled || words::can_be_purged(s_); }
+  bool takes_purge() const noexcept {
+    return (s_.can_be_controlled && !s_.allocator.takeover.is_observed()) || words::can_be_purged(s_);
+  }
 
   void add_purge_command(TextBuffer& to) const noexcept {
     to.add(s_.can_be_controlled ? "mallard purge " : "mallard dump --purge ").add_signed(s_.process.pid);

@@ -265,7 +265,7 @@ bool is_under_mallard(const Snapshot& s) noexcept {
 }
 
 bool can_be_purged(const Snapshot& s) noexcept {
-  return s.reason != Reason::kInspection && !s.answers_no_signal;
+  return s.reason != Reason::kInspection && !s.answers_no_signal && !s.allocator.takeover.is_observed();
 }
 
 void say_judged(const Snapshot& s, Words& to) noexcept {

@@ -68,17 +68,20 @@ struct Rss {
   std::uint64_t peak;          ///< the most that RSS ever was (VmHWM); 0 = unknown
 };
 
-/// What became of ALLOC_EMBEDDED=redirect.
+/// What became of ALLOC_EMBEDDED=redirect or =observe.
 struct Takeover {
-  enum class State : std::uint8_t { kNotAsked, kNothingInside, kTakenOver, kRefused };
+  enum class State : std::uint8_t { kNotAsked, kNothingInside, kTakenOver, kRefused, kObserved };
   State state;
   std::string_view allocator;  ///< "mimalloc and its own malloc"; empty if the file could not be read
-  std::uint64_t entry_points;  ///< taken over
+  std::uint64_t entry_points;  ///< taken over or observed
   std::string_view why;        ///< a clause, if refused
+
+  /// It serves by itself, and mallard asks it for nothing.
+  bool is_observed() const noexcept { return state == State::kObserved; }
 };
 /// As in JSON, indexed by Takeover::State.
 inline constexpr std::string_view kTakeoverStates[] = {"not asked", "nothing inside", "taken over",
-                                                       "refused"};
+                                                       "refused", "observed"};
 
 /// Who owns malloc where mallard stepped aside.
 inline constexpr std::string_view kSanitizer = "a sanitizer";
@@ -96,6 +99,7 @@ struct Allocator {
   std::string_view bypass_owner;
   /// What the program came with, where something else serves: "mimalloc 2.2.4 inside server"; or empty.
   std::string_view replaced;
+  std::string_view beside;  ///< serves malloc beside an observed allocator inside the program: "glibc 2.36"; or empty
   Takeover takeover;
   backends::Statistic statistics[backends::kMaxStatistics];
   int statistic_count;
@@ -274,9 +278,10 @@ enum class OtherStatus : std::uint8_t {
   kReported,    ///< goes on beside mallard
   kRedirected,  ///< ALLOC_EMBEDDED=redirect has taken it over
   kRefused,     ///< asked for, and not possible
+  kObserved,    ///< it serves, and ALLOC_EMBEDDED=observe has its calls recorded
 };
 /// As in JSON, indexed by OtherStatus.
-inline constexpr std::string_view kOtherStatuses[] = {"reported", "redirected", "refused"};
+inline constexpr std::string_view kOtherStatuses[] = {"reported", "redirected", "refused", "observed"};
 
 /// An allocator in the process that is not the one which mallard serves from.
 struct OtherAllocator {

@@ -21,6 +21,11 @@ struct Memory;
 /// Who answers the program's calls, as lifecycle found out.
 struct Served {
   const backends::Backend* backend = nullptr;
+  /// Who answers calls of malloc where `backend` is inside the program and does not: its calls are recorded, its
+  /// heap is not divided.
+  const backends::Backend* beside = nullptr;
+  /// The code of a backend inside the program, which has other code in the same object; empty where it has none.
+  AddressRange backend_code{};
   bool bypassed = false;       ///< malloc belongs to an object in front of us
   bool stepped_aside = false;  ///< to a sanitizer
   std::string_view bypass_owner;

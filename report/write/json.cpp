@@ -32,6 +32,7 @@ void write_backend(Json& json, const Allocator& a) noexcept {
   else if (a.stepped_aside) json.text(kSanitizer);
   else json.null();
   text_or_null(json, "replaced", a.replaced);
+  text_or_null(json, "beside", a.beside);
   json.key("takeover").open('{');
   const Takeover& t = a.takeover;
   json.key("state").text(kTakeoverStates[static_cast<int>(t.state)]);

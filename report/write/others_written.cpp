@@ -72,7 +72,9 @@ void write_other_allocators(const Snapshot& s, Sink& to) noexcept {
   const Others& o = s.other_allocators;
   if (o.allocators.empty() && o.bound.empty()) return;
   const bool from_outside = s.reason == Reason::kInspection;
-  heading(to, from_outside ? "Other allocators in the process" : "Allocators that mallard does not serve");
+  const bool is_observed = s.allocator.takeover.is_observed();
+  heading(to, from_outside || is_observed ? "Other allocators in the process"
+                                          : "Allocators that mallard does not serve");
   std::size_t shown = 0;
   bool is_unmeasured = false;
   for (const OtherAllocator& a : o.allocators) {
@@ -114,10 +116,13 @@ void write_other_allocators_json(const Snapshot& s, Json& json) noexcept {
     text_or_null(json, "why", a.why);
     text_or_null(json, "next_step", a.next_step);
     json.key("calls");
-    if (a.status == OtherStatus::kRedirected) json.number(0);
+    const bool is_seen = a.status == OtherStatus::kRedirected || a.status == OtherStatus::kObserved;
+    if (is_seen) json.number(0);
     else json.null();
     json.key("calls_why")
-        .text(a.status == OtherStatus::kRedirected ? "every entry point leads to mallard" : kNotCounted);
+        .text(!is_seen                                ? kNotCounted
+              : a.status == OtherStatus::kRedirected ? "every entry point leads to mallard"
+                                                     : "every call is recorded");
     json.close('}').line();
   }
   json.close(']').line().key("bound_elsewhere").open('[').line();

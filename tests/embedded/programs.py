@@ -95,15 +95,15 @@ def mimalloc_source(t: Test) -> Path:
     return found[-1]
 
 
-def predicted(t: Test, program: Path) -> str:
-    """What `mallard check` foretells: "redirectable", "not_redirectable: why", or nothing."""
+def predicted(t: Test, program: Path, what: str = "redirectable") -> str:
+    """What `mallard check` foretells: "redirectable", "not_redirectable: why", or nothing; or the same of "observable"."""
     done = subprocess.run([t.build / "mallard", "check", "--json", program], capture_output=True, text=True, check=False)
     t.check(done.returncode in (0, 1), f"mallard check: status {done.returncode}, {done.stderr[-300:]}")
     for finding in json.loads(done.stdout)["objects"][0]["findings"]:
-        if finding["id"] == "redirectable":
-            return "redirectable"
-        if finding["id"] == "not_redirectable":
-            return f"not_redirectable: {finding['text']}"
+        if finding["id"] == what:
+            return what
+        if finding["id"] == f"not_{what}":
+            return f"not_{what}: {finding['text']}"
     return ""
 
 

@@ -25,13 +25,15 @@ void hold_against_the_file(const TakeoverPlan& plan, int fd) {
   require(plan.count <= kMaxTakeoverEntries);
   for (std::size_t i = 0; i < plan.count; ++i) {
     const TakeoverEntry& e = plan.entries[i];
-    unsigned char bytes[kJumpBytes];
-    require(file.image().is_code(e.address, kJumpBytes) && file.image().read_address(e.address, bytes, kJumpBytes));
-    require(std::memcmp(bytes, e.bytes, kJumpBytes) == 0);
+    unsigned char bytes[sizeof e.bytes];
+    require(e.displaced == 0 || e.displaced >= kJumpBytes);
+    require(e.displaced <= sizeof bytes && file.image().is_code(e.address, e.displaced));
+    require(file.image().read_address(e.address, bytes, e.displaced));
+    require(std::memcmp(bytes, e.bytes, e.displaced) == 0);
     require(!e.target.empty() && plan.has_kind[static_cast<std::size_t>(e.kind)]);
     for (std::size_t j = 0; j < i; ++j) {
       const std::uint64_t other = plan.entries[j].address;
-      require(other < e.address ? e.address - other >= kJumpBytes : other - e.address >= kJumpBytes);
+      require(other < e.address ? e.address - other >= plan.entries[j].displaced : other - e.address >= e.displaced);
     }
   }
 }
@@ -42,8 +44,10 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const fuzz::InputFile kInput;
   static auto* const plan = new TakeoverPlan;
   kInput.set(data, size);
-  plan_takeover(kInput.fd(), plan);
-  if (plan->answer == TakeoverAnswer::kPossible) hold_against_the_file(*plan, kInput.fd());
-  if (plan->answer == TakeoverAnswer::kRefused) require(plan->why.size() > 0);  // every refusal says why
+  for (const EmbeddedAction action : {EmbeddedAction::kRedirect, EmbeddedAction::kObserve}) {
+    plan_takeover(kInput.fd(), action, plan);
+    if (plan->answer == TakeoverAnswer::kPossible) hold_against_the_file(*plan, kInput.fd());
+    if (plan->answer == TakeoverAnswer::kRefused) require(plan->why.size() > 0);  // every refusal says why
+  }
   return 0;
 }

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,12 +49,12 @@ const Bytes& program() {
   return bytes;
 }
 
-const TakeoverPlan& plan_of(const Bytes& bytes) {
+const TakeoverPlan& plan_of(const Bytes& bytes, EmbeddedAction action = EmbeddedAction::kRedirect) {
   static const int fd = memfd_create("program", MFD_CLOEXEC);
   static auto* const plan = new TakeoverPlan;
   REQUIRE(ftruncate(fd, 0) == 0);
   REQUIRE(pwrite(fd, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
-  plan_takeover(fd, plan);
+  plan_takeover(fd, action, plan);
   return *plan;
 }
 
@@ -124,6 +125,25 @@ TEST_CASE("an executable with its own malloc can be taken over") {
   CHECK(plan.answer == TakeoverAnswer::kPossible);
   CHECK(plan.count == 8);
   require_sound(plan, program());
+}
+
+TEST_CASE("an executable with its own malloc can be observed, and what it displaces is whole instructions") {
+  const TakeoverPlan& plan = plan_of(program(), EmbeddedAction::kObserve);
+  INFO(why(plan));
+  if (!arch::can_decode()) {
+    CHECK(why(plan) == "this mallard was built without a disassembler");
+    return;
+  }
+  CHECK(plan.answer == TakeoverAnswer::kPossible);
+  require_sound(plan, program());
+  std::size_t watched = 0;
+  for (const TakeoverEntry& e : std::span(plan.entries, plan.count)) {
+    INFO(e.target);
+    CHECK((e.displaced == 0) == (e.target == "malloc_usable_size"));
+    CHECK((e.displaced == 0 || e.displaced >= kJumpBytes));
+    watched += e.displaced > 0;
+  }
+  CHECK(watched == 7);
 }
 
 TEST_CASE("an entry that cannot be overwritten stands against all") {
@@ -206,6 +226,7 @@ TEST_CASE("damage at random neither crashes nor leads outside the code") {
     const TakeoverPlan& plan = plan_of(b);
     possible += plan.answer == TakeoverAnswer::kPossible;
     require_sound(plan, b);
+    require_sound(plan_of(b, EmbeddedAction::kObserve), b);
   }
   INFO(possible << " of 3000 damaged files can be taken over");
   CHECK(possible > 100);

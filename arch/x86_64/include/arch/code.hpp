@@ -81,6 +81,18 @@ inline void write_stub(unsigned char* at, const void* target, bool drops_first) 
   std::memcpy(at + sizeof kJumpToNext, &target, sizeof target);
 }
 
+/// Writes a jump to anywhere that first puts an address where `observed` of observed_calls.S expects it. Takes
+/// kStubBytes.
+inline void write_watch_stub(unsigned char* at, const void* target, const void* observed) noexcept {
+  constexpr unsigned char kLoad[] = {0x49, 0xbb};                // movabs $observed, %r11
+  constexpr unsigned char kJumpToNext[] = {0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip); the address follows
+  std::memcpy(at, kLoad, sizeof kLoad);
+  std::memcpy(at + sizeof kLoad, &observed, sizeof observed);
+  at += sizeof kLoad + sizeof observed;
+  std::memcpy(at, kJumpToNext, sizeof kJumpToNext);
+  std::memcpy(at + sizeof kJumpToNext, &target, sizeof target);
+}
+
 // ---- recognising
 
 /// \return where the code at `address` leads: a direct jump's target, or `address` itself

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Allocators inside the executable that go on serving, while their calls are recorded (ALLOC_EMBEDDED=observe)."""
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.framework import Finished, Test, wait_until
+from support.marks import group
+from support.report_schema import expanded, faults_of
+from support.reports import Report, ask, load
+
+from .programs import case, predicted
+
+OBSERVED = re.compile(r"^mallard: (.*) inside the executable serves, and is observed: (\d+) entry points$", re.M)
+REFUSED = re.compile(r"^mallard: error: (.*) is not (?:observed|examined): (.*); it goes on by itself", re.M)
+FLAGS = {
+    "pie": ("-rdynamic",),
+    "no_pie": ("-rdynamic", "-no-pie"),
+    "endbr64": ("-rdynamic", "-fcf-protection=full"),
+    "unoptimised": ("-rdynamic", "-O0"),
+    "fast": ("-rdynamic", "-O2", "-fno-stack-protector"),
+    "large": ("-rdynamic", "-O3", "-funroll-loops"),
+}
+
+
+def observed(t: Test, program: Path, *words: str, expect: int | None = 0, label: str = "", **env: str) -> Finished:
+    env = {"ALLOC_EMBEDDED": "observe", "ALLOC_VERBOSE": "1"} | env
+    done = t.run([program, *words], t.preload_env(**env), expect=expect, label=label)
+    if "without a disassembler" in done.stderr:
+        t.skip("this build has no disassembler (scripts/get-zydis)")
+    return done
+
+
+def require_observed(t: Test, done: Finished, what: str) -> int:
+    """\\return how many entry points are observed"""
+    found = OBSERVED.search(done.stderr)
+    t.check(found, f"stderr does not say that anything is observed: {done.stderr[-500:]}")
+    assert found
+    t.equal(found[1], what, "the allocator that is observed")
+    return int(found[2])
+
+
+def require_refused(t: Test, done: Finished, why: str) -> None:
+    found = REFUSED.search(done.stderr)
+    t.check(found, f"stderr does not say that anything is refused: {done.stderr[-500:]}")
+    assert found
+    t.check(re.search(why, found[2]), f"the reason '{found[2]}' does not match '{why}'")
+    t.check(not OBSERVED.search(done.stderr), f"observed and refused: {done.stderr[-500:]}")
+
+
+def exit_report(t: Test, label: str, program: Path, **env: str) -> tuple[Finished, Report]:
+    folder = t.dir / label
+    folder.mkdir()
+    done = observed(t, program, label=label, ALLOC_AT_EXIT="1", ALLOC_REPORT=str(folder / "r.%p.%n"), **env)
+    report = load(next(folder.glob("*.json")))
+    assert report
+    return done, report
+
+
+def from_outside(t: Test, pid: int) -> Report:
+    done = t.run([t.build / "mallard", "dump", "--json", str(pid)], t.plain_env(), label="dump")
+    data = json.loads(done.stdout)
+    t.equal(data["reason"], "dump", f"how the report was taken: {done.stderr[-300:]}")
+    t.equal(faults_of(data), [], "departures from the schema")
+    return Report(t.dir / "outside", expanded(data), "")
+
+
+def functions(site: dict) -> list[str]:
+    return [frame["function"] or "" for frame in site["stack"]]
+
+
+def books_of(report: Report, site: str) -> list[int]:
+    """What the report says of all call sites whose stacks have the function."""
+    rows = [s for s in report.data["sites"] if site in functions(s)]
+    return [sum(row[key] for row in rows) for key in ("live_count", "live_bytes", "allocated_count", "allocated_bytes")]
+
+
+def require_same_books(t: Test, done: Finished, report: Report, what: str) -> None:
+    told = [line.split() for line in done.stdout.splitlines() if line.startswith("by_")]
+    t.equal(len(told), 8, "call sites that the program keeps books of")
+    for site, *figures in told:
+        t.equal(books_of(report, site), [int(f) for f in figures], f"{what}: {site}")
+
+
+def test_every_call_counts_once(t: Test) -> None:
+    """Against the program's own books, to the byte: its malloc family calls itself in every way. A mean of 1 byte
+    makes each allocation a sample."""
+    for name, flags in FLAGS.items():
+        program = case(t, "inner_calls.c", *flags, output=f"inner_{name}")
+        for mode in ("exact", "sample"):
+            done, report = exit_report(t, f"{name}-{mode}", program, ALLOC_MODE=mode, ALLOC_SAMPLE_BYTES="1")
+            t.equal(require_observed(t, done, "its own malloc"), 8, f"entry points of {name}")
+            require_same_books(t, done, report, f"{name}, {mode}")
+
+
+def test_samples_are_within_their_error(t: Test) -> None:
+    program = case(t, "inner_calls.c", *FLAGS["pie"], output="inner_pie")
+    done, report = exit_report(t, "sample", program, ALLOC_SAMPLE_BYTES="2K")
+    made = sum(int(line.split()[4]) for line in done.stdout.splitlines() if line.startswith("by_"))
+    allocated = report.data["totals"]["allocated_bytes"]
+    t.check(abs(allocated / made - 1) < 0.1, f"{made} bytes were allocated, samples say {allocated}")
+
+
+def own_blocks(t: Test, done: Finished) -> int:
+    found = re.search(r"own blocks: (\d+)", done.stderr)
+    t.check(found, f"the program did not say how many blocks it handed out: {done.stderr[-300:]}")
+    assert found
+    return int(found[1])
+
+
+def test_it_serves_all_blocks(t: Test) -> None:
+    """A foreign block would end the program. What exact mode booked is what the allocator has handed out."""
+    for name, flags in FLAGS.items():
+        program = case(t, "own_allocator.c", *flags, output=f"watched_{name}")
+        expected = t.run([program], t.plain_env(), label=f"plain-{name}")
+        done, report = exit_report(t, name, program, ALLOC_MODE="exact")
+        require_observed(t, done, "its own malloc")
+        t.equal(done.stdout, expected.stdout, "the program's output")
+        t.equal(report.data["totals"]["allocated_count"], own_blocks(t, done), f"blocks of {name}")
+        backend = report.data["backend"]
+        t.equal((backend["served"], backend["takeover"]["state"], backend["replaced"], backend["beside"]),
+                (True, "observed", None, None), "who serves")
+        t.equal(backend["path"], str(program), "backend.path")
+        t.check("a malloc of its own, inside the program, observed: 7 entry points" in report.text,
+                f"who serves: {report.text[:1500]}")
+        t.equal(report.data["bound_elsewhere"], [], "nobody's calls go unseen")
+
+
+def test_modes_change_while_it_runs(t: Test) -> None:
+    program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
+    process = t.start([program, "hold"], t.preload_env(ALLOC_EMBEDDED="observe", ALLOC_CONTROL="1", ALLOC_MODE="off"),
+                      stdin=subprocess.PIPE)
+    wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 20, "the program to be ready")
+    for mode in ("exact", "sample", "off", "exact", "sample"):
+        t.run([t.build / "mallard", "mode", str(process.pid), mode], t.plain_env(), label=f"mode-{mode}")
+    process.communicate(b"go\n")
+    t.finish(process)
+
+
+def test_call_sites_and_the_report_from_outside(t: Test) -> None:
+    program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
+    process = t.start([program, "hold"], t.preload_env(ALLOC_EMBEDDED="observe", ALLOC_SAMPLE_BYTES="16K"),
+                      stdin=subprocess.PIPE)
+    wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 20, "the program to be ready")
+    inside, _ = ask(process.pid, t.dir)
+    outside = from_outside(t, process.pid)
+    process.communicate(b"go\n")
+    t.finish(process)
+    for report, where in ((inside, "inside"), (outside, "outside")):
+        site = max(report.data["sites"], key=lambda s: s["live_bytes"])
+        t.equal(functions(site)[0], "main", f"the call site with the most live memory, from {where}")
+        t.check(abs(site["live_bytes"] / 8e6 - 1) < 0.2, f"8 MB are live there, not {site['live_bytes']}")
+        t.equal(report.data["backend"]["takeover"]["state"], "observed", f"backend.takeover.state, from {where}")
+
+
+def goes_on_by_itself(t: Test, source: str, output: str, flags: tuple[str, ...], why: str,
+                      foretold: bool = True) -> None:
+    program = case(t, source, "-rdynamic", *flags, output=output)
+    expected = t.run([program], t.plain_env(), label=f"plain-{output}")
+    done = observed(t, program)
+    require_refused(t, done, why)
+    t.equal(done.stdout, expected.stdout, "the program's output")
+    found = predicted(t, program, "observable")
+    t.equal(found.startswith("not_observable"), foretold, f"mallard check of {output}: {found}")
+
+
+@pytest.mark.parametrize("output, flags, why, foretold", [
+    ("watched_early", ("-DEARLY_USER", "-Wl,-z,now"), "used already", False),
+    ("watched_thread", ("-DEARLY_THREAD", "-Wl,-z,now"), "a thread runs already", False),
+    ("watched_changed", ("-DEARLY_CHANGE", "-fpatchable-function-entry=8", "-Wl,-z,now"), "code in memory differs", False),
+    ("watched_full", ("-DEARLY_FULL", "-Wl,-z,now"), "no free memory within 1 GiB", False),
+    ("watched_ifunc", ("-DIFUNC",), "memalign is chosen at load time", True),
+    ("watched_short", ("-DSHORT",), "free is too short for a jump|begins within the first bytes|cannot be moved", True),
+    ("watched_no_free", ("-DNO_FREE",), "malloc without free", True),
+    ("watched_inlined", ("-DINLINED", "-O2"), "calls take, which only the allocator itself may", True),
+])
+def test_refused_as_redirect_is(t: Test, output: str, flags: tuple[str, ...], why: str, foretold: bool) -> None:
+    goes_on_by_itself(t, "own_allocator.c", output, flags, why, foretold)
+
+
+def test_a_jump_back_into_the_first_bytes(t: Test) -> None:
+    goes_on_by_itself(t, "inner_calls.c", "inner_old_style", ("-DOLD_STYLE",), "free jumps back into the first bytes of free")
+
+
+def test_strict(t: Test) -> None:
+    program = case(t, "own_allocator.c", "-rdynamic", "-DIFUNC", output="watched_ifunc")
+    done = observed(t, program, expect=78, ALLOC_STRICT="1")
+    t.check("not started" in done.stderr, f"stderr: {done.stderr[-300:]}")
+
+
+THROWS = r"""
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+extern "C" __attribute__((visibility("default"), noinline)) void* malloc(std::size_t n) {
+  static char memory[1 << 22];
+  static std::size_t used;
+  if (n > sizeof memory - used) return nullptr;
+  used += (n + 15) & ~std::size_t{15};
+  return memory + used - ((n + 15) & ~std::size_t{15});
+}
+extern "C" __attribute__((visibility("default"), noinline)) void free(void* p) {
+  static volatile long freed;
+  if (p) freed = freed + 1;
+}
+__attribute__((visibility("default"), noinline)) void* operator new(std::size_t n) {
+  if (void* p = malloc(n)) return p;
+  throw std::bad_alloc();
+}
+__attribute__((visibility("default"), noinline)) void operator delete(void* p) noexcept { free(p); }
+__attribute__((visibility("default"), noinline)) void operator delete(void* p, std::size_t) noexcept { free(p); }
+int main() {
+  int caught = 0;
+  for (int i = 0; i < 1000; i++) {
+    try {
+      void* volatile p = ::operator new(std::size_t{1} << 30);
+      (void)p;
+    } catch (const std::bad_alloc&) {
+      caught++;
+    }
+    delete new int(i);
+  }
+  std::printf("caught %d\n", caught);
+}
+"""
+
+
+@pytest.mark.parametrize("mode", ["sample", "exact", "off"])
+def test_exceptions_pass_through(t: Test, mode: str) -> None:
+    source, program = t.tmp / "throws.cpp", t.tmp / "throws"
+    source.write_text(THROWS)
+    subprocess.run(["g++", "-O1", "-fno-builtin", "-rdynamic", "-o", program, source], check=True)
+    done = observed(t, program, ALLOC_MODE=mode, ALLOC_SAMPLE_BYTES="16")
+    require_observed(t, done, "its own malloc")
+    t.equal(done.stdout, "caught 1000\n", "the program's output")
+
+
+@pytest.mark.parametrize("every", ["1", "64"])
+def test_calls_are_timed(t: Test, every: str) -> None:
+    program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
+    done, report = exit_report(t, f"timed-{every}", program, ALLOC_LATENCY="1", ALLOC_LATENCY_EVERY=every)
+    require_observed(t, done, "its own malloc")
+    operations = {row["operation"]: row["timed"] for row in report.data["latency"]["calls"] if row["all_sizes"]}
+    t.check(all(operations.get(name, 0) > 0 for name in ("malloc", "calloc", "realloc", "aligned", "free")),
+            f"operations that were timed: {operations}")
+
+
+def test_mallard_run(t: Test) -> None:
+    program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
+    done = t.run([t.build / "mallard", "run", "--embedded", "observe", "--", program], t.plain_env(), label="run")
+    t.check("warning" not in done.stderr, f"stderr: {done.stderr[-400:]}")
+    t.check(own_blocks(t, done) > 8000, "its own allocator was not used")
