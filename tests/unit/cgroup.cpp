@@ -57,6 +57,7 @@ TEST_CASE("cgroup: version 2, alone") {
   REQUIRE(c.path == "/box/one");
   REQUIRE(c.charged == 100000000);
   REQUIRE(!c.has_limit);
+  REQUIRE(c.limit == 0);
   REQUIRE(c.anonymous == 60000000);
   REQUIRE(c.page_cache == 26000000);
   REQUIRE(c.shared_memory == 4000000);
@@ -108,6 +109,7 @@ TEST_CASE("cgroup: version 1 beside version 2") {
   REQUIRE(c.is_alone);
   REQUIRE(c.version == 1);
   REQUIRE(!c.has_limit);
+  REQUIRE(c.limit == 0);
   REQUIRE(c.anonymous == 50000000);
   REQUIRE(c.page_cache == 29000000);
   REQUIRE(c.page_tables == 100 * 1024);

@@ -93,6 +93,7 @@ TEST_CASE("sharing: a page is ours alone where nobody else maps it, of files and
           {at(11), page::kSharedFile},
           {at(12), page::kSharedFile},
           {at(13), page::kOurs},
+          {at(21), page::kSharedFile},  // of a segment that has no inode
           {at(200), page::kOurs}},
          {region_of(0, 8), of_file(10, 4, 7, 0), region_of(20, 4), region_of(200, 1)});
   CHECK(p.share() == nullptr);
@@ -101,6 +102,7 @@ TEST_CASE("sharing: a page is ours alone where nobody else maps it, of files and
   check_pages(p.all[1].in_no_file, 1, 0);
   check_pages(p.all[1].in_files, 1, 2);
   check_pages(p.all[2].in_no_file, 0, 0);
+  check_pages(p.all[2].in_files, 0, 1);
   check_pages(p.all[3].in_no_file, 1, 0);
 }
 
@@ -300,6 +302,14 @@ TEST_CASE("page use: smaps is left alone where the kernel's walk would hold up a
   // Neighbours may be one mapping; what lies apart is not.
   CHECK(why_not({region_of(0, 10), region_of(10, kMost - 9)}, nothing_freed) == too_large);
   CHECK(why_not({region_of(0, 10), region_of(11, kMost - 10)}, nothing_freed).empty());
+  // Of pages in memory those count that the region has.
+  const std::vector<Region> inner = {region_of(5, kMost - 4)};
+  p.read(entries, {region_of(0, kMost + 1)});
+  p.all = inner;
+  p.regions.all = p.all;
+  PageUse use;
+  find_page_use(p.arena, p.process, p.residency, nothing_freed, {}, &p.regions, &use);
+  CHECK(use.smaps_why_not == nullptr);
   // Where nothing else tells what is lazily freed, or the walk was made already, as much again is worth it.
   CHECK(why_not({region_of(0, kMost + 1)}, {}).empty());
   CHECK(why_not({region_of(0, kMost + 1)}, {.walked = true,

@@ -232,6 +232,24 @@ TEST_CASE("remember: a heap grows by holes, and by what it keeps where that does
   forget_reports();
 }
 
+TEST_CASE("remember: where the heap is not divided, live memory is what the books say") {
+  constexpr double kMega = 1 << 20;
+  forget_reports();
+  Report r;
+  r.s.ledger.divided = false;
+  for (int i = 1; i <= 5; ++i) {
+    r.books.read_ns += 1'000'000'000;
+    r.add(1, 1, 10 << 20, r.books.read_ns - 1000);
+    r.s.allocated_bytes.value = 200 * kMega * i;
+    r.s.allocated_count.value = 5000 * i;
+    r.s.live_bytes = counted(50 * kMega + 10 * kMega * i);
+    r.take();
+  }
+  CHECK(r.s.history.live.state == Trend::State::kGrows);
+  CHECK(r.s.history.heap.state != Trend::State::kGrows);
+  forget_reports();
+}
+
 TEST_CASE("past: points are kept in order, and every second one goes when there are too many") {
   forget_points();
   Snapshot s{};

@@ -272,6 +272,8 @@ TEST_CASE("site rows: they are ordered by live bytes, then by what was allocated
 namespace made_here {
 void function(int);
 [[gnu::noinline]] void function(int) { asm volatile("nop"); }
+void leaf(int);
+[[gnu::noinline]] void leaf(int) { asm volatile("nop; nop"); }
 }  // namespace made_here
 extern "C" void mallard_test_function();
 extern "C" [[gnu::noinline]] void mallard_test_function() { asm volatile("nop"); }
@@ -286,9 +288,12 @@ TEST_CASE("frames: each address has its function and module, once, however many 
   Arena arena;
   elf::Modules modules;
   REQUIRE(modules.read(arena));
-  SiteRow rows[2] = {}, slow[1] = {};
+  SiteRow rows[3] = {}, slow[1] = {};
+  const std::uintptr_t leaf = reinterpret_cast<std::uintptr_t>(&made_here::leaf) + 1;
   rows[0].id = site_of({here, generated, nowhere});
   rows[0].depth = 3;
+  rows[2].id = site_of({leaf, here});  // of no other stack, and called by none
+  rows[2].depth = 2;
   rows[1].id = slow[0].id = site_of({mangled, here});
   rows[1].depth = slow[0].depth = 2;
   LedgerDetail details[3] = {};
@@ -296,12 +301,13 @@ TEST_CASE("frames: each address has its function and module, once, however many 
   details[1].mapper = 0;
   details[2].mapper = nowhere + 1;
   Snapshot s{};
-  s.site_count = 2;
+  s.site_count = 3;
   s.latency.stacks = slow;
   s.ledger.details = details;
   s.ledger.detail_count = 3;
   REQUIRE(add_frames(arena, modules, rows, &s));
-  CHECK(s.frames.size() == 5);
+  CHECK(s.frames.size() == 6);
+  CHECK(rows[2].frames[0]->function == "made_here::leaf(int)");
   const Frame &first = *rows[0].frames[0], &jit = *rows[0].frames[1], &unknown = *rows[0].frames[2];
   CHECK(first.function == "mallard_test_function");
   CHECK(first.function_offset == 1);

@@ -117,6 +117,12 @@ TEST_CASE("verdict: what was copied since the fork is live memory, and no other 
   p.s.copied_since_fork = counted(70 * kMega);
   REQUIRE(p.judge_it() == "leak");
   REQUIRE(bytes_of(p, VerdictCause::kCopiedSinceFork) == 40 * kMega);
+  Process with_zeros;
+  put_zeros(with_zeros, Cause::kLive, 45);
+  with_zeros.s.copied_since_fork = counted(80 * kMega);
+  with_zeros.judge_it();
+  REQUIRE(bytes_of(with_zeros, VerdictCause::kHugePages) == 45 * kMega);
+  REQUIRE(bytes_of(with_zeros, VerdictCause::kCopiedSinceFork) == 55 * kMega);
 }
 
 TEST_CASE("verdict: free memory on pages that no thread owns, at the threshold and just below") {
