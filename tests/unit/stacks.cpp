@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "arch/thread.hpp"
@@ -161,6 +163,25 @@ void look_there() {
 }
 }  // namespace
 
+namespace {
+/// In another process, whose memory the kernel lays out anew. \return whether the case passes there
+bool passes_elsewhere(const char* name) {
+  constexpr const char* kTries = "STACKS_TRIES";
+  const char* tries = getenv(kTries);
+  const int count = tries ? atoi(tries) : 0;
+  REQUIRE(count < 30);
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv(kTries, std::to_string(count + 1).c_str(), 1);
+    execl("/proc/self/exe", "stack_tests", name, static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  return status == 0;
+}
+}  // namespace
+
 TEST_CASE("stacks: one that borders on the first thread's descriptor is not taken for that thread's") {
   init();
   note_first_thread();
@@ -168,9 +189,15 @@ TEST_CASE("stacks: one that borders on the first thread's descriptor is not take
   REQUIRE(find_mapping(mallard::arch::thread_descriptor(), &begin, &end));
   constexpr std::size_t kBytes = 65536;
   auto* below = reinterpret_cast<void*>(begin - kBytes);
-  REQUIRE(mmap(below, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == below);
-  REQUIRE(find_mapping(mallard::arch::thread_descriptor(), &begin, &end));
-  CHECK(begin == mallard::address_of(below));  // the kernel made one mapping of both
+  const void* got = mmap(below, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (got != MAP_FAILED) REQUIRE(got == below);
+  const bool one_mapping = got != MAP_FAILED && find_mapping(mallard::arch::thread_descriptor(), &begin, &end) &&
+                           begin == mallard::address_of(below);
+  if (!one_mapping) {  // something lies there in one process of twenty, and of a few hundred the kernel keeps two
+    if (got != MAP_FAILED) munmap(below, kBytes);
+    CHECK(passes_elsewhere("stacks: one that borders*"));
+    return;
+  }
   t_own_stack = {};
   const char here = 0;
   REQUIRE(own_stack_top(mallard::address_of(&here)) != 0);
