@@ -132,7 +132,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Notes of tests; those of tests that were run again always, the others with -v."""
+    """Notes of tests, those of tests that were run again always, the others with -v; and BUILD/pytest.failed, the names
+    of those that failed."""
+    failed = {re.sub(r"@\w+$", "", report.nodeid) for kind in ("failed", "error") for report in terminalreporter.getreports(kind)}
+    build_of(terminalreporter.config).joinpath("pytest.failed").write_text("".join(f"{name}\n" for name in sorted(failed)))
     verbose = terminalreporter.config.option.verbose > 0
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties if report.when == "teardown" else ():
