@@ -7,8 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <iterator>
 #include <optional>
 #include <sstream>
+#include <string>
+#include <string_view>
+#include <system_error>
 
 #include "cli/error.hpp"
 #include "cli/file.hpp"
@@ -19,6 +24,7 @@ namespace {
 
 constexpr double kYoungSeconds = 30;   // older than that, a process starts no more
 constexpr double kLoadingSeconds = 5;  // from the first look on; a busy machine takes some tenths
+constexpr double kForkedSeconds = 1;   // what is no shell and has not become another program by then is a worker
 constexpr double kHeldSeconds = 1;     // `mallard run` holds the signal back until its handler is there
 constexpr double kChangingSeconds =
     0.5;  // in the middle of exec it shows neither what it was nor what it will be
@@ -42,6 +48,14 @@ Age age_of(int pid) {
     else if (field == kStarted)
       age.seconds = std::stod(uptime) - std::stod(word) / static_cast<double>(sysconf(_SC_CLK_TCK));
   return age;
+}
+
+/// Whether it runs a shell, whose forks may do something else before they become the program that they were made for.
+bool is_shell(int pid) {
+  std::error_code none;
+  const std::string name = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), none).filename();
+  constexpr std::string_view kShells[] = {"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "zsh"};
+  return std::find(std::begin(kShells), std::end(kShells), name) != std::end(kShells);
 }
 
 /// `mallard run`, which becomes the program in the next moment.
@@ -73,7 +87,7 @@ bool may_be_starting(int pid, const std::optional<Target>& target, double waited
   const Age age = age_of(pid);
   if (age.seconds > kYoungSeconds || is_gone(pid)) return false;
   if (waited_seconds < kChangingSeconds) return true;
-  if (age.is_forked_only) return waited_seconds < kYoungSeconds;
+  if (age.is_forked_only) return waited_seconds < (is_shell(pid) ? kYoungSeconds : kForkedSeconds);
   return (target || is_told_to_preload(pid)) && waited_seconds < kLoadingSeconds;
 }
 

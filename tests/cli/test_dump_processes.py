@@ -30,6 +30,18 @@ int main(int argc, char** argv) {
 }
 """
 
+FORKS = """
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+  if (fork() != 0) {
+    puts("up");
+    fflush(stdout);
+  }
+  for (;;) pause();
+}
+"""
+
 
 # Stops itself when the reporter is to begin: libmallard.so finds the program's pthread_create first.
 STOPS_ON_THE_WAY = """
@@ -149,6 +161,21 @@ def test_dump_in_namespaces(t: Test) -> None:
     data = json.loads(dump(t, pid, "--json").stdout or "{}")
     if not data or data["process"]["pid"] != 1:
         raise Failure("no report of the process that calls itself 1")
+
+
+def test_the_fork_of_a_shell_may_do_something_first(t: Test) -> None:
+    """A fork of anything else is a worker, which is not waited for."""
+    shell = t.start("sh", "-c", f'(sleep 2; LD_PRELOAD="{library(t)}" exec "$0") & echo $!; wait',
+                    t.compile("holder", source=HOLDER))
+    pid = int(Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()[0])
+    t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0, "mode sample")
+    worker = t.start(t.compile("worker", source=FORKS), env={"LD_PRELOAD": ""})
+    began = time.monotonic()
+    pid = int(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()[0])
+    t.expect(t.run("mode", str(pid), "off"), 3, error="is not loaded in process")
+    if time.monotonic() - began > 20:
+        raise Failure(f"a worker was waited for: {time.monotonic() - began:.0f} s")
+    os.kill(pid, signal.SIGKILL)
 
 
 def blocking(change: str) -> str:
