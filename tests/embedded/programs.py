@@ -7,16 +7,19 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.compiler import build_case
-from support.framework import Finished, Test, locked
+from support.framework import Finished, Test, locked, wait_until
 
 SOURCES = Path(__file__).resolve().parent
 RUST = SOURCES / "rust"
 # Each is a build by cargo of its own; those that differ from another in one of two things only are extra.
 VARIANTS = ("mimalloc2_override", "mimalloc3", "jemalloc", "jemalloc_unprefixed")
 EXTRA_VARIANTS = ("mimalloc2", "mimalloc3_override")
+OVERRIDES = ("override", "unprefixed")  # the end of those that define malloc
 JEMALLOC_PIC = Path("/usr/lib/x86_64-linux-gnu/libjemalloc_pic.a")
 BACKENDS = ("system", "jemalloc", "mimalloc2", "mimalloc3")
 TAKEN = re.compile(r"^mallard: (.*) inside the executable is taken over: (\d+) entry points$", re.M)
@@ -25,6 +28,22 @@ REFUSED = re.compile(r"^mallard: error: (.*) is not (?:taken over|examined): (.*
 
 def case(t: Test, name: str, *flags: str, output: str = "", links: tuple[Path, ...] = ()) -> Path:
     return build_case(t, str(SOURCES / "cases" / name), *flags, output=output, links=links)
+
+
+def whose(variant: str) -> str:
+    """What a Rust program carries."""
+    name = "jemalloc" if variant.startswith("jemalloc") else "mimalloc"
+    return f"{name} and its own malloc" if variant.endswith(OVERRIDES) else name
+
+
+@contextmanager
+def holding(t: Test, *command: str | Path, label: str = "", **env: str) -> Iterator[int]:
+    """A program that holds its blocks meanwhile, and then comes to its end. Its id."""
+    process = t.start([*command], t.preload_env(**env), label=label, stdin=subprocess.PIPE)
+    wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 30, "the program to be ready")
+    yield process.pid
+    process.communicate(b"go\n")
+    t.finish(process)
 
 
 def stripped(t: Test, program: Path) -> Path:
@@ -127,18 +146,23 @@ def redirected(t: Test, program: Path, *words: str, expect: int | None = 0, labe
     return done
 
 
-def require_taken(t: Test, done: Finished, what: str) -> int:
-    """\\return how many entry points were taken over"""
-    found = TAKEN.search(done.stderr)
-    t.check(found, f"stderr does not say that anything is taken over: {done.stderr[-500:]}")
+def require_said(t: Test, done: Finished, said: re.Pattern[str], what: str) -> int:
+    """\return of how many entry points stderr says so"""
+    found = said.search(done.stderr)
+    t.check(found, f"stderr does not say that anything is taken over or observed: {done.stderr[-500:]}")
     assert found
-    t.equal(found[1], what, "the allocator that is taken over")
+    t.equal(found[1], what, "the allocator that is taken over or observed")
     return int(found[2])
 
 
-def require_refused(t: Test, done: Finished, why: str) -> None:
-    found = REFUSED.search(done.stderr)
+def require_taken(t: Test, done: Finished, what: str) -> int:
+    """\return how many entry points were taken over"""
+    return require_said(t, done, TAKEN, what)
+
+
+def require_refused(t: Test, done: Finished, why: str, refused: re.Pattern[str] = REFUSED, done_said: re.Pattern[str] = TAKEN) -> None:
+    found = refused.search(done.stderr)
     t.check(found, f"stderr does not say that anything is refused: {done.stderr[-500:]}")
-    t.check(not TAKEN.search(done.stderr), f"taken over and refused: {done.stderr[-500:]}")
+    t.check(not done_said.search(done.stderr), f"done and refused: {done.stderr[-500:]}")
     assert found
     t.check(re.search(why, found[2]), f"the reason '{found[2]}' does not match '{why}'")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from support.framework import Finished, Test, wait_until
-from support.marks import group
+from support.framework import Finished, Test
 from support.report_schema import expanded, faults_of
 from support.reports import Report, ask, load
 
-from .programs import case, predicted
+from .programs import case, holding, predicted, require_said
+from .programs import require_refused as refused_with
 
 OBSERVED = re.compile(r"^mallard: (.*) inside the executable serves, and is observed: (\d+) entry points$", re.M)
 REFUSED = re.compile(r"^mallard: error: (.*) is not (?:observed|examined): (.*); it goes on by itself", re.M)
@@ -37,20 +37,12 @@ def observed(t: Test, program: Path, *words: str, expect: int | None = 0, label:
 
 
 def require_observed(t: Test, done: Finished, what: str) -> int:
-    """\\return how many entry points are observed"""
-    found = OBSERVED.search(done.stderr)
-    t.check(found, f"stderr does not say that anything is observed: {done.stderr[-500:]}")
-    assert found
-    t.equal(found[1], what, "the allocator that is observed")
-    return int(found[2])
+    """\return how many entry points are observed"""
+    return require_said(t, done, OBSERVED, what)
 
 
 def require_refused(t: Test, done: Finished, why: str) -> None:
-    found = REFUSED.search(done.stderr)
-    t.check(found, f"stderr does not say that anything is refused: {done.stderr[-500:]}")
-    assert found
-    t.check(re.search(why, found[2]), f"the reason '{found[2]}' does not match '{why}'")
-    t.check(not OBSERVED.search(done.stderr), f"observed and refused: {done.stderr[-500:]}")
+    refused_with(t, done, why, REFUSED, OBSERVED)
 
 
 def exit_report(t: Test, label: str, program: Path, **env: str) -> tuple[Finished, Report]:
@@ -133,24 +125,15 @@ def test_it_serves_all_blocks(t: Test) -> None:
 
 def test_modes_change_while_it_runs(t: Test) -> None:
     program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
-    process = t.start([program, "hold"], t.preload_env(ALLOC_EMBEDDED="observe", ALLOC_CONTROL="1", ALLOC_MODE="off"),
-                      stdin=subprocess.PIPE)
-    wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 20, "the program to be ready")
-    for mode in ("exact", "sample", "off", "exact", "sample"):
-        t.run([t.build / "mallard", "mode", str(process.pid), mode], t.plain_env(), label=f"mode-{mode}")
-    process.communicate(b"go\n")
-    t.finish(process)
+    with holding(t, program, "hold", ALLOC_EMBEDDED="observe", ALLOC_CONTROL="1", ALLOC_MODE="off") as pid:
+        for mode in ("exact", "sample", "off", "exact", "sample"):
+            t.run([t.build / "mallard", "mode", str(pid), mode], t.plain_env(), label=f"mode-{mode}")
 
 
 def test_call_sites_and_the_report_from_outside(t: Test) -> None:
     program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
-    process = t.start([program, "hold"], t.preload_env(ALLOC_EMBEDDED="observe", ALLOC_SAMPLE_BYTES="16K"),
-                      stdin=subprocess.PIPE)
-    wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 20, "the program to be ready")
-    inside, _ = ask(process.pid, t.dir)
-    outside = from_outside(t, process.pid)
-    process.communicate(b"go\n")
-    t.finish(process)
+    with holding(t, program, "hold", ALLOC_EMBEDDED="observe", ALLOC_SAMPLE_BYTES="16K") as pid:
+        inside, outside = ask(pid, t.dir)[0], from_outside(t, pid)
     for report, where in ((inside, "inside"), (outside, "outside")):
         site = max(report.data["sites"], key=lambda s: s["live_bytes"])
         t.equal(functions(site)[0], "main", f"the call site with the most live memory, from {where}")

@@ -8,35 +8,22 @@ import subprocess
 
 import pytest
 
-from support.framework import Test, wait_until
+from support.framework import Test
 from support.marks import backends, extra, group
 from support.reports import Report, ask
 
-from .programs import EXTRA_VARIANTS, VARIANTS, case, mimalloc_archive, rust_program, stripped
+from .programs import EXTRA_VARIANTS, OVERRIDES, VARIANTS, case, holding, mimalloc_archive, rust_program, stripped, whose
 from .test_linked import JEMALLOC, jemalloc_program
 from .test_observed import exit_report, from_outside, functions, observed, require_observed, require_refused
 
 pytestmark = group("cargo")
 
-OVERRIDES = ("override", "unprefixed")
-
-
-def whose(variant: str) -> str:
-    name = "jemalloc" if variant.startswith("jemalloc") else "mimalloc"
-    return f"{name} and its own malloc" if variant.endswith(OVERRIDES) else name
-
 
 def held(t: Test, variant: str, **env: str) -> tuple[Report, Report]:
     """Reports from inside and from outside, while the program holds 20 MB."""
     env = {"ALLOC_EMBEDDED": "observe", "ALLOC_SAMPLE_BYTES": "16K"} | env
-    process = t.start([rust_program(t, variant), "hold"], t.preload_env(**env), label=f"hold-{variant}",
-                      stdin=subprocess.PIPE)
-    wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 30, "the program to be ready")
-    inside, _ = ask(process.pid, t.dir)
-    outside = from_outside(t, process.pid)
-    process.communicate(b"go\n")
-    t.finish(process)
-    return inside, outside
+    with holding(t, rust_program(t, variant), "hold", label=f"hold-{variant}", **env) as pid:
+        return ask(pid, t.dir)[0], from_outside(t, pid)
 
 
 def line(report: Report, cause: str) -> int:

@@ -9,11 +9,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from support.framework import Finished, Test, wait_until
+from support.framework import Finished, Test
 from support.marks import backends
 from support.reports import ask
 
-from .programs import BACKENDS, case, redirected, require_refused, require_taken, stripped
+from .programs import BACKENDS, case, holding, redirected, require_refused, require_taken, stripped
 
 OWN = "its own malloc"
 FLAGS = {
@@ -86,12 +86,8 @@ def test_exported_names_suffice(t: Test) -> None:
 
 def test_the_report_has_its_call_sites(t: Test) -> None:
     program = case(t, "own_allocator.c", *FLAGS["pie"], output="own_pie")
-    process = t.start([program, "hold"], t.preload_env(ALLOC_EMBEDDED="redirect", ALLOC_SAMPLE_BYTES="16K"),
-                      stdin=subprocess.PIPE)
-    wait_until(lambda: "ready" in t.output_of(process), 20, "the program to be ready")
-    report, _ = ask(process.pid, t.dir)
-    process.communicate(b"go\n")
-    t.finish(process)
+    with holding(t, program, "hold", ALLOC_EMBEDDED="redirect", ALLOC_SAMPLE_BYTES="16K") as pid:
+        report, _ = ask(pid, t.dir)
     backend = report.data["backend"]
     t.check(backend["served"], f"backend: {backend}")
     t.equal(backend["takeover"]["state"], "taken over", "backend.takeover.state")

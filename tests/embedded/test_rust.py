@@ -2,34 +2,22 @@
 """Rust programs whose global allocator is mimalloc or jemalloc, with C (LMDB) and arenas inside."""
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
-from support.framework import Test, wait_until
+from support.framework import Test
 from support.marks import backends, extra, group
 from support.reports import Report, ask
 
-from .programs import BACKENDS, EXTRA_VARIANTS, VARIANTS, redirected, require_taken, rust_program
+from .programs import BACKENDS, EXTRA_VARIANTS, VARIANTS, holding, redirected, require_taken, rust_program, whose
 
 STARTS = 200
 pytestmark = group("cargo")
 
 
-def whose(variant: str) -> str:
-    name = "jemalloc" if variant.startswith("jemalloc") else "mimalloc"
-    return f"{name} and its own malloc" if variant.endswith(("override", "unprefixed")) else name
-
-
 def held(t: Test, variant: str, action: str, **env: str) -> Report:
     env = {"ALLOC_EMBEDDED": action, "ALLOC_SAMPLE_BYTES": "16K"} | env
-    process = t.start([rust_program(t, variant), "hold"], t.preload_env(**env), label=f"hold-{action}",
-                      stdin=subprocess.PIPE)
-    wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 30, "the program to be ready")
-    report, _ = ask(process.pid, t.dir)
-    process.communicate(b"go\n")
-    t.finish(process)
-    return report
+    with holding(t, rust_program(t, variant), "hold", label=f"hold-{action}", **env) as pid:
+        return ask(pid, t.dir)[0]
 
 
 @backends(*BACKENDS)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from support.compiler import build_case
-from support.framework import Test, wait_until
+from support.framework import Test
 from support.marks import backends
 from support.reports import Report, ask
 
-from .programs import SOURCES, case
+from .programs import SOURCES, case, holding
 
 MEGABYTES = 48
 BYTES = MEGABYTES << 20
@@ -27,17 +27,14 @@ def library(t: Test, name: str, *flags: str, output: str) -> Path:
 
 def report_of(t: Test, *command: str | Path, check: bool = False, **variables: str) -> tuple[Report, dict[str, Any]]:
     """Runs until it is ready. \\return its report, and what `mallard check` says of the process"""
-    process = t.start([*command], t.preload_env(**variables), stdin=subprocess.PIPE)
-    wait_until(lambda: "ready" in t.output_of(process), 20, "the program to be ready")
-    report, _ = ask(process.pid, t.dir)
     checked: dict[str, Any] = {}
-    if check:
-        done = subprocess.run([t.build / "mallard", "check", "--json", str(process.pid)], capture_output=True,
-                              text=True, check=False)
-        t.equal(done.returncode, 0, f"status of mallard check ({done.stderr[-200:]})")
-        checked = json.loads(done.stdout)
-    process.communicate(b"go\n")
-    t.finish(process)
+    with holding(t, *command, **variables) as pid:
+        report, _ = ask(pid, t.dir)
+        if check:
+            done = subprocess.run([t.build / "mallard", "check", "--json", str(pid)], capture_output=True,
+                                  text=True, check=False)
+            t.equal(done.returncode, 0, f"status of mallard check ({done.stderr[-200:]})")
+            checked = json.loads(done.stdout)
     return report, checked
 
 

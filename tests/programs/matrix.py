@@ -16,7 +16,7 @@ from pathlib import Path
 
 from support import processes
 from support.backends import Backend, direct_objects, matrix
-from support.framework import ALL, REPOSITORY, Failure, Skip, Test
+from support.framework import ALL, REPOSITORY, Failure, Test
 
 from .commands import COMMANDS
 from .program import Outcomes, Program, Run, program_path, version_of
