@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -193,8 +194,14 @@ long read_file(const char* path, char* to, std::size_t bytes) noexcept {
 }
 
 MALLARD_FORK_TEXT int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
+std::uint64_t thread_count() noexcept {
+  struct stat tasks {};  // a folder for each, and links from itself and the one above
+  const bool is_there = call(SYS_newfstatat, AT_FDCWD, arg("/proc/self/task"), arg(&tasks), 0) == 0;
+  return is_there && tasks.st_nlink > 2 ? tasks.st_nlink - 2 : 0;
+}
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t thread_work_ns() noexcept { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
+std::uint64_t process_work_ns() noexcept { return clock_ns(CLOCK_PROCESS_CPUTIME_ID); }
 std::uint64_t realtime_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
 namespace {

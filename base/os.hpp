@@ -73,8 +73,11 @@ long write_all(int fd, const void* from, std::size_t bytes) noexcept;
 long read_file(const char* path, char* to, std::size_t bytes) noexcept;
 
 int process_id() noexcept;
+/// How many threads the process has; 0 = /proc cannot be read.
+std::uint64_t thread_count() noexcept;
 std::uint64_t monotonic_ns() noexcept;    ///< CLOCK_MONOTONIC
 std::uint64_t thread_work_ns() noexcept;  ///< on a processor, of the calling thread
+std::uint64_t process_work_ns() noexcept; ///< on processors, of all threads
 std::uint64_t realtime_ns() noexcept;     ///< CLOCK_REALTIME
 
 /// Whether each of `pages` pages of the own process from `begin` on is in memory: bit 0 of each byte of

@@ -36,17 +36,8 @@ struct Observation {
   }
 
   /// Branches of the allocator to its own entries go on to where those go on.
-  static std::uint64_t redirected(std::uint64_t target, const void* opaque) noexcept {
-    const auto& self = *static_cast<const Observation*>(opaque);
-    for (std::size_t i = 0; i < self.plan.count; ++i) {
-      const TakeoverEntry& e = self.plan.entries[i];
-      if (e.displaced == 0) continue;
-      const std::uint64_t at = address_of(self.program.at(e.address));
-      const bool is_at_pad = target + arch::kLongestLandingPad == at &&
-                             arch::landing_pad_bytes(reinterpret_cast<const void*>(target), arch::kLongestLandingPad);
-      if (target == at || is_at_pad) return self.displaced_at(i);
-    }
-    return target;
+  static std::uint64_t redirected(std::uint64_t target, const void*) noexcept {
+    return address_of(past_watcher(reinterpret_cast<void*>(target)));
   }
 
   EmbeddedKind main_kind() const noexcept {
@@ -68,17 +59,19 @@ struct Observation {
   }
 
   bool write() noexcept {
+    for (std::size_t i = 0; i < plan.count; ++i)
+      if (plan.entries[i].displaced > 0)
+        g_past[g_past_count++] = {address_of(program.at(plan.entries[i].address)), displaced_at(i)};
     for (std::size_t i = 0; i < plan.count; ++i) {
       const TakeoverEntry& e = plan.entries[i];
       if (e.displaced == 0) continue;
       const void* watcher = find_watcher(e.call);
       if (!watcher || !arch::write_displaced(program.at(e.address), e.displaced, address_of(program.at(e.address)),
                                              code.at(i * kWatchBytes + kStubBytes), displaced_at(i), redirected,
-                                             this))
+                                             nullptr))
         return program.refuse("an address that its code uses is out of reach from where it would be moved to");
       g_observed[i] = {reinterpret_cast<const void*>(displaced_at(i)), usable_size_of(e.kind), e.call};
       arch::write_watch_stub(code.at(i * kWatchBytes), watcher, &g_observed[i]);
-      g_past[g_past_count++] = {address_of(program.at(e.address)), displaced_at(i)};
     }
     return true;
   }

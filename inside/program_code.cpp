@@ -12,20 +12,6 @@
 #include "inside/take_over.hpp"
 
 namespace mallard::inside {
-namespace {
-
-/// Reads "Threads:" of /proc/self/status.
-bool has_one_thread() noexcept {
-  char text[4096];
-  const long length = os::read_file("/proc/self/status", text, sizeof text);
-  if (length <= 0) return false;
-  const char* at = static_cast<const char*>(
-      memmem(text, static_cast<std::size_t>(length), "\nThreads:\t1\n", sizeof "\nThreads:\t1\n" - 1));
-  return at != nullptr;
-}
-
-}  // namespace
-
 bool ProgramCode::refuse(std::string_view why, std::string_view next) noexcept {
   plan_.why.clear();
   plan_.why.add(why);
@@ -61,7 +47,7 @@ bool ProgramCode::is_as_planned() noexcept {
   if (!own || (first && first != own && first != elf::first_object()))
     return refuse("malloc belongs to a library that is preloaded before mallard",
                   "put libmallard.so first in LD_PRELOAD");
-  if (!has_one_thread()) return refuse("a thread runs already, or /proc cannot be read");
+  if (os::thread_count() != 1) return refuse("a thread runs already, or /proc cannot be read");
   std::uintptr_t begin, end;
   if (!elf::text_range(elf::first_object(), &begin, &end))
     return refuse("its program headers cannot be read");

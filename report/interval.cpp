@@ -2,9 +2,7 @@
 #include "report/interval.hpp"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include <algorithm>
@@ -26,7 +24,6 @@ namespace {
 constexpr std::uint32_t kMaxIntervalReports = 1000;
 /// What the thread's code needs, creating the reporter's included.
 constexpr std::size_t kStackBytes = 32 * 1024;
-constexpr std::uint64_t kSecond = 1'000'000'000;
 
 /// By CLOCK_MONOTONIC and by the processor time of the process.
 struct Times {
@@ -38,17 +35,7 @@ constinit std::uint32_t g_asked = 0;
 MALLARD_FORK_DATA constinit void* g_stack = nullptr;  ///< of the thread
 MALLARD_FORK_DATA constinit std::size_t g_stack_bytes = 0;
 
-Times times_now() noexcept {
-  timespec ran{};
-  os::call(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, os::arg(&ran));
-  return {os::monotonic_ns(), static_cast<std::uint64_t>(ran.tv_sec) * kSecond + static_cast<std::uint64_t>(ran.tv_nsec)};
-}
-
-/// Each thread is a folder there. Unknown counts as one.
-bool has_other_threads() noexcept {
-  struct stat tasks {};
-  return os::call(SYS_newfstatat, AT_FDCWD, os::arg("/proc/self/task"), os::arg(&tasks), 0) == 0 && tasks.st_nlink > 3;
-}
+Times times_now() noexcept { return {os::monotonic_ns(), os::process_work_ns()}; }
 
 /// A process that was stopped, or slept, gets one report for all that it missed.
 void next_is_due_after(std::uint64_t now) noexcept {
@@ -78,6 +65,7 @@ std::uint64_t until_next_look(const Times& now) noexcept {
 }
 
 void sleep_until(std::uint64_t ns) noexcept {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
   const timespec at{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
   while (os::call(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, os::arg(&at), 0) == -EINTR) {
   }
@@ -106,7 +94,7 @@ MALLARD_FORK_TEXT bool interval_begins() noexcept {
 }
 
 IntervalLook look_at_interval() noexcept {
-  if (has_other_threads()) return {false, true, false, 0};
+  if (os::thread_count() > 1) return {false, true, false, 0};
   const Times now = times_now();
   const bool is_due = now.wall_ns >= g_due_ns;
   if (is_due) {

@@ -1,20 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ways from an embedded allocator's interface to our exports that need no C++: arguments change their
    places, and the program's call stays the caller. Rust's global allocators use the aligned ones for all. */
-
-.macro function name
-    .p2align 4
-    .globl \name
-    .hidden \name
-    .type \name, @function
-\name:
-    .cfi_startproc
-.endm
-
-.macro end_function name
-    .cfi_endproc
-    .size \name, . - \name
-.endm
+#include "arch/functions.h"
 
 #define EVERY_BLOCK_IS_ALIGNED_TO 8     /* as in slow_paths.cpp */
 

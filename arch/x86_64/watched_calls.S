@@ -5,20 +5,7 @@
    (watched_calls.cpp) with the Observed as the sixth argument: no function that is watched has more than five.
    Clobbered are rax and r10. */
 #include "arch/hot_exports.h"
-
-.macro watcher name
-    .p2align 4
-    .globl \name
-    .hidden \name
-    .type \name, @function
-\name:
-    .cfi_startproc
-.endm
-
-.macro end_watcher name
-    .cfi_endproc
-    .size \name, . - \name
-.endm
+#include "arch/functions.h"
 
 .macro leave_unless_only_counted
     cmpl $MALLARD_COUNTS, mallard_duties(%rip)
@@ -48,35 +35,35 @@
     .text
 
 /* Any call. */
-watcher mallard_watch
+function mallard_watch
     movq %r11, %r9
     jmp mallard_watched
-end_watcher mallard_watch
+end_function mallard_watch
 
 /* One that is counted already, and may be a sample. */
-watcher mallard_watch_drawn
+function mallard_watch_drawn
     movq %r11, %r9
     jmp mallard_watched_drawn
-end_watcher mallard_watch_drawn
+end_function mallard_watch_drawn
 
 /* (bytes, ...) */
-watcher mallard_watch_first
+function mallard_watch_first
     leave_unless_only_counted
     leaq MALLARD_SAMPLE_BIAS(%rdi), %rax
     count
     go_on
-end_watcher mallard_watch_first
+end_function mallard_watch_first
 
 /* (any, bytes, ...) */
-watcher mallard_watch_second
+function mallard_watch_second
     leave_unless_only_counted
     leaq MALLARD_SAMPLE_BIAS(%rsi), %rax
     count
     go_on
-end_watcher mallard_watch_second
+end_function mallard_watch_second
 
 /* (count, bytes, ...) */
-watcher mallard_watch_product
+function mallard_watch_product
     leave_unless_only_counted
     movq %rdi, %rax
     imulq %rsi, %rax
@@ -84,22 +71,22 @@ watcher mallard_watch_product
     addq $MALLARD_SAMPLE_BIAS, %rax
     count
     go_on
-end_watcher mallard_watch_product
+end_function mallard_watch_product
 
 /* (block, ...) */
-watcher mallard_watch_free
+function mallard_watch_free
     leave_unless_only_counted
     leave_if_tracked
     go_on
-end_watcher mallard_watch_free
+end_function mallard_watch_free
 
 /* (block, bytes, ...) */
-watcher mallard_watch_move
+function mallard_watch_move
     leave_unless_only_counted
     leave_if_tracked
     leaq MALLARD_SAMPLE_BIAS(%rsi), %rax
     count
     go_on
-end_watcher mallard_watch_move
+end_function mallard_watch_move
 
     .section .note.GNU-stack, "", @progbits

@@ -10,6 +10,7 @@
 
 #include "base/os.hpp"
 #include "base/text.hpp"
+#include "report/facts/proc_fields.hpp"
 
 namespace mallard::report {
 namespace {
@@ -28,12 +29,7 @@ class Fields {
     text_ = {room, n > 0 ? static_cast<std::size_t>(n) : 0};
   }
   std::optional<std::uint64_t> find(std::string_view name) const noexcept {
-    for (std::size_t at = 0; (at = text_.find(name, at)) != text_.npos; at += name.size()) {
-      const std::size_t behind = at + name.size();
-      if ((at == 0 || text_[at - 1] == '\n') && behind < text_.size() && text_[behind] == ' ')
-        return leading_number(part_of(text_, behind + 1));
-    }
-    return {};
+    return find_field(text_, name, ' ');
   }
   std::uint64_t get(std::string_view name) const noexcept { return find(name).value_or(0); }
 
@@ -70,16 +66,6 @@ Place place_in(std::string_view lines) noexcept {
     if (controllers.empty()) place = {2, path};
   }
   return place;
-}
-
-/// The process as this one sees it.
-std::uint64_t id_here(const ProcessMemory& process) noexcept {
-  char text[4096];
-  const long n = process.read_file("status", text, sizeof text);
-  constexpr std::string_view kName = "\nPid:\t";
-  const std::string_view status(text, n > 0 ? static_cast<std::size_t>(n) : 0);
-  const std::size_t at = status.find(kName);
-  return at == status.npos ? 0 : leading_number(part_of(status, at + kName.size()));
 }
 
 /// How many processes are in a cgroup. \return 0 if `id` is not among them
@@ -131,28 +117,13 @@ void read_parts_of_1(char* room, std::string_view folder, const ProcessMemory& p
   out->page_cache = stat.get("cache") - std::min(stat.get("cache"), out->shared_memory);
   out->is_alone = stat.get("total_rss") == stat.get("rss") && stat.get("total_cache") == stat.get("cache");
   const std::uint64_t kernel = read_number(folder, "memory.kmem.usage_in_bytes").value_or(0);
-  char text[4096];
-  const long n = process.read_file("status", text, sizeof text);
-  constexpr std::string_view kName = "\nVmPTE:\t";
-  const std::string_view status(text, n > 0 ? static_cast<std::size_t>(n) : 0);
-  const std::size_t at = status.find(kName);
-  if (at != status.npos) {
-    const std::string_view value = part_of(status, at + kName.size());
-    out->page_tables = std::min(kernel, 1024 * leading_number(part_of(value, value.find_first_not_of(' '))));
-  }
+  out->page_tables = std::min(kernel, 1024 * field(StatusFile(process).text(), "VmPTE"));
   out->other_kernel = kernel - out->page_tables;
 }
 
 /// Version 2: whether cgroups below have memory of their own, which the sums contain.
-bool has_cgroups_below(std::string_view folder) noexcept {
-  Path path;
-  path.add(folder).add("/cgroup.stat");
-  char text[512];
-  const long n = os::read_file(path.c_str(), text, sizeof text);
-  constexpr std::string_view kName = "nr_descendants ";
-  const std::string_view stat(text, n > 0 ? static_cast<std::size_t>(n) : 0);
-  const std::size_t at = stat.find(kName);
-  return at != stat.npos && leading_number(part_of(stat, at + kName.size())) > 0;
+bool has_cgroups_below(char* room, std::string_view folder) noexcept {
+  return Fields(room, folder, "cgroup.stat").get("nr_descendants") > 0;
 }
 
 /// \return false if the process is not in that cgroup
@@ -160,7 +131,7 @@ bool read_at(Arena& arena, const ProcessMemory& process, std::string_view folder
   const bool is_2 = out->version == 2;
   const auto charged = read_number(folder, is_2 ? "memory.current" : "memory.usage_in_bytes");
   if (!charged) return false;
-  out->processes = count_processes(folder, id_here(process));
+  out->processes = count_processes(folder, field(StatusFile(process).text(), "Pid"));
   if (out->processes == 0) return false;
   out->charged = *charged;
   // What version 1 calls no limit is the largest number of whole pages.
@@ -170,7 +141,7 @@ bool read_at(Arena& arena, const ProcessMemory& process, std::string_view folder
   out->limit = out->has_limit ? *limit : 0;
   out->known = true;
   char* room = arena.array<char>(kStatBytes);
-  if (out->processes > 1 || !room || (is_2 && has_cgroups_below(folder))) return true;
+  if (out->processes > 1 || !room || (is_2 && has_cgroups_below(room, folder))) return true;
   if (is_2) read_parts_of_2(room, folder, out);
   else read_parts_of_1(room, folder, process, out);
   return true;

@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "elf/loaded_objects.hpp"
 #include "elf/named_addresses.hpp"
+#include "report/facts/proc_fields.hpp"
 #include "report/facts/regions.hpp"
 #include "report/facts/threads.hpp"
 
@@ -32,16 +33,6 @@ ThreadLayout checked(std::uint32_t bytes, const Field& id) noexcept {
   return {bytes, has_id ? id.offset : 0};
 }
 
-/// The last of the ids behind a name in a status file: the one that the process itself sees.
-std::uint32_t last_id(std::string_view status) noexcept {
-  constexpr std::string_view kName = "\nNSpid:";
-  const std::size_t at = status.find(kName);
-  if (at == status.npos) return 0;
-  const std::string_view line =
-      part_of(status, at + kName.size(), status.find('\n', at + 1) - at - kName.size());
-  return static_cast<std::uint32_t>(leading_number(part_of(line, line.find_last_of(" \t") + 1)));
-}
-
 struct Thread {
   std::uint32_t id;  ///< as the process sees it
   std::uint32_t id_here;
@@ -52,13 +43,10 @@ class ThreadNames {
  public:
   ThreadNames(Arena& arena, const ProcessMemory& process) noexcept
       : arena_(arena), process_(process), threads_(arena) {
-    char status[4096];
-    const long n = process.read_file("status", status, sizeof status);
-    const std::string_view text(status, n > 0 ? static_cast<std::size_t>(n) : 0);
-    const std::size_t at = text.find("\nNSpid:");
-    if (process.is_own() || at == text.npos) return;
-    const std::string_view line = part_of(text, at + 7, text.find('\n', at + 1) - at - 7);
-    is_nested_ = std::count(line.begin(), line.end(), '\t') > 1;
+    if (process.is_own()) return;
+    const StatusFile status(process);
+    const std::string_view ids = ids_in_namespaces(status.text());
+    is_nested_ = std::count(ids.begin(), ids.end(), '\t') > 1;
     if (is_nested_) list();
   }
 
@@ -93,7 +81,7 @@ class ThreadNames {
           char text[2048];
           const long n = names.process_.read_file(name.view(), text, sizeof text);
           if (n <= 0) return true;
-          return names.threads_.add({last_id({text, static_cast<std::size_t>(n)}), id});
+          return names.threads_.add({id_seen_inside({text, static_cast<std::size_t>(n)}), id});
         },
         this);
   }

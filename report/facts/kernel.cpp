@@ -14,6 +14,7 @@
 #include "base/text.hpp"
 #include "elf/auxiliary_vector.hpp"
 #include "record/mappings.hpp"
+#include "report/facts/proc_fields.hpp"
 #include "report/facts/thread_times.hpp"
 
 namespace mallard::report {
@@ -26,22 +27,6 @@ std::string_view kept(Arena& arena, std::string_view text) noexcept {
   if (!copy) return "(no memory)";
   memcpy(copy, text.data(), text.size());
   return {copy, text.size()};
-}
-
-/// The number behind a name and `end`, in a /proc file of such lines; nothing if there is no such line.
-std::optional<std::uint64_t> find_field(std::string_view text, std::string_view name, char end) noexcept {
-  for (std::size_t at = 0; (at = text.find(name, at)) != text.npos; at += name.size()) {
-    if (at != 0 && text[at - 1] != '\n') continue;
-    const std::size_t behind = at + name.size();
-    if (behind >= text.size() || text[behind] != end) continue;
-    return leading_number(part_of(text, std::min(text.find_first_not_of(" \t", behind + 1), text.size())));
-  }
-  return {};
-}
-
-/// The number behind "Name:"; 0 if there is none.
-std::uint64_t field(std::string_view text, std::string_view name) noexcept {
-  return find_field(text, name, ':').value_or(0);
 }
 
 /// Start of the process in clock ticks since boot: field 22 of /proc/PID/stat, after the last ')'.
@@ -83,10 +68,8 @@ namespace {
 
 /// The id that a process with mallard sees itself, as its own reports have it; of others the one seen here.
 int id_seen(const ProcessMemory& process, std::string_view status) noexcept {
-  const std::size_t line = process.is_recorded() ? status.find("\nNSpid:") : status.npos;
-  if (line == status.npos) return static_cast<int>(field(status, "Pid"));
-  const std::string_view ids = part_of(status, line + 1, status.find('\n', line + 1) - line - 1);
-  return static_cast<int>(leading_number(part_of(ids, ids.find_last_of(" \t") + 1)));
+  const std::uint32_t inside = process.is_recorded() ? id_seen_inside(status) : 0;
+  return static_cast<int>(inside != 0 ? inside : field(status, "Pid"));
 }
 
 }  // namespace
@@ -114,8 +97,8 @@ ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noex
       if (static_cast<unsigned char>(text[i]) < ' ') text[i] = ' ';
     facts.command_line = kept(arena, {text, static_cast<std::size_t>(n)});
   }
-  n = process.read_file("status", text, sizeof text);
-  const std::string_view status = n > 0 ? std::string_view(text, static_cast<std::size_t>(n)) : "";
+  const StatusFile file(process);
+  const std::string_view status = file.text();
   facts.threads = static_cast<int>(field(status, "Threads"));
   facts.pid = process.is_own() ? os::process_id() : id_seen(process, status);
   facts.parent_pid =
@@ -124,9 +107,7 @@ ProcessFacts read_process_facts(Arena& arena, const ProcessMemory& process) noex
 }
 
 int read_thread_count(const ProcessMemory& process) noexcept {
-  char text[4096];
-  const long n = process.read_file("status", text, sizeof text);
-  return n > 0 ? static_cast<int>(field({text, static_cast<std::size_t>(n)}, "Threads")) : 0;
+  return static_cast<int>(field(StatusFile(process).text(), "Threads"));
 }
 
 namespace {
@@ -135,12 +116,9 @@ namespace {
 /// some dozen pages for each thread or processor.
 Rss read_counters(const ProcessMemory& process) noexcept {
   Rss rss{};
-  char text[4096];
-  const long n = process.read_file("status", text, sizeof text);
-  if (n <= 0) return rss;
-  const auto bytes = [status = std::string_view(text, static_cast<std::size_t>(n))](std::string_view name) {
-    return field(status, name) * 1024;
-  };
+  const StatusFile status(process);
+  if (status.text().empty()) return rss;
+  const auto bytes = [&status](std::string_view name) { return field(status.text(), name) * 1024; };
   rss.known = true;
   rss.total = bytes("VmRSS");
   rss.anonymous = bytes("RssAnon");

@@ -65,6 +65,13 @@ inline void make_countdown_direct(unsigned char* at, std::int64_t offset) noexce
   std::memcpy(at + sizeof kSubtract, &short_offset, sizeof short_offset);
 }
 
+/// Writes a jump to anywhere, 14 bytes.
+inline void write_far_jump(unsigned char* at, const void* target) noexcept {
+  constexpr unsigned char kJumpToNext[] = {0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip); the address follows
+  std::memcpy(at, kJumpToNext, sizeof kJumpToNext);
+  std::memcpy(at + sizeof kJumpToNext, &target, sizeof target);
+}
+
 /// Room for what write_stub() writes.
 inline constexpr std::size_t kStubBytes = 32;
 /// Writes a jump to anywhere. \param drops_first  the first of up to five arguments goes away before
@@ -72,25 +79,20 @@ inline void write_stub(unsigned char* at, const void* target, bool drops_first) 
   // Moves: mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov rcx, r8.
   constexpr unsigned char kDropFirst[] = {0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6,
                                           0x48, 0x89, 0xca, 0x4c, 0x89, 0xc1};
-  constexpr unsigned char kJumpToNext[] = {0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip); the address follows
   if (drops_first) {
     std::memcpy(at, kDropFirst, sizeof kDropFirst);
     at += sizeof kDropFirst;
   }
-  std::memcpy(at, kJumpToNext, sizeof kJumpToNext);
-  std::memcpy(at + sizeof kJumpToNext, &target, sizeof target);
+  write_far_jump(at, target);
 }
 
-/// Writes a jump to anywhere that first puts an address where `observed` of observed_calls.S expects it. Takes
+/// Writes a jump to anywhere that first puts an address where a watcher of watched_calls.S expects it. Takes
 /// kStubBytes.
 inline void write_watch_stub(unsigned char* at, const void* target, const void* observed) noexcept {
-  constexpr unsigned char kLoad[] = {0x49, 0xbb};                // movabs $observed, %r11
-  constexpr unsigned char kJumpToNext[] = {0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip); the address follows
+  constexpr unsigned char kLoad[] = {0x49, 0xbb};  // movabs $observed, %r11
   std::memcpy(at, kLoad, sizeof kLoad);
   std::memcpy(at + sizeof kLoad, &observed, sizeof observed);
-  at += sizeof kLoad + sizeof observed;
-  std::memcpy(at, kJumpToNext, sizeof kJumpToNext);
-  std::memcpy(at + sizeof kJumpToNext, &target, sizeof target);
+  write_far_jump(at + sizeof kLoad + sizeof observed, target);
 }
 
 // ---- recognising
