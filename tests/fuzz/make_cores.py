@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes small core files into a folder: a whole one, and what can be wrong with one."""
+from __future__ import annotations
+
 import struct
 import sys
 from pathlib import Path

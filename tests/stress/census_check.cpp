@@ -7,12 +7,12 @@
 //     how long one takes, and how long it delays a thread's malloc and free; cross: another thread has freed
 // BACKEND: jemalloc, mimalloc2, mimalloc3 or the path of a shared object. Status 77: it is not installed.
 #include <errno.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <barrier>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -247,11 +247,24 @@ void compare(const char* when, std::vector<Block> live, std::uint64_t slack_byte
   if (result.raced) fail("%s: %zu races in a heap at rest", when, std::size_t(result.raced));
 }
 
+/// std::barrier, which the oldest compiler lacks.
+class Meeting {
+ public:
+  explicit Meeting(unsigned threads) { pthread_barrier_init(&barrier_, nullptr, threads); }
+  ~Meeting() { pthread_barrier_destroy(&barrier_); }
+  Meeting(const Meeting&) = delete;
+  Meeting& operator=(const Meeting&) = delete;
+  void arrive_and_wait() { pthread_barrier_wait(&barrier_); }
+
+ private:
+  pthread_barrier_t barrier_;
+};
+
 void check(unsigned seed) {
   constexpr int kThreads = 4;
   constexpr std::size_t kBlocks = 60'000;
   std::vector<Block> blocks[kThreads], kept[kThreads];
-  std::barrier sync(kThreads + 1);
+  Meeting sync(kThreads + 1);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t)
     threads.emplace_back([&, t] {

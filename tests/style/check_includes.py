@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Enforces the include table of ARCHITECTURE.md and the host's list of standard headers."""
+from __future__ import annotations
+
 import re
 import sys
 from pathlib import Path
