@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/attach/surroundings.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/futex.h>
 #include <sys/socket.h>
@@ -11,6 +10,8 @@
 #include <cstring>
 #include <fstream>
 #include <initializer_list>
+#include <string>
+#include <string_view>
 
 #include "arch/elf.hpp"
 #include "arch/frames.hpp"
@@ -33,12 +34,6 @@ constexpr std::uintptr_t kStackRoom = 96 << 10;
 /// How much of a stack is searched where it cannot be unwound.
 constexpr std::size_t kStackSearched = 1 << 20;
 constexpr long kEpollPwait2 = 441;  // older headers lack it
-
-/// Separate debug information is not looked for.
-int no_debug_file(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*, GElf_Word,
-                  char**) {
-  return -1;
-}
 
 /// Functions of libc's that hold a lock while they call what may wait, or change what a borrowed thread
 /// needs.
@@ -104,10 +99,6 @@ bool is_patient_call(const arch::StoppedCall& call) {
 Surroundings::Surroundings(int pid) : pid_(pid) {
   find_functions();
   report_modules();
-}
-
-Surroundings::~Surroundings() {
-  if (dwfl_) dwfl_end(dwfl_);
 }
 
 void Surroundings::find_functions() {
@@ -195,34 +186,19 @@ void Surroundings::find_restorer(const Range& code) {
     }
 }
 
-int Surroundings::open_file(Dwfl_Module*, void** self, const char* path, Dwarf_Addr, char**, Elf**) {
-  const auto* surroundings = static_cast<const Surroundings*>(*self);
-  const auto found = surroundings->files_.find(path);
-  if (found == surroundings->files_.end() || found->second.empty()) return -1;
-  return open(found->second.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-}
-
 /// Before a thread is stopped, so that it stands still for a short time.
 void Surroundings::report_modules() {
-  static const Dwfl_Callbacks callbacks = {open_file, no_debug_file, nullptr, nullptr};
-  dwfl_ = dwfl_begin(&callbacks);
-  if (!dwfl_) return;
-  const Process process = read_process(pid_);
-  files_[process.executable] = process.executable_open;
-  for (const ProcessObject& o : process.libraries) files_[o.path] = o.open_path;
-  dwfl_report_begin(dwfl_);
-  dwfl_linux_proc_report(dwfl_, pid_);
-  dwfl_report_end(dwfl_, nullptr, nullptr);
+  objects_.emplace(read_process(pid_));
+  if (!objects_->get()) return;
   dwfl_getmodules(
-      dwfl_,
-      [](Dwfl_Module* module, void** user, const char*, Dwarf_Addr, void* self) {
-        *user = self;
+      objects_->get(),
+      [](Dwfl_Module* module, void**, const char*, Dwarf_Addr, void*) {
         GElf_Addr bias = 0;
         dwfl_module_eh_cfi(module, &bias);
         return static_cast<int>(DWARF_CB_OK);
       },
-      this, 0);
-  dwfl_linux_proc_attach(dwfl_, pid_, true);
+      nullptr, 0);
+  dwfl_linux_proc_attach(objects_->get(), pid_, true);
 }
 
 /// Whether it is outside of code that may hold locks, or only waits there.
@@ -268,9 +244,10 @@ bool Surroundings::is_clear(const BorrowedThread& thread) const {
     const Surroundings* self;
     bool is_clear;
   } walk{this, true};
-  const int end = !dwfl_ ? -1
+  Dwfl* const dwfl = objects_->get();
+  const int end = !dwfl ? -1
                          : dwfl_getthread_frames(
-                               dwfl_, thread.thread(),
+                               dwfl, thread.thread(),
                                [](Dwfl_Frame* frame, void* to) {
                                  auto* w = static_cast<Walk*>(to);
                                  Dwarf_Addr pc = 0;

@@ -3,16 +3,13 @@
 // thread is to call, and the code in which it must not be.
 #pragma once
 
-#include <elfutils/libdwfl.h>
-
 #include <cstdint>
-#include <map>
-#include <memory>
-#include <string>
+#include <optional>
 #include <vector>
 
 #include "base/process_memory.hpp"
 #include "cli/attach/borrowed_thread.hpp"
+#include "cli/process/process_dwfl.hpp"
 #include "elf/modules.hpp"
 
 namespace mallard::cli {
@@ -21,7 +18,6 @@ class Surroundings {
  public:
   /// \throws Error if the process's libc is not one whose functions could be called
   explicit Surroundings(int pid);
-  ~Surroundings();
   Surroundings(const Surroundings&) = delete;
   Surroundings& operator=(const Surroundings&) = delete;
 
@@ -53,14 +49,12 @@ class Surroundings {
   bool is_clear(const BorrowedThread& thread) const;
   bool is_suspect(std::uintptr_t pc) const;
   bool has_suspect_word(std::uintptr_t stack_pointer) const;
-  static int open_file(Dwfl_Module*, void** self, const char* path, Dwarf_Addr, char**, Elf**);
 
   int pid_;
   std::vector<Range> busy_;   ///< code that may hold locks: pc only at a call that waits for long
   std::vector<Range> never_;  ///< no frame may be in here
   Range loader_data_{};
-  std::map<std::string, std::string> files_;
-  Dwfl* dwfl_ = nullptr;
+  std::optional<ProcessDwfl> objects_;
 };
 
 /// Whether a thread that is in such a call may be stopped without the host's noticing, and holds no lock that

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/top/process_symbols.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -19,12 +17,6 @@ namespace {
 
 constexpr double kLookAgainSeconds = 2;  // at most so often for an address in no known module
 
-/// Separate debug information is not looked for: it may have to be fetched from a server.
-int no_debug_file(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*, GElf_Word,
-                  char**) {
-  return -1;
-}
-
 /// What the program was started as, where that was by another name of its file: reports call it so, too.
 /// Empty where its title is something else, as after prctl(PR_SET_NAME).
 std::string started_as(int pid) {
@@ -38,50 +30,27 @@ std::string started_as(int pid) {
 
 }  // namespace
 
-/// The file that is mapped, in the process's own root; never another one that has taken its path.
-int ProcessSymbols::open_file(Dwfl_Module*, void** self, const char* path, Dwarf_Addr, char**, Elf**) {
-  const auto* symbols = static_cast<const ProcessSymbols*>(*self);
-  const auto found = symbols->open_paths_.find(path);
-  if (found == symbols->open_paths_.end() || found->second.empty()) return -1;
-  return open(found->second.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-}
-
 ProcessSymbols::ProcessSymbols(int pid) : pid_(pid) {}
-ProcessSymbols::~ProcessSymbols() {
-  functions_.clear();
-  if (dwfl_) dwfl_end(dwfl_);
-}
+ProcessSymbols::~ProcessSymbols() { functions_.clear(); }  // before the objects that they are of
 
 void ProcessSymbols::look_again() {
   looked_at_ = now_seconds();
   functions_.clear();
-  if (dwfl_) dwfl_end(dwfl_);
-  static const Dwfl_Callbacks callbacks = {open_file, no_debug_file, nullptr, nullptr};
-  dwfl_ = dwfl_begin(&callbacks);
-  if (!dwfl_) return;
-  open_paths_.clear();
+  objects_.reset();
   generated_code_.clear();
   try {
     Process process = read_process(pid_);
-    open_paths_[process.executable] = process.executable_open;
     executable_ = process.executable;
     started_as_ = started_as(pid_);
-    for (const ProcessObject& o : process.libraries) open_paths_[o.path] = o.open_path;
+    objects_ = std::make_unique<ProcessDwfl>(process);
     generated_code_ = std::move(process.generated_code);
   } catch (const Error&) {
     return;  // it is gone
   }
-  dwfl_report_begin(dwfl_);
-  dwfl_linux_proc_report(dwfl_, pid_);
-  dwfl_report_end(dwfl_, nullptr, nullptr);
-  dwfl_getmodules(
-      dwfl_,
-      [](Dwfl_Module* m, void** user, const char*, Dwarf_Addr, void* self) {
-        (void)m;
-        *user = self;
-        return static_cast<int>(DWARF_CB_OK);
-      },
-      this, 0);
+}
+
+Dwfl_Module* ProcessSymbols::module_at(std::uint64_t address) const {
+  return objects_ && objects_->get() ? dwfl_addrmodule(objects_->get(), address) : nullptr;
 }
 
 bool ProcessSymbols::is_generated(std::uint64_t address) const {
@@ -92,10 +61,10 @@ bool ProcessSymbols::is_generated(std::uint64_t address) const {
 
 ProcessSymbols::Name ProcessSymbols::find(std::uint64_t return_address) {
   const std::uint64_t call = return_address - 1;
-  Dwfl_Module* module = dwfl_ ? dwfl_addrmodule(dwfl_, call) : nullptr;
+  Dwfl_Module* module = module_at(call);
   if (!module && now_seconds() - looked_at_ >= kLookAgainSeconds) {
     look_again();
-    module = dwfl_ ? dwfl_addrmodule(dwfl_, call) : nullptr;
+    module = module_at(call);
   }
   if (!module) return {is_generated(call) ? "[generated code]" : "", "", 0, 0};
   Dwarf_Addr begin = 0;

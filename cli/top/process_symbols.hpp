@@ -3,8 +3,6 @@
 // mapped.
 #pragma once
 
-#include <elfutils/libdwfl.h>
-
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "cli/process/process.hpp"
+#include "cli/process/process_dwfl.hpp"
 #include "cli/report/function_index.hpp"
 
 namespace mallard::cli {
@@ -36,12 +35,11 @@ class ProcessSymbols {
   void look_again();
   Name find(std::uint64_t return_address);
   bool is_generated(std::uint64_t address) const;
-  static int open_file(Dwfl_Module*, void** self, const char* path, Dwarf_Addr, char** name, Elf** elf);
+  Dwfl_Module* module_at(std::uint64_t address) const;
 
   int pid_;
-  Dwfl* dwfl_ = nullptr;
+  std::unique_ptr<ProcessDwfl> objects_;
   std::vector<ProcessRange> generated_code_;
-  std::map<std::string, std::string> open_paths_;  ///< by the path that the process sees
   std::string executable_;                         ///< path that the process sees
   std::string started_as_;                         ///< empty = by the name of that file, as far as is known
   std::map<Dwfl_Module*, std::unique_ptr<FunctionIndex>> functions_;
