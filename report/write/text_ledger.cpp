@@ -64,9 +64,11 @@ void add_path(Sink& to, std::string_view path) noexcept {
   add_printable(to, path);
 }
 
-/// Says whose stacks they are: threads of one name are one.
+/// Says whose stacks they are: threads of one name are one. The main thread is called "main" whatever its name
+/// is, and has one stack.
 void write_thread(const LedgerDetail& d, Sink& to) noexcept {
-  if (d.name == "main") return void(to.add("main thread"));
+  if (d.name == "main" && d.mappings == 1) return void(to.add("main thread"));
+  if (d.name == "main") return add_parts(to, "main thread and threads 'main', ", as_grouped(d.mappings));
   if (d.name.empty()) {
     to.add(d.mappings == 1 ? "another thread" : "other threads");
   } else {

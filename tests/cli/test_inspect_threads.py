@@ -57,6 +57,12 @@ def test_stacks_have_the_names_of_their_threads(t: Test) -> None:
     t.expect(t.run("inspect", "--full", str(pid)), 0, "threads 'deep', 3", "thread 'shallow'", "main thread")
 
 
+def test_a_thread_that_is_called_main_is_not_the_main_one(t: Test) -> None:
+    program = t.compile("mains", "-pthread", source=THREADS.replace('"shallow"', '"main"'))
+    pid = t.start(program).pid
+    t.expect(t.run("inspect", "--full", str(pid)), 0, "main thread and threads 'main', 2\n", "threads 'deep', 3\n")
+
+
 def test_preloaded_processes_name_them_too(t: Test) -> None:
     pid = t.start(t.mallard, "run", "--", t.compile("threads", "-pthread", source=THREADS)).pid
     for option in ("--full", "--by-signal"):
