@@ -51,7 +51,7 @@ int try_to_read(const std::string& path) {
 
 }  // namespace
 
-Access find_access(int pid) {
+Access find_access(int pid, const char* command) {
   const std::string folder = fmt::format("/proc/{}", pid);
   std::string name;
   if (!read_whole(folder + "/comm", &name)) fail_gone(pid);
@@ -60,7 +60,7 @@ Access find_access(int pid) {
   access.who = fmt::format("process {} ('{}')", pid, printable(name));
   if (const auto leader = status_words(pid, "Tgid"); !leader.empty() && leader[0] != std::to_string(pid))
     throw Error(kUnreadable, fmt::format("{} is a thread of process {}", pid, leader[0]),
-                fmt::format("mallard inspect {}", leader[0]));
+                fmt::format("mallard {} {}", command, leader[0]));
   if (pid == getpid()) throw Error(kUsage, "this is the command itself", "give the id of another process");
   if (is_gone(pid))
     throw Error(kUnreadable, fmt::format("{} has ended, and has no memory any more", access.who),

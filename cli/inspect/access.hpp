@@ -14,6 +14,7 @@ struct Access {
 
 /// \throws Error in one line, with the remedy, if there is no such process, it has no memory of its own, or
 /// its mappings and pages may not be read
-Access find_access(int pid);
+/// \param command  the subcommand, for hints
+Access find_access(int pid, const char* command = "inspect");
 
 }  // namespace mallard::cli

@@ -80,7 +80,7 @@ ExitStatus inspect_what(Words& words) {
 
 ExitStatus inspect(int pid, const InspectRequest& request) {
   check(request);
-  return show(inspection_json(pid, request.leaks), std::to_string(pid), request);
+  return show(inspection_json(pid, false, request.leaks), std::to_string(pid), request);
 }
 
 ExitStatus inspect_core(const CoreSearch& core, const InspectRequest& request) {

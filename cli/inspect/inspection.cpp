@@ -129,10 +129,10 @@ std::string core_json(const CoreSearch& core, const LeakSearch& leaks) {
   return json;
 }
 
-std::string inspection_json(int pid, const LeakSearch& leaks) {
+std::string inspection_json(int pid, bool quiet, const LeakSearch& leaks) {
   std::string json;
   inspect_process(
-      pid, false, leaks,
+      pid, quiet, leaks,
       [](const report::Snapshot& snapshot, void* to) { write_to(static_cast<std::string*>(to), snapshot); },
       &json);
   return json;

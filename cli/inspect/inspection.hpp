@@ -21,15 +21,15 @@ struct CoreSearch {
   std::string sysroot;     ///< empty: this machine's files
 };
 
-/// \param quiet  says nothing of a heap that may not be looked into
 /// Looks at the process and calls `use` with what was found, which lives as long as that call.
+/// \param quiet  says nothing of a heap that may not be looked into
 /// \throws Error in one line if it may not be looked at, or has ended or become another program meanwhile
 void inspect_process(int pid, bool quiet, const LeakSearch& leaks,
                      void (*use)(const report::Snapshot& snapshot, void* opaque), void* opaque);
 
 /// Looks at the process, and writes what was found as a JSON report. \throws Error as above
-/// The same of a core file. \throws Error in one line if it is none
+std::string inspection_json(int pid, bool quiet, const LeakSearch& leaks);
+/// Does the same with a core file. \throws Error in one line if it is none
 std::string core_json(const CoreSearch& core, const LeakSearch& leaks);
-std::string inspection_json(int pid, const LeakSearch& leaks);
 
 }  // namespace mallard::cli

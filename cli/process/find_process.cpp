@@ -52,11 +52,6 @@ bool has_name(int pid, const std::string& name, const std::vector<std::string>& 
   return read_whole(folder + "/comm", &title) && title == name.substr(0, kTitleBytes) + "\n";
 }
 
-bool has_mallard(int pid) {
-  std::string maps;
-  return read_whole(fmt::format("/proc/{}/maps", pid), &maps) && (maps.find("/libmallard.so") != maps.npos || is_attached_object(maps));
-}
-
 std::vector<Candidate> processes_named(const std::string& name) {
   std::vector<Candidate> found;
   std::error_code gone;
@@ -92,6 +87,12 @@ std::string listed(const std::vector<Candidate>& found) {
 }
 
 }  // namespace
+
+bool has_mallard(int pid) {
+  std::string maps;
+  return read_whole(fmt::format("/proc/{}/maps", pid), &maps) &&
+         (maps.find("/libmallard.so") != maps.npos || is_attached_object(maps));
+}
 
 bool is_number(const std::string& word) {
   return !word.empty() && std::all_of(word.begin(), word.end(), [](char c) { return c >= '0' && c <= '9'; });

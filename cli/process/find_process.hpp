@@ -15,6 +15,9 @@ bool is_number(const std::string& word);
 /// with a list of them
 int process_of(const std::string& word, const char* command);
 
+/// Whether libmallard.so, or what `mallard attach` loads, is in that process.
+bool has_mallard(int pid);
+
 /// True if some process other than this one has that name.
 bool is_running(const std::string& name);
 

@@ -5,27 +5,21 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
-#include <poll.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <csignal>
 #include <cstring>
 #include <memory>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/arena.hpp"
 #include "base/options.hpp"
-#include "base/os.hpp"
 #include "base/say.hpp"
 #include "cli/demangled.hpp"
-#include "cli/file.hpp"
 #include "cli/inspect/stopped_threads.hpp"
+#include "cli/process/apart.hpp"
 #include "cli/process/memory_file.hpp"
 #include "cli/process/remembered.hpp"
 #include "outside/lost_blocks.hpp"
@@ -46,20 +40,11 @@ constexpr std::size_t kMostMemory = std::size_t{4} << 30;
 /// What the process of its own tells: a line each, and the report behind them.
 enum class Outcome : char { kTaken = 't', kGone = 'g', kCannot = 'c', kOdd = 'o' };
 
-class Told {
- public:
-  explicit Told(int fd) : fd_(fd) {}
-  void line(std::string_view text) const { write(std::string(text) + '\n'); }
-  void write(const std::string& text) const { os::write_all(fd_, text.data(), text.size()); }
-  [[noreturn]] void end(Outcome outcome, std::string_view why) const {
-    line(std::string(1, static_cast<char>(outcome)));
-    line(why);
-    _exit(0);
-  }
-
- private:
-  int fd_;
-};
+[[noreturn]] void end(const Told& told, Outcome outcome, std::string_view why) {
+  told.line(std::string(1, static_cast<char>(outcome)));
+  told.line(why);
+  _exit(0);
+}
 
 long append(void* to, const char* bytes, std::size_t size) {
   static_cast<std::string*>(to)->append(bytes, size);
@@ -144,8 +129,8 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
   Books books{target, published};
   outside::RecordedProcess& process = books.process;
   if (const char* const why = books.adopt()) {
-    if (!process.is_still_there() || is_gone(target.pid)) told.end(Outcome::kGone, "");
-    told.end(Outcome::kCannot, why);
+    if (!process.is_still_there() || is_gone(target.pid)) end(told, Outcome::kGone, "");
+    end(told, Outcome::kCannot, why);
   }
   if (!target.is_attached) report::reports_adopt(process.parts());
   const Remembered remembered(target.pid);  // after it: whichever of the two knows a later report
@@ -154,10 +139,10 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
   const auto snapshot = std::make_unique<report::Snapshot>();
   search(arena, books, request.leaks, &snapshot->lost);
   if (!report::take_snapshot(arena, process, process.served(), report::Reason::kDump, snapshot.get()))
-    told.end(Outcome::kOdd, "there is not enough memory for it");
+    end(told, Outcome::kOdd, "there is not enough memory for it");
   snapshot->recording.skipped_live += process.torn_samples();
   report::compare_and_remember(snapshot.get());
-  if (!process.is_still_there() || is_gone(target.pid)) told.end(Outcome::kGone, "");
+  if (!process.is_still_there() || is_gone(target.pid)) end(told, Outcome::kGone, "");
   report::judge(arena, snapshot.get());
   remembered.keep();
   told.line(std::string(1, static_cast<char>(Outcome::kTaken)));
@@ -172,32 +157,6 @@ void search(Arena& arena, Books& books, const LeakSearch& leaks, report::LostBlo
   sink.flush();
   told.write(json);
   _exit(0);
-}
-
-/// Waits for the end of a process. \return false if it takes longer, or nobody waits for it any more
-bool wait_for(int pid, const OutsideRequest& request, int* status) {
-  constexpr int kSliceMs = 100;
-  const double until = now_seconds() + request.timeout_seconds;
-  const auto goes_on = [&] { return now_seconds() < until && !(request.ended && *request.ended); };
-  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  if (fd >= 0) {
-    pollfd waits{fd, POLLIN, 0};
-    while (goes_on() && poll(&waits, 1, kSliceMs) < 1) {
-    }
-    close(fd);
-  }
-  while (waitpid(pid, status, WNOHANG) == 0) {
-    if (!goes_on()) return false;
-    usleep(2'000);
-  }
-  return true;
-}
-
-std::string take_line(std::string* text) {
-  const std::size_t end = std::min(text->find('\n'), text->size());
-  const std::string line = text->substr(0, end);
-  text->erase(0, end + 1);
-  return line;
 }
 
 /// A path of the process, as this command can open it.
@@ -242,23 +201,14 @@ OutsideReport report_from_outside(const Target& target, const OutsideRequest& re
     out.why_not = "its libmallard.so is of another build than this command";
     return out;
   }
-  const Descriptor told(memfd_create("report", MFD_CLOEXEC));
-  const int child = told.get() < 0 ? -1 : fork();
-  if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    take(target, published, request, Told(told.get()));
-  }
-  int status = 0;
-  if (child > 0 && !wait_for(child, request, &status)) {
-    kill(child, SIGKILL);
-    waitpid(child, &status, 0);
+  Apart apart = run_apart([&](const Told& told) { take(target, published, request, told); },
+                          request.timeout_seconds, request.ended);
+  if (!apart.in_time) {
     out.why_not = fmt::format("it took longer than {:g} s", request.timeout_seconds);
     out.is_odd = true;
     return out;
   }
-  std::string text;
-  read_whole(fmt::format("/proc/self/fd/{}", told.get()), &text);
-  if (child > 0 && WIFEXITED(status) && !text.empty()) read_told(target, std::move(text), &out);
+  if (apart.is_whole && !apart.text.empty()) read_told(target, std::move(apart.text), &out);
   else if (is_gone(target.pid)) out.became_another = true;
   if (!out.taken && !out.became_another && out.why_not.empty()) {
     out.why_not = "it could not be read in one piece";

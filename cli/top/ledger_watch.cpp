@@ -28,36 +28,43 @@ void LedgerWatch::ask() {
   thread_ = std::thread([this] {
     std::optional<ReportFile> report;
     std::string error;
+    const double began = now_seconds();
     try {
-      report = take();
+      report = take_(stop_);
     } catch (const std::exception& e) {
       error = e.what();
     }
     const std::lock_guard guard(lock_);
     report_ = std::move(report);
     error_ = error;
+    took_seconds_ = now_seconds() - began;
     busy_ = false;
   });
-}
-
-ReportFile LedgerWatch::take() const {
-  const OutsideReport taken = report_from_outside(target_, {kTimeoutSeconds, {}, false, &stop_});
-  if (taken.taken) return parse_report(taken.json, fmt::format("the report of {}", target_.who()));
-  if (taken.became_another)
-    throw Error(kUnreadable, fmt::format("{} became another program", target_.who()));
-  // Its signal is for processes whose memory may not be read, and for nobody once the screen is closed.
-  if (target_.is_attached || taken.is_odd || stop_) throw Error(kUnreadable, taken.why_not);
-  Target now = target_;
-  now.signal = read_report_signal(now.pid);
-  check_signal(now, "a ledger");
-  ReportWatch watch(now);
-  return read_report(watch.ask(false, kTimeoutSeconds, &stop_).path);
 }
 
 std::optional<ReportFile> LedgerWatch::take_report(std::string* error) {
   const std::lock_guard guard(lock_);
   *error = std::exchange(error_, {});
   return std::exchange(report_, std::nullopt);
+}
+
+double LedgerWatch::took_seconds() {
+  const std::lock_guard guard(lock_);
+  return took_seconds_;
+}
+
+ReportFile take_ledger(const Target& target, const std::atomic<bool>& stop) {
+  const OutsideReport taken = report_from_outside(target, {kTimeoutSeconds, {}, false, &stop});
+  if (taken.taken) return parse_report(taken.json, fmt::format("the report of {}", target.who()));
+  if (taken.became_another)
+    throw Error(kUnreadable, fmt::format("{} became another program", target.who()));
+  // Its signal is for processes whose memory may not be read, and for nobody once the screen is closed.
+  if (target.is_attached || taken.is_odd || stop) throw Error(kUnreadable, taken.why_not);
+  Target now = target;
+  now.signal = read_report_signal(now.pid);
+  check_signal(now, "a ledger");
+  ReportWatch watch(now);
+  return read_report(watch.ask(false, kTimeoutSeconds, &stop).path);
 }
 
 std::string ledger_text(const ReportFile& report) {

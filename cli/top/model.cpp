@@ -77,15 +77,7 @@ void TopModel::add(const Books& books, const Vitals& vitals, bool ages_known) {
     totals_.count_rate += row.count_rate;
     if (row.live.value > 0 || now.allocated_bytes.value > 0) rows_.push_back(row);
   }
-  if (totals_.has_rates) {
-    const auto rate = [seconds](auto before, auto now) {
-      return (static_cast<double>(now) - static_cast<double>(before)) / seconds;
-    };
-    totals_.rss_rate = rate(vitals_.resident, vitals.resident);
-    totals_.cpu_share = rate(vitals_.cpu_seconds, vitals.cpu_seconds);
-    totals_.minor_fault_rate = rate(vitals_.minor_faults, vitals.minor_faults);
-    totals_.major_fault_rate = rate(vitals_.major_faults, vitals.major_faults);
-  }
+  if (totals_.has_rates) totals_.vitals = rates_between(vitals_, vitals);
   last_ = books;
   vitals_ = vitals;
   has_base_ = has_last_ = true;

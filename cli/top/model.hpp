@@ -29,8 +29,8 @@ inline constexpr const char* kTopSortNames[] = {"live", "growth", "allocated", "
 /// Sums over all sites, and figures of the process.
 struct TopTotals {
   Sum live, growth, allocated_rate;
-  double live_count = 0, count_rate = 0, rss_rate = 0, cpu_share = 0, minor_fault_rate = 0,
-         major_fault_rate = 0;
+  double live_count = 0, count_rate = 0;
+  VitalRates vitals;
   bool has_rates = false;     ///< false after the first reading
   double growth_seconds = 0;  ///< since the reading that growth is counted from
 };

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "cli/demangled.hpp"
+#include "cli/top/screen_parts.hpp"
 #include "cli/units.hpp"
 #include "report/write/columns.hpp"
 
@@ -17,34 +18,10 @@ constexpr std::size_t kErrorWidth = 100;  ///< from this width on, rates have th
 constexpr std::size_t kFunctionColumns = 60;
 constexpr std::size_t kRoomForModules = 45;
 
-/// Cut after so many columns.
-std::string cut(std::string text, std::size_t columns) {
-  std::size_t seen = 0;
-  for (std::size_t i = 0; i < text.size(); ++i)
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80 && seen++ == columns) {
-      text.resize(i);
-      break;
-    }
-  return text;
-}
-
-std::string right(const std::string& text, std::size_t columns) {
-  const std::size_t width = report::columns(text);
-  return std::string(columns > width ? columns - width : 1, ' ') + text;
-}
-
-/// "left ... right" over the whole width, if both fit.
-std::string spread(const std::string& left, const std::string& end, std::size_t width) {
-  const std::size_t used = report::columns(left) + report::columns(end);
-  return used >= width ? cut(left, width) : left + std::string(width - used, ' ') + end;
-}
-
 std::string with_error(const std::string& text, const Sum& sum) {
   const std::string error = sum.variance > 0 ? error_of(sum) : "";
   return error.empty() ? text : fmt::format("{} {}", text, error);
 }
-
-std::string rate_text(double bytes) { return fmt::format("{}/s", bytes_text(bytes)); }
 
 std::string mode_text(const TopModel& model) {
   const Books& b = model.books();
@@ -112,14 +89,10 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
   const TopTotals& t = model.totals();
   std::vector<std::string> head;
   head.push_back(
-      spread(fmt::format("mallard top: {} ({}), up {}, {}", view.name, view.pid, duration_text(v.age_seconds),
-                         view.backend.empty() ? mode_text(model)
-                                              : fmt::format("{}, {}", view.backend, mode_text(model))),
-             fmt::format("  {}", view.clock), width));
-  head.push_back(fmt::format("Resident  {}: anonymous {}, files {}, shared {}; swapped {}; counts {}",
-                             bytes_text(v.resident), bytes_text(v.anonymous), bytes_text(v.file),
-                             bytes_text(v.shared), bytes_text(v.swapped),
-                             bytes_text(v.anonymous + v.shared)));
+      title_text(v, view.pid,
+                 view.backend.empty() ? mode_text(model) : fmt::format("{}, {}", view.backend, mode_text(model)),
+                 view.clock, width));
+  head.push_back(resident_text(v));
   head.push_back(fmt::format(
       "Live      {}; growth {} in {}; {}", with_error(bytes_text(t.live.value), t.live),
       with_error(change_text(t.growth.value), t.growth), duration_text(t.growth_seconds),
@@ -129,12 +102,8 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
   head.push_back(!t.has_rates ? "Rates     from the next reading on"
                               : fmt::format("Rates     allocated {}, {} blocks/s; resident {}/s",
                                             with_error(rate_text(t.allocated_rate.value), t.allocated_rate),
-                                            count_text(t.count_rate), change_text(t.rss_rate)));
-  head.push_back(
-      !t.has_rates
-          ? fmt::format("Process   {} threads", v.threads)
-          : fmt::format("Process   CPU {:.1f} %; page faults {:.0f}/s, {:.0f}/s from disk; {} threads",
-                        100 * t.cpu_share, t.minor_fault_rate, t.major_fault_rate, v.threads));
+                                            count_text(t.count_rate), change_text(t.vitals.resident)));
+  head.push_back(process_text(v, t.has_rates ? &t.vitals : nullptr));
   head.push_back(fmt::format("Ledger    {}", view.ledger));
   head.push_back(
       !view.message.empty() ? view.message

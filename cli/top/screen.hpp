@@ -8,15 +8,9 @@
 #include <vector>
 
 #include "cli/top/model.hpp"
+#include "cli/top/screen_parts.hpp"
 
 namespace mallard::cli {
-
-enum class LineStyle { kPlain, kHeading, kSelected, kGrowing, kShrinking };
-
-struct Line {
-  std::string text;  ///< no wider than the screen
-  LineStyle style = LineStyle::kPlain;
-};
 
 /// Everything that a screen shows besides the model's figures.
 struct TopView {

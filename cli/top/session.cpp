@@ -2,16 +2,13 @@
 #include "cli/top/session.hpp"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "cli/demangled.hpp"
-#include "cli/output.hpp"
+#include "cli/error.hpp"
+#include "cli/process/attached.hpp"
 #include "cli/report/profile.hpp"
 #include "cli/units.hpp"
 
@@ -21,24 +18,18 @@ namespace {
 constexpr double kLedgerInsteadSeconds = 30;  // where the memory may not be read
 constexpr std::size_t kBatchWidth = 140;
 constexpr std::size_t kNamedTogether = 1000;  ///< so many leading sites tell which functions are wrappers
-constexpr double kLongestStartSeconds = 30;
-
-std::string clock_text() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  localtime_r(&now, &parts);
-  char text[16];
-  return std::strftime(text, sizeof text, "%T", &parts) ? text : "";
-}
+/// For a process that is starting. One that is ready later is shown without mallard until then.
+constexpr double kLongestStartSeconds = 30, kTerminalStartSeconds = 1;
 
 }  // namespace
 
-TopSession::TopSession(const TopRequest& request)
-    : request_(request),
-      target_(wait_for_start(request.pid, "top", nullptr, kLongestStartSeconds)),
+TopSession::TopSession(TopRequest& request)
+    : LiveView(request),
+      target_(wait_for_start(request.pid, "top", nullptr,
+                             request.batch ? kLongestStartSeconds : kTerminalStartSeconds)),
       symbols_(request.pid),
       names_(&symbols_, request.wrappers + "," + target_.options.wrappers),
-      ledger_(target_) {
+      ledger_([this](const std::atomic<bool>& stop) { return mallard::cli::take_ledger(target_, stop); }) {
   try {
     books_ = std::make_unique<RemoteBooks>(request.pid);
   } catch (const Error& e) {
@@ -47,6 +38,7 @@ TopSession::TopSession(const TopRequest& request)
                                request_.ledger_seconds > 0 ? request_.ledger_seconds : kLedgerInsteadSeconds);
     if (request_.ledger_seconds <= 0) request_.ledger_seconds = kLedgerInsteadSeconds;
   }
+  who_ = target_.who();
   view_.pid = request.pid;
   view_.backend = printable(target_.options.backend);
   view_.sort = request.sort;
@@ -123,46 +115,40 @@ void TopSession::take_ledger() {
   }
 }
 
-bool TopSession::read() {
+LiveView::State TopSession::read() {
   Vitals vitals;
-  if (!read_vitals(request_.pid, &vitals)) return false;
+  if (!read_vitals(request_.pid, &vitals)) return State::kGone;
+  if (target_.is_attached && !is_attached(request_.pid)) return State::kTurned;
   view_.name = vitals.name;
   view_.clock = clock_text();
   if (request_.ledger_seconds > 0 && (asked_at_ == 0 || now_seconds() - asked_at_ >= request_.ledger_seconds))
     ask_ledger();
   if (books_) {
     Books books;
-    if (!books_->read(model_.old_ns(), &books)) return false;
+    // Another program may run in it now; books that could never be read do not get better.
+    if (!books_->read(model_.old_ns(), &books))
+      return has_read_ && !is_gone(request_.pid) ? State::kTurned : State::kGone;
     model_.add(books, vitals, true);
     name_leading();
   } else if (!report_) {
     view_.message = why_reports_;
     model_.set_vitals(vitals);
   }
-  return true;
+  has_read_ = true;
+  return State::kThere;
 }
 
-ExitStatus TopSession::run_batch() {
-  for (int i = 0; request_.iterations == 0 || i < request_.iterations; ++i) {
-    if (i > 0) usleep(static_cast<useconds_t>(request_.delay_seconds * 1e6));
-    const bool there = read();
-    // What was asked for is waited for: a script cannot press a key.
-    while (there && ledger_.is_busy() && (!report_ || !books_) && !is_gone(request_.pid)) usleep(10'000);
-    take_ledger();
-    if (!there) break;
-    describe_ledger();
-    const std::size_t lines =
-        request_.rows == 0 ? 0 : kTopHeaderLines + static_cast<std::size_t>(request_.rows);
-    if (i > 0) print("\n");
-    for (const Line& line : main_screen(view_, model_, model_.sort(view_.sort), kBatchWidth, lines)) {
-      std::string text = line.text;
-      text.erase(text.find_last_not_of(' ') + 1);
-      print("{}\n", text);
-    }
-    if (std::fflush(stdout) != 0) break;  // nobody reads on
-  }
-  if (is_gone(request_.pid)) tell("{} has ended", target_.who());
-  return kDone;
+bool TopSession::waits() const { return ledger_.is_busy() && (!report_ || !books_); }
+
+void TopSession::update() {
+  take_ledger();
+  describe_ledger();
+}
+
+std::vector<Line> TopSession::batch_lines() {
+  const std::size_t lines =
+      request_.rows == 0 ? 0 : kTopHeaderLines + static_cast<std::size_t>(request_.rows);
+  return main_screen(view_, model_, model_.sort(view_.sort), kBatchWidth, lines);
 }
 
 void TopSession::show(Terminal& terminal) {
@@ -191,22 +177,6 @@ void TopSession::scroll(long by) {
   at = static_cast<std::size_t>(std::clamp(static_cast<long>(at) + by, 0L, last));
 }
 
-void TopSession::ask_delay(Terminal& terminal) {
-  const std::string word =
-      terminal.ask(kTopHeaderLines - 2,
-                   fmt::format("Time between readings, in seconds (now {:g}): ", request_.delay_seconds));
-  char* end = nullptr;
-  const double seconds = std::strtod(word.c_str(), &end);
-  if (word.empty()) return;
-  if (*end != '\0' || !(seconds >= 0.1 && seconds <= 86400)) {
-    view_.message =
-        fmt::format("'{}' cannot be used: expected is a number of seconds from 0.1 to 86400", word);
-    return;
-  }
-  request_.delay_seconds = seconds;
-  next_reading_ = 0;
-}
-
 void TopSession::sort_by(TopSort sort) {
   if (sort != TopSort::kResident || model_.has_resident()) view_.sort = sort;
   else view_.message = "Resident memory by site is known after a report only: press l";
@@ -219,18 +189,18 @@ void TopSession::press_character(Terminal& terminal, char c) {
   if (sort != std::end(kTopSortNames)) return sort_by(static_cast<TopSort>(sort - std::begin(kTopSortNames)));
   switch (c) {
     case ' ':
-      next_reading_ = 0;
+      read_at_once();
       break;
     case 's':
     case 'd':
-      ask_delay(terminal);
+      if (const std::string why = ask_delay(terminal, kTopHeaderLines - 2); !why.empty()) view_.message = why;
       break;
     case 'l':
       ask_ledger();
       break;
     case 'z':
       model_.forget_growth();
-      next_reading_ = 0;
+      read_at_once();
       break;
     default:
       view_.message = fmt::format("There is no key '{}': h shows the keys", c);
@@ -238,8 +208,6 @@ void TopSession::press_character(Terminal& terminal, char c) {
 }
 
 bool TopSession::press(Terminal& terminal, const KeyPress& p) {
-  const auto page =
-      static_cast<long>(std::max<std::size_t>(terminal.height(), kTopHeaderLines + 2) - kTopHeaderLines - 1);
   const bool leaves = p.key == Key::kEnter || p.key == Key::kEscape || p.character == 'q';
   if (page_ == Page::kHelp) {
     if (p.key != Key::kResize) page_ = Page::kMain;
@@ -250,15 +218,8 @@ bool TopSession::press(Terminal& terminal, const KeyPress& p) {
     view_.first = 0;
     return true;
   }
-  constexpr long kEverything = 1L << 30;
-  const std::pair<Key, long> steps[] = {{Key::kUp, -1},
-                                        {Key::kDown, 1},
-                                        {Key::kPageUp, -page},
-                                        {Key::kPageDown, page},
-                                        {Key::kHome, -kEverything},
-                                        {Key::kEnd, kEverything}};
-  for (const auto& [key, rows] : steps)
-    if (p.key == key) scroll(rows);
+  const std::size_t page = std::max<std::size_t>(terminal.height(), kTopHeaderLines + 2) - kTopHeaderLines - 1;
+  if (const long by = steps_of(p.key, page); by != 0) scroll(by);
   const auto& rows = model_.sort(view_.sort);
   if (p.key == Key::kEnter && view_.selected < rows.size()) {
     shown_site_ = rows[view_.selected].site;
@@ -271,36 +232,5 @@ bool TopSession::press(Terminal& terminal, const KeyPress& p) {
   else press_character(terminal, p.character);
   return true;
 }
-
-ExitStatus TopSession::run_terminal() {
-  bool there = true;
-  {
-    Terminal terminal;
-    view_.selects = true;
-    int readings = 0;
-    while (Terminal::ending_signal() == 0) {
-      if (now_seconds() >= next_reading_) {
-        if (request_.iterations > 0 && readings++ == request_.iterations) break;
-        next_reading_ = now_seconds() + request_.delay_seconds;
-        if (!(there = read())) break;
-      }
-      take_ledger();
-      describe_ledger();
-      show(terminal);
-      // In slices: a report may come, and the ledger's age goes on.
-      const double wait = std::clamp(next_reading_ - now_seconds(), 0.0, 0.5);
-      const KeyPress p = terminal.key(static_cast<int>(wait * 1000) + 1);
-      if (p.key != Key::kNone && !press(terminal, p)) break;
-    }
-  }
-  if (!there) tell("{} has ended", target_.who());
-  if (const int number = Terminal::ending_signal(); number != 0) {
-    signal(number, SIG_DFL);
-    raise(number);
-  }
-  return kDone;
-}
-
-ExitStatus TopSession::run() { return request_.batch ? run_batch() : run_terminal(); }
 
 }  // namespace mallard::cli

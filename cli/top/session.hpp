@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// One run of mallard top: reads, shows, and does what the keys say.
+// mallard top of a process with mallard: its call sites, and on request its ledger.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "cli/error.hpp"
 #include "cli/top/books_reader.hpp"
 #include "cli/top/ledger_watch.hpp"
+#include "cli/top/live_view.hpp"
 #include "cli/top/model.hpp"
 #include "cli/top/process_symbols.hpp"
 #include "cli/top/screen.hpp"
@@ -17,24 +17,20 @@
 
 namespace mallard::cli {
 
-struct TopRequest {
-  int pid = 0, iterations = 0, rows = 20;
-  bool batch = false;
-  double delay_seconds = 2, ledger_seconds = 0;
-  TopSort sort = TopSort::kLive;
-  std::string wrappers;
-};
-
-class TopSession {
+class TopSession : public LiveView {
  public:
-  /// \throws Error if the process cannot be looked at
-  explicit TopSession(const TopRequest& request);
-  ExitStatus run();
+  /// \throws Error if the process cannot be looked at, NotPreloaded if nothing in it is recorded
+  explicit TopSession(TopRequest& request);
 
  private:
   enum class Page { kMain, kStack, kHelp };
 
-  bool read();  ///< \return false if the process is gone
+  State read() override;
+  bool waits() const override;
+  void update() override;
+  std::vector<Line> batch_lines() override;
+  void show(Terminal& terminal) override;
+  bool press(Terminal& terminal, const KeyPress& press) override;
   void take_ledger();
   void ask_ledger();
   void describe_ledger();
@@ -42,16 +38,10 @@ class TopSession {
   std::vector<std::string> told_of(std::uint32_t site, Telling telling);
   const report::SiteRow* row_of(std::uint32_t site);
   void name_leading();
-  ExitStatus run_batch();
-  ExitStatus run_terminal();
-  void show(Terminal& terminal);
-  bool press(Terminal& terminal, const KeyPress& press);  ///< \return false to quit
   void press_character(Terminal& terminal, char c);
   void sort_by(TopSort sort);
-  void ask_delay(Terminal& terminal);
   void scroll(long by);
 
-  TopRequest request_;
   Target target_;
   std::unique_ptr<RemoteBooks> books_;  ///< null: the memory may not be read; reports take its place
   std::string why_reports_;
@@ -65,7 +55,7 @@ class TopSession {
   Page page_ = Page::kMain;
   std::size_t shown_height_ = 0;
   std::uint32_t shown_site_ = 0;
-  double next_reading_ = 0;
+  bool has_read_ = false;
 };
 
 }  // namespace mallard::cli

@@ -60,4 +60,13 @@ bool read_vitals(int pid, Vitals* out) {
   return true;
 }
 
+VitalRates rates_between(const Vitals& before, const Vitals& now) {
+  const double seconds = now.at_seconds - before.at_seconds;
+  const auto rate = [seconds](auto one, auto other) {
+    return (static_cast<double>(other) - static_cast<double>(one)) / seconds;
+  };
+  return {rate(before.resident, now.resident), rate(before.cpu_seconds, now.cpu_seconds),
+          rate(before.minor_faults, now.minor_faults), rate(before.major_faults, now.major_faults)};
+}
+
 }  // namespace mallard::cli

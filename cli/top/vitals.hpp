@@ -16,6 +16,14 @@ struct Vitals {
   std::string name;
 };
 
+/// Between two readings.
+struct VitalRates {
+  double resident = 0;   ///< bytes a second
+  double cpu_share = 0;  ///< of one processor
+  double minor_faults = 0, major_faults = 0;  ///< a second
+};
+VitalRates rates_between(const Vitals& before, const Vitals& now);
+
 /// \return false if the process is gone
 bool read_vitals(int pid, Vitals* out);
 

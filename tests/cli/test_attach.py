@@ -148,7 +148,7 @@ def test_attach_shows_sites_and_leaves_as_it_came(t: Test) -> None:
     detach(t, pid)
     if slots_of(pid) != before:
         raise Failure("a slot is not as it was, or its page")
-    t.expect(t.run("top", "-b", "-n", "1", str(pid)), 3, error="is not loaded in process")
+    t.expect(t.run("top", "-b", "-n", "1", str(pid)), 0, "not recorded")
     attach(t, pid)
     detach(t, pid)
     if slots_of(pid) != before:
@@ -300,7 +300,7 @@ int main(void) {
     assert process.stdout
     child = int(process.stdout.readline())
     try:
-        t.expect(t.run("top", "-b", "-n", "1", str(child)), 3, error="is not loaded in process")
+        t.expect(t.run("top", "-b", "-n", "1", str(child)), 0, "not recorded")
         refused(t, child, "was forked off a process that was attached to")
         detach(t, child)
     finally:

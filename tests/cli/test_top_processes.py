@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .control import HOLDER, library, quiet_state, start
+from .control import library, quiet_state, start
 from .harness import Failure, Test
 from .screen import LEAVES_SCREEN, Screen
 
@@ -173,9 +173,6 @@ def test_the_ledger_disturbs_nothing(t: Test, attached: bool) -> None:
 
 
 def test_top_of_processes_that_cannot_be_read(t: Test) -> None:
-    plain = t.start(t.compile("holder", source=HOLDER)).pid
-    t.expect(t.run("top", "-b", str(plain)), 3,
-             error=f"mallard: error: libmallard.so is not loaded in process {plain} ('holder')\n")
     for arguments, message in ((["0"], "PID|NAME: '0' is no process id"), ([], "PID|NAME is required"),
                                (["1", "-d", "0"], "--delay: "),
                                (["1", "-d", "nan"], "--delay: 'nan' is no number of seconds above 0"), (["1", "--sort", "size"], "--sort: "),
