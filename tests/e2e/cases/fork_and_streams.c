@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include "check.h"
 
-#define FORKS 150
+#define FORKS 60
 #define LINE_BYTES 20000
 
 static atomic_int g_stop;
