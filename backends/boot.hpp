@@ -10,17 +10,22 @@
 
 namespace mallard::backends {
 
-inline constexpr std::size_t kBootBytes = 64u << 20;  ///< reserved, committed on touch
+/// Where the arena is, and how large; nothing before it exists.
+struct BootArena {
+  std::uintptr_t begin, bytes;
+};
+extern BootArena boot_arena __attribute__((visibility("hidden")));
 
-/// Lowest address of the arena. Not 0 before it exists: low brk heaps would look like boot blocks.
-extern std::uintptr_t boot_begin __attribute__((visibility("hidden")));
-
-inline bool is_boot_block(const void* p) noexcept { return address_of(p) - boot_begin < kBootBytes; }
+inline bool is_boot_block(const void* p) noexcept {
+  return address_of(p) - boot_arena.begin < boot_arena.bytes;
+}
 
 /// Zeroed memory; nullptr and ENOMEM when the arena is full. \context init
 void* boot_allocate(std::size_t alignment, std::size_t bytes) noexcept;
 std::size_t boot_usable_size(const void* p) noexcept;
 void boot_free(void* p) noexcept;
 std::uint64_t boot_blocks() noexcept;  ///< handed out so far
+/// Gives back what no block has taken: there are no more. \context init
+void boot_end() noexcept;
 
 }  // namespace mallard::backends

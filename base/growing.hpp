@@ -5,8 +5,6 @@
 // mappings nor the page tables that an open part would be.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +14,7 @@
 #include "base/attributes.hpp"
 #include "base/os.hpp"
 #include "base/parts.hpp"
+#include "base/reservation.hpp"
 
 namespace mallard {
 
@@ -26,29 +25,30 @@ class GrowingArray {
   constexpr GrowingArray() noexcept = default;
 
   /// Takes less where a limit on address space (ulimit -v) is in force: the host is to have that.
+  /// The array itself must stay where it is until release().
   /// \return false if the kernel gave no address space \context init
   bool init() noexcept {
-    reserved_ = os::within_address_limit(kBytes);
-    data_ = static_cast<T*>(os::reserve(reserved_));
-    return data_ != nullptr;
+    if (!space_.init(os::within_address_limit(kBytes))) return false;
+    data_ = static_cast<T*>(static_cast<void*>(space_.data()));
+    return true;
   }
 
   /// Gives the address space back. \context init: nobody uses the array
   void release() noexcept {
-    if (data_) os::unmap(data_, reserved_);
+    if (data_) space_.release();
     data_ = nullptr;
     open_.store(kFirst, std::memory_order_relaxed);
   }
 
-  /// Opens the array up to `count` elements, which are zero at first. \return false if the kernel refused
+  /// Opens the array up to `count` elements, which are zero at first. \return false if the kernel refused, or
+  /// the program was given what it would need
   /// \context refill
   bool open(std::size_t count) noexcept {
     if (MALLARD_LIKELY(count <= open_.load(std::memory_order_acquire))) return true;
     if (count > kCapacity) return false;
     std::size_t bytes = align_up(count * sizeof(T), kStepBytes);
-    if (bytes > reserved_) bytes = reserved_;
-    if (bytes < count * sizeof(T)) return false;
-    if (!os::protect(data_, bytes, PROT_READ | PROT_WRITE)) return false;
+    if (const std::size_t all = space_.bytes(); bytes > all) bytes = all;
+    if (bytes < count * sizeof(T) || !space_.open(bytes)) return false;
     // Two threads at once open the same pages twice, which does no harm: no lock, so that signal handlers
     // may.
     std::size_t now = open_.load(std::memory_order_relaxed);
@@ -86,11 +86,13 @@ class GrowingArray {
 
   /// \return what is in memory of the first `count` elements, in bytes \context reporter
   std::uint64_t resident_bytes(std::size_t count) noexcept {
+    if (const std::size_t open = open_.load(std::memory_order_acquire); count > open) count = open;
     const std::size_t in_first = count < kFirst ? count : kFirst;
     return in_first * sizeof(T) +
            (data_ && count > kFirst ? os::resident_bytes(data_, count * sizeof(T)) : 0);
   }
   explicit operator bool() const noexcept { return data_ != nullptr; }
+  Reservation& space() noexcept { return space_; }
 
  private:
   static constexpr std::size_t kStepBytes = 256 * 1024;
@@ -106,7 +108,7 @@ class GrowingArray {
   };
 
   T* data_ = nullptr;
-  std::size_t reserved_ = 0;
+  Reservation space_;
   std::atomic<std::size_t> open_{kFirst};
   [[no_unique_address]] std::conditional_t<kFirst != 0, First, None> first_{};
 };

@@ -47,6 +47,14 @@ void forget(std::uintptr_t begin) noexcept {
     }
 }
 
+void set_end(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  for (Slot& slot : g_own)
+    if (slot.begin.load(std::memory_order_relaxed) == begin) {
+      slot.end.store(end, std::memory_order_relaxed);
+      return;
+    }
+}
+
 void* map_with(std::size_t bytes, long protection, long flags) noexcept {
   long r =
       call(SYS_mmap, 0, static_cast<long>(bytes), protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
@@ -107,6 +115,17 @@ void* map_near(std::uintptr_t begin, std::uintptr_t end, std::size_t bytes) noex
 void unmap(void* p, std::size_t bytes) noexcept {
   forget(address_of(p));  // first: the kernel may give the address to another thread at once
   call(SYS_munmap, arg(p), static_cast<long>(bytes));
+}
+
+bool unmap_end(void* p, std::size_t kept, std::size_t bytes) noexcept {
+  const std::uintptr_t begin = address_of(p), end = begin + kept;
+  set_end(begin, end);  // first, as above
+  if (call(SYS_munmap, static_cast<long>(end), static_cast<long>(bytes)) == 0) {
+    if (kept == 0) forget(begin);
+    return true;
+  }
+  set_end(begin, end + bytes);
+  return false;
 }
 
 bool move_over(void* p, void* to, std::size_t bytes) noexcept {

@@ -46,6 +46,9 @@ void* map_sparse(std::size_t bytes) noexcept;
 void* map_near(std::uintptr_t begin, std::uintptr_t end, std::size_t bytes) noexcept;
 /// Gives back what one of the above returned, whole. \context refill
 void unmap(void* p, std::size_t bytes) noexcept;
+/// Gives back the end of what reserve() returned: `bytes` behind the first `kept`. \return false if the kernel
+/// refused, as it may where a process has as many mappings as it may have \context refill
+bool unmap_end(void* p, std::size_t kept, std::size_t bytes) noexcept;
 bool protect(void* p, std::size_t bytes, int protection) noexcept;
 /// Moves what map() returned, whole, to the place of another mapping in one step: threads that use that place
 /// meanwhile wait for it. \return false if the kernel refused; both are where they were

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "backends/boot.hpp"
 #include "base/backend_names.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
@@ -13,6 +14,7 @@
 #include "elf/rebind.hpp"
 #include "inside/outcome.hpp"
 #include "inside/take_over.hpp"
+#include "interpose/address_limit.hpp"
 #include "interpose/dispatch.hpp"
 #include "interpose/first_calls.hpp"
 #include "interpose/lifecycle.hpp"
@@ -47,7 +49,9 @@ void install(backends::Backend& backend) noexcept {
   g_to_be_loaded = false;
   lead_to_libc(backend.object);
   answer_for_boot_blocks(&backend);
+  retry_at_address_limit(&backend);
   install_final(backend);
+  backends::boot_end();
   if (backend.misaligns && (is_first_process() || options().verbose))
     say::misaligning_backend(view_of(backend.version));
 }

@@ -12,6 +12,7 @@
 #include "base/attributes.hpp"
 #include "base/older.hpp"
 #include "base/os.hpp"
+#include "base/reservation.hpp"
 #include "elf/loaded_objects.hpp"
 #include "record/mappings.hpp"
 
@@ -94,9 +95,19 @@ void* do_mremap(void* old, std::size_t old_bytes, std::size_t bytes, int flags, 
                                                   static_cast<long>(bytes), flags, os::arg(fixed))));
 }
 
+/// What `call` maps. At a limit on address space it is made again once mallard's tables have given back.
+template <typename Call>
+void* retried(std::size_t bytes, Call call) noexcept {
+  const int before = errno;
+  void* p = call();
+  if (MALLARD_LIKELY(p != MAP_FAILED) || errno != ENOMEM || !give_back_reservations(bytes)) return p;
+  errno = before;
+  return call();
+}
+
 void* map(void* address, std::size_t bytes, int protection, int flags, int fd, off_t offset,
           std::uintptr_t caller) noexcept {
-  void* p = do_mmap(address, bytes, protection, flags, fd, offset);
+  void* p = retried(bytes, [&] { return do_mmap(address, bytes, protection, flags, fd, offset); });
   if (MALLARD_UNLIKELY(p == MAP_FAILED)) return p;
   if ((flags & MAP_ANONYMOUS) || (flags & MAP_TYPE) != MAP_PRIVATE)
     record::on_map(address_of(p), bytes, caller);
@@ -114,7 +125,7 @@ void* remap(void* old, std::size_t old_bytes, std::size_t bytes, int flags, void
     return do_mremap(old, old_bytes, bytes, flags, fixed);
   record::RemovedMappings removed;
   record::on_unmap(address_of(old), old_bytes, &removed);
-  void* p = do_mremap(old, old_bytes, bytes, flags, fixed);
+  void* p = retried(bytes, [&] { return do_mremap(old, old_bytes, bytes, flags, fixed); });
   if (MALLARD_UNLIKELY(p == MAP_FAILED)) {
     record::on_unmap_failed(removed);
     return p;

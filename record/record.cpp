@@ -7,6 +7,7 @@
 
 #include "base/os.hpp"
 #include "base/parts.hpp"
+#include "base/reservation.hpp"
 #include "base/threads.hpp"
 #include "record/latency.hpp"
 #include "record/mappings.hpp"
@@ -196,8 +197,8 @@ bool adopt(const OtherParts& parts, std::uint64_t* torn) noexcept {
   if (!latency_adopt(parts)) return false;  // before the sites that it names
   // In the order of copy_live_samples(): what is freed, live, all. A stack is in the tree before its site.
   LiveSamples live;
-  return parts.adopt(g_counters) && live.read(parts) && sites_adopt(parts) && unwind::adopt(parts) &&
-         live.keep(torn) && adopt_sampled(parts) && mappings_adopt(parts);
+  return parts.adopt(g_counters) && given_back_adopt(parts) && live.read(parts) && sites_adopt(parts) &&
+         unwind::adopt(parts) && live.keep(torn) && adopt_sampled(parts) && mappings_adopt(parts);
 }
 
 bool adopt_sums(const OtherParts& parts) noexcept {
@@ -208,7 +209,7 @@ Counters counters() noexcept {
   const auto get = [](const Counter& c) { return c.load(std::memory_order_acquire); };
   return {get(g_counters.sampled),        get(g_counters.sampled_frees), get(g_counters.dropped_full),
           get(g_counters.overflow_sites), get(g_counters.missed_frees),  get(g_counters.reentrant),
-          get(g_counters.filter_misses)};
+          get(g_counters.filter_misses),  given_back_bytes()};
 }
 
 std::uint64_t started_ns() noexcept { return g_started_ns; }

@@ -24,6 +24,8 @@ struct Counters {
   std::uint64_t missed_frees;    ///< samples whose free was not seen; found when the address came again
   std::uint64_t reentrant;       ///< frees of samples inside recording itself, unbooked later or never
   std::uint64_t filter_misses;   ///< frees that the filter sent here although they are no samples
+  /// Address space of the tables that the program got when it met its limit: they grow no more.
+  std::uint64_t given_back_bytes;
 };
 
 /// Reserves the tables and begins recording. `mean_bytes` 0 = do not record.

@@ -16,6 +16,8 @@ export function showAbout({ report, command }) {
     ['Lost', [[r.dropped_table_full, 'samples: live table full'], [r.overflow_sites, `without a site of their own: ${r.stacks?.addresses_dropped ? 'table of code addresses' : 'site table'} full`],
       [r.missed_frees, 'frees not seen'], [r.skipped_in_snapshot, 'came while the report was taken']]
       .filter(([n]) => n > 0).map(([n, words]) => `${count(n)} ${words}`).join('; ') || 'nothing'],
+    ['Given back', r.given_back_bytes > 0
+      ? `${bytes(r.given_back_bytes)} of address space: the program met its limit (ulimit -v), and the tables grow no more` : null],
     ['Not seen by exact books', r.exact ? [[r.exact.unknown_frees, 'frees of blocks that were not booked'], [r.exact.missed_frees, 'missed frees'],
       [r.exact.unbooked, 'blocks without room in the books'], [r.exact.raced_units, 'pieces of the heap changed while they were read']]
       .filter(([n]) => n > 0).map(([n, words]) => `${count(n)} ${words}`).join('; ') || 'nothing' : null],

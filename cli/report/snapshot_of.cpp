@@ -160,6 +160,7 @@ void SnapshotOf::read_recording(const Json& j) {
   r.live_samples = static_cast<std::uint32_t>(number(recording, "samples_live"));
   r.sites = static_cast<std::uint32_t>(number(recording, "sites"));
   r.skipped_live = number(recording, "skipped_in_snapshot");
+  r.counters.given_back_bytes = number(recording, "given_back_bytes");
   s_.own_bytes = number(recording, "own_bytes");
   s_.wrappers = text(recording, "wrappers");
   s_.live_bytes = estimate(totals, "live_bytes");

@@ -74,7 +74,7 @@ void keep_path_row(std::uint64_t key, std::uint32_t row) noexcept {
 bool path_counts_adopt(const OtherParts& parts) noexcept { return g_words.adopt(parts, kSlots); }
 
 std::uint64_t path_counts_own_bytes() noexcept {
-  return g_words ? os::resident_bytes(g_words.data(), kSlots * sizeof(Word)) : 0;
+  return g_words ? g_words.resident_bytes(kSlots) : 0;
 }
 
 }  // namespace mallard::record

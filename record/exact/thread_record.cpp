@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record/exact/thread_record.hpp"
 
-#include <sys/mman.h>
-
 #include <cstddef>
 
 #include "base/os.hpp"
+#include "base/reservation.hpp"
 #include "record/published.hpp"
 
 namespace mallard::record {
@@ -19,7 +18,8 @@ constexpr std::size_t kStepBytes = 1024 * 1024, kPartOpened = 8;
 constexpr std::size_t kStride = align_up(kRecordAt + sizeof(ThreadRecord), kPageBytes);
 constexpr std::size_t kAllBytes = kStride * kMaxThreadRecords;
 
-constinit char* g_records = nullptr;
+constinit Reservation g_space;
+constinit char* g_records = nullptr;  ///< where it begins
 constinit std::atomic<std::size_t> g_open_bytes{0};
 constinit std::atomic<bool> g_is_opening{false};
 constinit std::atomic<std::uint32_t> g_end{0};
@@ -41,9 +41,8 @@ bool open(std::uint32_t count) noexcept {
   if (MALLARD_LIKELY(needed + kStepBytes / 2 <= opened)) return true;
   if (needed <= opened && g_is_opening.exchange(true, std::memory_order_relaxed)) return true;
   std::size_t bytes = align_up((needed + kStepBytes / 2) * (kPartOpened + 1) / kPartOpened, kStepBytes);
-  if (bytes > kAllBytes) bytes = kAllBytes;
-  // Twice by two threads at once does no harm.
-  const bool is_open = os::protect(g_records, bytes, PROT_READ | PROT_WRITE);
+  if (const std::size_t all = g_space.bytes(); bytes > all) bytes = all;
+  const bool is_open = needed <= bytes && g_space.open(bytes);
   std::size_t now = g_open_bytes.load(std::memory_order_relaxed);
   while (is_open && now < bytes &&
          !g_open_bytes.compare_exchange_weak(now, bytes, std::memory_order_release)) {
@@ -201,16 +200,17 @@ MALLARD_PART(exact_epoch, g_exact_epoch);
 
 bool thread_records_init() noexcept {
   if (g_records) return true;
-  g_records = static_cast<char*>(os::reserve(kAllBytes));
-  if (!g_records) return false;
+  if (!g_space.init(kAllBytes)) return false;
+  g_records = g_space.data();
   publish();
   return true;
 }
 
 void thread_records_release() noexcept {
   mallard_published.threads = {};
-  if (g_records) os::unmap(g_records, kAllBytes);
+  if (g_records) g_space.release();
   g_records = nullptr;
+  g_open_bytes.store(0, std::memory_order_relaxed);
 }
 
 ThreadRecord* find_thread_record(std::uint32_t epoch) noexcept {
@@ -266,12 +266,12 @@ bool thread_records_adopt(const OtherParts& parts) noexcept {
   if (!parts.adopt(g_exact_epoch) || !parts.copy_of(g_records, &theirs) || !parts.copy_of(g_end, &end) ||
       end > kMaxThreadRecords)
     return false;
-  if (g_records) os::unmap(g_records, kAllBytes);
+  thread_records_release();
   g_end.store(0, std::memory_order_relaxed);
-  g_records = nullptr;
   if (!theirs) return true;
-  g_records = static_cast<char*>(os::map_sparse(kAllBytes));
-  if (!g_records || !parts.copy_in_memory(g_records, address_of(theirs), end * kStride)) return false;
+  if (!g_space.init(kAllBytes)) return false;
+  g_records = g_space.data();
+  if (!open(end) || !parts.copy_in_memory(g_records, address_of(theirs), end * kStride)) return false;
   g_end.store(end, std::memory_order_relaxed);
   return true;
 }

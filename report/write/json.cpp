@@ -74,6 +74,7 @@ void write_recording(Json& json, const Snapshot& s) noexcept {
   json.key("reentrant_frees").number(r.counters.reentrant);
   json.key("filter_misses").number(r.counters.filter_misses);
   json.key("skipped_in_snapshot").number(r.skipped_live);
+  json.key("given_back_bytes").number(r.counters.given_back_bytes);
   json.key("stacks").open('{');
   json.key("captured").number(r.stacks.captured).key("by_libunwind").number(r.stacks.by_libunwind);
   json.key("truncated").number(r.stacks.truncated).key("rules").number(r.stacks.rules);

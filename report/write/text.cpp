@@ -159,6 +159,9 @@ void write_recording(const Snapshot& s, Sink& to) noexcept {
                 r.stacks.addresses_dropped == 0 ? "" : "of code addresses ", "full), ",
                 as_grouped(r.counters.missed_frees + r.counters.reentrant), " frees, ",
                 as_grouped(r.skipped_live), " while reading");
+  if (r.counters.given_back_bytes > 0)
+    labelled_line(to, "given back", as_bytes(r.counters.given_back_bytes),
+                  " of address space: the program met its limit (ulimit -v), and the tables grow no more");
   labelled_line(to, "stacks", as_grouped(r.stacks.captured), " captured, ", as_grouped(r.stacks.truncated),
                 " cut short, ", as_grouped(r.stacks.by_libunwind), " by libunwind");
   if (r.one_frame_sites > 0)
