@@ -77,6 +77,8 @@ struct Backend {
   /// Looked at from outside: linked statically, or with musl, so that libmallard.so cannot be loaded into it.
   bool takes_no_preload = false;
   bool misaligns = false;  ///< known to return misaligned blocks; repaired
+  /// Its calloc writes to all of a large block, although memory fresh from the kernel is zero.
+  bool calloc_writes = false;
 };
 
 /// glibc's malloc. \return false if libc cannot be found in the link map

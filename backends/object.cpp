@@ -155,6 +155,7 @@ const char* jemalloc_version() noexcept {
 
 void describe_tcmalloc(const link_map* object, Backend* out) noexcept {
   set_text(out->name, sizeof out->name, "tcmalloc");
+  out->calloc_writes = true;
   heaps::TcmallocAccess& access = g_raw.tcmalloc;
   access = {.property = elf::find_function<int(const char*, std::size_t*)>(
                 object, "MallocExtension_GetNumericProperty"),
@@ -196,6 +197,7 @@ bool identify(const link_map* object, Backend* out) noexcept {
     if (!heaps::add_mimalloc_version(version, static_cast<std::uint32_t>(mi_version())))
       version.add("unknown");
     out->misaligns = version.view() == "2.0.9";
+    out->calloc_writes = version.view()[0] == '2';
     if (version.view()[0] == '2') out->functions.malloc = malloc_with_errno;
     if (g_raw.functions.usable_size) {
       g_mimalloc = {.malloc = g_raw.functions.malloc,

@@ -59,8 +59,16 @@ bool has_natural_alignment(std::size_t alignment, std::size_t bytes) noexcept {
   return alignment <= kMallocAlignment && (alignment <= 8 || bytes >= kMallocAlignment);
 }
 
+/// Whether most of a block may be fresh from the kernel, and the backend's calloc would write to it.
+bool calloc_takes_memory(std::size_t bytes) noexcept {
+  constexpr std::size_t kLarge = 256 << 10;
+  return bytes >= kLarge && backend().calloc_writes;
+}
+
 void* fresh_zeroed(std::size_t alignment, std::size_t bytes, const Caller& caller) noexcept {
-  if (has_natural_alignment(alignment, bytes)) return zeroed_from(allocate_zeroed(1, bytes, caller), bytes);
+  const bool is_natural = has_natural_alignment(alignment, bytes);
+  if (is_natural && calloc_takes_memory(bytes)) return zeroed_from(allocate(bytes, caller), 0);
+  if (is_natural) return zeroed_from(allocate_zeroed(1, bytes, caller), bytes);
   return zeroed_from(allocate_aligned(alignment, bytes, caller), 0);
 }
 

@@ -10,6 +10,7 @@ from support.backends import Backend, matrix, shared_object
 from support.compiler import build_case
 from support.framework import Test
 from support.idle import finish_idle, mallard_lines, start_idle
+from support.marks import every_backend
 from support.reports import Report, ask
 
 from .test_redis import fill, serve
@@ -139,6 +140,13 @@ def test_blocks_of_mallocx_and_malloc_cross(t: Test, value: str) -> None:
             "what the books have of the blocks of mallocx")
     rest = report.data["totals"]["live_bytes"] - 8_000_000
     t.check(0 <= rest < 200_000, f"{rest} bytes of blocks that have been freed are still on the books")
+
+
+@every_backend
+def test_zeroed_blocks_of_mallocx_take_no_memory(t: Test) -> None:
+    """Also where the backend's own calloc writes to memory that is fresh from the kernel."""
+    program = build_case(t, "mallocx_zeroed.c", jemalloc_library(t))
+    t.equal(t.run([program], t.preload_env()).stdout, "ok\n", "output")
 
 
 def test_samples_of_mallocx_are_freed(t: Test) -> None:
