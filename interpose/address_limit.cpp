@@ -11,11 +11,12 @@ namespace {
 /// The backend's own.
 constinit backends::Functions g_behind{};
 
-/// What `call` returns, which is made again where that may help.
+/// What `call` returns, which is made again where that may help; never where nothing was asked for, since
+/// realloc(p, 0) has freed then.
 template <typename Call>
 [[gnu::always_inline]] inline void* retried(std::size_t bytes, Call call) noexcept {
   void* p = call();
-  if (MALLARD_LIKELY(p != nullptr) || !give_back_reservations(bytes)) return p;
+  if (MALLARD_LIKELY(p != nullptr) || bytes == 0 || !give_back_reservations(bytes)) return p;
   return call();
 }
 
