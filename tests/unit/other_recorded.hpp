@@ -10,12 +10,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
 #include "base/lock.hpp"
 #include "base/parts.hpp"
+#include "base/process_memory.hpp"
+#include "base/text.hpp"
 #include "outside/other_process.hpp"
 #include "tests/unit/catch.hpp"
 
@@ -24,6 +27,55 @@
   do {                    \
     if (!(condition)) return __LINE__; \
   } while (0)
+
+/// Another process that is gone after it has been copied from so often.
+class EndingProcess : public mallard::ProcessMemory {
+  const mallard::ProcessMemory& under_;
+  const std::uint64_t most_;
+  mutable std::uint64_t copies_ = 0;
+
+  static const EndingProcess& of(const mallard::ProcessMemory& self) { return static_cast<const EndingProcess&>(self); }
+  bool is_gone() const { return copies_++ >= most_; }
+  static constexpr Access kAccess = {
+      .in_place = false,
+      .copy = [](const mallard::ProcessMemory& self, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
+        return !of(self).is_gone() && of(self).under_.copy(to, from, bytes);
+      },
+      .copy_pieces = [](const mallard::ProcessMemory& self, void* to, const std::uintptr_t* from, std::size_t count,
+                        std::size_t bytes) noexcept {
+        return of(self).is_gone() ? std::size_t{0} : of(self).under_.copy_pieces(to, from, count, bytes);
+      },
+      .pages_present = [](const mallard::ProcessMemory& self, std::uintptr_t begin, std::size_t pages,
+                          unsigned char* present) noexcept { return of(self).under_.pages_present(begin, pages, present); },
+      .add_path = [](const mallard::ProcessMemory& self, std::string_view name,
+                     mallard::TextBuffer& to) noexcept { to.add(Path(of(self).under_, name).view()); },
+  };
+
+ public:
+  EndingProcess(const mallard::ProcessMemory& under, std::uint64_t most)
+      : ProcessMemory(kAccess), under_(under), most_(most) {}
+  std::uint64_t copies() const { return copies_; }
+};
+
+/// Whether `adopt` says no of a process that ends at any moment before all has been copied, and yes after.
+/// \return 0, or a line of EXPECT
+template <class Adopt>
+int is_refused_unless_whole(const mallard::OtherParts& parts, Adopt adopt) {
+  const mallard::OwnParts own = mallard::own_parts();
+  const auto adopted = [&](std::uint64_t most, std::uint64_t* copies) {
+    const EndingProcess process(parts.process(), most + 1);  // the first copy is that of the table of parts
+    const mallard::OtherParts ending(process, mallard::address_of(own.begin),
+                                     static_cast<std::uint64_t>(own.end - own.begin));
+    const bool done = adopt(ending);
+    if (copies) *copies = process.copies() - 1;
+    return done;
+  };
+  std::uint64_t needed = 0;
+  EXPECT(adopted(~std::uint64_t{0} - 1, &needed));
+  for (std::uint64_t most = 0; most < needed; ++most) EXPECT(!adopted(most, nullptr));
+  EXPECT(adopted(needed, nullptr));
+  return 0;
+}
 
 /// A global that is a part, by its name, to be read or damaged.
 template <class T>

@@ -25,24 +25,24 @@ constexpr std::int32_t kSizes[] = {0,   8,    16,   32,   48,   64,    80,    96
 constexpr std::size_t kSizeClasses = std::size(kSizes);
 constexpr std::uintptr_t kMoved = kData + 0x100, kClassTable = kMoved + 512, kCacheList = kData + 0x800;
 constexpr std::uintptr_t kTransfer = kData + 0x1040, kStride = 1088, kSlots = 64;
-constexpr std::uintptr_t kRoot = kData + 0x8000;
+constexpr std::uintptr_t kRoot = kData + 0x8000, kBooksBytes = 64 * kPage;
+constexpr std::uint64_t kCountsAt = kSlots * 16 + 16;
 constexpr std::uintptr_t kLists = 128 * 32;  ///< bytes of the lists of a thread's cache
 
 /// A tcmalloc of 19 classes, with caches, in data of its own.
 class MadeUpTcmalloc {
  public:
-  explicit MadeUpTcmalloc(unsigned page_shift = 13, unsigned levels = 2) : shift_(page_shift), levels_(levels) {
+  explicit MadeUpTcmalloc(unsigned page_shift = 13, unsigned levels = 2, std::uintptr_t root = kRoot)
+      : root_(root), shift_(page_shift), levels_(levels) {
     process.map(kData, kDataBytes);
-    process.map(kBooks, 64 * kPage);
-    for (std::size_t i = 0; i < kSizeClasses; ++i) {
-      process.put(kClassTable + i * 4, kSizes[i]);
-      process.put(kMoved + i * 4, moved_of(i));
-    }
+    process.map(kBooks, kBooksBytes);
+    for (std::size_t i = 0; i < kSizeClasses; ++i) process.put(kClassTable + i * 4, kSizes[i]);
+    for (std::size_t i = 0; i < 128; ++i) process.put(kMoved + i * 4, moved_of(i));
     put_span(0, 0, 4, 5, 100);
     put_span(1, 8, 2, 0, 0);
     put_span(2, 16, 1, 3, 0);
   }
-  static std::int32_t moved_of(std::size_t i) { return i == 0 ? 0 : static_cast<std::int32_t>(40 - i); }
+  static std::int32_t moved_of(std::size_t i) { return i == 0 ? 0 : static_cast<std::int32_t>(200 - i); }
 
   std::uintptr_t page(std::uint64_t n) const { return kHeap + (n << shift_); }
   std::vector<std::uintptr_t> pages() const { return {page(0), page(8), page(16)}; }
@@ -70,16 +70,15 @@ class MadeUpTcmalloc {
     }
   }
 
-  void put_transfer(std::uint64_t stride = kStride) {
+  void put_transfer(std::uint64_t stride = kStride, std::uintptr_t first = kTransfer, std::uint64_t counts_at = kCountsAt) {
     for (std::size_t i = 1; i < kSizeClasses; ++i) {
-      const std::uintptr_t at = kTransfer + (i - 1) * stride;
+      const std::uintptr_t at = first + (i - 1) * stride;
       process.put(at, std::uint64_t{i});
-      for (std::uint64_t off = kSlots * 16; off < kSlots * 16 + 16; off += 4) process.put(at + off, std::int32_t{-1});
-      put_counts(i, 1, 2, 64, stride);
+      for (std::uint64_t off = kSlots * 16; off < counts_at; off += 4) process.put(at + off, std::int32_t{-1});
+      put_counts(at + counts_at, 1, 2, 64);
     }
   }
-  void put_counts(std::size_t i, std::int32_t used, std::int32_t there, std::int32_t most, std::uint64_t stride = kStride) {
-    const std::uintptr_t at = kTransfer + (i - 1) * stride + kSlots * 16 + 16;
+  void put_counts(std::uintptr_t at, std::int32_t used, std::int32_t there, std::int32_t most) {
     process.put(at, used);
     process.put(at + 4, there);
     process.put(at + 8, most);
@@ -101,7 +100,7 @@ class MadeUpTcmalloc {
     const unsigned bits = 48 - shift_;
     const unsigned upper = levels_ == 2 ? bits / 2 : (bits + 2) / 3, leaf = bits - upper * (levels_ - 1);
     const std::uint64_t number = page >> shift_;
-    std::uintptr_t table = below(kRoot + (number >> (bits - upper)) * 8);
+    std::uintptr_t table = below(root_ + (number >> (bits - upper)) * 8);
     if (levels_ == 3) table = below(table + (number >> leaf & ((std::uint64_t{1} << upper) - 1)) * 8);
     const std::uintptr_t at = table + (number & ((std::uint64_t{1} << leaf) - 1)) * 8;
     process.map_where_missing(at);
@@ -115,7 +114,8 @@ class MadeUpTcmalloc {
     return next;
   }
 
-  unsigned shift_, levels_;
+  const std::uintptr_t root_;
+  const unsigned shift_, levels_;
   std::size_t tables_ = 0;
 };
 
@@ -241,6 +241,14 @@ TEST_CASE("from outside: tcmalloc's threads have their caches in a list") {
   CHECK(found.first_cache == kA);
   CHECK(found.next_in_cache == 0);
   CHECK(cached_in(alone.process, found) == 1000);
+  // One that ends with the memory that is there.
+  constexpr std::uintptr_t kLast = kBooks + kBooksBytes - kLists - 512;
+  MadeUpTcmalloc last;
+  last.put_cache(kLast, 300);
+  last.link({kLast});
+  REQUIRE(last.find(&found));
+  CHECK(found.first_cache == kLast);
+  CHECK(cached_in(last.process, found) == 300);
 }
 
 TEST_CASE("from outside: what repeats not all classes is no cache of a tcmalloc") {
@@ -260,40 +268,50 @@ TEST_CASE("from outside: what repeats not all classes is no cache of a tcmalloc"
   CHECK_FALSE(is_cache(kA + 4, 100));
 }
 
-TEST_CASE("from outside: tcmalloc's transfer caches are numbered, and have counts that can be") {
+namespace {
+
+std::uintptr_t counts_of(std::size_t i, std::uint64_t stride = kStride) {
+  return kTransfer + (i - 1) * stride + kCountsAt;
+}
+
+}  // namespace
+
+TEST_CASE("from outside: tcmalloc's transfer caches are read with what a transfer moves") {
   TcmallocFound found;
   for (const std::uint64_t stride : {1024 + 64, 1536, 2048}) {
     MadeUpTcmalloc made;
     made.put_transfer(stride);
     REQUIRE(made.find(&found));
-    CHECK(found.first_transfer == kTransfer + kSlots * 16 + 16);
+    CHECK(found.first_transfer == counts_of(1));
     CHECK(found.transfer_stride == stride);
     std::uint64_t bytes = 0;
-    for (std::size_t i = 1; i < kSizeClasses; ++i) {
-      CHECK(found.moved[i] == MadeUpTcmalloc::moved_of(i));
+    for (std::size_t i = 0; i < 128; ++i) CHECK(found.moved[i] == MadeUpTcmalloc::moved_of(i));
+    for (std::size_t i = 1; i < kSizeClasses; ++i)
       bytes += static_cast<std::uint64_t>(MadeUpTcmalloc::moved_of(i)) * static_cast<std::uint64_t>(kSizes[i]);
-    }
     CHECK(cached_in(made.process, found) == bytes);
-    const std::uint64_t of_five = std::uint64_t{35} * 64;
-    made.put_counts(5, 64, 64, 64, stride);
-    CHECK(cached_in(made.process, found) == bytes + 63 * of_five);
-    made.put_counts(5, 65, 65, 65, stride);
-    CHECK(cached_in(made.process, found) == bytes - of_five);
-    made.put_counts(5, 0, 2, 64, stride);
-    CHECK(cached_in(made.process, found) == bytes - of_five);
-    made.put_counts(5, -1, 2, 64, stride);
-    CHECK(cached_in(made.process, found) == bytes - of_five);
-    made.put_counts(5, 1, 2, 64, stride);
+    const std::uint64_t of_five = std::uint64_t{195} * 64;
+    const auto with_used = [&](std::int32_t used) {
+      made.put_counts(counts_of(5, stride), used, 64, 64);
+      return cached_in(made.process, found);
+    };
+    CHECK(with_used(64) == bytes + 63 * of_five);
+    CHECK(with_used(65) == bytes - of_five);
+    CHECK(with_used(0) == bytes - of_five);
+    CHECK(with_used(-1) == bytes - of_five);
+    CHECK(with_used(1) == bytes);
     found.moved[5] = -1;
     CHECK(cached_in(made.process, found) == bytes - of_five);
   }
-  const auto finds = [](std::size_t i, std::int32_t used, std::int32_t there, std::int32_t most) {
+}
+
+TEST_CASE("from outside: tcmalloc's transfer caches are numbered, and have counts that can be") {
+  TcmallocFound found;
+  const auto finds = [&found](std::size_t i, std::int32_t used, std::int32_t there, std::int32_t most) {
     MadeUpTcmalloc made;
     made.put_transfer();
-    made.put_counts(i, used, there, most);
-    TcmallocFound result;
-    REQUIRE(made.find(&result));
-    return result.first_transfer == kTransfer + kSlots * 16 + 16;
+    made.put_counts(counts_of(i), used, there, most);
+    REQUIRE(made.find(&found));
+    return found.first_transfer == counts_of(1);
   };
   CHECK(finds(1, 0, 0, 1));
   CHECK(finds(1, 64, 64, 64));
@@ -310,4 +328,39 @@ TEST_CASE("from outside: tcmalloc's transfer caches are numbered, and have count
     REQUIRE(made.find(&found));
     CHECK(found.first_transfer == 0);
   }
+}
+
+TEST_CASE("from outside: tcmalloc's transfer caches are the first that can be, counts within each") {
+  constexpr std::uintptr_t kLater = kData + 0x40000;
+  TcmallocFound found;
+  MadeUpTcmalloc two;
+  two.put_transfer();
+  two.put_transfer(kStride, kLater);
+  REQUIRE(two.find(&found));
+  CHECK(found.first_transfer == counts_of(1));
+  two.put_counts(counts_of(7), 3, 2, 1);
+  REQUIRE(two.find(&found));
+  CHECK(found.first_transfer == kLater + kCountsAt);
+  MadeUpTcmalloc last;
+  last.put_transfer(kStride, kTransfer, kStride - 12);
+  REQUIRE(last.find(&found));
+  CHECK(found.first_transfer == kTransfer + kStride - 12);
+  // Those that would reach into the next one: its number would be the third.
+  MadeUpTcmalloc beyond;
+  beyond.put_transfer(kStride, kTransfer, kStride - 8);
+  for (std::size_t i = 1; i < kSizeClasses; ++i) beyond.process.put(kTransfer + i * kStride, std::uint64_t{i + 1});
+  REQUIRE(beyond.find(&found));
+  CHECK(found.first_transfer == 0);
+}
+
+TEST_CASE("from outside: tcmalloc's root lies in its data, and is found by whichever page is its own") {
+  MadeUpTcmalloc before(13, 2, kData - 8);
+  CHECK_FALSE(before.is_found());
+  MadeUpTcmalloc at_begin(13, 2, kData);
+  CHECK(at_begin.is_found());
+  MadeUpTcmalloc made;
+  TcmallocFound found;
+  const std::uintptr_t elsewhere = made.page(0) + (std::uintptr_t{1} << 40);
+  CHECK(made.find(&found, {elsewhere, made.page(0), made.page(8), made.page(16)}));
+  CHECK(made.find(&found, {made.page(0), elsewhere, made.page(8), elsewhere + kPage, made.page(16)}));
 }
