@@ -90,10 +90,10 @@ struct Loaded : Mapped {
 struct Preloaded : Loaded {
   Preloaded() {
     process.adopt_books();
-    inside::set_takeover_outcome({});
+    inside::set_takeover_outcome(inside::TakeoverOutcome{});
     backends::set_text(backend.name, sizeof backend.name, "tcmalloc");
   }
-  ~Preloaded() { inside::set_takeover_outcome({}); }
+  ~Preloaded() { inside::set_takeover_outcome(inside::TakeoverOutcome{}); }
   void load_known() {
     load(kOwn, "/lib/libmallard.so.0", {"malloc", "mallocx"});
     load(kServer, "/lib/libtcmalloc.so.4", {"malloc", "tc_malloc"});
@@ -300,9 +300,9 @@ TEST_CASE("replaced: what would serve without mallard, in the order of loading a
   Preloaded taken;
   taken.load(kProgram, "/bin/program", {"rpmalloc"});
   taken.load_known();
-  inside::set_takeover_outcome({inside::TakeoverState::kTakenOver, "rpmalloc", 3, ""});
+  inside::set_takeover_outcome(inside::TakeoverOutcome{inside::TakeoverState::kTakenOver, "rpmalloc", 3, ""});
   CHECK(replaced(taken) == "rpmalloc inside program");
-  set_options({});  // what comes next serves
+  set_options(Options{});  // what comes next serves
   Preloaded next;
   next.load_known();
   CHECK(replaced(next).empty());
