@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "base/attributes.hpp"
@@ -56,7 +57,16 @@ struct Truth {
   Peak peak;
   int depth;
   std::uintptr_t pcs[unwind::kMaxDepth];
+  std::uint32_t first_stack;
 };
+
+/// So many that the tree of stacks needs more than its first level.
+constexpr std::uint32_t kStacks = 6000;
+void make_stack(std::uint32_t i, std::uintptr_t (&pcs)[3]) {
+  pcs[0] = 0x10000 + i % 61;
+  pcs[1] = 0x20000 + i / 61;
+  pcs[2] = 0x30000;
+}
 
 void tell(Truth* truth) {
   const std::vector<LiveBlock> all = live();
@@ -87,10 +97,28 @@ void record_blocks(Truth* truth) {
   on_map(0x920000000, 0x3000, 7);
   on_map(0x920003000, 0x1000, 8);
   on_map(0x920008000, 0x1000, 9);
+  truth->first_stack = site_count();
+  for (std::uint32_t i = 0; i < kStacks; ++i) {
+    std::uintptr_t pcs[3];
+    make_stack(i, pcs);
+    intern_site(pcs, 3);
+  }
   // More than the log's first pieces hold, of which none joins its neighbour.
   for (std::uintptr_t n = 0; n < kMappings; ++n) on_map(kLater + n * 0x1000, 0x1000, 100 + n);
   on_lazy_free(12345);
   tell(truth);
+}
+
+int examine_stacks(const Truth* truth) {
+  EXPECT(site_count() == truth->first_stack + kStacks);
+  for (std::uint32_t i = 0; i < kStacks; ++i) {
+    std::uintptr_t pcs[3], found[4];
+    make_stack(i, pcs);
+    EXPECT(copy_site_pcs(site(SiteId{truth->first_stack + i}), found, 4) == 3);
+    EXPECT(std::equal(pcs, pcs + 3, found));
+    EXPECT(intern_site(pcs, 3) == SiteId{truth->first_stack + i});
+  }
+  return 0;
 }
 
 int examine_blocks(const OtherParts& parts, const Truth* truth) {
@@ -128,6 +156,7 @@ int examine_blocks(const OtherParts& parts, const Truth* truth) {
   EXPECT(copy_site_pcs(one, pcs, unwind::kMaxDepth) == truth->depth);
   EXPECT(truth->depth > 1);
   EXPECT(std::equal(pcs, pcs + truth->depth, truth->pcs));
+  if (const int line = examine_stacks(truth)) return line;
   MappedInterval found[4];
   EXPECT(copy_mappings(kLater / 2, found, 1) == 1 && found[0].begin >= 0x920000000);  // its own are forgotten
   EXPECT(copy_mappings(0x920000000, found, 4) == 4);
@@ -159,6 +188,7 @@ TEST_CASE("adopted: it can be done again, when more is on the books") {
           EXPECT(adopt(parts, &torn) && torn == 0);
           EXPECT(adopt(parts, &torn) && torn == 0);
           EXPECT(live_count() == truth->live);
+          sites_clear_sums();
           EXPECT(adopt_sums(parts));
           EXPECT(site_sums(site(SiteId{truth->one_site})).samples.load() == truth->samples);
           EXPECT(counters().sampled == truth->counters.sampled);
@@ -172,7 +202,7 @@ TEST_CASE("adopted: by a process that has no tables") {
           EXPECT(adopt(parts, &torn));
           EXPECT(torn == 0);
           EXPECT(live_count() == truth->live);
-          return 0;
+          return examine_stacks(truth);
         }) == 0);
 }
 
@@ -273,12 +303,27 @@ TEST_CASE("adopted: a site whose sums were made since they were counted has none
             }) == 0);
 }
 
-TEST_CASE("adopted: nothing is told of a process that ends while it is copied") {
+TEST_CASE("adopted: nothing is told of a process of which one copy fails") {
   CHECK(examined_from_outside<Truth>(record_blocks, [](const OtherParts& parts, const Truth*) {
-          const int line = is_refused_unless_whole(parts, [](const OtherParts& ending) {
+          const int line = is_refused_unless_whole(parts, [](const OtherParts& failing) {
             std::uint64_t torn = 0;
-            return adopt(ending, &torn);
+            return adopt(failing, &torn);
           });
-          return line ? line : is_refused_unless_whole(parts, [](const OtherParts& ending) { return adopt_sums(ending); });
+          return line ? line : is_refused_unless_whole(parts, [](const OtherParts& failing) { return adopt_sums(failing); });
+        }) == 0);
+}
+
+TEST_CASE("adopted: samples are counted once the blocks have been copied, so that none is live that is not counted") {
+  CHECK(examined_from_outside<Truth>(record_blocks, [](const OtherParts& parts, const Truth* truth) {
+          const OwnParts own = own_parts();
+          const Part* counters_part = own.begin;
+          while (std::string_view(counters_part->name) != "counters") ++counters_part;
+          const ChangingProcess process(parts.process(), address_of(counters_part->at), 1);  // `sampled` comes first
+          const OtherParts changing(process, address_of(own.begin), static_cast<std::uint64_t>(own.end - own.begin));
+          std::uint64_t torn = 0;
+          EXPECT(adopt(changing, &torn));
+          EXPECT(counters().sampled == truth->counters.sampled + 1);
+          EXPECT(counters().sampled_frees == truth->counters.sampled_frees);
+          return 0;
         }) == 0);
 }

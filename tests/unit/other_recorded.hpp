@@ -28,22 +28,60 @@
     if (!(condition)) return __LINE__; \
   } while (0)
 
-/// Another process that is gone after it has been copied from so often.
-class EndingProcess : public mallard::ProcessMemory {
+/// Another process whose word at `at` grows with each of the first `changes` times that it is copied.
+class ChangingProcess : public mallard::ProcessMemory {
   const mallard::ProcessMemory& under_;
-  const std::uint64_t most_;
+  const std::uintptr_t at_;
+  const std::uint64_t changes_;
   mutable std::uint64_t copies_ = 0;
 
-  static const EndingProcess& of(const mallard::ProcessMemory& self) { return static_cast<const EndingProcess&>(self); }
-  bool is_gone() const { return copies_++ >= most_; }
+  static const ChangingProcess& of(const mallard::ProcessMemory& self) {
+    return static_cast<const ChangingProcess&>(self);
+  }
+  bool copy_here(void* to, std::uintptr_t from, std::size_t bytes) const {
+    if (!under_.copy(to, from, bytes)) return false;
+    if (at_ < from || at_ + sizeof(std::uint64_t) > from + bytes) return true;
+    char* const word = static_cast<char*>(to) + (at_ - from);
+    std::uint64_t value;
+    std::memcpy(&value, word, sizeof value);
+    value += copies_ < changes_ ? copies_ : changes_;
+    ++copies_;
+    std::memcpy(word, &value, sizeof value);
+    return true;
+  }
+  static constexpr Access kAccess = {
+      .in_place = false,
+      .copy = [](const mallard::ProcessMemory& self, void* to, std::uintptr_t from,
+                 std::size_t bytes) noexcept { return of(self).copy_here(to, from, bytes); },
+      .copy_pieces = [](const mallard::ProcessMemory& self, void* to, const std::uintptr_t* from, std::size_t count,
+                        std::size_t bytes) noexcept { return of(self).under_.copy_pieces(to, from, count, bytes); },
+      .pages_present = [](const mallard::ProcessMemory& self, std::uintptr_t begin, std::size_t pages,
+                          unsigned char* present) noexcept { return of(self).under_.pages_present(begin, pages, present); },
+      .add_path = [](const mallard::ProcessMemory& self, std::string_view name,
+                     mallard::TextBuffer& to) noexcept { to.add(Path(of(self).under_, name).view()); },
+  };
+
+ public:
+  ChangingProcess(const mallard::ProcessMemory& under, std::uintptr_t at, std::uint64_t changes)
+      : ProcessMemory(kAccess), under_(under), at_(at), changes_(changes) {}
+};
+
+/// Another process of which one copy fails, that after so many others.
+class FailingProcess : public mallard::ProcessMemory {
+  const mallard::ProcessMemory& under_;
+  const std::uint64_t before_;
+  mutable std::uint64_t copies_ = 0;
+
+  static const FailingProcess& of(const mallard::ProcessMemory& self) { return static_cast<const FailingProcess&>(self); }
+  bool fails() const { return copies_++ == before_; }
   static constexpr Access kAccess = {
       .in_place = false,
       .copy = [](const mallard::ProcessMemory& self, void* to, std::uintptr_t from, std::size_t bytes) noexcept {
-        return !of(self).is_gone() && of(self).under_.copy(to, from, bytes);
+        return !of(self).fails() && of(self).under_.copy(to, from, bytes);
       },
       .copy_pieces = [](const mallard::ProcessMemory& self, void* to, const std::uintptr_t* from, std::size_t count,
                         std::size_t bytes) noexcept {
-        return of(self).is_gone() ? std::size_t{0} : of(self).under_.copy_pieces(to, from, count, bytes);
+        return of(self).fails() ? std::size_t{0} : of(self).under_.copy_pieces(to, from, count, bytes);
       },
       .pages_present = [](const mallard::ProcessMemory& self, std::uintptr_t begin, std::size_t pages,
                           unsigned char* present) noexcept { return of(self).under_.pages_present(begin, pages, present); },
@@ -52,27 +90,27 @@ class EndingProcess : public mallard::ProcessMemory {
   };
 
  public:
-  EndingProcess(const mallard::ProcessMemory& under, std::uint64_t most)
-      : ProcessMemory(kAccess), under_(under), most_(most) {}
+  FailingProcess(const mallard::ProcessMemory& under, std::uint64_t before)
+      : ProcessMemory(kAccess), under_(under), before_(before) {}
   std::uint64_t copies() const { return copies_; }
 };
 
-/// Whether `adopt` says no of a process that ends at any moment before all has been copied, and yes after.
+/// Whether `adopt` says no if any of its copies fails, and yes if none does.
 /// \return 0, or a line of EXPECT
 template <class Adopt>
 int is_refused_unless_whole(const mallard::OtherParts& parts, Adopt adopt) {
   const mallard::OwnParts own = mallard::own_parts();
-  const auto adopted = [&](std::uint64_t most, std::uint64_t* copies) {
-    const EndingProcess process(parts.process(), most + 1);  // the first copy is that of the table of parts
-    const mallard::OtherParts ending(process, mallard::address_of(own.begin),
+  const auto adopted = [&](std::uint64_t before, std::uint64_t* copies) {
+    const FailingProcess process(parts.process(), before + 1);  // the first copy is that of the table of parts
+    const mallard::OtherParts failing(process, mallard::address_of(own.begin),
                                      static_cast<std::uint64_t>(own.end - own.begin));
-    const bool done = adopt(ending);
+    const bool done = adopt(failing);
     if (copies) *copies = process.copies() - 1;
     return done;
   };
   std::uint64_t needed = 0;
   EXPECT(adopted(~std::uint64_t{0} - 1, &needed));
-  for (std::uint64_t most = 0; most < needed; ++most) EXPECT(!adopted(most, nullptr));
+  for (std::uint64_t before = 0; before < needed; ++before) EXPECT(!adopted(before, nullptr));
   EXPECT(adopted(needed, nullptr));
   return 0;
 }
