@@ -59,6 +59,8 @@ struct CensusRequest {
   /// Where somebody wants the live blocks one by one; blocks of 8 bytes and more, at multiples of 8.
   /// `is_sure` false: memory in which blocks cannot be told, or not whether they are free.
   void (*on_block)(std::uintptr_t begin, std::uint64_t usable_bytes, bool is_sure, void* opaque) = nullptr;
+  /// Beside it: a block that was reported, or lies in one that is not sure, is free after all, in a cache.
+  void (*on_cached)(std::uintptr_t begin, void* opaque) = nullptr;
 
   void report(const Unit& unit) const noexcept { on_unit(unit, opaque); }
   void report_block(std::uintptr_t begin, std::uint64_t usable_bytes, bool is_sure = true) const noexcept {

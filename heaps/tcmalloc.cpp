@@ -9,6 +9,7 @@
 
 #include "base/attributes.hpp"
 #include "heaps/heap_reader.hpp"
+#include "heaps/tcmalloc_blocks.hpp"
 #include "heaps/tcmalloc_pages.hpp"
 
 namespace mallard::heaps {
@@ -59,17 +60,19 @@ class Asker {
 class TcmallocCensus {
  public:
   TcmallocCensus(const TcmallocFound& found, const CensusRequest& request) noexcept
-      : found_(found), request_(request), process_(request.process) {}
+      : found_(found), request_(request), process_(request.process), blocks_(found, request) {}
 
   CensusResult run(std::uint64_t cached_bytes) noexcept {
     result_.thread_cached_bytes = cached_bytes;
     for (std::size_t i = 0; i < request_.heap.size();) sweep(joined_range(request_.heap, &i));
+    if (request_.on_block) blocks_.take_out_cached();
     result_.done = true;
     return result_;
   }
 
  private:
   void sweep(AddressRange range) noexcept;
+  TcmallocSpan read_span(std::uintptr_t structure) const noexcept;
   void report_span(const TcmallocSpan& span) noexcept;
   void report_metadata(std::uintptr_t begin, std::uintptr_t end) noexcept {
     if (begin < end) request_.report({begin, end, UnitKind::kMetadata, 0, 0, 0});
@@ -78,6 +81,7 @@ class TcmallocCensus {
   const TcmallocFound& found_;
   const CensusRequest& request_;
   const ProcessMemory& process_;
+  TcmallocBlocks blocks_;
   CensusResult result_{.unit_name = "span of tcmalloc"};
 };
 
@@ -148,7 +152,17 @@ void TcmallocCensus::report_span(const TcmallocSpan& span) noexcept {
     ++result_.raced;
     return;
   }
+  if (request_.on_block) blocks_.report_span(span);
   request_.report({begin, begin + bytes, UnitKind::kBlocks, each, blocks * each, 0});
+}
+
+TcmallocSpan TcmallocCensus::read_span(std::uintptr_t structure) const noexcept {
+  if (process_.is_own())
+    return {process_.word(structure), process_.word(structure + 8), process_.word(structure + kBitsInSpan),
+            process_.word(structure + kFreeInSpan)};
+  std::uint64_t words[kBitsInSpan / 8 + 1];  // one call of the kernel
+  if (!process_.get(structure, &words)) return {};
+  return {words[0], words[1], words[kBitsInSpan / 8], words[kFreeInSpan / 8]};
 }
 
 void TcmallocCensus::sweep(AddressRange range) noexcept {
@@ -165,8 +179,7 @@ void TcmallocCensus::sweep(AddressRange range) noexcept {
       continue;
     }
     ++result_.reads;
-    const TcmallocSpan span{process_.word(structure), process_.word(structure + 8),
-                    process_.word(structure + kBitsInSpan)};
+    const TcmallocSpan span = read_span(structure);
     if (!lost) report_metadata(metadata, at);
     lost = span.first_page != at >> shift || span.pages == 0 || span.pages > (range.end - at) >> shift;
     if (lost) {

@@ -7,20 +7,18 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "heaps/tcmalloc_caches.hpp"
 #include "heaps/tcmalloc_pages.hpp"
 
 namespace mallard::heaps {
 namespace {
 
-constexpr std::size_t kClasses = 128, kWordsAtOnce = 4096, kMostPages = 64;
+constexpr std::size_t kClasses = kTcmallocClasses, kWordsAtOnce = 4096, kMostPages = 64;
 constexpr std::int32_t kLargestSmallBlock = 256 << 10;
 /// Spans that have to be described: each gives some 60 bits, which chance does not.
 constexpr std::size_t kEnough = 3;
 
-/// A FreeList of a ThreadCache: its length lies at 8, the size of its blocks at 24.
-constexpr std::size_t kListBytes = 32, kLengthInList = 8, kSizeInList = 24;
-constexpr std::size_t kCacheTail = kClasses * kListBytes, kCacheBytes = kCacheTail + 512;
-constexpr std::uint32_t kMostCaches = 1 << 16;
+constexpr std::size_t kCacheBytes = kCacheTail + 512;
 
 class Finder {
  public:
@@ -146,10 +144,10 @@ class Finder {
   /// CentralFreeList of class i says so at its beginning; behind its slots it has how many are used, how many
   /// there are, and how many there may be.
   void find_transfer_caches() noexcept {
-    constexpr std::uint64_t kLeast = 1024, kMost = 2048, kStep = 64, kSlots = 64;
+    constexpr std::uint64_t kLeast = 1024, kMost = 2048, kStep = 64;
     any_word<std::uint64_t>([&](std::uintptr_t at, std::uint64_t word) {
       for (std::uint64_t stride = kLeast; word == 1 && stride <= kMost; stride += kStep)
-        if (are_numbered(at, stride) && find_slots(at, stride, kSlots)) return true;
+        if (are_numbered(at, stride) && find_slots(at, stride, kTransferSlots)) return true;
       return false;
     });
   }
@@ -164,7 +162,7 @@ class Finder {
     struct Counts {
       std::int32_t used, there, most;
     };
-    for (std::uint64_t offset = slots * 2 * sizeof(void*); offset + sizeof(Counts) <= stride; offset += 4) {
+    for (std::uint64_t offset = slots * kSlotBytes; offset + sizeof(Counts) <= stride; offset += 4) {
       bool all = true;
       for (std::size_t i = 1; i < count_ && all; ++i) {
         Counts c;
@@ -213,7 +211,8 @@ std::uint64_t cached_in(const ProcessMemory& process, const TcmallocFound& found
   }
   for (std::size_t i = 1; found.first_transfer != 0 && i < kClasses && found.class_bytes[i] != 0; ++i) {
     std::int32_t used = 0;
-    if (process.get(found.first_transfer + (i - 1) * found.transfer_stride, &used) && used > 0 && used <= 64)
+    if (process.get(found.first_transfer + (i - 1) * found.transfer_stride, &used) && used > 0 &&
+        static_cast<std::uint64_t>(used) <= kTransferSlots)
       bytes += static_cast<std::uint64_t>(used) * static_cast<std::uint64_t>(std::max(found.moved[i], 0)) *
                found.class_bytes[i];
   }

@@ -14,12 +14,13 @@ inline constexpr unsigned kPageMapLevels[] = {2, 3};  ///< three: built to be sm
 /// What is needed of the structure of a span.
 struct TcmallocSpan {
   std::uint64_t first_page, pages, bits;
+  std::uintptr_t free_list = 0;  ///< first free block, of a span of small ones
 
   std::uint64_t handed_out() const noexcept { return bits & 0xffff; }  ///< blocks, of a span of small ones
   unsigned size_class() const noexcept { return bits >> 16 & 0xff; }   ///< 0 = one large block
   bool in_use() const noexcept { return (bits >> 24 & 3) == 0; }
 };
-inline constexpr std::uintptr_t kBitsInSpan = 40;
+inline constexpr std::uintptr_t kFreeInSpan = 32, kBitsInSpan = 40;
 
 class TcmallocPageMap {
  public:

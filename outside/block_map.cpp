@@ -85,13 +85,15 @@ bool BlockMap::add(std::uintptr_t begin, std::uint64_t bytes) noexcept {
   return true;
 }
 
-void BlockMap::remove(std::uintptr_t begin) noexcept {
+std::uint64_t BlockMap::remove(std::uintptr_t begin) noexcept {
   Cell* cell = cell_of(begin);
-  if (!cell || begin % kWord != 0 || !bit(cell->begins, index_of(begin))) return;
+  if (!cell || begin % kWord != 0 || !bit(cell->begins, index_of(begin))) return 0;
+  const std::uint64_t bytes = bytes_at(begin);
   --count_;
-  bytes_ -= bytes_at(begin);
+  bytes_ -= bytes;
   set(cell->begins, index_of(begin), false);
   set(cell->marks, index_of(begin), true);
+  return bytes;
 }
 
 void BlockMap::end_of_blocks() noexcept {

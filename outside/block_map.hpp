@@ -31,8 +31,8 @@ class BlockMap {
   void begin_look() noexcept;
   /// Blocks do not overlap. \return false if there is no memory for it
   bool add(std::uintptr_t begin, std::uint64_t bytes) noexcept;
-  /// Takes a block out; what points there points to nothing.
-  void remove(std::uintptr_t begin) noexcept;
+  /// Takes a block out; what points there points to nothing. \return how large it was; 0 = there was none
+  std::uint64_t remove(std::uintptr_t begin) noexcept;
   /// No block is added after this.
   void end_of_blocks() noexcept;
 

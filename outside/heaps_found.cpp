@@ -100,7 +100,8 @@ heaps::CensusResult census_of_all(const heaps::CensusRequest& request) noexcept 
     const heaps::CensusRequest part{
         request.process,        heap.ranges,          common(*g_arena, request.resident, heap.ranges),
         request.sampled_blocks, request.budget_bytes, request.on_unit,
-        request.opaque,         request.exact,        request.on_block};
+        request.opaque,         request.exact,        request.on_block,
+        request.on_cached};
     const heaps::CensusResult result = heap.census(part);
     if (!sum.unit_name) sum.unit_name = result.unit_name;
     add_up(result, &sum);

@@ -96,6 +96,11 @@ bool Look::find_blocks() noexcept {
                                      if (is_sure) return;
                                      look.unsure_.add({begin, bytes});
                                      look.out_.unsure_bytes += bytes;
+                                   },
+                               .on_cached =
+                                   [](std::uintptr_t begin, void* self) {
+                                     auto& look = *static_cast<Look*>(self);
+                                     look.live_bytes_ -= std::min(look.live_bytes_, look.blocks_.remove(begin));
                                    }});
   if (!census.done) return refuse(census.why_not);
   if (blocks_.bytes() < live_bytes_ / 2)  // a census that counts blocks, and does not name them

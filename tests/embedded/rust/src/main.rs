@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Allocates in Rust, in C (LMDB) and in arenas, from several threads, checks every block, and prints a sum
-//! that depends on no allocator. With the argument "hold" it then keeps memory and waits for a line.
+//! that depends on no allocator. With the argument "hold" it then keeps memory and waits for a line, with "lose" it
+//! loses some.
+mod lost;
+
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 
@@ -78,7 +81,17 @@ fn hold_in_rust() -> Vec<Vec<u8>> {
     held
 }
 
+fn wait_for_a_line() {
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    std::io::stdin().lock().lines().next();
+}
+
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("lose") {
+        println!("{}\nok", lost::run(wait_for_a_line));
+        return;
+    }
     let scratch = std::env::temp_dir().join(format!("embedding.{}", std::process::id()));
     let threads: Vec<_> = (1..5).map(|seed| std::thread::spawn(move || work(seed))).collect();
     let mut sum: u64 = threads.into_iter().map(|t| t.join().unwrap()).fold(0, u64::wrapping_add);
@@ -88,9 +101,7 @@ fn main() {
     }
     if what == "hold" {
         let held = hold_in_rust();
-        println!("ready");
-        std::io::stdout().flush().unwrap();
-        std::io::stdin().lock().lines().next();
+        wait_for_a_line();
         sum = sum.wrapping_add(held.len() as u64);
     }
     std::fs::remove_dir_all(&scratch).ok();
