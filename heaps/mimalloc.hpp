@@ -36,6 +36,11 @@ MimallocLayout find_mimalloc_layout(const ProcessMemory& process, AddressRange d
 /// Whether the page lies in memory that is laid out so.
 bool is_mimallocs(const ProcessMemory& process, const MimallocLayout& layout, std::uintptr_t page) noexcept;
 
+/// Calls `visit` for each piece of memory that leads to pages of `heap` and lies apart from them: the map of
+/// versions 3.0 to 3.4. Pieces may come twice. \context offline
+void each_mimalloc_map(const ProcessMemory& process, const MimallocLayout& layout, AddressRange heap,
+                       void (*visit)(AddressRange piece, void* opaque), void* opaque) noexcept;
+
 /// \context reporter
 CensusResult mimalloc_census(MimallocAccess& access, const CensusRequest& request) noexcept;
 

@@ -31,6 +31,14 @@ std::uintptr_t link_of(const MimallocLayout& layout, std::uintptr_t address) noe
   return submap + address % kSubmapSpan / kMimallocSlice * sizeof submap;
 }
 
+/// The map's upper level, with the first of the lower parts right behind it.
+AddressRange upper_map(const MimallocLayout& layout) noexcept {
+  std::uintptr_t lowest = 0;
+  const bool is_told = g_structures.get(layout.page_map, &lowest) && lowest > layout.page_map &&
+                       lowest - layout.page_map < kMostMapBytes;
+  return {layout.page_map, is_told ? lowest + kSubmapBytes : layout.page_map};
+}
+
 /// The slices of the page whose structure is `s`, as the page's memory is described there.
 /// \param slice  the first one that leads to the structure
 AddressRange slices_of(const MimallocStructure& s, std::uintptr_t slice) noexcept {
@@ -100,9 +108,16 @@ namespace {
 
 constexpr std::size_t kMostBefore = 64 * kMimallocSlice;  // of an arena, before its structure: 8 in 3.6
 
+/// A page of a thread has an owner: 3.0 and 3.2 differ in nothing but where that stands, and in the other one's
+/// place is mostly 0.
+bool has_its_owner(const MimallocShape& shape, const MimallocStructure& s) noexcept {
+  return shape.family != MimallocFamily::kPageMap || s.ownerless || s.owner >= kPageBytes;
+}
+
 /// Where the structure of the page that has `address` lies, if the two agree about it; else 0.
+/// \param lacks_owner  set to whether all but the owner is there
 std::uintptr_t structure_of(const MimallocLayout& supposed, const ProcessMemory& process,
-                            std::uintptr_t address) noexcept {
+                            std::uintptr_t address, bool* lacks_owner) noexcept {
   const std::uintptr_t link = link_of(supposed, address);
   std::uintptr_t at = 0;
   unsigned char copy[kMostMimallocShapeBytes];
@@ -117,6 +132,7 @@ std::uintptr_t structure_of(const MimallocLayout& supposed, const ProcessMemory&
   const bool is_its = s.of_arena && arena <= s.source && s.source < arena + kMostBefore && s.slices > 0 &&
                       begin <= address && address < end && s.owner % 8 == 0 && s.first_block != 0 &&
                       describes_mimalloc_page(s, begin, end);
+  *lacks_owner = is_its && !has_its_owner(*supposed.shape, s);
   return is_its ? at : 0;
 }
 
@@ -126,12 +142,13 @@ bool describes_enough(const MimallocLayout& supposed, const ProcessMemory& proce
   std::uintptr_t met[kEnough];
   std::size_t count = 0;
   for (const std::uintptr_t page : pages) {
-    const std::uintptr_t at = structure_of(supposed, process, page);
+    bool lacks_owner = false;
+    const std::uintptr_t at = structure_of(supposed, process, page, &lacks_owner);
+    if (lacks_owner) return false;
     if (at == 0 || std::find(met, met + count, at) != met + count) continue;
-    met[count++] = at;
-    if (count == kEnough) return true;
+    if (count < kEnough) met[count++] = at;
   }
-  return false;
+  return count == kEnough;
 }
 
 }  // namespace
@@ -163,7 +180,18 @@ MimallocLayout find_mimalloc_page_map(const ProcessMemory& process, AddressRange
 bool is_in_mimalloc_page(const ProcessMemory& process, const MimallocLayout& layout,
                          std::uintptr_t page) noexcept {
   g_structures.begin(process);
-  return structure_of(layout, process, page) != 0;
+  bool lacks_owner = false;
+  return structure_of(layout, process, page, &lacks_owner) != 0;
+}
+
+void each_mimalloc_map(const ProcessMemory& process, const MimallocLayout& layout, AddressRange heap,
+                       void (*visit)(AddressRange piece, void* opaque), void* opaque) noexcept {
+  if (layout.shape->family != MimallocFamily::kPageMap) return;
+  g_structures.begin(process);
+  visit(upper_map(layout), opaque);
+  for (std::uintptr_t at = heap.begin & ~(kSubmapSpan - 1); at < heap.end; at += kSubmapSpan)
+    if (const std::uintptr_t submap = link_of(layout, at); submap != 0)
+      visit({submap, submap + kSubmapBytes}, opaque);
 }
 
 namespace {
@@ -295,10 +323,8 @@ class PageMapCensus {
 
   /// The map itself. Its upper level ends with a lower part for the addresses from 0 on.
   void report_map() noexcept {
-    std::uintptr_t lowest = 0;
-    if (heap_.contains(layout_.page_map) && g_structures.get(layout_.page_map, &lowest) &&
-        lowest > layout_.page_map && lowest - layout_.page_map < kMostMapBytes)
-      pages_.report_metadata(layout_.page_map, lowest + kSubmapBytes);
+    if (const AddressRange upper = upper_map(layout_); heap_.contains(upper.begin))
+      pages_.report_metadata(upper.begin, upper.end);
     std::uintptr_t reported = 0;
     for (const AddressRange& range : request_.heap)
       for (std::uintptr_t at = range.begin & ~(kSubmapSpan - 1); at < range.end; at += kSubmapSpan) {

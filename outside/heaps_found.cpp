@@ -13,6 +13,7 @@
 #include "inside/recognise.hpp"
 #include "outside/cut_regions.hpp"
 #include "outside/glibc.hpp"
+#include "outside/mimalloc_map.hpp"
 #include "outside/musl.hpp"
 #include "outside/probed_pages.hpp"
 
@@ -187,6 +188,7 @@ class Claims {
 
   /// Makes the regions of an allocator its heap.
   void add(Heap heap, std::string_view version, const elf::Module* module) noexcept {
+    if (!in_memory_) return;
     Growing<AddressRange> ranges(arena_);
     for (std::size_t i = 0; i < regions_.size(); ++i) {
       Region& r = regions_[i];
@@ -215,6 +217,7 @@ class Claims {
   }
 
   void look_into(const elf::Module& module) noexcept {
+    if (!in_memory_) return;
     const inside::Contents inside = inside::contents_of(module, process_);
     for (const inside::CarriedAllocator& c : inside.all()) {
       const AddressRange data{module.data_begin, module.span_end};
@@ -264,11 +267,16 @@ class Claims {
     for (const report::ResidentRun& run : residency_.runs()) resident.add({run.begin, run.end});
     if (!g_musl.find(arena_, process_, common(arena_, resident.all(), theirs.all()))) return;
     if (!cut_regions(arena_, g_musl.memory(), "musl", &memory_)) return;
-    regions_ = memory_.regions.all;
-    in_memory_ = report::measure_regions(arena_, regions_, residency_.runs());
-    if (in_memory_)
+    if (take_cut_regions())
       add({"musl", "musl", census_of_musl, {}, 0, {}, {}},
           module ? "mallocng" : "mallocng, linked statically", module);
+  }
+
+  /// After regions were cut. \return false if memory is out
+  bool take_cut_regions() noexcept {
+    regions_ = memory_.regions.all;
+    in_memory_ = report::measure_regions(arena_, regions_, residency_.runs());
+    return in_memory_ != nullptr;
   }
 
   /// A jemalloc that was built with a prefix has it before the name of its variable, too.
@@ -305,6 +313,7 @@ class Claims {
     mark("mimalloc", [this](std::uintptr_t page) noexcept {
       return heaps::is_mimallocs(process_, g_mimalloc.layout, page);
     });
+    if (claim_mimalloc_map(arena_, g_mimalloc.layout, &memory_) && !take_cut_regions()) return;
     add({"mimalloc", "mimalloc", census_of_mimalloc, {}, 0, {}, {}}, version, &module);
   }
 

@@ -34,7 +34,7 @@ def inspected(t: Test, variant: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("variant,least", [("jemalloc", 8500)])
+@pytest.mark.parametrize("variant,least", [("jemalloc", 8500), ("mimalloc3", 8900)])
 @pytest.mark.timeout(900)
 def test_blocks_that_rust_loses(t: Test, variant: str, least: int) -> None:
     """One old address in a cache keeps all of a chain, or all that a vector leads to: single blocks are what tells."""

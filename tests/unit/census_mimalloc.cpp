@@ -160,7 +160,7 @@ class MadeUpMimalloc22 : public MadeUpMimalloc {
   std::size_t last_ = 0;
 };
 
-/// Version 3.4: an arena with its pages' structures in front, found by a map of two levels.
+/// Version 3.4, or 3.0 or 3.2: an arena with its pages' structures in front, found by a map of two levels.
 class MadeUpMimalloc34 : public MadeUpMimalloc {
  public:
   static constexpr std::uintptr_t kArena = 0x1'4000'0000, kData = 0x1000'0000, kMap = 0x2000'0000,
@@ -168,7 +168,8 @@ class MadeUpMimalloc34 : public MadeUpMimalloc {
                                   kOwner = kArena + 40 * kMimallocSlice + 512;
   static constexpr std::uint64_t kArenaSlices = 64;
 
-  explicit MadeUpMimalloc34(MadeUpProcess& process) : MadeUpMimalloc(process, kArena + 2 * kMimallocSlice) {
+  explicit MadeUpMimalloc34(MadeUpProcess& process, const MimallocShape& shape = kMimallocPageMap34)
+      : MadeUpMimalloc(process, kArena + 2 * kMimallocSlice), shape_(shape) {
     process.map(kArena, 2 * kMimallocSlice);
     process.put(kArena + 40, kArenaSlices);
     process.put(kArena + 48, std::uint64_t{2});
@@ -185,20 +186,25 @@ class MadeUpMimalloc34 : public MadeUpMimalloc {
   void write(const PageOfBlocks& page) override {
     process_.map_once(page.slice, kMimallocSlice);
     const std::size_t index = (page.slice - kArena) / kMimallocSlice;
-    const std::uintptr_t at = kArena + kPage + index * 112;
+    const std::uintptr_t at = kArena + kPage + index * shape_.bytes;
     process_.put(kSubmap + page.slice % (512 << 20) / kMimallocSlice * 8, at);
     process_.put(at + 16, static_cast<std::uint16_t>(page.used));
     process_.put(at + 18, static_cast<std::uint16_t>(page.capacity));
     process_.put(at + 20, static_cast<std::uint16_t>(reserved(page)));
     process_.put(at + 32, page.thread_free | 1);
     process_.put(at + 40, page.block_bytes);
-    process_.put(at + 48, static_cast<std::uint32_t>((page.slice + kFirstBlock - at) / 8));
+    const std::uintptr_t first = page.slice + kFirstBlock;
+    if (shape_.start_is == MimallocStart::kAddress) process_.put(at + shape_.start, first);
+    else process_.put(at + shape_.start, static_cast<std::uint32_t>((first - at) / 8));
     process_.put(at, page.owner ? std::uint64_t{0x7f12'3456'7001} : std::uint64_t{4});
-    process_.put(at + 56, kOwner);
-    process_.put(at + 88, kArena);
-    process_.put(at + 96, std::uint64_t{index} | std::uint64_t{1} << 32);
-    process_.put(at + 104, std::uint8_t{7});
+    process_.put(at + shape_.owner, kOwner);
+    process_.put(at + shape_.memory, kArena);
+    process_.put(at + shape_.memory + 8, std::uint64_t{index} | std::uint64_t{1} << 32);
+    process_.put(at + shape_.memory + 16, shape_.kind_of_arena);
   }
+
+ private:
+  const MimallocShape& shape_;
 };
 
 constexpr AddressRange kHeap22[] = {
@@ -327,6 +333,24 @@ TEST_CASE("census: a mimalloc that cannot be asked is known by several of its pa
   CHECK(layout.page_map == MadeUpMimalloc34::kMap);
   CHECK(is_mimallocs(process, layout, pages[3]));
   CHECK_FALSE(is_mimallocs(process, layout, MadeUpMimalloc34::kOwner));
+}
+
+TEST_CASE("census: mimalloc 3.0 and 3.2, which differ in where a page has its owner, are told apart") {
+  for (const MimallocShape* shape : {&kMimallocPageMap30, &kMimallocPageMap32}) {
+    MadeUpProcess process;
+    MadeUpMimalloc34 mimalloc(process, *shape);
+    std::vector<std::uintptr_t> pages = some_pages(mimalloc, 4);
+    for (int i = 0; i < 4; ++i) {  // more than are enough
+      auto ownerless = mimalloc.add_page(512, 2);
+      ownerless.owner = 0;
+      mimalloc.write(ownerless);
+      pages.insert(pages.begin(), ownerless.slice);
+    }
+    const MimallocLayout layout = find_mimalloc_layout(process, mimalloc.data, pages);
+    REQUIRE(layout.shape);
+    CHECK(layout.shape->owner == shape->owner);
+    CHECK(is_mimallocs(process, layout, pages[0]));
+  }
 }
 
 TEST_CASE("census: few pages, or memory of something else, make no mimalloc") {
