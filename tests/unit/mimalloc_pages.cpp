@@ -2,6 +2,7 @@
 // A page of mimalloc whose structure has been read: its live blocks, one by one, and what of it is free.
 #include "heaps/mimalloc_pages.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <vector>
@@ -174,6 +175,19 @@ TEST_CASE("mimalloc's pages: where lists do not add up no block is told") {
   }));
 }
 
+TEST_CASE("mimalloc's pages: a page knows nothing of the free blocks of the one before it") {
+  MadeUpPage made;
+  made.page.block_bytes = 8;
+  made.page.reserved = 8000;
+  made.page.used = 7990;
+  made.page.free_lists[0] = kFirst + 7995 * 8;
+  made.page.free_lists[1] = made.page.thread_free = 0;
+  CHECK(made.tell().blocks.size() == 7991);  // that one was never handed out
+  made.page.free_lists[0] = 0;
+  made.page.used = 8000;
+  CHECK(made.tell().blocks.size() == 8000);
+}
+
 TEST_CASE("mimalloc's pages: 65,536 blocks of a page are told one by one") {
   for (const std::uint64_t reserved : {65536, 65537}) {
     MadeUpPage made;
@@ -208,7 +222,14 @@ TEST_CASE("mimalloc's pages: a list of other threads is followed as far as it ca
   CHECK(uncollected(9, at(8) + 8, 1) == 1);
   CHECK(uncollected(9, kBegin - kBytes, 1) == 1);  // out of the page
   CHECK(uncollected(9, kEnd, 1) == 1);
+  CHECK(uncollected(9, kBegin, 0) == 2);           // the first block that can be
+  CHECK(uncollected(9, kEnd - kBytes, 0) == 2);    // and the last
   CHECK(uncollected(11, at(9), 0) == 898);         // a ring, as long as there are blocks in use
+  // Links that are plain in a build that encodes them: as they are while a list changes hands.
+  MadeUpPage plain;
+  plain.page.keys[0] = 0x1122334455667788;
+  CHECK(plain.tell().result.free_memory.uncollected == 2 * kBytes);
+  CHECK(plain.tell().result.raced == 0);
 }
 
 TEST_CASE("mimalloc's pages: pages without a live block are kept, and those that cannot be are not read") {
@@ -239,4 +260,150 @@ TEST_CASE("mimalloc's pages: pages without a live block are kept, and those that
   CHECK_FALSE(raced(1, 1024, 64));
   CHECK(raced(1, 1025, 64));
   CHECK(raced(1, 1024, 65));
+}
+
+namespace {
+
+/// Pages one after the other, of two free blocks of other threads each or of none.
+struct Heap {
+  static constexpr std::uint64_t kPages = 64;
+  MadeUpPage one;
+
+  std::vector<Unit> examine(std::uint64_t budget, bool has_lists, std::uint64_t reserved, std::uint64_t* kept = nullptr) {
+    std::vector<Unit> units;
+    one.process.map_once(kEnd, (kPages - 1) * kMimallocSlice);
+    const std::vector<AddressRange> heap = {{kBegin, kBegin + kPages * kMimallocSlice}};
+    const CensusRequest request{.process = one.process,
+                                .heap = heap,
+                                .resident = heap,
+                                .sampled_blocks = {},
+                                .budget_bytes = budget,
+                                .on_unit = [](const Unit& u, void* to) { static_cast<std::vector<Unit>*>(to)->push_back(u); },
+                                .opaque = &units};
+    MimallocPages pages(request);
+    const CensusResult result = pages.run([&] {
+      for (std::uint64_t n = 0; n < kPages; ++n) {
+        MimallocPage page = one.page;
+        page.begin += n * kMimallocSlice;
+        page.end += n * kMimallocSlice;
+        page.used = reserved;
+        page.reserved = reserved;
+        page.thread_free = has_lists ? page.begin + 64 : 0;
+        pages.report(page, 0);
+      }
+      pages.keep(kBegin, kEnd);
+      pages.keep(kEnd, kEnd);
+      pages.report_metadata(kBegin, kBegin + 64);
+      pages.report_metadata(kBegin, kBegin);
+    });
+    CHECK(result.done);
+    CHECK(result.raced == 0);
+    if (kept) *kept = result.free_memory.kept_pages;
+    return units;
+  }
+};
+
+std::uint64_t count(const std::vector<Unit>& units, UnitKind kind) {
+  std::uint64_t n = 0;
+  for (const Unit& u : units) n += u.kind == kind;
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE("mimalloc's pages: some stand for all where following their lists takes too long") {
+  Heap heap;
+  constexpr std::uint64_t kAll = Heap::kPages * kMimallocSlice;
+  std::uint64_t kept = 0;
+  std::vector<Unit> units = heap.examine(kAll, true, 1000, &kept);
+  CHECK(count(units, UnitKind::kBlocks) == Heap::kPages);
+  CHECK(count(units, UnitKind::kMetadata) == 1);
+  CHECK(kept == kMimallocSlice);
+  units = heap.examine(kAll / 4, true, 1000, &kept);  // one in five
+  CHECK(count(units, UnitKind::kBlocks) + count(units, UnitKind::kNotExamined) == Heap::kPages);
+  CHECK(count(units, UnitKind::kBlocks) >= 5);
+  CHECK(count(units, UnitKind::kBlocks) <= 25);
+  CHECK(count(units, UnitKind::kMetadata) == 1);
+  CHECK(kept == kMimallocSlice);
+  for (const Unit& u : units)
+    if (u.kind == UnitKind::kNotExamined)
+      CHECK((u.block_bytes == kBytes && u.live_bytes == 0 && u.overhead_bytes == 0 && u.end - u.begin == kMimallocSlice));
+  // A page of one block has no list to follow; without lists, or a budget, all are examined.
+  CHECK(count(heap.examine(kAll / 4, true, 1), UnitKind::kNotExamined) == 0);
+  CHECK(count(heap.examine(kAll / 4, false, 1000), UnitKind::kBlocks) == Heap::kPages);
+  CHECK(count(heap.examine(0, true, 1000), UnitKind::kBlocks) == Heap::kPages);
+}
+
+TEST_CASE("mimalloc's pages: a shape is a candidate while it describes every block, and fits once its page counts them") {
+  MimallocStructure s{};
+  s.at = 0x1000;
+  const auto fits_after = [&s](std::initializer_list<std::uint64_t> used) {
+    MimallocCandidate candidate;
+    for (const std::uint64_t n : used) {
+      s.used = n;
+      candidate.add(&s);
+    }
+    CHECK_FALSE(candidate.is_out());
+    return candidate.fits();
+  };
+  CHECK(fits_after({7, 8, 9, 10, 11}));
+  CHECK_FALSE(fits_after({7, 8, 9, 10}));
+  CHECK_FALSE(fits_after({7, 8, 9, 10, 10}));
+  CHECK_FALSE(fits_after({11, 10, 9, 8, 7}));
+  CHECK(fits_after({7, 8, 9, 3, 4, 5}));
+  MimallocCandidate elsewhere;
+  for (std::uint64_t n = 1; n < 10; ++n) {
+    s.used = n;
+    s.at = 0x1000 * n;  // each of a page of its own
+    elsewhere.add(&s);
+  }
+  CHECK_FALSE(elsewhere.fits());
+  MimallocCandidate out;
+  for (s.used = 1, s.at = 0x1000; s.used < 6; ++s.used) out.add(&s);
+  CHECK(out.fits());
+  out.add(nullptr);
+  CHECK(out.is_out());
+  CHECK_FALSE(out.fits());
+}
+
+namespace {
+
+std::vector<std::size_t> g_asked;
+std::size_t g_freed, g_most;
+
+void* asked_malloc(std::size_t bytes) {
+  if (g_asked.size() == g_most) return nullptr;
+  g_asked.push_back(bytes);
+  return reinterpret_cast<void*>(0x1000 * g_asked.size());
+}
+
+}  // namespace
+
+TEST_CASE("mimalloc's pages: it is asked for blocks of one size, then of larger ones, and gets all back") {
+  const MimallocAccess access{.malloc = asked_malloc,
+                              .free = [](void*) { ++g_freed; },
+                              .usable_size = [](void* p) { return address_of(p) + 8; },
+                              .data = {}};
+  for (const std::size_t most : {std::size_t{100}, std::size_t{5}}) {
+    g_asked.clear();
+    g_freed = 0;
+    g_most = most;
+    {
+      MimallocProbes probes(access);
+      std::uintptr_t n = 0;
+      while (n < 20 && probes.next()) {
+        ++n;
+        CHECK(probes.block() == 0x1000 * n);
+        CHECK(probes.usable() == 0x1000 * n + 8);
+      }
+      CHECK(n == (most == 5 ? 5 : 12));
+    }
+    CHECK(g_freed == g_asked.size());
+  }
+  g_asked.clear();
+  g_most = 100;
+  MimallocProbes probes(access);
+  while (probes.next()) {
+  }
+  CHECK(g_asked == std::vector<std::size_t>{1024, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 700, 1400, 2800, 5600});
 }
