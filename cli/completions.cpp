@@ -2,6 +2,7 @@
 // `mallard completions`: what makes bash and zsh complete this command, written from the command line's own
 // description. Run when mallard is built, so that what is installed knows every subcommand and option.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>

@@ -2,6 +2,7 @@
 #include "cli/process/find_process.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>

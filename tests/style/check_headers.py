@@ -47,6 +47,7 @@ PLAIN = [
     ("errno.h", "errno|E(?:INTR|AGAIN|NOENT|INVAL|PERM|ACCES|SRCH|NOMEM)", {"cerrno"}), ("unistd.h", r"(?:getpid|usleep|readlink|isatty|fork)(?=\()", set()),
     ("fcntl.h", r"O_(?:RDONLY|RDWR|CREAT|DIRECTORY|CLOEXEC)", set()), ("signal.h", "SIG(?:USR1|USR2|KILL|STOP|CONT|TERM|INT)", {"csignal"}),
     ("time.h", "timespec|CLOCK_MONOTONIC", {"ctime", "sys/stat.h", "thread", "pthread.h", "chrono"}), ("math.h", r"(?:log2|lround)(?=\()", {"cmath"}),
+    ("fmt/ranges.h", "fmt::join", set()),  # up to fmt 10 it was in fmt/format.h
 ]
 NAMES = [(header, re.compile(rf"\bstd::({names})\b"), {header, *others}) for header, names, others in WANTED]
 NAMES += [(header, re.compile(rf"(?<![\w:.>])({names})\b"), {header, *others}) for header, names, others in PLAIN]

@@ -11,7 +11,7 @@ SOURCES = "arch base elf symbols unwind record heaps backends inside report outs
 # Pattern, what it needs, and the files that may have it, or what stands in a file that provides for it.
 NEWER = [
     (r"\bfmt::(format_string|runtime|styled)\b", "fmt 8", "FMT_VERSION"),
-    (r"#include <fmt/(std|xchar|ranges)\.h>", "fmt 9", set()),
+    (r"#include <fmt/(std|xchar)\.h>", "fmt 9", set()),
     (r"\bstd::bit_cast\b", "gcc 11", {"base/older.hpp"}),
     (r"\busing enum\b", "gcc 11", set()),
     (r"#include <(format|source_location|syncstream|latch|barrier|semaphore|expected|print)>", "gcc 11", set()),
