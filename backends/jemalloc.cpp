@@ -28,6 +28,12 @@ __attribute__((visibility("hidden"))) int mallard_clock_gettime(clockid_t clock,
   return mallard::os::call(SYS_clock_gettime, clock, mallard::os::arg(to)) == 0 ? 0 : -1;
 }
 
+// Only its profiler reads numbers. Compiled for C23 it asks for a strtol that glibc has since 2.38; this is the old one.
+long mallard_old_strtol(const char*, char**, int) __asm__("strtol");
+__attribute__((visibility("hidden"))) long mallard_strtol(const char* text, char** end, int base) {
+  return mallard_old_strtol(text, end, base);
+}
+
 // What jemalloc takes from libm, which libmallard.so does not depend on.
 __attribute__((visibility("hidden"))) double mallard_libm_exp(double x) { return mallard::math::exp(x); }
 __attribute__((visibility("hidden"))) double mallard_libm_log(double x) { return mallard::math::log(x); }
