@@ -23,9 +23,9 @@ export LC_ALL=C.UTF-8
   # Of the HTML page; npm brings hundreds of small packages, which the demo does without.
   HTML_PACKAGES=(node@nodejs npm@npm)
   DEMO_PACKAGES=(redis-server redis-tools '?libmimalloc2.0|libmimalloc3')
-  # Of all architectures, and so taken from a newer suite of the same mirror where this one has none or one below the
-  # version. Debian 11 needs that.
-  declare -A FROM_NEWER=([meson]=1.0.1 [libcli11-dev]=1.8)
+  # Of all architectures or without dependencies, and so taken from a newer suite of the same mirror where this one has
+  # none or one below the version. Debian 11 needs that. libiberty of before 2022 follows a damaged Rust name for ever.
+  declare -A FROM_NEWER=([meson]=1.0.1 [libcli11-dev]=1.8 [libiberty-dev]=20220201)
   NEWER_SUITES=(bookworm trixie)
   EXTRA_PACKAGES=(clang@clang clang-tidy@clang-tidy)
   TEST_PACKAGES=(

@@ -140,6 +140,7 @@ int capture_stack(const Caller& caller, std::uintptr_t* pcs, int max) noexcept {
 }
 
 void on_module_unloaded() noexcept {
+  forget_modules();
   g_rules.expire_all();
   begin_code_epoch();
 }

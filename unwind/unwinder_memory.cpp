@@ -6,6 +6,7 @@
 
 #include "base/os.hpp"
 #include "elf/mapped_segments.hpp"
+#include "unwind/loaded_later.hpp"
 
 // glibc >= 2.35. Declared here because older headers lack it; layout as in its manual.
 struct mallard_dl_find_object {
@@ -60,7 +61,11 @@ bool find_module(std::uintptr_t code, Module* out) noexcept {
     *out = snapshot[i];
     return true;
   }
-  return false;
+  return find_loaded_later(code, out);
+}
+
+void forget_modules() noexcept {
+  if (!mallard_find_object) forget_loaded_later();
 }
 
 Segment find_segment(const Module& module, std::uintptr_t address) noexcept {

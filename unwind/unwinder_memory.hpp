@@ -19,8 +19,10 @@ struct Module {
 
 /// Prepares find_module() where libc has no _dl_find_object. \context init
 void modules_init() noexcept;
-/// Takes no lock: _dl_find_object, or a snapshot taken at init. \context hot
+/// Takes no lock: _dl_find_object, or a snapshot taken at init and what was met since. \context hot
 bool find_module(std::uintptr_t code, Module* out) noexcept;
+/// An object was unloaded: what was met since init is not known any more. \context any thread
+void forget_modules() noexcept;
 
 /// Memory that may be read plainly.
 struct Segment {
