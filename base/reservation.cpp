@@ -25,6 +25,8 @@ std::size_t unopened_bytes_of_all() noexcept {
   return bytes;
 }
 
+bool is_limited() noexcept { return os::address_limit() != ~std::uint64_t{0}; }
+
 bool can_be_mapped(std::size_t bytes) noexcept {
   void* p = os::reserve(bytes);
   if (p) os::unmap(p, bytes);
@@ -87,7 +89,7 @@ bool give_back_reservations(std::size_t bytes) noexcept {
     return true;
   }
   const std::size_t unopened = unopened_bytes_of_all();
-  const bool helps = unopened > 0 && (bytes <= unopened || can_be_mapped(bytes - unopened));
+  const bool helps = unopened > 0 && is_limited() && (bytes <= unopened || can_be_mapped(bytes - unopened));
   std::size_t given = 0;
   if (helps)
     for (auto& slot : g_all)
@@ -95,6 +97,10 @@ bool give_back_reservations(std::size_t bytes) noexcept {
   g_given_back.fetch_add(given, std::memory_order_relaxed);
   g_lock.unlock();
   return given > 0;
+}
+
+bool give_back_for_mapping(std::size_t bytes) noexcept {
+  return bytes != 0 && is_limited() && !can_be_mapped(bytes) && give_back_reservations(bytes);
 }
 
 std::uint64_t given_back_bytes() noexcept { return g_given_back.load(std::memory_order_relaxed); }

@@ -45,8 +45,12 @@ class Reservation {
 };
 
 /// Gives back what no reservation has opened, where that lets the kernel map `bytes` more, which it has just
-/// refused. \return whether to ask the kernel again \context refill: any thread; keeps errno
+/// refused; nothing where no limit is in force. \return whether to ask the kernel again
+/// \context refill: any thread; keeps errno
 bool give_back_reservations(std::size_t bytes) noexcept;
+/// The same where the kernel has refused a mapping by ENOMEM, which has other reasons, too, as that a mapping cannot
+/// grow where it is: nothing is given back where `bytes`, what it would have added, can be mapped elsewhere.
+bool give_back_for_mapping(std::size_t bytes) noexcept;
 
 /// All that was given back so far.
 std::uint64_t given_back_bytes() noexcept;

@@ -95,12 +95,13 @@ void* do_mremap(void* old, std::size_t old_bytes, std::size_t bytes, int flags, 
                                                   static_cast<long>(bytes), flags, os::arg(fixed))));
 }
 
-/// What `call` maps. At a limit on address space it is made again once mallard's tables have given back.
+/// What `call` maps, `more` bytes than before. At a limit on address space it is made again once mallard's tables have
+/// given back.
 template <typename Call>
-void* retried(std::size_t bytes, Call call) noexcept {
+void* retried(std::size_t more, Call call) noexcept {
   const int before = errno;
   void* p = call();
-  if (MALLARD_LIKELY(p != MAP_FAILED) || errno != ENOMEM || !give_back_reservations(bytes)) return p;
+  if (MALLARD_LIKELY(p != MAP_FAILED) || errno != ENOMEM || !give_back_for_mapping(more)) return p;
   errno = before;
   return call();
 }
@@ -125,7 +126,8 @@ void* remap(void* old, std::size_t old_bytes, std::size_t bytes, int flags, void
     return do_mremap(old, old_bytes, bytes, flags, fixed);
   record::RemovedMappings removed;
   record::on_unmap(address_of(old), old_bytes, &removed);
-  void* p = retried(bytes, [&] { return do_mremap(old, old_bytes, bytes, flags, fixed); });
+  const std::size_t kept = flags & MREMAP_DONTUNMAP ? 0 : old_bytes;
+  void* p = retried(bytes > kept ? bytes - kept : 0, [&] { return do_mremap(old, old_bytes, bytes, flags, fixed); });
   if (MALLARD_UNLIKELY(p == MAP_FAILED)) {
     record::on_unmap_failed(removed);
     return p;

@@ -61,3 +61,14 @@ def test_recording_goes_on(t: Test) -> None:
     t.check(recording["given_back_bytes"] > 0, "nothing was given back")
     t.check(recording["samples"] > 5000, f"{recording['samples']} samples")
     t.check("the tables grow no more" in report.text, "the text does not say so")
+
+
+@backends("system")
+@pytest.mark.parametrize("limit", ["unlimited", str(LIMIT)])
+def test_other_refusals_take_nothing(t: Test, limit: str) -> None:
+    """A mapping that is refused for another reason than the limit: the tables keep what they have."""
+    program = build_case(t, "mapping_refused.c")
+    done = t.run(["/bin/sh", "-c", f'ulimit -v {limit}; exec "$0"', program], t.preload_env())
+    t.check("mallard: error" not in done.stderr, f"stderr: {done.stderr[-300:]!r}")
+    report = check_written(t, report_files(t.dir)[0])
+    t.equal(report.data["recording"]["given_back_bytes"], 0, "bytes given back")
