@@ -119,12 +119,11 @@ void unmap(void* p, std::size_t bytes) noexcept {
 
 bool unmap_end(void* p, std::size_t kept, std::size_t bytes) noexcept {
   const std::uintptr_t begin = address_of(p), end = begin + kept;
-  set_end(begin, end);  // first, as above
-  if (call(SYS_munmap, static_cast<long>(end), static_cast<long>(bytes)) == 0) {
-    if (kept == 0) forget(begin);
-    return true;
-  }
-  set_end(begin, end + bytes);
+  if (kept == 0) forget(begin);  // first, as above
+  else set_end(begin, end);
+  if (call(SYS_munmap, static_cast<long>(end), static_cast<long>(bytes)) == 0) return true;
+  if (kept == 0) remember(begin, end + bytes);
+  else set_end(begin, end + bytes);
   return false;
 }
 
