@@ -47,9 +47,10 @@ Apart run_apart(const std::function<void(const Told& told)>& work, double timeou
                 const std::atomic<bool>* ended) {
   Apart out;
   const Descriptor told(memfd_create("report", MFD_CLOEXEC));
-  const int child = told.get() < 0 ? -1 : fork();
+  const int parent = getpid(), child = told.get() < 0 ? -1 : fork();
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(1);  // it ended before that
     try {
       work(Told(told.get()));
     } catch (...) {

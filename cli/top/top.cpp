@@ -46,15 +46,16 @@ ExitStatus watch(TopRequest request) {
   LiveView::State state = LiveView::State::kTurned;
   std::string who;
   while (view) {
-    state = terminal ? view->run_terminal(*terminal) : view->run_batch();
     who = view->who();
-    view.reset();  // one at a time: a ledger may still be taken for it
-    if (state != LiveView::State::kTurned) break;
     try {
+      state = terminal ? view->run_terminal(*terminal) : view->run_batch();
+      view.reset();  // one at a time: a ledger may still be taken for it
+      if (state != LiveView::State::kTurned) break;
       view = view_of(request);
     } catch (const Error&) {
       if (!is_gone(request.pid)) throw;
-      state = LiveView::State::kGone;
+      state = LiveView::State::kGone;  // in the middle of a reading
+      view.reset();
     }
   }
   const int number = terminal ? Terminal::ending_signal() : 0;
