@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 #include <initializer_list>
+#include <string>
+#include <vector>
 
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
@@ -22,6 +24,11 @@ namespace {
 [[noreturn]] void fail_gone(int pid) {
   throw Error(kUnreadable, fmt::format("process {} cannot be read: No such process", pid),
               "it has ended, or runs where this command cannot see it; ps -e shows those that can be seen");
+}
+
+std::string state_of(int pid) {
+  const std::vector<std::string> words = status_words(pid, "State");
+  return words.empty() ? std::string() : words[0];
 }
 
 /// What lets this user look, where the kernel refused.
@@ -62,12 +69,12 @@ Access find_access(int pid, const char* command) {
     throw Error(kUnreadable, fmt::format("{} is a thread of process {}", pid, leader[0]),
                 fmt::format("mallard {} {}", command, leader[0]));
   if (pid == getpid()) throw Error(kUsage, "this is the command itself", "give the id of another process");
-  if (is_gone(pid))
-    throw Error(kUnreadable, fmt::format("{} has ended, and has no memory any more", access.who),
-                "it waits for its parent to take note");
-  if (status_words(pid, "VmSize").empty())
+  if (is_kernel_thread(pid))
     throw Error(kUnreadable,
                 fmt::format("{} is a thread of the kernel, and has no memory of its own", access.who));
+  if (is_gone(pid))
+    throw Error(kUnreadable, fmt::format("{} has ended, and has no memory any more", access.who),
+                state_of(pid) == "Z" ? "it waits for its parent to take note" : "");
   for (const char* file : {"/maps", "/pagemap"}) {
     const int error = try_to_read(folder + file);
     if (error == 0) continue;

@@ -9,17 +9,21 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
+#include <sstream>
 
 #include "base/options.hpp"
 #include "cli/decimal.hpp"
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
+#include "cli/file.hpp"
 #include "cli/process/attached.hpp"
 #include "cli/process/find_process.hpp"
 #include "cli/process/other_signal.hpp"
@@ -133,9 +137,21 @@ bool is_stopped(int pid) {
   return !state.empty() && (state[0] == "T" || state[0] == "t");
 }
 
+bool is_kernel_thread(int pid) {
+  constexpr unsigned long kKernelThread = 0x200000;  // PF_KTHREAD
+  std::string stat;
+  if (!read_whole(fmt::format("/proc/{}/stat", pid), &stat)) return false;
+  // Behind the name, which stands in brackets and may hold anything, come the state, five numbers, and the flags.
+  std::istringstream words(stat.substr(std::min(stat.rfind(')'), stat.size() - 1) + 1));
+  const std::vector<std::string> fields{std::istream_iterator<std::string>(words), {}};
+  constexpr std::size_t kFlags = 6;
+  return fields.size() > kFlags && (std::strtoul(fields[kFlags].c_str(), nullptr, 10) & kKernelThread) != 0;
+}
+
 bool is_gone(int pid) {
   const std::vector<std::string> state = status_words(pid, "State");
-  return state.empty() || state[0] == "Z" || state[0] == "X";
+  if (state.empty() || state[0] == "Z" || state[0] == "X") return true;
+  return status_words(pid, "VmSize").empty() && !is_kernel_thread(pid);
 }
 
 double now_seconds() {

@@ -74,6 +74,8 @@ void send_request(const Target& target, std::uint64_t value);
 
 /// The words behind "Name:" in a status file; none if the process is gone.
 std::vector<std::string> status_words(int pid, const std::string& name);
+bool is_kernel_thread(int pid);
+/// Whether it has ended. One that is ending, and has given back its memory, has.
 bool is_gone(int pid);
 bool is_stopped(int pid);  ///< by a signal or a debugger
 /// \throws Error, with what lets it go on

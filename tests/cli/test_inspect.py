@@ -222,6 +222,17 @@ def test_what_has_no_memory_is_refused(t: Test) -> None:
     expect_one_line(t.run("inspect", "no-such-program"), "no process is called")
 
 
+def test_one_that_is_ending_is_no_thread_of_the_kernel(t: Test) -> None:
+    """Killed, it has no memory for a while, and is no zombie yet."""
+    for _ in range(3):
+        large = t.start(sys.executable, "-c", "import time; x = b'1' * (400 << 20); print('up', flush=True); "
+                        "time.sleep(1000)")
+        large.kill()
+        done = t.run("inspect", str(large.pid))
+        if "kernel" in done.stderr:
+            raise Failure(done.stderr)
+
+
 def test_another_users_process_is_refused(t: Test) -> None:
     if os.geteuid() != 0:
         raise Skip("only root can become somebody else")
