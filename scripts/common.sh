@@ -292,7 +292,8 @@ install_packages() {
 test_python() {
   local python
   for python in python3 /usr/bin/python3; do
-    if "$python" -c 'import pytest, xdist, pytest_timeout, pyte, jsonschema, hypothesis' 2>/dev/null; then
+    if "$python" -c 'import pytest, xdist, pytest_timeout, pyte, jsonschema, hypothesis
+assert int(pytest.__version__.split(".")[0]) >= 7' 2>/dev/null; then
       command -v "$python"
       return
     fi
