@@ -125,6 +125,7 @@ def test_it_serves_all_blocks(t: Test) -> None:
 
 def test_modes_change_while_it_runs(t: Test) -> None:
     program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
+    observed(t, program, label="able")  # else it is skipped
     with holding(t, program, "hold", ALLOC_EMBEDDED="observe", ALLOC_CONTROL="1", ALLOC_MODE="off") as pid:
         for mode in ("exact", "sample", "off", "exact", "sample"):
             t.run([t.build / "mallard", "mode", str(pid), mode], t.plain_env(), label=f"mode-{mode}")
@@ -132,6 +133,7 @@ def test_modes_change_while_it_runs(t: Test) -> None:
 
 def test_call_sites_and_the_report_from_outside(t: Test) -> None:
     program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
+    observed(t, program, label="able")  # else it is skipped
     with holding(t, program, "hold", ALLOC_EMBEDDED="observe", ALLOC_SAMPLE_BYTES="16K") as pid:
         inside, outside = ask(pid, t.dir)[0], from_outside(t, pid)
     for report, where in ((inside, "inside"), (outside, "outside")):
@@ -236,6 +238,7 @@ def test_calls_are_timed(t: Test, every: str) -> None:
 
 def test_mallard_run(t: Test) -> None:
     program = case(t, "own_allocator.c", *FLAGS["pie"], output="watched_pie")
+    observed(t, program, label="able")  # else it is skipped
     done = t.run([t.build / "mallard", "run", "--embedded", "observe", "--", program], t.plain_env(), label="run")
     t.check("warning" not in done.stderr, f"stderr: {done.stderr[-400:]}")
     t.check(own_blocks(t, done) > 8000, "its own allocator was not used")
