@@ -241,7 +241,7 @@ TEST_CASE("residency: without PAGEMAP_SCAN terabytes that hold next to nothing a
     CHECK(pages_found(r) == kPages);
     CHECK(r.unread_bytes() == 0);
     // Asked page by page, these are 1.1 thousand million pages: seconds by any method.
-    CHECK(seconds_of(began, ended) < 0.5);
+    CHECK(seconds_of(began, ended) < 2.0);
   }
   munmap(empty, kBytes);
   munmap(cage, kCage);
