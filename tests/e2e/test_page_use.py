@@ -38,7 +38,8 @@ def test_shared_freed_and_copied_pages(t: Test) -> None:
             f"{memory['with_others_bytes']} bytes are told to be shared instead of {shared}")
     unshared = after["Private_Dirty:"] - before["Private_Dirty:"]
     t.check(unshared < 4 * MIB, f"the report made {unshared} bytes of the child private")
-    t.check(abs(line_of(report, "lazily_freed") - 8 * MIB) < MIB // 10,
+    # The kernel counts what was freed lazily once a batch of 31 pages of a processor is full.
+    t.check(abs(line_of(report, "lazily_freed") - 8 * MIB) < MIB // 2,
             f"lazily freed: {line_of(report, 'lazily_freed')} instead of 8 MiB")
     t.check(memory["lazily_freed_known"], "nobody looked for lazily freed pages")
     t.check(3 * MIB <= line_of(report, "file_copies") < 4 * MIB, "3 MiB of private copies are not told")
