@@ -12,7 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <initializer_list>
-#include <sstream>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -54,16 +54,10 @@ std::uint64_t bytes_of(const std::vector<Part>& parts) {
 
 /// The pid, when it began, and this run of the machine.
 std::string which_process(int pid) {
-  std::string stat, boot;
-  if (!read_whole(fmt::format("/proc/{}/stat", pid), &stat) ||
-      !read_whole("/proc/sys/kernel/random/boot_id", &boot))
-    return {};
-  constexpr int kStarted = 20;  // counted from the field behind the name
-  std::istringstream words(stat.substr(std::min(stat.rfind(')') + 1, stat.size())));
-  std::string word;
-  for (int field = 0; field < kStarted && words >> word; ++field) {
-  }
-  return fmt::format("{} {} {}", pid, word, boot.substr(0, boot.find('\n')));
+  std::string boot;
+  const std::optional<ProcessStat> stat = read_stat(pid);
+  if (!stat || !read_whole("/proc/sys/kernel/random/boot_id", &boot)) return {};
+  return fmt::format("{} {} {}", pid, stat->fields[ProcessStat::kStartTicks], boot.substr(0, boot.find('\n')));
 }
 
 /// A folder of this user's alone. \return empty: there is none

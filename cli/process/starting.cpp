@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <iterator>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -36,17 +35,13 @@ struct Age {
 };
 
 Age age_of(int pid) {
-  std::string stat, uptime;
+  std::string uptime;
   Age age;
-  if (!read_whole(fmt::format("/proc/{}/stat", pid), &stat) || !read_whole("/proc/uptime", &uptime))
-    return age;
-  constexpr int kFlags = 7, kStarted = 20;  // fields, counted from the one behind the name
-  std::istringstream words(stat.substr(std::min(stat.rfind(')') + 1, stat.size())));
-  std::string word;
-  for (int field = 1; words >> word; ++field)
-    if (field == kFlags) age.is_forked_only = (std::stoul(word) & kForkedOnly) != 0;
-    else if (field == kStarted)
-      age.seconds = std::stod(uptime) - std::stod(word) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  const std::optional<ProcessStat> stat = read_stat(pid);
+  if (!stat || !read_whole("/proc/uptime", &uptime)) return age;
+  age.is_forked_only = (stat->number(ProcessStat::kFlags) & kForkedOnly) != 0;
+  age.seconds = std::stod(uptime) - static_cast<double>(stat->number(ProcessStat::kStartTicks)) /
+                                        static_cast<double>(sysconf(_SC_CLK_TCK));
   return age;
 }
 

@@ -137,15 +137,26 @@ bool is_stopped(int pid) {
   return !state.empty() && (state[0] == "T" || state[0] == "t");
 }
 
+unsigned long long ProcessStat::number(Field field) const {
+  return std::strtoull(fields[field].c_str(), nullptr, 10);
+}
+
+std::optional<ProcessStat> read_stat(int pid) {
+  std::string text;
+  if (!read_whole(fmt::format("/proc/{}/stat", pid), &text)) return {};
+  // The name stands in brackets and may hold anything, brackets and blanks included.
+  const std::size_t open = text.find('('), close = text.rfind(')');
+  if (open == text.npos || close == text.npos || close < open) return {};
+  std::istringstream words(text.substr(close + 1));
+  ProcessStat stat{text.substr(open + 1, close - open - 1), {std::istream_iterator<std::string>(words), {}}};
+  if (stat.fields.size() <= ProcessStat::kStartTicks) return {};
+  return stat;
+}
+
 bool is_kernel_thread(int pid) {
-  constexpr unsigned long kKernelThread = 0x200000;  // PF_KTHREAD
-  std::string stat;
-  if (!read_whole(fmt::format("/proc/{}/stat", pid), &stat)) return false;
-  // Behind the name, which stands in brackets and may hold anything, come the state, five numbers, and the flags.
-  std::istringstream words(stat.substr(std::min(stat.rfind(')'), stat.size() - 1) + 1));
-  const std::vector<std::string> fields{std::istream_iterator<std::string>(words), {}};
-  constexpr std::size_t kFlags = 6;
-  return fields.size() > kFlags && (std::strtoul(fields[kFlags].c_str(), nullptr, 10) & kKernelThread) != 0;
+  constexpr unsigned long long kKernelThread = 0x200000;  // PF_KTHREAD
+  const std::optional<ProcessStat> stat = read_stat(pid);
+  return stat && (stat->number(ProcessStat::kFlags) & kKernelThread) != 0;
 }
 
 bool is_gone(int pid) {

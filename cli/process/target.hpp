@@ -3,7 +3,9 @@
 // signal can be sent without harm.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -74,6 +76,26 @@ void send_request(const Target& target, std::uint64_t value);
 
 /// The words behind "Name:" in a status file; none if the process is gone.
 std::vector<std::string> status_words(int pid, const std::string& name);
+
+/// /proc/PID/stat.
+struct ProcessStat {
+  enum Field : std::size_t {  ///< of `fields`
+    kState = 0,
+    kFlags = 6,
+    kMinorFaults = 7,
+    kMajorFaults = 9,
+    kUserTicks = 11,
+    kSystemTicks = 12,
+    kThreads = 17,
+    kStartTicks = 19,
+  };
+  std::string name;
+  std::vector<std::string> fields;  ///< those behind the name
+  unsigned long long number(Field field) const;
+};
+/// \return none if the process is gone
+std::optional<ProcessStat> read_stat(int pid);
+
 bool is_kernel_thread(int pid);
 /// Whether it has ended. One that is ending, and has given back its memory, has.
 bool is_gone(int pid);

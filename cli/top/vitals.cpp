@@ -7,9 +7,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <iterator>
-#include <sstream>
-#include <vector>
+#include <optional>
+#include <string>
 
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
@@ -27,36 +26,28 @@ double kilobytes(const std::string& status, const std::string& name) {
 }  // namespace
 
 bool read_vitals(int pid, Vitals* out) {
-  std::string status, stat;
-  if (!read_whole(fmt::format("/proc/{}/status", pid), &status) ||
-      !read_whole(fmt::format("/proc/{}/stat", pid), &stat))
-    return false;
-  // The name stands in brackets and may hold anything, brackets and blanks included.
-  const std::size_t open = stat.find('('), close = stat.rfind(')');
-  if (open == stat.npos || close == stat.npos || close < open) return false;
-  std::istringstream words(stat.substr(close + 1));
-  const std::vector<std::string> fields{std::istream_iterator<std::string>(words), {}};
-  constexpr std::size_t kState = 0, kMinor = 7, kMajor = 9, kUser = 11, kSystem = 12, kThreads = 17,
-                        kStart = 19;
-  if (fields.size() <= kStart || fields[kState] == "Z" || fields[kState] == "X") return false;
-  const auto number = [&](std::size_t i) { return std::strtoull(fields[i].c_str(), nullptr, 10); };
+  std::string status;
+  const std::optional<ProcessStat> stat = read_stat(pid);
+  if (!stat || !read_whole(fmt::format("/proc/{}/status", pid), &status)) return false;
+  if (const std::string& state = stat->fields[ProcessStat::kState]; state == "Z" || state == "X") return false;
   const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
   out->at_seconds = now_seconds();
-  out->name = printable(stat.substr(open + 1, close - open - 1));
+  out->name = printable(stat->name);
   out->peak = kilobytes(status, "VmHWM");
   out->resident = kilobytes(status, "VmRSS");
   out->anonymous = kilobytes(status, "RssAnon");
   out->file = kilobytes(status, "RssFile");
   out->shared = kilobytes(status, "RssShmem");
   out->swapped = kilobytes(status, "VmSwap");
-  out->minor_faults = number(kMinor);
-  out->major_faults = number(kMajor);
-  out->threads = number(kThreads);
-  out->cpu_seconds = static_cast<double>(number(kUser) + number(kSystem)) / ticks;
+  out->minor_faults = stat->number(ProcessStat::kMinorFaults);
+  out->major_faults = stat->number(ProcessStat::kMajorFaults);
+  out->threads = stat->number(ProcessStat::kThreads);
+  out->cpu_seconds =
+      static_cast<double>(stat->number(ProcessStat::kUserTicks) + stat->number(ProcessStat::kSystemTicks)) / ticks;
   timespec up{};
   clock_gettime(CLOCK_BOOTTIME, &up);
   const double now = static_cast<double>(up.tv_sec) + static_cast<double>(up.tv_nsec) / 1e9;
-  out->age_seconds = std::max(0.0, now - static_cast<double>(number(kStart)) / ticks);
+  out->age_seconds = std::max(0.0, now - static_cast<double>(stat->number(ProcessStat::kStartTicks)) / ticks);
   return true;
 }
 
