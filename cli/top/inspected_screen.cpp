@@ -33,7 +33,7 @@ std::string words_of(const CauseRow& row) {
 std::string meaning_of(const CauseRow& row) {
   const report::CauseFacts* cause = report::find_cause(row.cause);
   if (row.cause == kUnexplainedRow) return row.bytes < 0 ? "the lines less RSS" : "RSS less the lines";
-  if (row.cause == "live") return "not freed, rounding included";  // nothing is recorded that would tell it
+  if (row.cause == "live") return std::string(report::kRoundingIncluded);
   return cause ? std::string(cause->meaning) : std::string();
 }
 
@@ -69,17 +69,8 @@ std::vector<Line> inspected_screen(const InspectedView& view, const LedgerRows& 
       fmt::format("Ledger    {}", view.ledger),
       view.message,
       column_names(view, width)};
-  std::vector<Line> lines;
-  for (const std::string& text : head) lines.push_back({cut(text, width), LineStyle::kPlain});
-  lines.back() = {spread(lines.back().text, "", width), LineStyle::kHeading};
-  const std::size_t room = height == 0 ? rows.size() : height > lines.size() ? height - lines.size() : 0;
-  for (std::size_t i = view.first; i < rows.size() && i < view.first + room; ++i) {
-    const std::string text = cut(row_text(rows[i], ledger, width), width);
-    const bool selected = view.selects && i == view.selected;
-    lines.push_back(
-        {selected ? spread(text, "", width) : text, selected ? LineStyle::kSelected : style_of(rows[i])});
-  }
-  return lines;
+  return list_screen(head, view, rows, width, height,
+                     [&](const CauseRow& row) { return Line{row_text(row, ledger, width), style_of(row)}; });
 }
 
 std::vector<Line> inspection_screen(const InspectedView& view, const std::vector<std::string>& text,
@@ -87,12 +78,7 @@ std::vector<Line> inspection_screen(const InspectedView& view, const std::vector
   std::vector<Line> lines;
   lines.push_back({spread(fmt::format("Inspection of {} ({})", view.vitals.name, view.pid), "", width),
                    LineStyle::kHeading});
-  const std::size_t room = height > 3 ? height - 3 : 1;
-  for (std::size_t i = view.first; i < text.size() && i < view.first + room; ++i)
-    lines.push_back({cut(text[i], width)});
-  if (text.size() > view.first + room)
-    lines.push_back({cut(fmt::format("  ... and {} more", text.size() - view.first - room), width)});
-  lines.push_back({cut("Enter goes back, arrows scroll", width)});
+  add_scrolled(text, view.first, width, height, [width](const std::string& line) { return cut(line, width); }, &lines);
   return lines;
 }
 

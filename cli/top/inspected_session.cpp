@@ -184,7 +184,7 @@ std::vector<std::string> InspectedSession::inspection(std::size_t width) {
 void InspectedSession::show(Terminal& terminal) {
   const std::size_t width = terminal.width(), height = terminal.height();
   if (page_ == Page::kHelp) return terminal.show(inspected_help(width));
-  if (page_ == Page::kInspection) return terminal.show(inspection_screen(view_, inspection(width), width, height));
+  if (page_ == Page::kDetail) return terminal.show(inspection_screen(view_, inspection(width), width, height));
   const std::vector<CauseRow>& rows = rows_.sort(view_.by_change);
   const std::size_t room = height > kHeaderLines ? height - kHeaderLines : 1;
   if (view_.selected >= rows.size()) view_.selected = rows.empty() ? 0 : rows.size() - 1;
@@ -193,7 +193,7 @@ void InspectedSession::show(Terminal& terminal) {
 }
 
 void InspectedSession::scroll(const Terminal& terminal, Key key) {
-  const bool of_text = page_ == Page::kInspection;
+  const bool of_text = page_ == Page::kDetail;
   const std::size_t taken = of_text ? 3 : kHeaderLines, height = terminal.height();
   const std::size_t count =
       of_text ? inspection(terminal.width()).size() : rows_.sort(view_.by_change).size();
@@ -234,28 +234,6 @@ void InspectedSession::press_character(Terminal& terminal, char c) {
     default:
       view_.message = fmt::format("There is no key '{}': h shows the keys", c);
   }
-}
-
-bool InspectedSession::press(Terminal& terminal, const KeyPress& p) {
-  const bool leaves = p.key == Key::kEnter || p.key == Key::kEscape || p.character == 'q';
-  if (page_ == Page::kHelp) {
-    if (p.key != Key::kResize) page_ = Page::kMain;
-    return true;
-  }
-  if (page_ == Page::kInspection && leaves) {
-    page_ = Page::kMain;
-    return true;
-  }
-  if (steps_of(p.key, 1) != 0) scroll(terminal, p.key);
-  if (p.key == Key::kEnter) {
-    page_ = Page::kInspection;
-    view_.first = 0;
-  }
-  if (p.key != Key::kCharacter) return true;
-  if (p.character == 'q') return false;
-  if (p.character == 'h' || p.character == '?') page_ = Page::kHelp;
-  else press_character(terminal, p.character);
-  return true;
 }
 
 }  // namespace mallard::cli

@@ -20,21 +20,20 @@ class InspectedSession : public LiveView {
   explicit InspectedSession(TopRequest& request);
 
  private:
-  enum class Page { kMain, kInspection, kHelp };
-
   State read() override;
   bool waits() const override;
   void update() override;
   std::vector<Line> batch_lines() override;
   void show(Terminal& terminal) override;
-  bool press(Terminal& terminal, const KeyPress& press) override;
+  bool find_detail() override { return true; }
+  void scroll(const Terminal& terminal, Key key) override;
+  void press_character(Terminal& terminal, char c) override;
+  std::size_t& first_line() override { return view_.first; }
 
   void meet_program();
   bool is_due() const;
   void take(ReportFile report);
   void describe_ledger();
-  void press_character(Terminal& terminal, char c);
-  void scroll(const Terminal& terminal, Key key);
   std::vector<std::string> inspection(std::size_t width);
 
   LedgerWatch watch_;
@@ -46,7 +45,6 @@ class InspectedSession : public LiveView {
   bool is_asked_ = false;      ///< by a key
   std::string why_no_sites_;  ///< and what to do
   std::string changed_;       ///< that another program runs in it
-  Page page_ = Page::kMain;
 };
 
 }  // namespace mallard::cli

@@ -54,6 +54,29 @@ LiveView::State LiveView::run_terminal(Terminal& terminal) {
   return State::kThere;
 }
 
+bool LiveView::press(Terminal& terminal, const KeyPress& p) {
+  const bool leaves = p.key == Key::kEnter || p.key == Key::kEscape || p.character == 'q';
+  if (page_ == Page::kHelp) {
+    if (p.key != Key::kResize) page_ = Page::kMain;
+    return true;
+  }
+  if (page_ == Page::kDetail && leaves) {
+    page_ = Page::kMain;
+    first_line() = 0;
+    return true;
+  }
+  if (steps_of(p.key, 1) != 0) scroll(terminal, p.key);
+  if (p.key == Key::kEnter && find_detail()) {
+    page_ = Page::kDetail;
+    first_line() = 0;
+  }
+  if (p.key != Key::kCharacter) return true;
+  if (p.character == 'q') return false;
+  if (p.character == 'h' || p.character == '?') page_ = Page::kHelp;
+  else press_character(terminal, p.character);
+  return true;
+}
+
 std::string LiveView::ask_delay(Terminal& terminal, std::size_t row) {
   const std::string word = terminal.ask(
       row, fmt::format("Time between readings, in seconds (now {:g}): ", request_.delay_seconds));

@@ -2,6 +2,7 @@
 // What mallard top does whatever it shows of a process: reads, shows, and does what the keys say, in turn.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,16 +47,24 @@ class LiveView {
   virtual void update() = 0;       ///< with what has come since
   virtual std::vector<Line> batch_lines() = 0;
   virtual void show(Terminal& terminal) = 0;
-  virtual bool press(Terminal& terminal, const KeyPress& press) = 0;  ///< \return false to quit
+  virtual bool find_detail() = 0;  ///< that Enter shows, of what is selected \return false if there is none
+  virtual void scroll(const Terminal& terminal, Key key) = 0;
+  virtual void press_character(Terminal& terminal, char c) = 0;
+  virtual std::size_t& first_line() = 0;  ///< that is shown of what scrolls
 
   void read_at_once() { next_reading_ = 0; }
   /// \return what to say of the answer; empty if there is nothing
   std::string ask_delay(Terminal& terminal, std::size_t row);
 
+  enum class Page { kMain, kDetail, kHelp };
+
   TopRequest& request_;
   std::string who_;
+  Page page_ = Page::kMain;
 
  private:
+  bool press(Terminal& terminal, const KeyPress& press);  ///< \return false to quit
+
   double next_reading_ = 0;
 };
 

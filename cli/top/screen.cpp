@@ -120,19 +120,11 @@ std::vector<Line> main_screen(const TopView& view, const TopModel& model, const 
           : std::string());
   head.push_back(column_names(view, model, width));
 
-  std::vector<Line> lines;
-  for (const std::string& text : head) lines.push_back({cut(text, width), LineStyle::kPlain});
-  lines.back() = {spread(lines.back().text, "", width), LineStyle::kHeading};
-  const std::size_t room = height == 0 ? rows.size() : height > lines.size() ? height - lines.size() : 0;
-  for (std::size_t i = view.first; i < rows.size() && i < view.first + room; ++i) {
-    const std::string figures = head_of(rows[i], model, width);
+  return list_screen(head, view, rows, width, height, [&](const TopRow& row) {
+    const std::string figures = head_of(row, model, width);
     const std::size_t left = width > report::columns(figures) ? width - report::columns(figures) : 0;
-    const std::string text = cut(figures + site_text(view, rows[i].site, left), width);
-    const bool selected = view.selects && i == view.selected;
-    lines.push_back(
-        {selected ? spread(text, "", width) : text, selected ? LineStyle::kSelected : style_of(rows[i])});
-  }
-  return lines;
+    return Line{figures + site_text(view, row.site, left), style_of(row)};
+  });
 }
 
 std::vector<Line> stack_screen(const TopView& view, const TopRow& row, std::size_t width,
@@ -147,13 +139,8 @@ std::vector<Line> stack_screen(const TopView& view, const TopRow& row, std::size
                        with_error(rate_text(row.allocated_rate.value), row.allocated_rate)),
            width)});
   lines.push_back({});
-  const std::vector<std::string> stack = view.stack(row.site);
-  const std::size_t room = height > 5 ? height - 5 : 1;
-  for (std::size_t i = view.first; i < stack.size() && i < view.first + room; ++i)
-    lines.push_back({shortened(stack[i], std::max<std::size_t>(width, 1))});
-  if (stack.size() > view.first + room)
-    lines.push_back({cut(fmt::format("  ... and {} more", stack.size() - view.first - room), width)});
-  lines.push_back({cut("Enter goes back, arrows scroll", width)});
+  add_scrolled(view.stack(row.site), view.first, width, height,
+               [width](const std::string& line) { return shortened(line, std::max<std::size_t>(width, 1)); }, &lines);
   return lines;
 }
 

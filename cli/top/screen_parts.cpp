@@ -28,6 +28,23 @@ std::string spread(const std::string& left, const std::string& end, std::size_t 
   return used >= width ? cut(left, width) : left + std::string(width - used, ' ') + end;
 }
 
+std::vector<Line> head_lines(std::span<const std::string> head, std::size_t width) {
+  std::vector<Line> lines;
+  for (const std::string& text : head) lines.push_back({cut(text, width), LineStyle::kPlain});
+  lines.back() = {spread(lines.back().text, "", width), LineStyle::kHeading};
+  return lines;
+}
+
+void add_scrolled(const std::vector<std::string>& text, std::size_t first, std::size_t width, std::size_t height,
+                  const std::function<std::string(const std::string&)>& fitted, std::vector<Line>* lines) {
+  const std::size_t taken = lines->size() + 2;  // with the two at the end
+  const std::size_t room = height > taken ? height - taken : 1;
+  for (std::size_t i = first; i < text.size() && i < first + room; ++i) lines->push_back({fitted(text[i])});
+  if (text.size() > first + room)
+    lines->push_back({cut(fmt::format("  ... and {} more", text.size() - first - room), width)});
+  lines->push_back({cut("Enter goes back, arrows scroll", width)});
+}
+
 std::string title_text(const Vitals& v, int pid, const std::string& what, const std::string& clock,
                        std::size_t width) {
   return spread(fmt::format("mallard top: {} ({}), up {}, {}", v.name, pid, duration_text(v.age_seconds), what),

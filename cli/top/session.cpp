@@ -155,7 +155,7 @@ void TopSession::show(Terminal& terminal) {
   const std::size_t width = terminal.width(), height = terminal.height();
   const std::vector<TopRow>& rows = model_.sort(view_.sort);
   if (page_ == Page::kHelp) return terminal.show(help_screen(width));
-  if (page_ == Page::kStack) {
+  if (page_ == Page::kDetail) {
     const auto row =
         std::find_if(rows.begin(), rows.end(), [this](const TopRow& r) { return r.site == shown_site_; });
     if (row != rows.end()) return terminal.show(stack_screen(view_, *row, width, height));
@@ -169,12 +169,20 @@ void TopSession::show(Terminal& terminal) {
   terminal.show(main_screen(view_, model_, rows, width, height));
 }
 
-void TopSession::scroll(long by) {
-  std::size_t& at = page_ == Page::kStack ? view_.first : view_.selected;
+bool TopSession::find_detail() {
+  const std::vector<TopRow>& rows = model_.sort(view_.sort);
+  if (view_.selected >= rows.size()) return false;
+  shown_site_ = rows[view_.selected].site;
+  return true;
+}
+
+void TopSession::scroll(const Terminal& terminal, Key key) {
+  const std::size_t page = std::max<std::size_t>(terminal.height(), kTopHeaderLines + 2) - kTopHeaderLines - 1;
+  std::size_t& at = page_ == Page::kDetail ? view_.first : view_.selected;
   const std::size_t count =
-      page_ == Page::kStack ? view_.stack(shown_site_).size() : model_.sort(view_.sort).size();
+      page_ == Page::kDetail ? view_.stack(shown_site_).size() : model_.sort(view_.sort).size();
   const long last = count > 0 ? static_cast<long>(count) - 1 : 0;
-  at = static_cast<std::size_t>(std::clamp(static_cast<long>(at) + by, 0L, last));
+  at = static_cast<std::size_t>(std::clamp(static_cast<long>(at) + steps_of(key, page), 0L, last));
 }
 
 void TopSession::sort_by(TopSort sort) {
@@ -205,32 +213,6 @@ void TopSession::press_character(Terminal& terminal, char c) {
     default:
       view_.message = fmt::format("There is no key '{}': h shows the keys", c);
   }
-}
-
-bool TopSession::press(Terminal& terminal, const KeyPress& p) {
-  const bool leaves = p.key == Key::kEnter || p.key == Key::kEscape || p.character == 'q';
-  if (page_ == Page::kHelp) {
-    if (p.key != Key::kResize) page_ = Page::kMain;
-    return true;
-  }
-  if (page_ == Page::kStack && leaves) {
-    page_ = Page::kMain;
-    view_.first = 0;
-    return true;
-  }
-  const std::size_t page = std::max<std::size_t>(terminal.height(), kTopHeaderLines + 2) - kTopHeaderLines - 1;
-  if (const long by = steps_of(p.key, page); by != 0) scroll(by);
-  const auto& rows = model_.sort(view_.sort);
-  if (p.key == Key::kEnter && view_.selected < rows.size()) {
-    shown_site_ = rows[view_.selected].site;
-    page_ = Page::kStack;
-    view_.first = 0;
-  }
-  if (p.key != Key::kCharacter) return true;
-  if (p.character == 'q') return false;
-  if (p.character == 'h' || p.character == '?') page_ = Page::kHelp;
-  else press_character(terminal, p.character);
-  return true;
 }
 
 }  // namespace mallard::cli

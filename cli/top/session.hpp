@@ -23,14 +23,16 @@ class TopSession : public LiveView {
   explicit TopSession(TopRequest& request);
 
  private:
-  enum class Page { kMain, kStack, kHelp };
-
   State read() override;
   bool waits() const override;
   void update() override;
   std::vector<Line> batch_lines() override;
   void show(Terminal& terminal) override;
-  bool press(Terminal& terminal, const KeyPress& press) override;
+  bool find_detail() override;
+  void scroll(const Terminal& terminal, Key key) override;
+  void press_character(Terminal& terminal, char c) override;
+  std::size_t& first_line() override { return view_.first; }
+
   void take_ledger();
   void ask_ledger();
   void describe_ledger();
@@ -38,9 +40,7 @@ class TopSession : public LiveView {
   std::vector<std::string> told_of(std::uint32_t site, Telling telling);
   const report::SiteRow* row_of(std::uint32_t site);
   void name_leading();
-  void press_character(Terminal& terminal, char c);
   void sort_by(TopSort sort);
-  void scroll(long by);
 
   Target target_;
   std::unique_ptr<RemoteBooks> books_;  ///< null: the memory may not be read; reports take its place
@@ -52,7 +52,6 @@ class TopSession : public LiveView {
   double report_at_ = 0, asked_at_ = 0;
   TopModel model_;
   TopView view_;
-  Page page_ = Page::kMain;
   std::size_t shown_height_ = 0;
   std::uint32_t shown_site_ = 0;
   bool has_read_ = false;

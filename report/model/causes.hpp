@@ -37,6 +37,9 @@ inline constexpr CauseFacts kCauses[] = {
 };
 inline constexpr int kCauseCount = sizeof kCauses / sizeof kCauses[0];
 
+/// The meaning of live bytes where nothing is recorded that would tell what was asked for.
+inline constexpr std::string_view kRoundingIncluded = "not freed, rounding included";
+
 constexpr const CauseFacts& facts_of(Cause cause) noexcept { return kCauses[static_cast<int>(cause)]; }
 
 /// \return nullptr where there is no such cause, as for one of a later version

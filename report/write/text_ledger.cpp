@@ -30,7 +30,7 @@ void row(Sink& to, std::string_view name, const Estimate& bytes, std::uint64_t r
 /// What the line means in this ledger, where it is not all that the table of causes says.
 std::string_view meaning_of(Cause cause, const Ledger& ledger) noexcept {
   const bool without_rounding = !ledger.rounding_known;
-  if (cause == Cause::kLive && without_rounding && !ledger.by_pages) return "not freed, rounding included";
+  if (cause == Cause::kLive && without_rounding && !ledger.by_pages) return kRoundingIncluded;
   if (cause == Cause::kHoles && without_rounding && ledger.by_pages)
     return "free, rounding, headers; live blocks keep it";
   if (cause == Cause::kRetained && ledger.by_pages) return "pages without a live block";
