@@ -27,7 +27,7 @@ class GlibcMemory {
   explicit GlibcMemory(const ProcessMemory& process) noexcept
       : process_(process), pages_left_(kPagesToLookAt) {}
 
-  /// Takes sizeof(struct pthread), as libc's _thread_db_sizeof_pthread says it; without, no stack is known.
+  /// Takes sizeof(struct pthread), as thread_layout_of has it; without, no stack is known.
   void set_thread_bytes(std::uint32_t bytes) noexcept;
 
   /// The first piece of [begin, end), which is anonymous, private and writable. Pages that are not in memory

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "arch/thread.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "elf/loaded_objects.hpp"
@@ -24,6 +25,9 @@ constexpr std::size_t kNameBytes = 16;  // TASK_COMM_LEN
 struct Field {
   std::uint32_t bits, count, offset;
 };
+
+/// Before glibc 2.34. Whoever takes a piece of memory for a stack by it looks at what the descriptor says of itself.
+constexpr ThreadLayout kBefore234 = {arch::kDescriptorBytes, arch::kOlderDescriptorId};
 
 constexpr std::string_view kBytes = "_thread_db_sizeof_pthread", kId = "_thread_db_pthread_tid";
 
@@ -116,7 +120,7 @@ ThreadLayout thread_layout_of(const elf::Modules& modules) noexcept {
   if (process.is_own()) {
     const auto* bytes = static_cast<const std::uint32_t*>(elf::find_symbol(elf::libc_object(), kBytes.data()));
     const auto* id = static_cast<const Field*>(elf::find_symbol(elf::libc_object(), kId.data()));
-    return bytes ? checked(*bytes, id ? *id : Field{}) : ThreadLayout{};
+    return bytes ? checked(*bytes, id ? *id : Field{}) : kBefore234;
   }
   for (const elf::Module& m : modules.all()) {
     elf::NamedAddress named[] = {{kBytes}, {kId}};
@@ -128,7 +132,7 @@ ThreadLayout thread_layout_of(const elf::Modules& modules) noexcept {
     if (named[1].address == 0 || !process.get(named[1].address, &id)) id = {};
     return checked(bytes, id);
   }
-  return {};
+  return kBefore234;
 }
 
 void name_stacks(Arena& arena, Regions* regions) noexcept {

@@ -12,9 +12,10 @@ namespace mallard::report {
 
 struct Regions;
 
-/// What libc tells debuggers (nptl_db) of struct pthread, since 2.3; 0 = nobody tells.
+/// What libc tells debuggers (nptl_db) of struct pthread; before glibc 2.34, where libpthread keeps that to itself, what
+/// it was then.
 struct ThreadLayout {
-  std::uint32_t bytes;  ///< its size
+  std::uint32_t bytes;  ///< its size; 0 = it cannot be used
   std::uint32_t id_at;  ///< offset of the thread's id
 };
 ThreadLayout thread_layout_of(const elf::Modules& modules) noexcept;

@@ -20,6 +20,9 @@ inline std::uintptr_t thread_pointer() noexcept {
 inline std::uintptr_t thread_descriptor() noexcept { return thread_pointer(); }
 /// What all versions of the descriptor have at least; a word of it, at kDescriptorSelf, is its own address.
 inline constexpr std::size_t kDescriptorBytes = 2304, kDescriptorSelf = 16;
+/// Where glibc 2.12 to 2.33 keep the thread's id; the descriptor's size was kDescriptorBytes then. Their libpthread tells
+/// debuggers so by symbols that it does not export.
+inline constexpr std::size_t kOlderDescriptorId = 720;
 
 /// The word of the calling thread's descriptor that tells glibc before 2.35 whether there are others
 /// (tcbhead_t's multiple_threads; the place is older than the stack protector's word behind it, which
