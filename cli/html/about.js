@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the report was made, and what could not be seen.
 import { element, section } from './dom.js';
-import { bytes, count, duration } from './format.js';
+import { bytes, count, counted, duration } from './format.js';
 
 export function showAbout({ report, command }) {
   const { recording: r, process: p, backend: b, ledger_about: l } = report;
@@ -12,7 +12,7 @@ export function showAbout({ report, command }) {
     ['Recording', r.mode === 'off' ? `off: ${r.why_off ?? 'no call sites'}`
       : r.mode === 'exact' ? `exact: every block is booked, for ${duration(r.since_ns)}${r.since_start ?? r.exact?.since_start ? ', since the start' : ''}`
       : `${r.mode}; one sample for each ${bytes(r.sample_bytes)} allocated, on average, for ${duration(r.since_ns)}`],
-    ['Samples', r.mode === 'off' ? null : `${count(r.samples)} taken, ${count(r.samples_live)} live, ${count(r.sites)} call sites`],
+    ['Samples', r.mode === 'off' ? null : `${count(r.samples)} taken, ${count(r.samples_live)} live, ${counted(r.sites, 'call site')}`],
     ['Lost', [[r.dropped_table_full, 'samples: live table full'], [r.overflow_sites, `without a site of their own: ${r.stacks?.addresses_dropped ? 'table of code addresses' : 'site table'} full`],
       [r.missed_frees, 'frees not seen'], [r.skipped_in_snapshot, 'came while the report was taken']]
       .filter(([n]) => n > 0).map(([n, words]) => `${count(n)} ${words}`).join('; ') || 'nothing'],
@@ -26,7 +26,7 @@ export function showAbout({ report, command }) {
       ? `${bytes(l.free_memory.uncollected_bytes)} of the free memory: blocks that the threads which own them have not taken back yet` : null],
     ['mallard’s own memory', bytes(report.ledger?.find((line) => line.cause === 'own')?.bytes ?? r.own_bytes)],
     ['Stacks of one frame', r.stacks?.one_frame_sites > 0
-      ? `${count(r.stacks.one_frame_sites)} call sites: called from code without unwind tables` : null],
+      ? `${counted(r.stacks.one_frame_sites, 'call site')}: called from code without unwind tables` : null],
     ['Time to take the report', duration(report.duration_ns)],
   ];
   section('about', 'About this report').append(element('dl.about', {}, ...rows.filter(([, value]) => value)

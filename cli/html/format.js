@@ -20,6 +20,9 @@ export const share = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toF
 
 export const count = (value) => Math.round(value).toLocaleString('en-US');
 
+/** "1 call site", "2,000 call sites" */
+export const counted = (value, one, several = `${one}s`) => `${count(value)} ${Math.round(value) === 1 ? one : several}`;
+
 /** "4.6 s", "3 min 12 s" */
 export function duration(ns) {
   const s = ns / 1e9;

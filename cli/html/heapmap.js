@@ -4,7 +4,7 @@ import { interpolateRgb } from 'd3-interpolate';
 import { scaleLinear } from 'd3-scale';
 import { nameOf } from './data.js';
 import { choice, colourOf, element, hideTip, onChange, section, showTip, sizeCanvas, swatch } from './dom.js';
-import { bytes, count, share } from './format.js';
+import { bytes, counted, share } from './format.js';
 
 const SITE_COLOURS = 10;
 
@@ -89,7 +89,7 @@ class HeapMap {
     const resident = sum((c) => c.resident), cells = this.all.filter((c) => c).length;
     const live = sum((c) => c.live ?? 0), holes = sum((c) => c.holes ?? 0);
     const empty = sum((c) => (c.live === 0 && c.holes === 0 ? c.resident : 0));
-    return `${count(cells)} cells of ${bytes(this.map.cell_bytes)} with ${bytes(resident)} in memory` + (this.known
+    return `${counted(cells, 'cell')} of ${bytes(this.map.cell_bytes)} with ${bytes(resident)} in memory` + (this.known
       ? `: ${share(live, resident)} under live blocks, ${share(holes, resident)} holes; cells without any live block hold ${bytes(empty)}`
       : '');
   }

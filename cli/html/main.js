@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page of a report, or of a comparison, top to bottom.
 import { showAbout } from './about.js';
+import { showCharge } from './charge.js';
 import { comparisonParts } from './comparison.js';
 import { given, read } from './data.js';
 import { element, hideTip } from './dom.js';
@@ -37,6 +38,7 @@ if (page.comparison) {
   show(showHeader);
   show(showVerdict, openSite);
   show(showLedger);
+  show(showCharge);
   show(showSeries);
   sites.open = show(showSites) ?? sites.open;
   show(showLatency);

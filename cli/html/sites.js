@@ -2,7 +2,7 @@
 // The call sites: a table to sort and search, with the stack of each behind a click.
 import { FIGURES, title } from './data.js';
 import { breakable, element, section } from './dom.js';
-import { bytes, count, error } from './format.js';
+import { bytes, count, counted, error } from './format.js';
 import { siteDetails } from './site.js';
 
 const FIRST_ROWS = 25, MORE_ROWS = 200;
@@ -97,8 +97,8 @@ class Table {
     const left = this.found.length - this.shown;
     this.more.hidden = left <= 0;
     this.more.textContent = `Show ${count(Math.min(left, MORE_ROWS))} more of ${count(left)}`;
-    this.said.textContent = this.found.length === this.sites.length ? `${count(this.sites.length)} call sites`
-      : `${count(this.found.length)} of ${count(this.sites.length)} call sites`;
+    this.said.textContent = this.found.length === this.sites.length ? counted(this.sites.length, 'call site')
+      : `${count(this.found.length)} of ${counted(this.sites.length, 'call site')}`;
   }
 
   /** Shows a site with its stack, wherever it is ranked. */
@@ -139,7 +139,7 @@ export function showSites(data) {
     .filter(([n]) => n > 0).map(([n, words]) => `${count(n)} ${words}`);
   const { other_sites: others, before_recording: before, recording } = data.report;
   if (others?.sites > 0)
-    left.push(`${count(others.sites)} small ones are not in the report: ${bytes(others.live_bytes)} live, ${bytes(others.allocated_bytes)} allocated`);
+    left.push(`${counted(others.sites, 'small one is', 'small ones are')} not in the report: ${bytes(others.live_bytes)} live, ${bytes(others.allocated_bytes)} allocated`);
   if (before?.live_bytes > 0) left.push(`${bytes(before.live_bytes)} were allocated before recording began`);
   made.append(element('p.soft', {}, (recording.mode === 'exact' ? 'Every block was booked.'
     : 'Errors are half of the 95 % confidence interval; ±? where there are too few samples for one.') +

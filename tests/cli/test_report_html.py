@@ -111,7 +111,7 @@ def test_html_shows_the_report(t: Test) -> None:
     expect(rows["live"] == tiles[2] and tiles[0] == b.run("document.querySelector('tr.total td.number').innerText"), (tiles, rows))
     expect(rows["own"].replace("\xa0", " ") in text_of(b, "#about"), (rows, text_of(b, "#about")))
     heads = b.run("[...document.querySelectorAll('h2')].map(h => h.innerText)")
-    expect(heads == ["Verdict", "Where the resident memory is", "Call sites", "Flame graph", "Heap map",
+    expect(heads == ["Verdict", "Where the resident memory is", "Who pays for it", "Call sites", "Flame graph", "Heap map",
                      "About this report"], heads)
     expect(text_of(b, ".verdict p:last-child") != "" and facts["verdict"]["text"] in text_of(b, ".verdict"), text_of(b, ".verdict"))
     causes = b.run("[...document.querySelectorAll('.ledger [data-cause]')].map(r => r.dataset.cause)")
@@ -212,6 +212,26 @@ def test_html_is_readable_on_a_phone_in_the_dark_and_on_paper(t: Test) -> None:
     expect(themes == [("light", "Theme: light"), ("dark", "Theme: dark"), ("dark", "Theme: system")], themes)
     expect(len(b.call("Page.printToPDF")["data"]) > 10_000, "it prints")
     quiet(b)
+
+
+def test_html_says_who_pays_as_the_text_does(t: Test) -> None:
+    """Of a process alone in its cgroup, of one with others, and of one whose sharing could not be read."""
+    alone = {"version": 2, "path": "/x", "processes": 1, "charged_bytes": 90 << 20, "limit_bytes": 256 << 20,
+             "anonymous_bytes": 40 << 20, "page_cache_bytes": 20 << 20, "shared_memory_bytes": 0,
+             "page_table_bytes": 1 << 20, "kernel_stack_bytes": 65536, "other_kernel_bytes": 3 << 20}
+    parts = [name for name in alone if name.endswith("_bytes") and name not in ("charged_bytes", "limit_bytes")]
+    several = dict(alone, version=1, processes=3, limit_bytes=None, **{name: None for name in parts})
+    report = report_of(t, compile_cxx(t))
+    for cgroup, untold in ((alone, None), (several, "may not read it")):
+        one = changed(t, report, lambda f: f["memory"].update(cgroup=cgroup, sharing_why_not=untold, proportional_why_not=untold))
+        text = t.run("report", one).stdout
+        b = opened(page_of(t, one))
+        rows = b.run("[...document.querySelectorAll('.charge tr')].map(r => [...r.children].map(c => c.innerText))")
+        words = [" ".join(" ".join(row).split()) for row in rows]
+        said = [" ".join(line.replace("not known: ", "not known ").split()) for line in text.splitlines()]
+        expect(len(words) == (12 if cgroup is alone else 6) and all(w in said for w in words), (words, text))
+    b = opened(page_of(t, changed(t, report, lambda f: f.update(memory={"known": False}))))
+    expect(b.run("document.querySelector('#charge')") is None, "nothing is known of it")
 
 
 def test_html_shows_hostile_names_as_text(t: Test) -> None:
