@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "base/os.hpp"
+#include "base/times.hpp"
 
 namespace mallard {
 
@@ -62,10 +63,7 @@ class Lock {
     while (is_held(word_.exchange(contended, std::memory_order_acquire))) {
       const std::uint64_t now = os::monotonic_ns();
       if (now >= deadline) return false;
-      constexpr std::uint64_t kSecond = 1'000'000'000;
-      const struct {
-        std::uint64_t seconds, nanoseconds;
-      } left{(deadline - now) / kSecond, (deadline - now) % kSecond};
+      const timespec left = timespec_of(deadline - now);
       os::call(SYS_futex, os::arg(&word_), FUTEX_WAIT_PRIVATE, contended, os::arg(&left));
     }
     return true;

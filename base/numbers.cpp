@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/numbers.hpp"
 
+#include "base/times.hpp"
+
 namespace mallard {
 
 void add_decimal(TextBuffer& to, double value, int decimals) noexcept {
@@ -48,9 +50,9 @@ void add_count(TextBuffer& to, double count) noexcept {
 }
 
 void add_duration(TextBuffer& to, std::uint64_t ns) noexcept {
-  const std::uint64_t seconds = ns / 1'000'000'000;
+  const std::uint64_t seconds = ns / kNsPerSecond;
   if (ns < 1'000'000) return void(to.add_unsigned(ns / 1000).add(" us"));
-  if (ns < 1'000'000'000) return void(to.add_unsigned(ns / 1'000'000).add(" ms"));
+  if (ns < kNsPerSecond) return void(to.add_unsigned(ns / 1'000'000).add(" ms"));
   if (seconds < 60) {
     add_decimal(to, static_cast<double>(ns) / 1e9, 1);
     to.add(" s");
@@ -73,7 +75,7 @@ void add_time(TextBuffer& to, double ns) noexcept {
 }
 
 void add_utc(TextBuffer& to, std::uint64_t realtime_ns) noexcept {
-  const std::uint64_t seconds = realtime_ns / 1'000'000'000;
+  const std::uint64_t seconds = realtime_ns / kNsPerSecond;
   // Days to a civil date, counting from 1 March of the year 0, so that leap days end a year.
   const std::uint64_t days = seconds / 86400 + 719468, era = days / 146097, day_of_era = days % 146097;
   const std::uint64_t year_of_era =

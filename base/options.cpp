@@ -8,6 +8,7 @@
 
 #include "base/attributes.hpp"
 #include "base/say.hpp"
+#include "base/times.hpp"
 
 namespace mallard {
 namespace {
@@ -101,7 +102,7 @@ bool parse(std::string_view value, Interval& to) noexcept {
   const std::string_view unit = part_of(value, digits);
   std::uint64_t unit_ns = 0;
   if (unit == "ms") unit_ns = 1'000'000;
-  else if (unit.empty() || unit == "s") unit_ns = 1'000'000'000;
+  else if (unit.empty() || unit == "s") unit_ns = kNsPerSecond;
   else if (unit == "m") unit_ns = 60'000'000'000;
   else if (unit == "h") unit_ns = 3'600'000'000'000;
   std::uint64_t ns;

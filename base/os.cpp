@@ -14,6 +14,7 @@
 
 #include "base/pagemap.hpp"
 #include "base/parts.hpp"
+#include "base/times.hpp"
 
 namespace mallard::os {
 namespace {
@@ -67,7 +68,7 @@ void* map_with(std::size_t bytes, long protection, long flags) noexcept {
 std::uint64_t clock_ns(clockid_t clock) noexcept {
   timespec t{};
   call(SYS_clock_gettime, clock, arg(&t));
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+  return ns_of(t);
 }
 
 }  // namespace

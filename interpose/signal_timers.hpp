@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/os.hpp"
+#include "base/times.hpp"
 
 namespace mallard::interpose {
 
@@ -33,9 +34,8 @@ inline int make_timer(clockid_t clock, int signal, int cookie) noexcept {
 
 /// \param ns  by the timer's clock, from now on. \context signal handler
 inline void set_timer(int timer, std::uint64_t ns) noexcept {
-  constexpr std::uint64_t kSecond = 1'000'000'000;
   struct itimerspec once {};
-  once.it_value = {static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
+  once.it_value = timespec_of(ns);
   os::call(SYS_timer_settime, timer, 0, os::arg(&once), 0);
 }
 

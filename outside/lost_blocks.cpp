@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/os.hpp"
+#include "base/times.hpp"
 #include "outside/heaps_found.hpp"
 #include "outside/look.hpp"
 #include "outside/lost_groups.hpp"
@@ -18,7 +19,7 @@ namespace {
 constexpr int kLeastLooks = 2;
 
 void rest(std::uint64_t ns) noexcept {
-  const struct { std::uint64_t seconds, nanoseconds; } pause{ns / 1'000'000'000, ns % 1'000'000'000};
+  const timespec pause = timespec_of(ns);
   os::call(SYS_nanosleep, os::arg(&pause));
 }
 

@@ -9,6 +9,7 @@
 #include "base/os.hpp"
 #include "base/parts.hpp"
 #include "base/text.hpp"
+#include "base/times.hpp"
 
 namespace mallard::record {
 
@@ -83,7 +84,7 @@ void wait_until(std::uint64_t ns) noexcept {
 std::uint64_t clock::kernel_ns() noexcept {
   timespec now;
   if (!g_kernel_clock || g_kernel_clock(CLOCK_MONOTONIC, &now) != 0) return os::monotonic_ns();
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+  return ns_of(now);
 }
 
 void latency_clock_start(KernelClock* kernel_clock) noexcept {

@@ -5,6 +5,7 @@
 
 #include "base/lock.hpp"
 #include "base/threads.hpp"
+#include "base/times.hpp"
 #include "record/interval_list.hpp"
 #include "record/thread_state.hpp"
 #include "unwind/code_addresses.hpp"
@@ -16,7 +17,7 @@ namespace {
 // gone: a child that was made behind our back while another thread held the lock.
 constexpr std::uint64_t kMostWaitNs = 50'000'000;
 // Another thread's fork holds the log while the kernel copies page tables.
-constexpr std::uint64_t kMostWaitToForkNs = 1'000'000'000;
+constexpr std::uint64_t kMostWaitToForkNs = kNsPerSecond;
 
 constinit IntervalList g_list;
 MALLARD_FORK_DATA constinit Lock g_lock;

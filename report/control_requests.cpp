@@ -15,6 +15,7 @@
 #include "base/control_protocol.hpp"
 #include "base/os.hpp"
 #include "base/signal_mask.hpp"
+#include "base/times.hpp"
 #include "record/thread_state.hpp"
 #include "report/write/sections.hpp"
 #include "report/probe.hpp"
@@ -85,8 +86,7 @@ std::size_t read_line(int fd, char (&line)[kMaxControlRequest]) noexcept {
   while (have < sizeof line && (have == 0 || line[have - 1] != '\n')) {
     const std::uint64_t now = os::monotonic_ns();
     if (now >= until) break;
-    const timespec left{static_cast<time_t>((until - now) / 1'000'000'000),
-                        static_cast<long>((until - now) % 1'000'000'000)};
+    const timespec left = timespec_of(until - now);
     pollfd wait{fd, POLLIN, 0};
     const long ready = os::call(SYS_ppoll, os::arg(&wait), 1, os::arg(&left), 0, sizeof(SignalSet));
     if (ready < 0 && ready != -EINTR) break;

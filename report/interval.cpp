@@ -12,6 +12,7 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "base/times.hpp"
 #include "record/thread_state.hpp"
 #include "report/facts/thread_times.hpp"
 #include "report/own_threads.hpp"
@@ -65,8 +66,7 @@ std::uint64_t until_next_look(const Times& now) noexcept {
 }
 
 void sleep_until(std::uint64_t ns) noexcept {
-  constexpr std::uint64_t kSecond = 1'000'000'000;
-  const timespec at{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
+  const timespec at = timespec_of(ns);
   while (os::call(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, os::arg(&at), 0) == -EINTR) {
   }
 }

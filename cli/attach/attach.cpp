@@ -5,7 +5,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdio>
 #include <initializer_list>
 #include <memory>
@@ -13,6 +12,7 @@
 
 #include "arch/borrow.hpp"
 #include "base/options.hpp"
+#include "base/times.hpp"
 #include "cli/attach/attached_object.hpp"
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
@@ -90,8 +90,7 @@ void wait_for(double seconds) {
   sigset_t ending;
   sigemptyset(&ending);
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ending, number);
-  const timespec time{static_cast<time_t>(seconds),
-                      static_cast<long>((seconds - std::floor(seconds)) * 1'000'000'000)};
+  const timespec time = timespec_of(static_cast<std::uint64_t>(seconds * kNsPerSecond));
   sigtimedwait(&ending, nullptr, &time);
 }
 

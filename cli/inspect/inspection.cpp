@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/arena.hpp"
+#include "base/times.hpp"
 #include "cli/demangled.hpp"
 #include "cli/error.hpp"
 #include "cli/inspect/access.hpp"
@@ -55,8 +56,7 @@ bool take(Arena& arena, const ProcessMemory& process, const report::Served& serv
 std::uint64_t modified_ns(const std::string& path) {
   struct stat facts {};
   if (stat(path.c_str(), &facts) != 0) return 0;
-  return static_cast<std::uint64_t>(facts.st_mtim.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(facts.st_mtim.tv_nsec);
+  return ns_of(facts.st_mtim);
 }
 
 }  // namespace

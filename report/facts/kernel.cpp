@@ -12,6 +12,7 @@
 #include "arch/page.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
+#include "base/times.hpp"
 #include "elf/auxiliary_vector.hpp"
 #include "record/mappings.hpp"
 #include "report/facts/proc_fields.hpp"
@@ -19,8 +20,6 @@
 
 namespace mallard::report {
 namespace {
-
-constexpr std::uint64_t kNanoseconds = 1'000'000'000;
 
 std::string_view kept(Arena& arena, std::string_view text) noexcept {
   char* copy = arena.array<char>(text.size() + 1);
@@ -42,12 +41,11 @@ std::uint64_t start_ticks(const ProcessMemory& process) noexcept {
 std::uint64_t uptime_ns(const ProcessMemory& process) noexcept {
   timespec now{};
   os::call(SYS_clock_gettime, CLOCK_BOOTTIME, os::arg(&now));
-  const auto since_boot =
-      static_cast<std::uint64_t>(now.tv_sec) * kNanoseconds + static_cast<std::uint64_t>(now.tv_nsec);
+  const std::uint64_t since_boot = ns_of(now);
   const auto ticks_per_second = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
   const std::uint64_t ticks = start_ticks(process);
   if (ticks == 0) return 0;  // /proc is not readable
-  const std::uint64_t started = ticks * (kNanoseconds / ticks_per_second);
+  const std::uint64_t started = ticks * (kNsPerSecond / ticks_per_second);
   return since_boot > started ? since_boot - started : 0;
 }
 

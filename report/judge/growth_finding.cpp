@@ -2,6 +2,7 @@
 // The finding that live memory grows: how much, where from, and of what form.
 #include <algorithm>
 
+#include "base/times.hpp"
 #include "report/judge/verdict_words.hpp"
 
 namespace mallard::report::words {
@@ -159,8 +160,7 @@ void find_in_series(Findings& all) noexcept {
   c.evidence("memory_bytes", all.f.memory);
   c.evidence("since_ns", static_cast<double>(t.ago_ns));
   say_origins(c, origins_of(all));
-  constexpr std::uint64_t kIdleNs = 1'000'000'000;
-  if (t.idle_ns >= kIdleNs)
+  if (t.idle_ns >= kNsPerSecond)
     c.text.say(" Next to nothing has been allocated for ")
         .time(t.idle_ns)
         .say(": nothing was learned since.");

@@ -9,6 +9,7 @@
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/say.hpp"
+#include "base/times.hpp"
 #include "report/write/json.hpp"
 #include "report/write/sink.hpp"
 #include "report/write/text.hpp"
@@ -116,7 +117,7 @@ bool expand_pattern(std::string_view pattern, const ProcessFacts& process, int n
         to.add_unsigned(static_cast<unsigned>(number), 10, 4);
         break;
       case 't':
-        to.add_unsigned(process.taken_at_ns / 1'000'000'000);
+        to.add_unsigned(process.taken_at_ns / kNsPerSecond);
         break;
       case '%':
         to.add('%');
