@@ -9,6 +9,8 @@
 #include "heaps/mimalloc_shapes.hpp"
 #include "heaps/mimalloc_version.hpp"
 #include "unit/catch.hpp"
+#include "unit/damage.hpp"
+#include "unit/golden.hpp"
 #include "unit/made_up_process.hpp"
 
 using namespace mallard;
@@ -391,4 +393,63 @@ TEST_CASE("mimalloc: what its version numbers mean") {
   CHECK(text(30403) == "3.4.3");
   CHECK(text(99) == "");
   CHECK(text(100000) == "");
+}
+
+namespace {
+
+/// What is found of a mimalloc that cannot be asked, and what its census tells.
+std::string look_at(const MadeUpProcess& process, AddressRange data, const std::vector<std::uintptr_t>& pages,
+                    const MimallocLayout& layout, std::span<const AddressRange> heap) {
+  const MimallocLayout found = find_mimalloc_layout(process, data, pages);
+  std::string to = "not found; ";
+  if (found.shape)
+    to = "shape " + std::to_string(found.shape - kMimallocShapes) + " " + std::to_string(found.first) + " " +
+         std::to_string(found.page_map) + "; ";
+  std::size_t its = 0;
+  for (const std::uintptr_t page : pages) its += is_mimallocs(process, layout, page);
+  CensusSums sums;
+  const std::vector<AddressRange> resident = process.resident();
+  MimallocAccess access{.layout = layout};
+  return to + std::to_string(its) + " pages are its; " +
+         sums.text(mimalloc_census(access, sums.request(process, heap, resident)));
+}
+
+template <class MadeUp>
+void expect_damage(const char* name, MadeUp& mimalloc, MadeUpProcess& process, std::span<const AddressRange> heap,
+                   std::initializer_list<std::pair<const char*, AddressRange>> ranges) {
+  std::vector<std::uintptr_t> pages = some_pages(mimalloc, 3);
+  auto ownerless = mimalloc.add_page(1024, 5);
+  ownerless.owner = 0;
+  ownerless.thread_free = ownerless.slice + MadeUpMimalloc::kFirstBlock + 1024;
+  mimalloc.write(ownerless);
+  auto empty = mimalloc.add_page(64, 0);
+  mimalloc.write(empty);
+  const MimallocLayout layout = find_mimalloc_layout(process, mimalloc.data, pages);
+  REQUIRE(layout.shape);
+  Damage damage(process, [&] { return look_at(process, mimalloc.data, pages, layout, heap); });
+  for (const auto& [what, range] : ranges) damage.range(what, range.begin, range.end - range.begin);
+  expect_golden(name, damage.text());
+}
+
+}  // namespace
+
+TEST_CASE("census: what becomes of a mimalloc with one number that is another one") {
+  {
+    MadeUpProcess process;
+    process.map(MadeUpMimalloc22::kSegment - 2 * kPage, 2 * kPage);
+    MadeUpMimalloc22 two(process, false);
+    constexpr std::uintptr_t kArray = MadeUpMimalloc22::kSegment + MadeUpMimalloc22::kFirst;
+    expect_damage("damage_mimalloc22.txt", two, process, kHeap22,
+                  {{"segment", {kArray - 48, kArray}}, {"structures", {kArray, kArray + 7 * 96}}});
+  }
+  MadeUpProcess process;
+  MadeUpMimalloc34 three(process);
+  using Made = MadeUpMimalloc34;
+  constexpr std::uintptr_t kStructures = Made::kArena + kPage, kLinks = Made::kSubmap + Made::kArena % (512 << 20) / kMimallocSlice * 8;
+  expect_damage("damage_mimalloc34.txt", three, process, kHeap34,
+                {{"data", {Made::kData + 0x418, Made::kData + 0x430}},
+                 {"map", {Made::kMap, Made::kMap + 8}},
+                 {"links", {kLinks, kLinks + 8 * 8}},
+                 {"arena", {Made::kArena + 24, Made::kArena + 80}},
+                 {"structures", {kStructures + 2 * 112, kStructures + 7 * 112}}});
 }

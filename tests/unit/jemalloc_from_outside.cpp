@@ -3,12 +3,17 @@
 // that it says agrees, and not where one thing does not.
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "base/attributes.hpp"
 #include "heaps/jemalloc.hpp"
 #include "heaps/jemalloc_layout.hpp"
 #include "unit/catch.hpp"
+#include "unit/damage.hpp"
+#include "unit/golden.hpp"
 #include "unit/made_up_process.hpp"
 
 using namespace mallard;
@@ -63,16 +68,22 @@ class MadeUpMap {
   /// The map says that the page is of the extent whose structure stands at `extent`.
   void describe(std::uintptr_t page, std::uintptr_t extent, const Extent& e) {
     const JemallocTables& t = layout_.tables;
-    std::uintptr_t table = root_;
-    for (unsigned level = 0; level + 1 < t.levels; ++level) table = below(table + t.index[level].of(page) * 8);
-    const std::uintptr_t at = table + t.index[t.levels - 1].of(page) * t.element_words * 8;
+    const std::uintptr_t at = element_of(page);
     const std::uint64_t rest =
         in_field(layout_.element_slab, e.slab_in_map) | in_field(layout_.element_class, e.class_in_map);
-    process.map_where_missing(at);
     process.put(at, extent | (t.element_words == 1 ? rest : 0));
     if (t.element_words == 2) process.put(at + 8, rest);
   }
 
+  /// Where the map's element for the page stands.
+  std::uintptr_t element_of(std::uintptr_t page) {
+    const JemallocTables& t = layout_.tables;
+    std::uintptr_t table = root_;
+    for (unsigned level = 0; level + 1 < t.levels; ++level) table = below(table + t.index[level].of(page) * 8);
+    const std::uintptr_t at = table + t.index[t.levels - 1].of(page) * t.element_words * 8;
+    process.map_where_missing(at);
+    return at;
+  }
   /// Where the entry of the root's table stands that leads to the page.
   std::uintptr_t entry_of(std::uintptr_t page) const { return root_ + layout_.tables.index[0].of(page) * 8; }
 
@@ -276,4 +287,57 @@ TEST_CASE("from outside: what is jemalloc's is in its map, or begins a block of 
   CHECK_FALSE(is_jemallocs(map.process, found, kBlock + kPage));  // not aligned to 2 MiB
   map.process.put(kBlock, JemallocBaseBlock{2 << 20, 0, {0, kBlock + 5000, (2 << 20) - 4999}});
   CHECK_FALSE(is_jemallocs(map.process, found, kBlock));
+}
+
+namespace {
+
+std::string look_at(const MadeUpMap& made, const std::vector<std::uintptr_t>& pages, const JemallocMap& known) {
+  const JemallocMap found = made.find(pages);
+  std::string to = "not found; ";
+  if (found.root) to = "found at +" + std::to_string(found.root - kData) + ", layout " + std::to_string(found.layout - kJemallocLayouts) + "; ";
+  std::size_t its = 0;
+  for (std::uintptr_t page = kHeap; page < kHeap + 24 * kPage; page += kPage) its += is_jemallocs(made.process, known, page);
+  to += std::to_string(its) + " pages are its; ";
+  const std::vector<AddressRange> resident = made.process.resident();
+  const AddressRange heap[] = {{kHeap, kHeap + 24 * kPage}, {kHeap + (4 << 20), kHeap + (8 << 20)}};
+  for (const bool one_by_one : {false, true}) {
+    CensusSums sums;
+    CensusRequest request = sums.request(made.process, heap, resident);
+    if (!one_by_one) request.on_block = nullptr;
+    JemallocAccess access{};
+    access.arenas_can_end = one_by_one;
+    access.map = known;
+    to += sums.text(jemalloc_census(access, request)) + (one_by_one ? "" : "| by blocks: ");
+  }
+  return to;
+}
+
+}  // namespace
+
+TEST_CASE("from outside: what becomes of a jemalloc with one number that is another one") {
+  for (const std::size_t i : {std::size_t{0}, std::size(kJemallocLayouts) - 1}) {
+    const JemallocLayout& layout = kJemallocLayouts[i];
+    MadeUpMap map(layout);
+    map.put(slab_of_160(kFirst));
+    map.put(large(kSecond));
+    map.put(large(kThird + 64));
+    map.process.put(kBooks + 64, std::uint64_t{0x8000'0000'0070'0000});  // which regions of the slab are free
+    map.process.put(kBooks + 72, std::uint64_t{0x1003});
+    constexpr std::uintptr_t kBlock = kHeap + (4 << 20);
+    map.process.map(kBlock, 2 * kPage);
+    map.process.put(kBlock, JemallocBaseBlock{2 << 20, 0, {0, kBlock + 5000, (2 << 20) - 5000}});
+    const std::vector<std::uintptr_t> pages = {kFirst, kSecond, kThird};
+    const JemallocMap known = map.find(pages);
+    REQUIRE(known.layout == &layout);
+    Damage damage(map.process, [&] { return look_at(map, pages, known); });
+    damage.range("slab", kBooks, 128);
+    damage.range("large", kBooks + 128, 24);
+    damage.range("unaligned large", kBooks + 256, 24);
+    damage.range("root", map.entry_of(kFirst), 8);
+    for (const auto& [name, page] : {std::pair{"slab's element", kFirst}, {"its second", kFirst + kPage}, {"its last", kFirst + 4 * kPage},
+                                     {"large's element", kSecond}, {"its last", kSecond + 4 * kPage}, {"free element", kSecond - kPage}})
+      damage.range(name, map.element_of(page), layout.tables.element_words * 8);
+    damage.range("base block", kBlock, sizeof(JemallocBaseBlock));
+    expect_golden(("damage_jemalloc_" + std::to_string(i) + ".txt").c_str(), damage.text());
+  }
 }

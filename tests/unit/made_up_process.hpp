@@ -3,6 +3,7 @@
 // nothing.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <set>
@@ -67,11 +68,13 @@ class MadeUpProcess : public mallard::ProcessMemory {
   std::set<std::uintptr_t> swapped_out_;
 
   bool copy_here(void* to, std::uintptr_t from, std::size_t bytes) const {
-    for (std::size_t i = 0; i < bytes; ++i) {
-      const auto page = pages_.find((from + i) / mallard::kPageBytes);
+    for (std::size_t done = 0, step; done < bytes; done += step) {
+      const auto page = pages_.find((from + done) / mallard::kPageBytes);
       if (page == pages_.end()) return false;
+      const std::size_t at = (from + done) % mallard::kPageBytes;
+      step = std::min(bytes - done, mallard::kPageBytes - at);
       reads_of_swapped_out += swapped_out_.count(page->first) != 0;
-      static_cast<unsigned char*>(to)[i] = page->second[(from + i) % mallard::kPageBytes];
+      std::memcpy(static_cast<unsigned char*>(to) + done, page->second.data() + at, step);
     }
     return true;
   }

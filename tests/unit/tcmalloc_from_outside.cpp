@@ -9,6 +9,8 @@
 #include "base/attributes.hpp"
 #include "heaps/tcmalloc.hpp"
 #include "unit/catch.hpp"
+#include "unit/damage.hpp"
+#include "unit/golden.hpp"
 #include "unit/made_up_process.hpp"
 
 using namespace mallard;
@@ -363,4 +365,56 @@ TEST_CASE("from outside: tcmalloc's root lies in its data, and is found by which
   const std::uintptr_t elsewhere = made.page(0) + (std::uintptr_t{1} << 40);
   CHECK(made.find(&found, {elsewhere, made.page(0), made.page(8), made.page(16)}));
   CHECK(made.find(&found, {made.page(0), elsewhere, made.page(8), elsewhere + kPage, made.page(16)}));
+}
+
+namespace {
+
+std::string look_at(const MadeUpTcmalloc& made, const TcmallocFound& known) {
+  TcmallocFound found;
+  std::string to = "not found; ";
+  if (made.find(&found)) {
+    std::uint64_t classes = 0, moved = 0;
+    for (std::size_t i = 0; i < kMaxSpanClasses; ++i) classes += found.class_bytes[i] * (i + 1);
+    for (std::size_t i = 0; i < std::size(found.moved); ++i) moved += static_cast<std::uint64_t>(found.moved[i]) * (i + 1);
+    to = "found";
+    for (const std::uint64_t n : {found.map.root, std::uint64_t{found.map.page_shift}, std::uint64_t{found.map.levels}, classes,
+                                  moved, found.first_cache, found.next_in_cache, found.first_transfer, found.transfer_stride})
+      to += " " + std::to_string(n);
+    to += "; ";
+  }
+  std::size_t its = 0;
+  for (std::uint64_t n = 0; n < 24; ++n) its += is_tcmallocs(made.process, known, made.page(n));
+  CensusSums sums;
+  const std::vector<AddressRange> resident = made.process.resident();
+  const AddressRange heap[] = {{made.page(0), made.page(24)}};
+  return to + std::to_string(its) + " pages are its; " + std::to_string(cached_in(made.process, known)) + " cached; " +
+         sums.text(tcmalloc_census(known, sums.request(made.process, heap, resident)));
+}
+
+}  // namespace
+
+TEST_CASE("from outside: what becomes of a tcmalloc with one number that is another one") {
+  MadeUpTcmalloc made;
+  constexpr std::uintptr_t kFirst = kBooks + 0x4000, kSecond = kFirst + 0x3000;
+  made.put_transfer();
+  made.put_cache(kFirst, 160);
+  made.put_cache(kSecond, 80);
+  made.link({kFirst, kSecond});
+  TcmallocFound known;
+  REQUIRE(made.find(&known));
+  REQUIRE(known.first_cache == kFirst);
+  REQUIRE(known.first_transfer != 0);
+  Damage damage(made.process, [&] { return look_at(made, known); });
+  damage.range("spans", kBooks, 3 * 48);
+  damage.range("sizes", kClassTable, 3 * 4);
+  damage.range("last sizes", kClassTable + (kSizeClasses - 2) * 4, 4 * 4);
+  damage.range("moved", kMoved, 3 * 4);
+  damage.range("last moved", kMoved + 126 * 4, 2 * 4);
+  damage.range("first cache", kCacheList, 8);
+  damage.range("lists", kFirst + 32, 64);
+  damage.range("tail", kFirst + kLists, 56);
+  damage.range("second tail", kSecond + kLists, 56);
+  damage.range("transfer", kTransfer + kCountsAt, 12);
+  damage.range("last transfer", kTransfer + (kSizeClasses - 2) * kStride + kCountsAt, 12);
+  expect_golden("damage_tcmalloc.txt", damage.text());
 }
