@@ -5,7 +5,9 @@
 #include <initializer_list>
 #include <string>
 
+#include "tests/unit/golden.hpp"
 #include "tests/unit/made_up_snapshot.hpp"
+#include "tests/unit/verdict_varied.hpp"
 
 using namespace mallard;
 using namespace mallard::report;
@@ -13,26 +15,29 @@ using made_up::kMega;
 
 namespace {
 
-/// A process whose figures agree: 100 MB live, 20 of files, 10 shared.
+/// Makes a process whose figures agree of one that has 100 MB live: 20 of files, 10 shared.
+void make_agree(made_up::Process& p) {
+  Snapshot& s = p.s;
+  p.set(Cause::kFiles, 20);
+  p.set(Cause::kShared, 10);
+  Ledger& l = s.ledger;
+  l.method = ResidencyMethod::kPagemapScan;
+  l.rss_bytes = l.rss_before_bytes = l.rss_after_bytes = 130u << 20;
+  l.pinned_bytes = l.heap_bytes = 100u << 20;
+  l.live_compared = true;
+  l.counted_live_bytes = 100 * kMega;
+  l.recorded_live_bytes = {98 * kMega, 4 * kMega * kMega, true, 94 * kMega, 102 * kMega};
+  s.rss = {true, true, true, 130u << 20, 100u << 20, 20u << 20, 10u << 20};
+  s.process.threads = 1;
+  s.recording.live_samples = 200;
+  s.allocator.statistic_count = 2;
+  s.allocator.statistics[0] = {"allocated", 101 << 20};
+  s.allocator.statistics[1] = {"resident", 104 << 20};
+  p.add_site(98, 100).resident_bytes.value = 99 * kMega;
+}
+
 struct Agreeing : made_up::Process {
-  Agreeing() : Process(100) {
-    set(Cause::kFiles, 20);
-    set(Cause::kShared, 10);
-    Ledger& l = s.ledger;
-    l.method = ResidencyMethod::kPagemapScan;
-    l.rss_bytes = l.rss_before_bytes = l.rss_after_bytes = 130u << 20;
-    l.pinned_bytes = l.heap_bytes = 100u << 20;
-    l.live_compared = true;
-    l.counted_live_bytes = 100 * kMega;
-    l.recorded_live_bytes = {98 * kMega, 4 * kMega * kMega, true, 94 * kMega, 102 * kMega};
-    s.rss = {true, true, true, 130u << 20, 100u << 20, 20u << 20, 10u << 20};
-    s.process.threads = 1;
-    s.recording.live_samples = 200;
-    s.allocator.statistic_count = 2;
-    s.allocator.statistics[0] = {"allocated", 101 << 20};
-    s.allocator.statistics[1] = {"resident", 104 << 20};
-    add_site(98, 100).resident_bytes.value = 99 * kMega;
-  }
+  Agreeing() : Process(100) { make_agree(*this); }
   Check check(CheckKind kind) {
     s.sites = rows.data();
     s.site_count = static_cast<std::uint32_t>(rows.size());
@@ -183,4 +188,42 @@ TEST_CASE("checks: why one is not made is said of each") {
     by_pagemap(90)(fewer.s);
     CHECK(fewer.fails(kind));
   }
+}
+
+namespace {
+
+std::string checked(made_up::Process& p) {
+  check_figures(&p.s);
+  std::string to;
+  for (int i = 0; i < kCheckCount; ++i) {
+    const Check& check = p.s.checks[i];
+    to += std::string(kChecks[i].name) + ' ' + std::string(kCheckStates[static_cast<int>(check.state)]);
+    for (const double figure : {check.ours, check.theirs, check.tolerance})
+      to += ' ' + std::to_string(static_cast<long long>(figure / 1000));
+    if (!check.why_not.empty()) to += ": " + std::string(check.why_not);
+    to += "; ";
+  }
+  return to;
+}
+
+}  // namespace
+
+TEST_CASE("checks: what becomes of each with one figure that is another one") {
+  verdict_varied::Table table(checked);
+  table.add("figures that agree", make_agree, 100);
+  table.add("in exact mode, by the kernel's counters, while memory moved", [](made_up::Process& p) {
+    make_agree(p);
+    p.s.recording.exact.on = true;
+    p.s.rss.walked = false;
+    p.s.process.threads = 7;
+    p.s.ledger.rss_before_bytes -= 3u << 20;
+    p.s.ledger.allocated_meanwhile = 5 * kMega;
+  }, 100);
+  table.add("without a census", [](made_up::Process& p) {
+    make_agree(p);
+    p.s.ledger.divided = false;
+    p.s.ledger.method = ResidencyMethod::kPagemap;
+    p.s.reason = Reason::kDump;
+  }, 100);
+  expect_golden("varied_checks.txt", table.take());
 }

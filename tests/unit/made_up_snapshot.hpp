@@ -76,12 +76,16 @@ struct Process {
     t.ago_ns = 40'000'000'000;
     s.history.earlier_reports = 5;
   }
-  std::string judge_it() {
+  /// Puts rows and details where the judge looks for them.
+  void finish() {
     s.sites = rows.data();
     s.site_count = static_cast<std::uint32_t>(rows.size());
     name_sites(arena, rows, {});
     s.ledger.details = details.data();
     s.ledger.detail_count = static_cast<std::uint32_t>(details.size());
+  }
+  std::string judge_it() {
+    finish();
     judge(arena, &s);
     REQUIRE(!s.verdict.text.empty());
     double sum = 0;

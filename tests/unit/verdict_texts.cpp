@@ -51,7 +51,6 @@ void add_detail(Process& p, Cause cause, const char* name, const char* allocator
 }  // namespace
 
 TEST_CASE("verdict texts: nothing unusual") {
-  g_written.str("");
   tell(
       "small", [](Process&) {}, 20);
   for (const std::uint64_t peak : {39, 41})
@@ -117,11 +116,10 @@ TEST_CASE("verdict texts: nothing unusual") {
       p.s.ledger.huge_bytes = static_cast<std::uint64_t>(huge * kMega);
       p.s.ledger.heap_bytes = huge < 16 ? 1 : 100u << 20;
     });
-  expect_golden("verdicts_none.txt", g_written.str());
+  expect_verdicts("none.txt");
 }
 
 TEST_CASE("verdict texts: growth") {
-  g_written.str("");
   const auto in_state = [](Trend::State state, int stretches) {
     return [=](Process& p) {
       p.s.history.live = {state, stretches, 20 * kMega, 1e5, 300 * kMega, 40'000'000'000, 0};
@@ -196,11 +194,10 @@ TEST_CASE("verdict texts: growth") {
         p.grow(p.add_site(60, 200), 30);
       },
       200);
-  expect_golden("verdicts_growth.txt", g_written.str());
+  expect_verdicts("growth.txt");
 }
 
 TEST_CASE("verdict texts: causes of the heap") {
-  g_written.str("");
   const auto holes = [](Process& p) { p.move(Cause::kHoles, 60); };
   tell("holes", holes);
   tell("holes with sites", [&](Process& p) {
@@ -294,11 +291,10 @@ TEST_CASE("verdict texts: causes of the heap") {
     p.move(Cause::kLazilyFreed, 60);
     set_backend(p, "system");
   });
-  expect_golden("verdicts_heap.txt", g_written.str());
+  expect_verdicts("heap.txt");
 }
 
 TEST_CASE("verdict texts: causes beside the heap") {
-  g_written.str("");
   const auto mapped = [](double files, double shared) {
     return [=](Process& p) {
       p.move(Cause::kFiles, files);
@@ -329,11 +325,10 @@ TEST_CASE("verdict texts: causes beside the heap") {
     p.s.process.threads = 70;
     p.s.ledger.lines[static_cast<int>(Cause::kStacks)].mappings = 72;
   });
-  expect_golden("verdicts_beside.txt", g_written.str());
+  expect_verdicts("beside.txt");
 }
 
 TEST_CASE("verdict texts: a second allocator") {
-  g_written.str("");
   std::vector<OtherAllocator> others;
   const auto with = [&](const char* name, const char* allocator) {
     return [&others, name, allocator](Process& p) {
@@ -380,5 +375,5 @@ TEST_CASE("verdict texts: a second allocator") {
   tell("suspect", with("", ""));
   others[1].status = OtherStatus::kRedirected;
   tell("no suspect", with("", ""));
-  expect_golden("verdicts_second_allocator.txt", g_written.str());
+  expect_verdicts("second_allocator.txt");
 }

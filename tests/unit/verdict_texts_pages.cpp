@@ -18,7 +18,6 @@ void add_two_sites(Process& p) {
 }  // namespace
 
 TEST_CASE("verdict texts: who pins pages, arenas, forks, and what is advised") {
-  g_written.str("");
   PinSet set{};
   tell("pinned by one alone", [&](Process& p) { made_up::pin(p, set, 40, 2, 18); });
   tell("pinned by two together", [&](Process& p) { made_up::pin(p, set, 0, 1, 59); });
@@ -59,11 +58,10 @@ TEST_CASE("verdict texts: who pins pages, arenas, forks, and what is advised") {
       p.s.copied_since_fork = {95 * kMega, 94 * kMega, true, 93 * kMega, 95 * kMega};
       p.s.inherited_live_bytes.value = 97 * kMega;
     });
-  expect_golden("verdicts_pages.txt", g_written.str());
+  expect_verdicts("pages.txt");
 }
 
 TEST_CASE("verdict texts: blocks that nothing leads to, and memory that is nobody's") {
-  g_written.str("");
   static const LostGroup groups[] = {{96, 30'000, 3'000'000, 2, ""}};
   static LostSite site;
   const auto lose = [](Process& p, double site_megabytes) {
@@ -133,5 +131,5 @@ TEST_CASE("verdict texts: blocks that nothing leads to, and memory that is nobod
       p.s.reason = Reason::kInspection;
       p.s.ledger.divided = divided;
     });
-  expect_golden("verdicts_unknown.txt", g_written.str());
+  expect_verdicts("unknown.txt");
 }

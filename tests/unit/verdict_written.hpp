@@ -9,6 +9,7 @@
 
 #include "tests/unit/golden.hpp"
 #include "tests/unit/made_up_snapshot.hpp"
+#include "tests/unit/verdict_varied.hpp"
 
 namespace verdict_written {
 
@@ -50,6 +51,7 @@ inline void check_steps_without_preload(const std::function<void(Process&)>& pre
 /// Judges a process that `prepare` makes out of one with 100 MB live, and writes all of the verdict.
 inline void tell(const char* title, const std::function<void(Process&)>& prepare, double megabytes = 100) {
   check_steps_without_preload(prepare, megabytes);
+  verdict_varied::g_varied.add(title, prepare, megabytes);
   Process p(megabytes);
   prepare(p);
   p.judge_it();
@@ -67,6 +69,13 @@ inline void tell(const char* title, const std::function<void(Process&)>& prepare
               << static_cast<long long>(remedy.saving.high) << "\n";
   if (!p.s.growth_text.empty()) g_written << "GROWTH " << p.s.growth_text << "\n";
   g_written << "\n";
+}
+
+/// Holds all that was told against verdicts_NAME.txt, and what it becomes where figures differ against varied_NAME.txt.
+inline void expect_verdicts(const std::string& name) {
+  expect_golden(("verdicts_" + name).c_str(), g_written.str());
+  expect_golden(("varied_" + name).c_str(), verdict_varied::g_varied.take());
+  g_written.str("");
 }
 
 inline void set_backend(Process& p, const char* name) { p.s.allocator.name = name; }
