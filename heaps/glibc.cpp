@@ -14,8 +14,8 @@ namespace mallard::heaps {
 namespace glibc {
 namespace {
 
-constexpr int kOldest = 31, kNewest = 41;
 constinit int g_minor = 0;  // of glibc 2.x; 0 = none that is known
+constinit Layout g_layout = layout_of(kOldest);
 
 class Census {
  public:
@@ -68,7 +68,7 @@ void Census::look_for_key(const Piece& piece, std::uint64_t* allowed) noexcept {
     const std::uint64_t* words = reader_.words(at, 16);
     if (!words || !piece.may_hold(at, words[1])) return;
     const std::uint64_t size = words[1] & ~kFlags;
-    if (size == kThreadCacheChunk) lists_.learn_key(at);
+    if (size == layout().thread_cache_chunk()) lists_.learn_key(at);
     *allowed -= size < *allowed ? size : *allowed;
     at += size;
   }
@@ -104,8 +104,14 @@ void Census::survey() noexcept {
 }
 
 void Census::report_mapped_block(const Piece& piece) noexcept {
-  const std::uint64_t usable = piece.end - piece.first - 16;
+  const std::uint64_t usable = piece.usable;
   const std::uintptr_t block = piece.first + 16;
+  // Since 2.42 thread caches take such blocks, too, where glibc.malloc.tcache_max lets them.
+  std::uint64_t words[2];
+  if (usable <= layout().largest_cached && reader_.copy(block, words, sizeof words)) {
+    const Chunk chunk{piece.first, usable + 8, words[0], words[1]};
+    if (lists_.is_cached(chunk)) return free_.on_cached(chunk);
+  }
   if (request_.exact) {
     if (request_.exact->look_up(block, request_.opaque) == Booked::kFree)
       request_.exact->on_disputed(usable, request_.opaque);
@@ -120,8 +126,8 @@ void Census::look_at_arena(const Piece& piece) noexcept {
   HeapInfo heap;
   std::uint64_t top = 0, threads = 0, head[2];
   if (!reader_.copy(piece.begin, &heap, sizeof heap) || !heap.is_first(piece.begin) ||
-      !reader_.copy(heap.arena + kArenaTopOffset, &top, sizeof top) ||
-      !reader_.copy(heap.arena + kArenaThreadsOffset, &threads, sizeof threads))
+      !reader_.copy(heap.arena + layout().arena.top_at, &top, sizeof top) ||
+      !reader_.copy(heap.arena + layout().arena.threads_at, &threads, sizeof threads))
     return;
   ++result_.arenas;
   result_.threadless_arenas += threads == 0;
@@ -213,12 +219,12 @@ void Census::settle(const Chunk& chunk) noexcept {
 
 /// On a list of free blocks, or glibc's own, which is counted then.
 bool Census::is_free(const Chunk& chunk, bool sampled) noexcept {
-  if (chunk.size > kLargestCached || sampled) return false;
+  if (chunk.size > layout().largest_cached || sampled) return false;
   if (lists_.holds(chunk)) {
     if (lists_.is_cached(chunk)) free_.on_cached(chunk);
     return true;
   }
-  if (chunk.size != kThreadCacheChunk || !lists_.is_thread_cache(chunk.at)) return false;
+  if (chunk.size != layout().thread_cache_chunk() || !lists_.is_thread_cache(chunk.at)) return false;
   tally_.add_metadata(chunk.at, chunk.size);
   return true;
 }
@@ -271,7 +277,7 @@ std::uintptr_t Census::walk_stretch(std::uintptr_t from, std::uintptr_t stop, co
     if (at >= stop) break;
     last = {at, size, 0, 0};
     ++walked_;
-    if (size <= kLargestCached && (words = reader_.words(at, 32))) {
+    if (size <= layout().largest_cached && (words = reader_.words(at, 32))) {
       last.first = words[2];
       last.second = words[3];
     }
@@ -349,15 +355,18 @@ bool set_glibc_version(const char* text) noexcept {
   while (n < digits.size() && digits[n] >= '0' && digits[n] <= '9') ++n;
   if (parse_bytes(part_of(digits, 0, n), &minor) && minor >= kOldest && minor <= kNewest)
     g_minor = static_cast<int>(minor);
+  g_layout = layout_of(g_minor);
   return g_minor != 0;
 }
+
+const glibc::Layout& glibc::layout() noexcept { return g_layout; }
 
 int glibc_minor() noexcept { return glibc::g_minor; }
 
 CensusResult census_glibc(const CensusRequest& request) noexcept {
   CensusResult result{false, "", "4 KiB page", 0, 0, 0};
   if (glibc::g_minor == 0) {
-    result.why_not = "the heap of this version of glibc is not known (2.31 to 2.41 are)";
+    result.why_not = "the heap of this version of glibc is not known (2.31 to 2.43 are)";
     return result;
   }
   glibc::Census(request, result).run();

@@ -19,6 +19,9 @@ CensusResult census_glibc(const CensusRequest& request) noexcept;
 
 namespace glibc {
 
+/// What the version has that was taken last. \context reporter
+const Layout& layout() noexcept;
+
 struct Chunk {
   std::uintptr_t at;
   std::uint64_t size;           ///< without flags
@@ -73,6 +76,7 @@ struct Piece {
   enum Kind { kUnknown, kMainHeap, kArenaHeap, kMappedBlock } kind;
   std::uintptr_t begin, end;  ///< kMainHeap: ends there at the latest
   std::uintptr_t first;       ///< its first chunk
+  std::uint64_t usable = 0;   ///< kMappedBlock: what its block has
 
   /// Can a chunk with the header `head` begin at `at`?
   bool may_hold(std::uintptr_t at, std::uint64_t head) const noexcept {
@@ -164,7 +168,7 @@ class FreePieces {
 class FreeLists {
  public:
   FreeLists(Reader& reader, int minor) noexcept
-      : reader_(reader), mangled_(minor >= 32), random_key_(minor >= 34) {}
+      : reader_(reader), layout_(layout()), mangled_(minor >= 32), random_key_(minor >= 34) {}
 
   /// The addresses between which the chunks of an arena may lie: lists do not leave them.
   void set_bounds(std::uintptr_t begin, std::uintptr_t end) noexcept { begin_ = begin, end_ = end; }
@@ -174,7 +178,7 @@ class FreeLists {
   bool is_thread_cache(std::uintptr_t chunk) noexcept;
   /// `chunk` is on a list: is it that of a thread cache, as far as the key is known?
   bool is_cached(const Chunk& chunk) const noexcept { return key_ != 0 && chunk.second == key_; }
-  /// `chunk` looks live and is at most kLargestCached: is it on a list?
+  /// `chunk` looks live and is at most as large as thread caches take: is it on a list?
   bool holds(const Chunk& chunk) noexcept {
     const std::uintptr_t next = next_of(chunk.at + 16, chunk.first);
     // In a thread cache? That takes the key, which glibc erases when it hands the block out.
@@ -182,7 +186,7 @@ class FreeLists {
     if ((!random_key_ || key_ == 0) && has_unknown_key(chunk)) return true;
     // The end of a fastbin (next = 0) looks the same as a live block that nobody has written to. An
     // arena has at most ten such ends.
-    return chunk.size <= kLargestFast && next != 0 && plausible(next) && in_fastbin(chunk, next);
+    return chunk.size <= layout_.largest_fast && next != 0 && plausible(next) && in_fastbin(chunk, next);
   }
 
  private:
@@ -199,6 +203,7 @@ class FreeLists {
   bool in_fastbin(const Chunk& chunk, std::uintptr_t next) noexcept;
 
   Reader& reader_;
+  const Layout& layout_;
   std::uintptr_t begin_ = 0, end_ = 0;
   std::uint64_t key_ = 0;  ///< 0 = not known
   int tries_ = 0;          ///< to learn the key from neighbours

@@ -3,16 +3,65 @@
 // walked (that would need their heads, and would race): each block says itself that it is on one. Its first
 // word is the link, since glibc 2.32 as (its address >> 12) ^ next; in a thread cache the second word is a
 // key.
+#include <algorithm>
+#include <span>
+
 #include "heaps/glibc.hpp"
 
 namespace mallard::heaps::glibc {
 namespace {
 
-struct ThreadCache {  // tcache_perthread_struct
-  std::uint16_t counts[kCacheSizes];
-  std::uint64_t entries[kCacheSizes];
+/// What stands in a tcache_perthread_struct.
+class ThreadCache {
+ public:
+  explicit ThreadCache(const Layout& layout) noexcept : layout_(layout) {}
+
+  bool read(Reader& reader, std::uintptr_t chunk) noexcept {
+    const auto sizes = static_cast<std::size_t>(layout_.cache_sizes);
+    return reader.copy(chunk + 16, counts_, sizes * sizeof *counts_) &&
+           reader.copy(chunk + 16 + sizes * sizeof *counts_, entries_, sizes * sizeof *entries_);
+  }
+  /// The first block of each bin; 0 = it is empty.
+  std::span<const std::uint64_t> entries() const noexcept {
+    return {entries_, static_cast<std::size_t>(layout_.cache_sizes)};
+  }
+
+  bool is_consistent() const noexcept {
+    const bool all_are_aligned =
+        std::all_of(entries().begin(), entries().end(), [](std::uint64_t entry) { return (entry & 15) == 0; });
+    return all_are_aligned && (layout_.counts_free_slots ? slots_are_consistent() : counts_are_consistent());
+  }
+
+ private:
+  bool counts_are_consistent() const noexcept {
+    for (std::size_t i = 0; i < entries().size(); ++i)
+      if ((counts_[i] != 0) != (entries_[i] != 0)) return false;
+    return true;
+  }
+  /// Each empty bin has as many free slots as the others, one with blocks has fewer.
+  bool slots_are_consistent() const noexcept {
+    unsigned of_empty = 0, most_of_others = 0;
+    for (std::size_t i = 0; i < entries().size(); ++i) {
+      const unsigned slots = counts_[i];
+      if (entries_[i] != 0) most_of_others = std::max(most_of_others, slots);
+      else if (slots == 0 || (of_empty != 0 && slots != of_empty)) return false;
+      else of_empty = slots;
+    }
+    return of_empty == 0 || most_of_others < of_empty;
+  }
+
+  const Layout& layout_;
+  std::uint16_t counts_[kMostCacheSizes];
+  std::uint64_t entries_[kMostCacheSizes];
 };
-static_assert(sizeof(ThreadCache) + 16 == kThreadCacheChunk);
+
+/// Whether the bin is for chunks of that size.
+bool is_for(std::size_t bin, std::uint64_t size) noexcept {
+  if (bin < kSmallCacheSizes) return size == (bin + 2) * 16;
+  if (size <= kLargestSmallCached) return false;
+  const int doublings = __builtin_clzll(kLargestSmallCached) - __builtin_clzll(size);
+  return bin == kSmallCacheSizes + static_cast<std::size_t>(doublings);
+}
 
 /// glibc draws the key at random. What else stands in the second words of live blocks that lead to each
 /// other, as the nodes of a program's list do, is mostly a pointer, a small number or one byte again and
@@ -22,33 +71,27 @@ bool may_be_random(std::uint64_t word) noexcept {
   return high != 0 && high != 0xffff && word != (word & 0xff) * 0x0101'0101'0101'0101;
 }
 
-bool is_consistent(const ThreadCache& cache) noexcept {
-  for (int i = 0; i < kCacheSizes; ++i)
-    if ((cache.counts[i] != 0) != (cache.entries[i] != 0) || (cache.entries[i] & 15) != 0) return false;
-  return true;
-}
-
 }  // namespace
 
 bool FreeLists::is_thread_cache(std::uintptr_t chunk) noexcept {
-  ThreadCache cache;
-  if (!reader_.copy(chunk + 16, &cache, sizeof cache) || !is_consistent(cache)) return false;
-  for (int i = 0; i < kCacheSizes; ++i) {
+  ThreadCache cache(layout_);
+  if (!cache.read(reader_, chunk) || !cache.is_consistent()) return false;
+  const std::span<const std::uint64_t> entries = cache.entries();
+  for (std::size_t bin = 0; bin < entries.size(); ++bin) {
     std::uint64_t size;
-    if (cache.entries[i] == 0) continue;  // the first block tells: it is of the size that the bin is for
-    return reader_.copy(cache.entries[i] - 8, &size, sizeof size) &&
-           (size & ~kFlags) == static_cast<std::uint64_t>(i + 2) * 16;
+    if (entries[bin] == 0) continue;  // the first block tells: it is of the size that the bin is for
+    return reader_.copy(entries[bin] - 8, &size, sizeof size) && is_for(bin, size & ~kFlags);
   }
-  return false;
+  return layout_.counts_free_slots;  // as many free slots in each of its bins: that is no coincidence
 }
 
 void FreeLists::learn_key(std::uintptr_t chunk) noexcept {
   if (key_ != 0 || !random_key_) return;
-  ThreadCache cache;
-  if (!reader_.copy(chunk + 16, &cache, sizeof cache) || !is_consistent(cache)) return;
+  ThreadCache cache(layout_);
+  if (!cache.read(reader_, chunk) || !cache.is_consistent()) return;
   std::uint64_t seen = 0;
   int votes = 0, entries = 0;
-  for (std::uintptr_t entry : cache.entries) {
+  for (const std::uint64_t entry : cache.entries()) {
     std::uint64_t words[2];
     if (entry == 0 || !reader_.copy(entry, words, sizeof words)) continue;
     ++entries;
@@ -65,7 +108,7 @@ bool FreeLists::has_unknown_key(const Chunk& chunk) noexcept {
     if (chunk.second == key_) return true;
     std::uint64_t size;
     if ((chunk.second & 15) != 0 || !reader_.copy(chunk.second - 8, &size, sizeof size) ||
-        (size & ~kFlags) != kThreadCacheChunk)
+        (size & ~kFlags) != layout_.thread_cache_chunk())
       return false;
     key_ = chunk.second;
     return true;

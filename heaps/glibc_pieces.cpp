@@ -10,11 +10,11 @@ Piece piece_at(Reader& reader, std::uintptr_t at, std::uintptr_t end) noexcept {
   if (const HeapInfo heap{words[0], words[1], words[2], words[3]}; heap.is_at(at)) {
     // It may have grown since the list of ranges was made.
     const std::uintptr_t heap_end = heap.bytes < end - at ? at + heap.bytes : end;
-    return {Piece::kArenaHeap, at, heap_end, heap.first_chunk(at)};
+    return {Piece::kArenaHeap, at, heap_end, heap.first_chunk(at, layout().arena)};
   }
   const MappedBlock block = find_mapped_block(
       [&reader](std::uintptr_t from, ChunkHeader* to) { return reader.copy(from, to, sizeof *to); }, at, end);
-  if (block.end != 0) return {Piece::kMappedBlock, at, block.end, block.chunk};
+  if (block.end != 0) return {Piece::kMappedBlock, at, block.end, block.chunk, block.usable};
   return {Piece::kMainHeap, at, end, at};
 }
 

@@ -8,10 +8,11 @@
 namespace mallard::outside {
 namespace {
 
+using heaps::glibc::ArenaState;
+using heaps::glibc::layout;
+
 constexpr std::size_t kFastbins = 10, kBins = 127;
-// In a malloc_state since glibc 2.27.
-constexpr std::size_t kFastbinsOffset = 16, kBinsOffset = 112, kNextOffset = 2160;
-constexpr std::size_t kWords = heaps::glibc::kArenaStateBytes / 8;
+constexpr std::size_t kMostWords = heaps::glibc::layout_of(heaps::glibc::kOldest).arena.bytes / 8;
 
 /// A bin without chunks leads back to itself: to where it would begin if it were a chunk.
 bool is_empty_bin(const std::uint64_t* words, std::uintptr_t at) noexcept {
@@ -20,25 +21,27 @@ bool is_empty_bin(const std::uint64_t* words, std::uintptr_t at) noexcept {
 
 bool is_arena(const ProcessMemory& process, std::uintptr_t at) noexcept {
   constexpr std::size_t kMostlyEmpty = 64;
-  std::uint64_t words[kWords];
-  if (!process.get(at, &words)) return false;
+  std::uint64_t words[kMostWords];
+  const ArenaState& state = layout().arena;
+  if (!process.copy(words, at, state.bytes)) return false;
   std::size_t empty = 0;
   for (std::size_t i = 0; i < kBins; ++i) {
-    const std::uint64_t* bin = words + kBinsOffset / 8 + 2 * i;
-    if (is_empty_bin(bin, at + kBinsOffset + 16 * i)) ++empty;
+    const std::uint64_t* bin = words + state.bins_at / 8 + 2 * i;
+    if (is_empty_bin(bin, at + state.bins_at + 16 * i)) ++empty;
     else if (bin[0] == 0 || bin[1] == 0 || bin[0] % 16 != 0 || bin[1] % 16 != 0) return false;
   }
-  const std::uint64_t next = words[kNextOffset / 8];
+  const std::uint64_t next = words[state.next_at / 8];
   const bool is_list =
       next == at ||
       (next != 0 && (next % heaps::glibc::kHeapAlignment == 32 || next % heaps::glibc::kHeapAlignment == 48));
-  return empty >= kMostlyEmpty && is_list && words[heaps::glibc::kArenaTopOffset / 8] % 16 == 0;
+  return empty >= kMostlyEmpty && is_list && words[state.top_at / 8] % 16 == 0;
 }
 
 }  // namespace
 
 std::uintptr_t find_main_arena(const ProcessMemory& process, AddressRange data) noexcept {
   constexpr std::size_t kAtOnce = 512;
+  const std::size_t bins_at = layout().arena.bins_at;
   std::uint64_t words[kAtOnce];
   for (std::uintptr_t at = data.begin; at + sizeof words <= data.end; at += sizeof words - 8) {
     if (!process.get(at, &words)) continue;
@@ -46,24 +49,34 @@ std::uintptr_t find_main_arena(const ProcessMemory& process, AddressRange data) 
       const std::uintptr_t here = at + i * 8;
       if (!is_empty_bin(words + i, here)) continue;
       for (std::size_t bin = 0; bin < kBins; ++bin)
-        if (is_arena(process, here - 16 * bin - kBinsOffset)) return here - 16 * bin - kBinsOffset;
+        if (is_arena(process, here - 16 * bin - bins_at)) return here - 16 * bin - bins_at;
     }
   }
   return 0;
 }
 
+const char* version_by_arena(const ProcessMemory& process, const elf::Modules& modules) noexcept {
+  constexpr const char *kWithFastbins = "2.41", *kWithout = "2.43";
+  heaps::set_glibc_version(kWithout);
+  for (const elf::Module& m : modules.all())
+    if (m.kind == elf::ModuleKind::kElf && find_main_arena(process, {m.data_begin, m.span_end}) != 0) return kWithout;
+  return kWithFastbins;
+}
+
 AddressRange description_of_arena(std::uintptr_t arena) noexcept {
-  return {arena, arena + heaps::glibc::kArenaStateBytes};
+  return {arena, arena + layout().arena.bytes};
 }
 
 void for_each_fast_block(const ProcessMemory& process, std::uintptr_t main_arena,
                          void (*visit)(std::uintptr_t block, void* opaque), void* opaque) noexcept {
   constexpr int kMostArenas = 1 << 16, kMostBlocks = 1 << 24;
   const bool mangled = heaps::glibc_minor() >= 32;
+  const ArenaState& state = layout().arena;
+  if (state.fastbins_at == 0) return;
   std::uintptr_t arena = main_arena;
   for (int i = 0; i < kMostArenas && arena != 0; ++i) {
     std::uint64_t heads[kFastbins];
-    if (!process.get(arena + kFastbinsOffset, &heads)) return;
+    if (!process.get(arena + state.fastbins_at, &heads)) return;
     for (std::uintptr_t chunk : heads)
       for (int n = 0; n < kMostBlocks && chunk != 0 && chunk % heaps::glibc::kChunkAlignment == 0; ++n) {
         const std::uintptr_t block = chunk + 16;
@@ -72,7 +85,7 @@ void for_each_fast_block(const ProcessMemory& process, std::uintptr_t main_arena
         visit(block, opaque);
         chunk = mangled ? link ^ (block >> 12) : link;
       }
-    if (!process.get(arena + kNextOffset, &arena) || arena == main_arena) return;
+    if (!process.get(arena + state.next_at, &arena) || arena == main_arena) return;
   }
 }
 

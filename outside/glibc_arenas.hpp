@@ -4,10 +4,15 @@
 #pragma once
 
 #include "base/process_memory.hpp"
+#include "elf/modules.hpp"
 
 namespace mallard::outside {
 
-/// \param data  global variables of the object that has glibc inside
+/// The version as which the heap of a program can be read that is linked statically and does not tell: by the form of
+/// the arena in it. 2.42, whose arenas look like older ones, is taken for 2.41. Leaves the version set to another one.
+const char* version_by_arena(const ProcessMemory& process, const elf::Modules& modules) noexcept;
+
+/// \param data  of the version that was set: global variables of the object that has glibc inside
 /// \return where the main arena lies; 0 if it is not among them
 std::uintptr_t find_main_arena(const ProcessMemory& process, AddressRange data) noexcept;
 

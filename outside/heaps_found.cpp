@@ -13,6 +13,7 @@
 #include "inside/recognise.hpp"
 #include "outside/cut_regions.hpp"
 #include "outside/glibc.hpp"
+#include "outside/glibc_arenas.hpp"
 #include "outside/mimalloc_map.hpp"
 #include "outside/musl.hpp"
 #include "outside/probed_pages.hpp"
@@ -133,8 +134,7 @@ class Claims {
     g_backend.takes_no_preload = !is_dynamic;
     if (!is_dynamic) look_for_musl(musl);
     look_for_go(!is_dynamic && !musl);
-    // A program that is linked statically does not tell: it is taken for one of the last years.
-    if (heaps::set_glibc_version(glibc ? version.c_str() : "2.41"))
+    if (heaps::set_glibc_version(glibc ? version.c_str() : version_by_arena(process_, modules_)))
       add({"system", report::kGlibcMalloc, heaps::census_glibc, {}, 0, {}, {}}, words.view(), glibc);
     for (const elf::Module& m : modules_.all()) look_into(m);
     std::size_t largest = 0;

@@ -29,7 +29,7 @@ class MadeUpHeap {
     process.map(kMapped, 4 * kPage);
     fill_main();
     fill_arena();
-    put(kMapped, 0, 3 * kPage | 2);
+    put(kMapped, 0, (3 * kPage - (minor >= 43 ? 16 : 0)) | 2);
     process.put(kMapped + 3 * kPage, std::uint64_t{0x123});
   }
 
@@ -99,19 +99,21 @@ class MadeUpHeap {
 
   /// A thread cache, and two blocks on its list for each of these sizes of chunks.
   void cached(std::uintptr_t cache, std::initializer_list<std::uint64_t> sizes) {
-    process.write(cache + 16, std::vector<unsigned char>(640).data(), 640);
+    process.write(cache + 16, std::vector<unsigned char>(bins() * 10).data(), bins() * 10);
+    for (std::uintptr_t bin = 0; bin < bins() && bins() != 64; ++bin) process.put(cache + 16 + 2 * bin, std::uint16_t{7});
     for (const std::uint64_t size : sizes) {
       const std::uint64_t bin = size / 16 - 2;
       const std::uintptr_t first = chunk(size) + 16, second = chunk(size) + 16;
       process.put(first, link(first, second));
       process.put(second, link(second, 0));
       for (const std::uintptr_t block : {first, second}) process.put(block + 8, key(cache));
-      process.put(cache + 16 + 2 * bin, std::uint16_t{2});
-      process.put(cache + 16 + 128 + 8 * bin, first);
+      process.put(cache + 16 + 2 * bin, bins() == 64 ? std::uint16_t{2} : std::uint16_t{5});
+      process.put(cache + 16 + 2 * bins() + 8 * bin, first);
       if (size == 32) name("cached", first - 16, 64);
     }
   }
   void fast(std::uint64_t size) {
+    if (minor_ >= 43) return void(chunk(size) + chunk(size));
     const std::uintptr_t first = chunk(size) + 16, second = chunk(size) + 16;
     process.put(first, link(first, second));
     process.put(second, link(second, 0));
@@ -120,9 +122,9 @@ class MadeUpHeap {
 
   void fill_main() {
     at_ = kMain;
-    const std::uintptr_t cache = chunk(656);
+    const std::uintptr_t cache = chunk(cache_chunk());
     name("thread cache", cache, 24);
-    name("entries", cache + 16 + 128, 16);
+    name("entries", cache + 16 + 2 * bins(), 16);
     cached(cache, {32, 1040});
     sampled.push_back(chunk(64) + 16);
     fast(48);
@@ -132,7 +134,7 @@ class MadeUpHeap {
     sampled.push_back(chunk(3 * kPage) + 16);
     name("large free", free_chunk(33 * kPage + 64), 16);
     chunk(48);
-    cached(chunk(656), {1024, 512});
+    cached(chunk(cache_chunk()), {1024, 512});
     for (int i = 0; i < 40; ++i) chunk(496);
     sampled.push_back(chunk(2 * kPage - 32) + 16);
     name("top", at_, 16);
@@ -143,20 +145,24 @@ class MadeUpHeap {
     const std::uint64_t info[] = {kArena + info_bytes, 0, kArenaBytes, kArenaBytes};
     process.put(kArena, info);
     name("heap", kArena, 32);
-    at_ = kArena + align_up(info_bytes + 2200, 16);
+    at_ = kArena + align_up(info_bytes + (minor_ >= 43 ? 2112 : 2200), 16);
     before_ = 0;
-    const std::uintptr_t cache = chunk(656, 4);
+    const std::uintptr_t cache = chunk(cache_chunk(), 4);
     cached(cache, {32});
     fast(32);
     name("in arena", chunk(4000, 4), 16);
     chunk(64, 4);
-    process.put(kArena + info_bytes + 96, at_);
-    process.put(kArena + info_bytes + 2176, std::uint64_t{1});
-    name("top of arena", kArena + info_bytes + 96, 8);
-    name("threads of arena", kArena + info_bytes + 2176, 8);
+    const std::uint64_t top_at = minor_ >= 43 ? 8 : 96, threads_at = minor_ >= 43 ? 2088 : 2176;
+    process.put(kArena + info_bytes + top_at, at_);
+    process.put(kArena + info_bytes + threads_at, std::uint64_t{1});
+    name("top of arena", kArena + info_bytes + top_at, 8);
+    name("threads of arena", kArena + info_bytes + threads_at, 8);
     name("arena's top", at_, 16);
     chunk(kArena + kArenaBytes - at_, 4);
   }
+
+  std::uint64_t bins() const { return minor_ >= 42 ? 76 : 64; }
+  std::uint64_t cache_chunk() const { return minor_ >= 42 ? 768 : 656; }
 
   int minor_;
   std::uintptr_t at_ = 0;
@@ -166,7 +172,8 @@ class MadeUpHeap {
 }  // namespace
 
 TEST_CASE("census: what becomes of glibc's heap with one number that is another one") {
-  for (const int minor : {31, 33, 36}) {  // plain links; mangled ones; a key that is random
+  // Plain links; mangled ones; a key that is random; larger thread caches; no fastbins.
+  for (const int minor : {31, 33, 36, 42, 43}) {
     MadeUpHeap made(minor);
     Damage damage(made.process, [&] { return made.look(); });
     for (const MadeUpHeap::Place& place : made.places) damage.range(place.name, place.at, place.bytes);
