@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "arch/caller.hpp"
+#include "attach/booking.hpp"
 #include "attach/duties.hpp"
 #include "attach/loader_calls.hpp"
 #include "record/exact/exact.hpp"
@@ -20,23 +21,8 @@ using arch::Caller;
 using UsableSize = std::size_t(void*);
 constinit UsableSize* g_usable_size = nullptr;
 
-/// What no allocator serves: such a request may have wrapped the countdown.
-constexpr std::size_t kMaxRequestBytes = PTRDIFF_MAX;
-
 void book(void* p, std::size_t bytes, bool sampled, const Caller& caller) noexcept {
-  if (p == nullptr) return;
-  if (duties() & kBooksExactly) record::exact_alloc(p, bytes, caller);
-  if (sampled) record::on_alloc(p, bytes, g_usable_size ? g_usable_size(p) : bytes, caller);
-}
-
-/// Whether a request of `bytes` is a sample. \param counted  the countdown has been charged, and ran out
-bool is_drawn(std::size_t bytes, bool counted) noexcept {
-  if (!(duties() & kCounts)) return false;
-  if (MALLARD_UNLIKELY(bytes > kMaxRequestBytes)) {
-    record::restart_countdown();
-    return false;
-  }
-  return (counted || record::count(bytes)) && record::decide(bytes);
+  attach::book(p, bytes, sampled, caller, g_usable_size);
 }
 
 /// What there is to do for a request.
@@ -47,13 +33,6 @@ inline Todo todo_for(std::size_t bytes) noexcept {
     return MALLARD_UNLIKELY(record::count(bytes)) ? Todo::kDecide : Todo::kNothing;
   return now == 0 ? Todo::kNothing : Todo::kAll;
 }
-
-void forget(void* p) noexcept {
-  if (record::may_be_tracked(p)) record::on_free(p);
-  if (p && (duties() & kUnbooksExactly)) record::exact_release(p);
-}
-
-bool unbooks_exactly() noexcept { return duties() & kUnbooksExactly; }
 
 // ---- where the size stands among the arguments
 

@@ -10,10 +10,12 @@
 #include "attach/loader_calls.hpp"
 #include "attach/locked.hpp"
 #include "attach/slots.hpp"
+#include "attach/watched_calls.hpp"
 #include "base/options.hpp"
 #include "base/os.hpp"
 #include "base/text.hpp"
 #include "elf/loaded_objects.hpp"
+#include "inside/outcome.hpp"
 #include "record/exact/exact.hpp"
 #include "record/published.hpp"
 #include "record/record.hpp"
@@ -39,6 +41,8 @@ constexpr const char* kNoLock = "the loader's lock cannot be taken: dlsym does n
 constexpr const char* kForked =
     "it was forked off a process that was attached to: what it has of the books is half written";
 constexpr const char* kNoBooks = "the kernel gave no address space for the books";
+constexpr const char* kNoRoom =
+    "the system gave no memory for code near its own (MemoryDenyWriteExecute and SELinux may forbid it)";
 constexpr const char* kNoWipe = "the kernel cannot end recording in forked children (Linux 4.14 can)";
 
 constinit Mode g_mode = Mode::kOff;
@@ -75,6 +79,18 @@ const char* begin_books(Mode to) noexcept {
   return nullptr;
 }
 
+void note_observed(bool is_on) noexcept {
+  const AttachDoor& door = mallard_attach_door;
+  inside::TakeoverOutcome outcome;
+  if (is_on && door.entry_points > 0) {
+    outcome.state = inside::TakeoverState::kObserved;
+    outcome.entry_points = door.entry_points;
+    static_assert(sizeof outcome.what == sizeof door.observed);
+    memcpy(outcome.what, door.observed, sizeof door.observed);
+  }
+  inside::set_takeover_outcome(outcome);
+}
+
 void note(const Slots& slots, const link_map* allocator) noexcept {
   AttachDoor& door = mallard_attach_door;
   door.slots = slots.led;
@@ -82,6 +98,11 @@ void note(const Slots& slots, const link_map* allocator) noexcept {
   door.elsewhere = slots.elsewhere;
   if (!allocator) return;
   FixedText<sizeof door.allocator> path;
+  if (allocator == elf::first_object()) {
+    door.allocator[0] = '\0';
+    set_serving_backend("executable");
+    return;
+  }
   path.add(view_of(allocator->l_name));
   memcpy(door.allocator, path.c_str(), path.size() + 1);
   const bool is_libc = allocator == elf::libc_object();
@@ -92,7 +113,8 @@ void note(const Slots& slots, const link_map* allocator) noexcept {
 const char* record_locked(Mode mode) noexcept {
   const link_map* allocator = nullptr;
   if (const char* why = prepare()) return why;
-  if (const char* why = find_functions(&allocator)) return why;
+  const bool is_watched = mallard_attach_door.entry_points > 0;
+  if (const char* why = find_functions(is_watched, &allocator)) return why;
   if (mode != g_mode)
     if (const char* why = begin_books(mode)) return why;
   // Frees are looked for before there is a block to find, and slots lead here before anything is recorded.
@@ -106,6 +128,7 @@ const char* record_locked(Mode mode) noexcept {
   put_in_force(mode);
   if (before == Mode::kExact && mode != before) record::exact_end();
   note(slots, allocator);
+  note_observed(true);
   mallard_attach_door.is_on = 1;
   mallard_attach_door.owner = static_cast<std::uint32_t>(os::process_id());
   return nullptr;
@@ -117,6 +140,7 @@ const char* leave_locked() noexcept {
   Slots slots;
   lead_back(&slots);
   note(slots, nullptr);
+  note_observed(false);
   if (before == Mode::kExact) record::exact_end();
   if (before != Mode::kOff) record::pause();
   mallard_attach_door.is_on = 0;
@@ -129,10 +153,15 @@ bool is_forked() noexcept {
   return door.owner != 0 && door.owner != static_cast<std::uint32_t>(os::process_id());
 }
 
+const char* make_room(const AttachDoor& door) noexcept {
+  return os::map_code_at(door.code_at, door.code_bytes) ? nullptr : kNoRoom;
+}
+
 void act(void*) noexcept {
   AttachDoor& door = mallard_attach_door;
   const char* why = nullptr;
-  if (door.action == AttachAction::kLeave) why = leave_locked();
+  if (door.action == AttachAction::kMakeRoom) why = make_room(door);
+  else if (door.action == AttachAction::kLeave) why = leave_locked();
   else why = is_forked() ? kForked : record_locked(door.mode);
   FixedText<sizeof door.why> text;
   if (why) text.add(view_of(why));
@@ -152,7 +181,7 @@ using namespace mallard;
 using namespace mallard::attach;
 
 constinit AttachDoor mallard_attach_door = {
-    "mallard's attach: 1", sizeof(AttachDoor), mallard_attach_control, {}, {}, {}, "", 0, 0, 0, 0, 0, ""};
+    "mallard's attach: 1", sizeof(AttachDoor), mallard_attach_control, &watchers, 0, 0, "", 0, {}, {}, {}, "", 0, 0, 0, 0, 0, ""};
 
 extern "C" {
 

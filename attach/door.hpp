@@ -6,10 +6,12 @@
 #include <cstdint>
 
 #include "base/options.hpp"
+#include "inside/block_calls.hpp"
 
 namespace mallard {
 
 enum class AttachAction : std::uint32_t {
+  kMakeRoom,  ///< maps `code_at`, for what the command writes beside the executable's code
   kRecord,  ///< redirects what is not yet redirected, and records in the mode that is asked for
   kLeave,   ///< ends recording and puts every slot back
 };
@@ -20,8 +22,12 @@ struct AttachDoor {
   char mark[24];
   std::uint64_t bytes;  ///< of this structure: another value is another build
   void (*control)();    ///< does what `action` asks for
+  const inside::Watchers* watchers;  ///< what jumps over the entry points of an allocator may lead to
 
   // Written by the command, while no other request is under way.
+  std::uint64_t code_at, code_bytes;  ///< a room near the executable, for code; 0 = there is none
+  char observed[64];                  ///< the executable's own allocator, in words of inside/plan.hpp
+  std::uint32_t entry_points;         ///< of the executable's own allocator that lead to the watchers now
   AttachAction action;
   Mode mode;
 

@@ -18,7 +18,8 @@ struct alignas(kPageBytes) WipedByFork {
   std::atomic<std::uint32_t> duties;
   char rest[kPageBytes - sizeof(std::atomic<std::uint32_t>)];
 };
-extern WipedByFork wiped_by_fork __attribute__((visibility("hidden")));
+/// Code of the architecture knows its word by that name.
+extern WipedByFork wiped_by_fork __asm__("mallard_duties") __attribute__((visibility("hidden")));
 
 /// \context hot
 inline std::uint32_t duties() noexcept { return wiped_by_fork.duties.load(std::memory_order_relaxed); }

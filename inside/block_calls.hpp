@@ -3,6 +3,7 @@
 // whoever watches the call has to know.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -43,5 +44,21 @@ struct BlockCall {
 /// \param target       as in inside/entry_points.hpp
 /// \param drops_first  a heap stands before the arguments
 BlockCall block_call_of(std::string_view target, bool drops_first) noexcept;
+
+/// The code that watches a call (watched_calls.S of the architecture): what is most frequent has one of its own.
+enum class Watcher : std::uint8_t {
+  kAny,
+  kFirst,    ///< allocates as many bytes as the first argument says
+  kSecond,   ///< as the second one says
+  kProduct,  ///< as the first two multiplied
+  kFree,     ///< frees the first argument
+  kMove,     ///< moves the first argument to as many bytes as the second one says
+};
+inline constexpr std::size_t kWatchers = 6;
+Watcher watcher_for(const BlockCall& call) noexcept;
+/// Where each is.
+struct Watchers {
+  void (*code[kWatchers])();
+};
 
 }  // namespace mallard::inside

@@ -23,14 +23,13 @@ struct Function {
   bool is_own;  ///< among the allocator's already
 };
 
-constexpr std::size_t kMaxTargets = 16384, kMaxRanges = 16384, kPieceBytes = 256 << 10;
+constexpr std::size_t kMaxTargets = 16384, kPieceBytes = 256 << 10;
 using arch::kLongestReference;
 
 constexpr std::size_t kMaxFunctions = 4u << 20, kMaxBodyBytes = 64 << 10;
 
 struct Workspace {
   Target targets[kMaxTargets];
-  Range own[kMaxRanges];  ///< functions of the allocator
   unsigned char piece[kPieceBytes];
 };
 
@@ -53,15 +52,16 @@ class CallSearch {
     if (targets_ == 0) return true;
     std::sort(space_.targets, space_.targets + targets_,
               [](const Target& a, const Target& b) noexcept { return a.address < b.address; });
-    std::sort(space_.own, space_.own + own_,
+    std::sort(plan_.own, plan_.own + plan_.own_count,
               [](const Range& a, const Range& b) noexcept { return a.begin < b.begin; });
-    for (const Range& range : std::span(space_.own, own_)) plan_.code_end = std::max(plan_.code_end, range.end);
-    if (own_ > 0) plan_.code_begin = space_.own[0].begin;
+    for (const Range& range : std::span(plan_.own, plan_.own_count))
+      plan_.code_end = std::max(plan_.code_end, range.end);
+    if (plan_.own_count > 0) plan_.code_begin = plan_.own[0].begin;
     lowest_ = space_.targets[0].address;
     highest_ = space_.targets[targets_ - 1].address;
     for (const Elf64_Phdr& s : file_.image().segments())
       if (s.p_type == PT_LOAD && (s.p_flags & PF_X) && !search(s)) return false;
-    return !observes_ || find_inner_branches(file_, {space_.own, own_}, plan_);
+    return !observes_ || find_inner_branches(file_, {plan_.own, plan_.own_count}, plan_);
   }
 
  private:
@@ -85,8 +85,8 @@ class CallSearch {
       if (m.role == SymbolRole::kInternal && !entry && plan_.has_kind[static_cast<std::size_t>(m.kind)])
         add_target(s.st_value, true);
       if (entry || m.role == SymbolRole::kInternal || is_named_like_an_allocator(name)) {
-        if (own_ == kMaxRanges) too_many_ = true;
-        else space_.own[own_++] = {s.st_value, s.st_value + s.st_size};
+        if (plan_.own_count == kMaxOwnRanges) too_many_ = true;
+        else plan_.own[plan_.own_count++] = {s.st_value, s.st_value + s.st_size};
       }
       return !too_many_;
     });
@@ -106,11 +106,11 @@ class CallSearch {
     });
     std::sort(functions_, functions_ + function_count_,
               [](const Function& a, const Function& b) noexcept { return a.begin < b.begin; });
-    const std::size_t entries = own_;
+    const std::size_t entries = plan_.own_count;
     for (std::size_t i = 0; i < entries; ++i)
-      if (Function* f = function_at(space_.own[i].begin)) f->is_own = true;
-    for (std::size_t i = 0; i < own_; ++i) {  // grows meanwhile
-      const Range body = space_.own[i];
+      if (Function* f = function_at(plan_.own[i].begin)) f->is_own = true;
+    for (std::size_t i = 0; i < plan_.own_count; ++i) {  // grows meanwhile
+      const Range body = plan_.own[i];
       const std::size_t bytes = std::min<std::uint64_t>(body.end - body.begin, kMaxBodyBytes);
       if (!file_.image().read_address(body.begin, space_.piece, bytes)) continue;
       for (std::size_t n = 0; n + kJumpBytes <= bytes; ++n) {
@@ -119,12 +119,12 @@ class CallSearch {
           continue;
         Function* callee = function_at(to);
         if (!callee || callee->is_own) continue;
-        if (own_ == kMaxRanges) {
+        if (plan_.own_count == kMaxOwnRanges) {
           too_many_ = true;
           return;
         }
         callee->is_own = true;
-        space_.own[own_++] = {callee->begin, callee->end};
+        plan_.own[plan_.own_count++] = {callee->begin, callee->end};
         if (i < entries) add_target(to, true);
       }
     }
@@ -167,7 +167,7 @@ class CallSearch {
   }
 
   bool is_own(std::uint64_t address) const noexcept {
-    const Range *begin = space_.own, *end = begin + own_;
+    const Range *begin = plan_.own, *end = begin + plan_.own_count;
     const Range* r = std::upper_bound(begin, end, address,
                                       [](std::uint64_t a, const Range& b) noexcept { return a < b.begin; });
     // Aliases share a beginning and may differ in size.
@@ -227,7 +227,7 @@ class CallSearch {
   const bool observes_;
   TakeoverPlan& plan_;
   Workspace& space_;
-  std::size_t targets_ = 0, own_ = 0, function_count_ = 0;
+  std::size_t targets_ = 0, function_count_ = 0;
   Function* functions_ = nullptr;  ///< sorted; of unknown allocators only
   std::uint64_t lowest_ = 0, highest_ = 0;
   bool too_many_ = false;

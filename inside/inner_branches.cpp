@@ -61,11 +61,8 @@ class InnerBranches {
     }
     return nullptr;
   }
-  bool is_of(const TakeoverEntry& e, std::uint64_t address) const noexcept {
-    if (address >= e.address) return true;
-    unsigned char pad[arch::kLongestLandingPad];
-    return address + sizeof pad == e.address && file_.image().read_address(address, pad, sizeof pad) &&
-           arch::landing_pad_bytes(pad, sizeof pad) == sizeof pad;
+  static bool is_of(const TakeoverEntry& e, std::uint64_t address) noexcept {
+    return address >= e.address || (e.has_pad && address + arch::kLongestLandingPad == e.address);
   }
 
   bool judge(std::uint64_t from, const arch::Instruction& i) noexcept {

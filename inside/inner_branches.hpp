@@ -11,10 +11,6 @@
 
 namespace mallard::inside {
 
-struct CodeRange {
-  std::uint64_t begin, end;
-};
-
 /// Reads every instruction of the allocator's functions, writes the branches to entries into the plan, and
 /// looks for those that lead into what a jump displaces.
 /// \param own  the functions, ascending \return false, with the reason in `plan.why`, if one stands in the way

@@ -9,12 +9,10 @@
 
 namespace mallard::inside {
 
-/// Finds the code that watches such a call; it gets the address of the Observed where arch::write_watch_stub()
-/// says.
-using FindWatcher = const void* (*)(const BlockCall& call) noexcept;
-
-/// Puts a plan to observe into force. \return false, with the reason in it, if it cannot be
+/// Puts a plan to observe into force.
+/// \param watchers  get the address of their Observed where arch::write_watch_stub() says
+/// \return false, with the reason in it, if it cannot be
 /// \context init, before any code of the program has run
-bool observe_planned(TakeoverPlan& plan, FindWatcher find_watcher) noexcept;
+bool observe_planned(TakeoverPlan& plan, const Watchers& watchers) noexcept;
 
 }  // namespace mallard::inside

@@ -7,6 +7,7 @@
 
 #include "elf/program_file.hpp"
 #include "inside/call_search.hpp"
+#include "inside/known_registers.hpp"
 #include "inside/messages.hpp"
 
 namespace mallard::inside {
@@ -43,6 +44,7 @@ class Planner {
     if (!refused()) require_room();
     if (!refused() && !entries_are_the_only_way_in(file_, observes_, plan_))
       plan_.answer = TakeoverAnswer::kRefused;
+    if (!refused() && observes_) require_unknown_registers();
   }
 
  private:
@@ -75,14 +77,14 @@ class Planner {
     for (std::size_t i = 0; i < plan_.count; ++i) {
       TakeoverEntry& e = plan_.entries[i];
       if (e.address != s.st_value) continue;
-      if (m.kind < e.kind) e = {e.address, m.target, m.kind, m.drops_first, {}, {}, {}};
+      if (m.kind < e.kind) e = {e.address, m.target, m.kind, m.drops_first, {}, {}, {}, {}};
       return true;
     }
     if (plan_.count == kMaxTakeoverEntries) {
       refuse({}).add("it has more entry points than mallard keeps books of");
       return false;
     }
-    plan_.entries[plan_.count++] = {s.st_value, m.target, m.kind, m.drops_first, {}, {}, {}};
+    plan_.entries[plan_.count++] = {s.st_value, m.target, m.kind, m.drops_first, {}, {}, {}, {}};
     return true;
   }
 
@@ -209,7 +211,11 @@ class Planner {
   /// Reads the bytes that the jump will replace, and sets `address` to where it goes.
   void read_window(TakeoverEntry& e) noexcept {
     unsigned char code[arch::kLongestLandingPad];
-    if (file_.image().read_address(e.address, code, sizeof code)) e.address += arch::landing_pad_bytes(code, sizeof code);
+    if (file_.image().read_address(e.address, code, sizeof code)) {
+      const std::size_t pad = arch::landing_pad_bytes(code, sizeof code);
+      e.address += pad;
+      e.has_pad = pad > 0;
+    }
     std::size_t bytes = observes_ ? sizeof e.bytes : kJumpBytes;
     const auto is_there = [&]() noexcept {
       return file_.image().is_code(e.address, bytes) && file_.image().read_address(e.address, e.bytes, bytes);
@@ -249,6 +255,15 @@ class Planner {
       }
       return true;
     });
+  }
+
+  void require_unknown_registers() noexcept {
+    const TakeoverEntry* known = find_known_registers(file_, plan_);
+    if (!known) return;
+    refuse("build the program to use the system's malloc")
+        .add(known->target)
+        .add(" calls nothing outside of the program: ")
+        .add("its callers may rely on registers that it leaves alone (-fipa-ra)");
   }
 
   bool is_wide_enough(const TakeoverEntry& e, const Elf64_Sym& s) const noexcept {
@@ -291,6 +306,7 @@ void plan_takeover(int fd, EmbeddedAction action, TakeoverPlan* out) noexcept {
   for (std::uint64_t& address : out->named) address = 0;
   out->prefix = {};
   out->code_begin = out->code_end = 0;
+  out->own_count = 0;
   out->why.clear();
   out->next.clear();
   elf::ProgramFile file;
@@ -300,6 +316,7 @@ void plan_takeover(int fd, EmbeddedAction action, TakeoverPlan* out) noexcept {
     out->why.add(view_of(why));
     return;
   }
+  out->has_symbol_table = file.has_symbol_table();
   Planner(file, action, *out).run();
 }
 

@@ -22,6 +22,11 @@ struct TakeoverEntry {
   /// That a jump displaces; 0 = none is written: a call that is observed only if it has to do with blocks.
   std::uint8_t displaced;
   unsigned char bytes[arch::kMostDisplacedBytes];  ///< that the file has there
+  bool has_pad;  ///< a landing pad stands before `address`
+};
+
+struct CodeRange {
+  std::uint64_t begin, end;
 };
 
 /// A branch of the allocator's own code to an entry, which an observer is not to see.
@@ -41,7 +46,7 @@ enum class TakeoverAnswer : std::uint8_t {
   kRefused,   ///< `why` says what does
 };
 
-inline constexpr std::size_t kMaxTakeoverEntries = 256, kMaxInnerBranches = 2048;
+inline constexpr std::size_t kMaxTakeoverEntries = 256, kMaxInnerBranches = 2048, kMaxOwnRanges = 16384;
 
 struct TakeoverPlan {
   TakeoverAnswer answer = TakeoverAnswer::kNothing;
@@ -53,6 +58,9 @@ struct TakeoverPlan {
   std::uint64_t named[kNamedFunctions] = {};      ///< addresses, indexed by NamedFunction; 0 = it has none
   std::string_view prefix;                        ///< of their names: "mi_", "_rjem_", or none
   std::uint64_t code_begin = 0, code_end = 0;     ///< the allocator's functions lie in here
+  bool has_symbol_table = false;                  ///< else functions that it does not export have no names
+  std::size_t own_count = 0;
+  CodeRange own[kMaxOwnRanges];  ///< functions of the allocator, ascending, of a plan that is possible
   FixedText<256> why;     ///< a clause: "mi_heap_new() is called by main"
   FixedText<128> next;    ///< what would help
 };

@@ -89,9 +89,9 @@ bool take_over(FindAnswer find_answer) noexcept {
                 [find_answer](TakeoverPlan& plan) noexcept { return redirect(plan, find_answer); });
 }
 
-bool observe(FindWatcher find_watcher) noexcept {
+bool observe(const Watchers& watchers) noexcept {
   return try_it(EmbeddedAction::kObserve,
-                [find_watcher](TakeoverPlan& plan) noexcept { return observe_planned(plan, find_watcher); });
+                [&watchers](TakeoverPlan& plan) noexcept { return observe_planned(plan, watchers); });
 }
 
 }  // namespace mallard::inside

@@ -20,7 +20,7 @@ bool take_over(FindAnswer find_answer) noexcept;
 
 /// Tries it, as above. \return true if the executable's entry points lead to the watchers now
 /// \context init, before any code of the program has run
-bool observe(FindWatcher find_watcher) noexcept;
+bool observe(const Watchers& watchers) noexcept;
 
 /// True if no code of the executable has changed its own variables, thread-local ones included: an allocator
 /// in it has then handed out nothing. \context init

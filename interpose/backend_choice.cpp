@@ -126,7 +126,7 @@ int mimalloc_major(std::string_view backend) noexcept {
 /// Does what is asked about an allocator inside the executable.
 void treat_embedded() noexcept {
   if (options().embedded == EmbeddedAction::kRedirect) inside::take_over(function_for);
-  else if (options().embedded == EmbeddedAction::kObserve) inside::observe(watcher_for);
+  else if (options().embedded == EmbeddedAction::kObserve) inside::observe(watchers());
   if (inside::takeover_outcome().state == inside::TakeoverState::kRefused && options().strict)
     refuse_to_start();
 }

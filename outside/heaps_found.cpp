@@ -16,6 +16,7 @@
 #include "outside/glibc_arenas.hpp"
 #include "outside/mimalloc_map.hpp"
 #include "outside/musl.hpp"
+#include "outside/observed_server.hpp"
 #include "outside/probed_pages.hpp"
 
 namespace mallard::outside {
@@ -38,6 +39,7 @@ struct Heap {
 constexpr std::size_t kMostHeaps = 4;
 
 constinit backends::Backend g_backend{};
+constinit backends::Backend g_beside{};  ///< its name and version alone mean something here
 constinit Heap g_heaps[kMostHeaps]{};
 constinit std::size_t g_heap_count = 0;
 constinit Arena* g_arena = nullptr;
@@ -147,6 +149,9 @@ class Claims {
     } else {
       serve_unknown(glibc);
     }
+    name_observed(modules_, &g_backend);
+    set_text(g_beside.name, sizeof g_beside.name, "system");
+    set_text(g_beside.version, sizeof g_beside.version, words.view());
   }
 
  private:
@@ -384,6 +389,7 @@ report::Served served_of_other_process() noexcept {
   served.backend = &g_backend;
   served.why_off = why_nothing_is_recorded;
   served.claim_heaps = claim_heaps;
+  served.beside = is_beside_libc() ? &g_beside : nullptr;
   return served;
 }
 

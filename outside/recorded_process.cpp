@@ -70,13 +70,14 @@ const char* RecordedProcess::adopt(std::uintptr_t published) noexcept {
 
 const char* RecordedProcess::adopt_attached(std::uintptr_t published) noexcept {
   if (const char* why_not = find_parts(published)) return why_not;
+  // A part that is not there, or of another size, is one of another build.
+  if (!inside::takeover_outcome_adopt(*parts_)) return kGone;
   served_ = served_of_other_process();
   served_.own_at = published;
   served_.look_again = look_again;
   served_.is_attached = true;
   take_own_ranges();
   std::uint64_t unsure = 0;
-  // A part that is not there, or of another size, is one of another build.
   const bool is_done = options_adopt(*parts_) && record::adopt(*parts_, &torn_) &&
                        record::exact_adopt(*parts_, &unsure);
   return is_done ? nullptr : kGone;

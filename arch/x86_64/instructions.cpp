@@ -33,6 +33,12 @@ bool ends_here(const ZydisDecodedInstruction& i) noexcept {
   return i.opcode_map == ZYDIS_OPCODE_MAP_0F && i.opcode == 0x0b;
 }
 
+bool calls_by_pointer(const ZydisDecodedInstruction& i) noexcept {
+  const auto& modrm = i.raw.modrm;
+  return i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && i.opcode == 0xff &&
+         (modrm.reg == 2 || (modrm.reg == 4 && modrm.mod == 0 && modrm.rm == 5));
+}
+
 }  // namespace
 
 bool can_decode() noexcept { return true; }
@@ -47,6 +53,7 @@ bool decode(const unsigned char* code, std::size_t bytes, std::uint64_t address,
   *out = {};
   out->bytes = i.length;
   out->ends = ends_here(i);
+  out->calls_by_pointer = calls_by_pointer(i);
   if (i.raw.imm[0].is_relative) {
     out->is_branch = true;
     out->is_call = i.opcode == kNearCall && i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;

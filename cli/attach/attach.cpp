@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <initializer_list>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "base/options.hpp"
 #include "base/times.hpp"
 #include "cli/attach/attached_object.hpp"
+#include "cli/attach/own_allocator.hpp"
 #include "cli/commands.hpp"
 #include "cli/demangled.hpp"
 #include "cli/file.hpp"
@@ -72,17 +74,32 @@ std::string check(int pid, bool is_detach) {
   return access.who;
 }
 
-AttachDoor act(int pid, const std::string& who, AttachAction action, Mode mode) {
-  const AttachDoor door = act_in(pid, who, action, mode);
+AttachDoor act(int pid, const std::string& who, const OwnAllocator& own, AttachAction action, Mode mode) {
+  const AttachDoor door = act_in(pid, who, own, action, mode);
   if (door.outcome == AttachOutcome::kRefused)
-    throw Error(kUnreadable, fmt::format("{} is left as it is: {}", who, door.why),
+    throw Error(kUnreadable,
+                fmt::format("{} is left as it is: {}{}", who, door.why,
+                            own.is_there() && !own.is_possible() ? ", and " + own.why_not() : ""),
                 fmt::format("'mallard inspect {}' looks at it from outside", pid));
   return door;
 }
 
+/// "7 entry points of its own malloc", "215 references in 4 objects", or both.
+std::string what_leads_here(const AttachDoor& door, std::uint32_t entry_points, const std::string& kinds) {
+  std::string text;
+  if (door.slots > 0 || entry_points == 0)
+    text = fmt::format("{} references in {} objects", door.slots, door.objects);
+  if (entry_points > 0)
+    text += fmt::format("{}{} entry points{}{} inside the executable", text.empty() ? "" : " and ", entry_points,
+                        kinds.empty() ? "" : " of ", kinds);
+  return text;
+}
+
 void detach_now(int pid, const std::string& who) {
-  const AttachDoor door = act(pid, who, AttachAction::kLeave, Mode::kOff);
-  print("{}: detached; {} references in {} objects are as they were\n", who, door.slots, door.objects);
+  const std::optional<AttachDoor> before = read_door(pid);
+  const AttachDoor door = act(pid, who, OwnAllocator(pid), AttachAction::kLeave, Mode::kOff);
+  const std::uint32_t entries = before ? before->entry_points : 0;
+  print("{}: detached; {} as they were\n", who, what_leads_here(door, entries, {}) + " are");
 }
 
 /// Waits, or until somebody ends this command.
@@ -123,11 +140,18 @@ ExitStatus attach(const Request& request) {
   const std::string who = check(pid, false);
   const bool was_attached = is_attached(pid);
   const Mode mode = request.mode == "exact" ? Mode::kExact : Mode::kSample;
+  OwnAllocator own(pid);
+  if (own.is_there() && !own.is_possible() && own.has_malloc())
+    throw Error(kUnreadable, fmt::format("{} is left as it is: {} inside the executable cannot be watched: {}", who,
+                                         own.kinds(), own.why_not()),
+                own.next());
   hold_ending_signals();
-  const AttachDoor door = act(pid, who, AttachAction::kRecord, mode);
-  print("{}: recorded in mode {}{}, by {} references in {} objects; malloc is that of {}\n", who,
-        request.mode, was_attached ? " (it was attached to already)" : "", door.slots, door.objects,
-        printable(door.allocator));
+  const AttachDoor door = act(pid, who, own, AttachAction::kRecord, mode);
+  print("{}: recorded in mode {}{}, by {}; malloc is {}\n", who, request.mode,
+        was_attached ? " (it was attached to already)" : "", what_leads_here(door, door.entry_points, own.kinds()),
+        door.allocator[0] == '\0' ? "the program's own" : "that of " + printable(door.allocator));
+  if (own.is_there() && !own.is_possible())
+    print("calls of {} inside the executable are not recorded: {}\n", own.kinds(), own.why_not());
   if (door.elsewhere > 0)
     print("{} references lead to other functions of the same names, and are left alone\n", door.elsewhere);
   if (request.duration.empty()) {
@@ -152,7 +176,7 @@ ExitStatus detach(const std::string& word) {
   const std::string who = check(pid, true);
   // A child that was forked off such a process is not recorded, and its calls pass through the object all the
   // same.
-  if (const std::optional<AttachDoor> door = read_door(pid); !door || !door->is_on)
+  if (const std::optional<AttachDoor> door = read_door(pid); !door || (!door->is_on && door->entry_points == 0))
     throw Error(kUnreadable, fmt::format("{} is not attached to", who),
                 fmt::format("mallard attach {}", pid));
   hold_ending_signals();

@@ -69,8 +69,8 @@ struct LoaderIsBusy {};
 /// One borrowing, by one thread of this command: the tracer.
 class Errand {
  public:
-  Errand(int pid, const std::string& who, AttachAction action, Mode mode)
-      : pid_(pid), who_(who), action_(action), mode_(mode), around_(pid), memory_(pid, true) {}
+  Errand(int pid, const std::string& who, const OwnAllocator& own, AttachAction action, Mode mode)
+      : pid_(pid), who_(who), own_(own), action_(action), mode_(mode), around_(pid, own), memory_(pid, true) {}
 
   AttachDoor run() {
     thread_ = borrow();
@@ -82,7 +82,9 @@ class Errand {
     if (!memory_.read(error_at, &error)) fail("libc does not say where its errno is");
     door_at_ = find_door(memory_);
     if (door_at_ == 0) load();
-    AttachDoor door = act();
+    if (action_ == AttachAction::kRecord && own_.is_possible()) watch();
+    const AttachDoor door = ask(action_);
+    if (door.is_on == 0) end_watch(door);
     memory_.write(error_at, &error, sizeof error);
     thread_->let_go();
     return door;
@@ -212,11 +214,67 @@ class Errand {
     if (bytes == 0) fail("its file in memory cannot be written");
   }
 
-  AttachDoor act() {
+  AttachDoor read_door() {
     AttachDoor door;
     if (!memory_.read(door_at_, &door) || door.bytes != sizeof door)
       fail("what is loaded in it is of another build", "use the mallard command that came with it");
-    door.action = action_;
+    return door;
+  }
+
+  void write_room(const AttachDoor& door) {
+    if (!memory_.write(door_at_ + offsetof(AttachDoor, code_at), &door.code_at,
+                       offsetof(AttachDoor, action) - offsetof(AttachDoor, code_at)))
+      fail("its memory cannot be written");
+  }
+
+  /// A room beside the executable's code, filled in, which stays for good.
+  void make_room(AttachDoor* door) {
+    const CodeSpan room = own_.room();
+    if (room.begin == 0) fail("there is no free memory within 1 GiB of its code");
+    door->code_at = room.begin;
+    door->code_bytes = room.end - room.begin;
+    write_room(*door);
+    const AttachDoor answer = ask(AttachAction::kMakeRoom);
+    inside::Watchers watchers{};
+    const bool is_filled = answer.outcome == AttachOutcome::kDone &&
+                           memory_.read(reinterpret_cast<std::uintptr_t>(answer.watchers), &watchers) &&
+                           own_.fill(memory_, room, watchers);
+    if (is_filled) return;
+    AttachDoor none = answer;
+    none.code_at = none.code_bytes = 0;
+    write_room(none);
+    fail(answer.outcome == AttachOutcome::kDone ? own_.why_not() : answer.why);
+  }
+
+  /// Has the entry points of the executable's own allocator lead to the object, which hands all calls on until it
+  /// records.
+  void watch() {
+    AttachDoor door = read_door();
+    if (door.code_at == 0 || !is_filled(memory_, door.code_at)) make_room(&door);
+    if (const std::string why = lead(pid_, thread_->thread(), memory_, door.code_at, Lead::kToWatchers); !why.empty())
+      fail(why);
+    door.entry_points = own_.entry_points();
+    const std::string kinds = own_.kinds();
+    std::memset(door.observed, 0, sizeof door.observed);
+    kinds.copy(door.observed, sizeof door.observed - 1);
+    write_room(door);
+  }
+
+  void end_watch(AttachDoor door) {
+    if (door.entry_points == 0) return;
+    if (const std::string why = lead(pid_, thread_->thread(), memory_, door.code_at, Lead::kBack); !why.empty())
+      throw Error(kUnreadable,
+                  fmt::format("{} is not recorded any more, but its allocator's entry points still lead to what was "
+                              "loaded, which hands the calls on: {}",
+                              who_, why),
+                  fmt::format("mallard detach {}", pid_));
+    door.entry_points = 0;
+    write_room(door);
+  }
+
+  AttachDoor ask(AttachAction action) {
+    AttachDoor door = read_door();
+    door.action = action;
     door.mode = mode_;
     door.outcome = AttachOutcome::kNone;
     if (!memory_.write(door_at_ + offsetof(AttachDoor, action), &door.action,
@@ -230,6 +288,7 @@ class Errand {
 
   int pid_;
   std::string who_;
+  const OwnAllocator& own_;
   AttachAction action_;
   Mode mode_;
   Surroundings around_;
@@ -240,7 +299,7 @@ class Errand {
 
 }  // namespace
 
-AttachDoor act_in(int pid, const std::string& who, AttachAction action, Mode mode) {
+AttachDoor act_in(int pid, const std::string& who, const OwnAllocator& own, AttachAction action, Mode mode) {
   AttachDoor door{};
   std::exception_ptr failed;
   // When a thread ends that traces, the kernel lets go of all that it traces: also of what did not stop in
@@ -248,7 +307,7 @@ AttachDoor act_in(int pid, const std::string& who, AttachAction action, Mode mod
   const auto go = [&] {
     failed = nullptr;
     try {
-      door = Errand(pid, who, action, mode).run();
+      door = Errand(pid, who, own, action, mode).run();
     } catch (...) {
       failed = std::current_exception();
     }

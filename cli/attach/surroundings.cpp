@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/attach/surroundings.hpp"
 
+#include <elf.h>
 #include <fmt/format.h>
 #include <linux/futex.h>
 #include <sys/socket.h>
@@ -10,8 +11,10 @@
 #include <cstring>
 #include <fstream>
 #include <initializer_list>
+#include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "arch/elf.hpp"
 #include "arch/frames.hpp"
@@ -20,6 +23,7 @@
 #include "cli/file.hpp"
 #include "cli/process/process.hpp"
 #include "cli/process/target.hpp"
+#include "elf/auxiliary_vector.hpp"
 #include "elf/image.hpp"
 #include "elf/maps.hpp"
 #include "elf/modules.hpp"
@@ -96,16 +100,40 @@ bool is_patient_call(const arch::StoppedCall& call) {
   }
 }
 
-Surroundings::Surroundings(int pid) : pid_(pid) {
-  find_functions();
+Surroundings::Surroundings(int pid, const OwnAllocator& own) : pid_(pid) {
+  find_functions(own);
+  sort_never();
   report_modules();
 }
 
-void Surroundings::find_functions() {
+/// An allocator in the executable counts by its functions. Where some may have no names, the program may be borrowed
+/// from only where it waits.
+void Surroundings::add_own(const OwnAllocator& own, const Range& code) {
+  for (const CodeSpan& f : own.functions()) never_.push_back({f.begin, f.end});
+  if (own.has_malloc() && own.is_stripped()) busy_.push_back(code);
+}
+
+void Surroundings::sort_never() {
+  std::sort(never_.begin(), never_.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
+  std::vector<Range> apart;
+  for (const Range& r : never_)
+    if (apart.empty() || r.begin > apart.back().end) apart.push_back(r);
+    else apart.back().end = std::max(apart.back().end, r.end);
+  never_ = std::move(apart);
+}
+
+bool Surroundings::is_never(std::uintptr_t pc) const {
+  const auto above = std::upper_bound(never_.begin(), never_.end(), pc,
+                                      [](std::uintptr_t a, const Range& r) { return a < r.begin; });
+  return above != never_.begin() && std::prev(above)->holds(pc);
+}
+
+void Surroundings::find_functions(const OwnAllocator& own) {
   const outside::OtherProcess process(pid_);
   Arena arena;
   elf::Modules modules;
   modules.read(arena, process);
+  const std::uintptr_t entry = elf::auxiliary_value(process, AT_ENTRY);
   bool has_loader = false;
   std::uintptr_t is_glibc = 0;
   for (const elf::Module& m : modules.all()) {
@@ -121,7 +149,9 @@ void Surroundings::find_functions() {
     elf::NamedAddress allocator[] = {{"malloc_usable_size"}, {"gnu_get_libc_version"}};
     elf::find_addresses(m, process, allocator);
     const bool is_libc = allocator[1].address != 0;
-    if (is_libc || is_of_libc(m.path)) busy_.push_back(code);
+    const bool is_program = entry >= m.span_begin && entry < m.span_end;
+    if (is_program && own.is_possible()) add_own(own, code);
+    else if (is_libc || is_of_libc(m.path)) busy_.push_back(code);
     else if (allocator[0].address != 0) never_.push_back(code);
     if (!is_libc && !is_of_libc(m.path)) continue;
     elf::NamedAddress wanted[] = {{"dlopen"}, {"syscall"}};
@@ -204,7 +234,7 @@ void Surroundings::report_modules() {
 /// Whether it is outside of code that may hold locks, or only waits there.
 bool Surroundings::is_at_rest(const arch::GeneralRegisters& registers) const {
   const std::uintptr_t pc = arch::code_address(registers);
-  if (std::any_of(never_.begin(), never_.end(), [pc](const Range& r) { return r.holds(pc); })) return false;
+  if (is_never(pc)) return false;
   if (std::none_of(busy_.begin(), busy_.end(), [pc](const Range& r) { return r.holds(pc); })) return true;
   return arch::begins_again(registers) && is_patient_call(arch::stopped_call(registers));
 }
@@ -234,8 +264,7 @@ bool Surroundings::has_suspect_word(std::uintptr_t stack_pointer) const {
 }
 
 bool Surroundings::is_suspect(std::uintptr_t pc) const {
-  return pc == restorer ||
-         std::any_of(never_.begin(), never_.end(), [pc](const Range& r) { return r.holds(pc); });
+  return pc == restorer || is_never(pc);
 }
 
 bool Surroundings::is_clear(const BorrowedThread& thread) const {

@@ -9,6 +9,7 @@
 
 #include "base/process_memory.hpp"
 #include "cli/attach/borrowed_thread.hpp"
+#include "cli/attach/own_allocator.hpp"
 #include "cli/process/process_dwfl.hpp"
 #include "elf/modules.hpp"
 
@@ -17,7 +18,8 @@ namespace mallard::cli {
 class Surroundings {
  public:
   /// \throws Error if the process's libc is not one whose functions could be called
-  explicit Surroundings(int pid);
+  /// \param own  the executable's own allocator
+  Surroundings(int pid, const OwnAllocator& own);
   Surroundings(const Surroundings&) = delete;
   Surroundings& operator=(const Surroundings&) = delete;
 
@@ -39,7 +41,9 @@ class Surroundings {
     std::uintptr_t begin, end;
     bool holds(std::uintptr_t address) const { return address - begin < end - begin; }
   };
-  void find_functions();
+  void find_functions(const OwnAllocator& own);
+  void add_own(const OwnAllocator& own, const Range& code);
+  void sort_never();
   void find_restorer(const Range& code);
   void find_variables(const elf::Module& libc, const ProcessMemory& process);
   void report_modules();
@@ -47,12 +51,13 @@ class Surroundings {
   bool has_room(std::uintptr_t stack_pointer) const;
   /// Whether no frame of its stack is in code where locks are held, nor a signal's handler.
   bool is_clear(const BorrowedThread& thread) const;
+  bool is_never(std::uintptr_t pc) const;
   bool is_suspect(std::uintptr_t pc) const;
   bool has_suspect_word(std::uintptr_t stack_pointer) const;
 
   int pid_;
   std::vector<Range> busy_;   ///< code that may hold locks: pc only at a call that waits for long
-  std::vector<Range> never_;  ///< no frame may be in here
+  std::vector<Range> never_;  ///< no frame may be in here; ascending and apart
   Range loader_data_{};
   std::optional<ProcessDwfl> objects_;
 };

@@ -67,21 +67,22 @@ void write_bypassed(const Snapshot& s, Sink& to) noexcept {
 
 /// Which allocator serves, and where mallard does not see what it does.
 /// One inside the program that goes on serving, and whose calls are recorded.
-void write_observed(const Allocator& a, Sink& to) noexcept {
+void write_observed(const Snapshot& s, Sink& to) noexcept {
+  const Allocator& a = s.allocator;
   const bool has_version = !a.version.empty() && a.version != "unknown";
   labelled_line(to, "serves", Printable{a.name == "executable" ? "a malloc of its own" : a.name},
                 has_version ? " " : "", Printable{has_version ? a.version : ""},
                 ", inside the program, observed: ", static_cast<int>(a.takeover.entry_points), " entry points");
   labelled_line(to, "", Printable{a.path});
   if (a.beside.empty()) return;
-  labelled_line(to, "serves malloc", Printable{a.beside},
-                ", for those who call that: recorded, too, in a heap of its");
-  labelled_line(to, "", "own, which is not divided");
+  labelled_line(to, "serves malloc", Printable{a.beside}, ", for those who call that: recorded, too",
+                s.recording.is_attached ? "" : ", in a heap of its");
+  if (!s.recording.is_attached) labelled_line(to, "", "own, which is not divided");
 }
 
 void write_who_serves(const Snapshot& s, Sink& to) noexcept {
   const Allocator& a = s.allocator;
-  if (a.takeover.is_observed()) return write_observed(a, to);
+  if (a.takeover.is_observed()) return write_observed(s, to);
   write_allocator_line(s, to);
   if (a.bypassed) {
     write_bypassed(s, to);

@@ -27,7 +27,7 @@ MAY_INCLUDE = {
     "report": {"base", "elf", "record", "backends", "report/model", "report/facts", "report/divide", "report/judge",
                "report/write"},
     "interpose": {"base", "arch", "elf", "unwind", "record", "record/exact", "backends", "inside"},
-    "attach": {"base", "arch", "elf", "unwind", "record", "record/exact"},
+    "attach": {"base", "arch", "elf", "unwind", "record", "record/exact", "inside"},
     "outside": {"base", "arch", "elf", "record", "record/exact", "heaps", "backends", "inside", "report/model", "report/facts"},
     "cli": {"base", "arch", "elf", "symbols", "inside", "report/model", "report/judge", "report/write", "report",
             "outside"},

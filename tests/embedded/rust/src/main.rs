@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Allocates in Rust, in C (LMDB) and in arenas, from several threads, checks every block, and prints a sum
-//! that depends on no allocator. With the argument "hold" it then keeps memory and waits for a line, with "lose" it
-//! loses some.
+//! that depends on no allocator. With the argument "hold" it then keeps memory and waits for a line, with "later" it also
+//! waits for one before all of that, with "lose" it loses some.
 mod lost;
 
 use std::collections::HashMap;
@@ -81,27 +81,30 @@ fn hold_in_rust() -> Vec<Vec<u8>> {
     held
 }
 
-fn wait_for_a_line() {
-    println!("ready");
+fn wait_for_a_line(word: &str) {
+    println!("{word}");
     std::io::stdout().flush().unwrap();
     std::io::stdin().lock().lines().next();
 }
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("lose") {
-        println!("{}\nok", lost::run(wait_for_a_line));
+        println!("{}\nok", lost::run(|| wait_for_a_line("ready")));
         return;
+    }
+    let what = std::env::args().nth(1).unwrap_or_default();
+    if what == "later" {
+        wait_for_a_line("waiting");
     }
     let scratch = std::env::temp_dir().join(format!("embedding.{}", std::process::id()));
     let threads: Vec<_> = (1..5).map(|seed| std::thread::spawn(move || work(seed))).collect();
     let mut sum: u64 = threads.into_iter().map(|t| t.join().unwrap()).fold(0, u64::wrapping_add);
-    let what = std::env::args().nth(1).unwrap_or_default();
     if what != "start" {
         sum = sum.wrapping_add(use_lmdb(&scratch));
     }
-    if what == "hold" {
+    if what == "hold" || what == "later" {
         let held = hold_in_rust();
-        wait_for_a_line();
+        wait_for_a_line("ready");
         sum = sum.wrapping_add(held.len() as u64);
     }
     std::fs::remove_dir_all(&scratch).ok();
