@@ -64,7 +64,7 @@ class EndToEnd:
         python = [test["cmd"][0] for test in build.meson_tests if any(s.endswith("e2e") for s in test["suite"])]
         if not python:
             sys.exit("error: no Python here has what the end-to-end tests need (scripts/test says what); "
-                     "--programs does without them")
+                     "--until program does without them")
         self.python = python[0]
 
     def contains(self, path: str) -> bool:

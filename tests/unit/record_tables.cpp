@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <memory>
@@ -74,6 +75,41 @@ TEST_CASE("sampler: weights are at least one and fall with size") {
     REQUIRE(last >= 1);
   }
   REQUIRE(last == 1);
+}
+
+TEST_CASE("context tree: a level is filled before nodes go to the next one, and each is found again") {
+  prepare();
+  constexpr PcIndex kNodes = 2000, kFirstLevel = 1u << tree::kLevel[0].bits;
+  for (PcIndex slot = 0; slot < kFirstLevel; ++slot) tree::g_level[0][slot].store(0);  // what other tests have put there
+  std::vector<NodeId> nodes;
+  unsigned in_level[tree::kLevels] = {};
+  for (PcIndex pc = 1; pc <= kNodes; ++pc) {
+    nodes.push_back(context_child(kRoot, pc));
+    REQUIRE(nodes.back() != kRoot);
+    ++in_level[nodes.back() >> tree::kSlotBits];
+  }
+  // Nodes go by their hash to lines of eight slots: nearly all lines are full, and of the next level few.
+  CHECK(in_level[0] >= kFirstLevel - 16);
+  CHECK(in_level[0] < kFirstLevel);
+  CHECK(in_level[1] + in_level[2] == kNodes - in_level[0]);
+  CHECK(in_level[2] < kNodes / 20);  // where lines of the second have nodes of other tests
+  CHECK(std::set<NodeId>(nodes.begin(), nodes.end()).size() == kNodes);
+  for (PcIndex pc = 1; pc <= kNodes; ++pc) {
+    const NodeId node = nodes[pc - 1];
+    REQUIRE(context_child(kRoot, pc) == node);
+    REQUIRE(context_parent(node) == kRoot);
+    REQUIRE(context_pc(node) == pc);
+    REQUIRE(context_site(node) == 0);
+  }
+  // Below a node of the next level its children stand there, or further on.
+  const NodeId parent = *std::max_element(nodes.begin(), nodes.end());
+  const NodeId child = context_child(parent, 7);
+  CHECK(child >> tree::kSlotBits >= parent >> tree::kSlotBits);
+  CHECK(context_parent(child) == parent);
+  CHECK(context_set_site(child, 5) == 5);
+  CHECK(context_set_site(child, 6) == 5);
+  CHECK(context_site(child) == 5);
+  CHECK(context_tree_dropped() == 0);
 }
 
 TEST_CASE("site table: equal stacks share one id, others do not") {
