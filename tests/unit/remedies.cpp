@@ -141,6 +141,11 @@ TEST_CASE("remedies: lines are of the version, and are joined with what is set a
   const std::string alias("MALLOC_ARENA_MAX=1\0", 19);
   p.s.environment = alias;
   REQUIRE(line_of(p.s, RemedyKind::kArenaLimit).empty());
+  // Others that are longer, or begin in the same way, are not it.
+  const std::string others("A_VARIABLE_WITH_A_LONG_NAME=1\0GLIBC_TUNABLES_=glibc.malloc.arena_max=8\0", 70);
+  p.s.environment = others;
+  REQUIRE(line_of(p.s, RemedyKind::kArenaLimit) == "GLIBC_TUNABLES=glibc.malloc.arena_max=1");
+  p.s.environment = alias;
   p.s.reason = Reason::kInspection;
   REQUIRE(line_of(p.s, RemedyKind::kHugePages) == "mallard run --huge-pages off -- program --serve");
 }
