@@ -214,6 +214,19 @@ def test_html_is_readable_on_a_phone_in_the_dark_and_on_paper(t: Test) -> None:
     quiet(b)
 
 
+def test_html_says_what_a_line_means_as_the_text_does(t: Test) -> None:
+    """Where rounding is known, where it is not, and where pages are told apart instead of blocks."""
+    report = report_of(t, compile_cxx(t))
+    for known, by_pages in ((True, False), (False, False), (False, True)):
+        one = changed(t, report, lambda f: f["ledger_about"].update(rounding_known=known, by_pages=by_pages))
+        text = t.run("report", one).stdout
+        b = opened(page_of(t, one))
+        for cause in ("live", "holes", "retained"):
+            row = b.run(f"[...(document.querySelector('tr[data-cause={cause}]')?.children ?? [])].map(c => c.innerText)")
+            said = [line for line in text.splitlines() if row and line.startswith(f"  {row[0]} ") and row[1].replace("\xa0", " ") in line]
+            expect(not row or any(line.rstrip().endswith(row[-1]) for line in said), (known, by_pages, row, said, text))
+
+
 def test_html_says_who_pays_as_the_text_does(t: Test) -> None:
     """Of a process alone in its cgroup, of one with others, and of one whose sharing could not be read."""
     alone = {"version": 2, "path": "/x", "processes": 1, "charged_bytes": 90 << 20, "limit_bytes": 256 << 20,

@@ -55,7 +55,7 @@ def test_the_ledger_is_that_of_inspect(t: Test) -> None:
                  "Changes   from the next ledger on", "; verdict retention",
                  f"Not recorded, so no call sites; mallard attach {pid} records them from now on")
     rows = rows_of(done.stdout)
-    words = {"live": "live, as requested", "holes": "holes on pinned pages", "retained": "retained free", "files": "files"}
+    words = {"live": "live blocks", "holes": "holes on pinned pages", "retained": "retained free", "files": "files"}
     for line in found["ledger"]:
         if line["bytes"] > 1 << 16 and line["cause"] in words:
             near(line["cause"], rows[words[line["cause"]]][0], line["bytes"], 0.05)
@@ -77,9 +77,9 @@ def test_changes_count_from_the_first_ledger(t: Test) -> None:
     try:
         for line in top.stdout:
             text += line
-            row = re.match(r" *\S+ \S+ +\S+ % +([+-]\S+ \S+) +([+-]\S+ \S+)  live, as requested", line)
+            row = re.match(r" *\S+ \S+ +\S+ % +([+-]\S+ \S+) +([+-]\S+ \S+)  live blocks", line)
             if not row:
-                if "live, as requested" in line:  # the first ledger
+                if "  live blocks" in line:  # the first ledger
                     process.stdin.write(b"x\n")
                     process.stdin.flush()
                 continue
