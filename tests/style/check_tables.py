@@ -54,6 +54,15 @@ def problems_of_backends(root: Path) -> list[str]:
     return (lacks(root, "README.md", names, r"`{}`") + lacks(root, "docs/man/libmallard.7", names, r"\b{}\b"))
 
 
+def problems_of_glibc(root: Path) -> list[str]:
+    """Who says which versions of glibc's heap are known says what the layout has."""
+    oldest, newest = re.search(r"kOldest = (\d+), kNewest = (\d+)", (root / "heaps/glibc_layout.hpp").read_text()).groups()
+    said = {name: re.findall(r"2\.(\d+) to 2\.(\d+)(?=\)| are|, jemalloc| lays)", (root / name).read_text())
+            for name in ("README.md", "docs/man/mallard.1", "heaps/glibc.cpp", "heaps/glibc_layout.hpp")}
+    return [f"{name} has other versions of glibc than 2.{oldest} to 2.{newest}" for name, found in said.items()
+            if found != [(oldest, newest)]]
+
+
 def second_copies(root: Path, table: str, words: list[str]) -> list[str]:
     """Words of a table that are written out elsewhere, too."""
     found = []
@@ -70,7 +79,7 @@ def second_copies(root: Path, table: str, words: list[str]) -> list[str]:
 def main() -> int:
     root = Path(sys.argv[1])
     problems = (problems_of_causes(root) + problems_of_figures(root) + problems_of_verdicts(root) +
-                problems_of_backends(root))
+                problems_of_backends(root) + problems_of_glibc(root))
     for problem in problems:
         print(f"error: {problem}")
     print(f"{len(problems)} problems")
