@@ -59,7 +59,7 @@ class Chart {
 }
 
 function table(points, keys) {
-  const head = element('tr', {}, ...['time (UTC)', 'RSS', 'that counts', 'live blocks', ...keys.map(causeWords)].map((w, i) =>
+  const head = element('tr', {}, ...['time (UTC)', 'RSS', 'that counts', causeWords('live'), ...keys.map(causeWords)].map((w, i) =>
     element(i ? 'th.number' : 'th', { scope: 'col' }, w)));
   const rows = points.map((p) => element('tr', {}, element('th', { scope: 'row' }, new Date(p.at).toISOString().slice(0, 19).replace('T', ' ')),
     ...[p.rss_bytes, p.counts_bytes, p.live_bytes, ...keys.map((k) => p.ledger?.[k])].map((v) => element('td.number', {}, v == null ? '?' : bytes(v)))));
@@ -76,7 +76,7 @@ export function showSeries({ series }) {
   const box = element('div.canvas-box', {}, chart.svg.node());
   made.append(box, element('div.legend', {}, ...chart.keys.map((k) => element('span.item', {}, swatch(causeColour(k)), causeWords(k))),
     element('span.item', {}, element('span.stroke.rss', { 'aria-hidden': 'true' }), 'RSS'),
-    element('span.item', {}, element('span.stroke.live', { 'aria-hidden': 'true' }), 'live blocks')), table(series, chart.keys));
+    element('span.item', {}, element('span.stroke.live', { 'aria-hidden': 'true' }), causeWords('live'))), table(series, chart.keys));
   const redraw = () => box.clientWidth && chart.draw(box.clientWidth);
   onChange(box, redraw);
   redraw();
