@@ -83,8 +83,9 @@ KEEPS_A_TOP = """
 #include <string.h>
 #include <unistd.h>
 int main(void) {
-  static void* blocks[60000];
-  free(malloc(30 << 20));
+  static void *blocks[60000], *volatile large;  // compilers leave out what is freed at once
+  large = malloc(30 << 20);
+  free(large);
   for (int i = 0; i < 60000; ++i) memset(blocks[i] = malloc(900), 1, 900);
   for (int i = 0; i < 60000; ++i) free(blocks[i]);
   puts("ready");
