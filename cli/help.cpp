@@ -31,6 +31,7 @@ void add_wrapped(std::string line, std::string* out) {
     *out += line.substr(0, end) + (is_command ? " \\\n" : "\n");
     line = std::string(column, ' ') + line.substr(end + 1);
   }
+  line.resize(line.find_last_not_of(' ') + 1);
   *out += line + "\n";
 }
 

@@ -26,9 +26,23 @@ void print_error(const std::string& what, const std::string& hint) {
   if (!hint.empty()) tell_lines("hint: " + hint);  // with a list, maybe
 }
 
+/// CLI11 2.5 and newer break lines by themselves, examples and lists too. \param to  a CLI::Formatter
+template <class To>
+void leave_lines_alone(To& to) {
+  if constexpr (requires { to.enable_footer_formatting(false); }) {
+    constexpr std::size_t kNever = 100'000;
+    to.enable_footer_formatting(false);
+    to.description_paragraph_width(kNever);
+    to.right_column_width(kNever);
+    to.long_option_alignment_ratio(0.07F);  // two columns
+  }
+}
+
 /// Options as every version of CLI11 is to show them: NAME=DEFAULT, also where it says NAME [DEFAULT].
 class Formatter : public CLI::Formatter {
  public:
+  Formatter() { leave_lines_alone(*this); }
+
   std::string make_option_opts(const CLI::Option* option) const override {
     std::string out = CLI::Formatter::make_option_opts(option);
     const std::string bracketed = " [" + option->get_default_str() + "] ";
