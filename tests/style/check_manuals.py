@@ -14,7 +14,7 @@ def output_of(mallard: str, *arguments: str) -> str:
 
 
 def options_in(text: str) -> set[str]:
-    return set(re.findall(r"^  (?:-\w,)?(--[a-z-]+)", text, re.M))
+    return set(re.findall(r"^  (?:-\w, ?)?(--[a-z-]+)", text, re.M))
 
 
 def section_of(page: str, name: str) -> str:
@@ -72,7 +72,7 @@ def problems_of_markup(pages: list[Path]) -> list[str]:
 def main() -> int:
     root, mallard = Path(sys.argv[1]), sys.argv[2]
     pages = [root / "docs/man/mallard.1", root / "docs/man/libmallard.7"]
-    names = re.findall(r"^  ([a-z]+)  ", output_of(mallard, "--help").partition("Subcommands:")[2], re.M)
+    names = re.findall(r"^  ([a-z]+)  ", re.split("Subcommands:", output_of(mallard, "--help"), flags=re.I)[1], re.M)
     assert len(names) > 4, "mallard --help was not understood"
     helps = {name: output_of(mallard, name, "--help") for name in names}
     problems = (problems_of_manual(pages[0].read_text(), helps) +
