@@ -19,6 +19,17 @@ bool is_empty_bin(const std::uint64_t* words, std::uintptr_t at) noexcept {
   return words[0] == at - 16 && words[1] == at - 16;
 }
 
+/// Whether the list of all arenas leads from `at` back to it. That tells layouts apart: before 2.43 an arena looks like one
+/// of 2.43 that begins 88 bytes later, but for where the others lead.
+bool is_in_list(const ProcessMemory& process, std::uintptr_t at) noexcept {
+  constexpr int kMostArenas = 1 << 16;
+  std::uintptr_t arena = at;
+  for (int i = 0; i < kMostArenas; ++i)
+    if (!process.get(arena + layout().arena.next_at, &arena) || arena == 0) return false;
+    else if (arena == at) return true;
+  return false;
+}
+
 bool is_arena(const ProcessMemory& process, std::uintptr_t at) noexcept {
   constexpr std::size_t kMostlyEmpty = 64;
   std::uint64_t words[kMostWords];
@@ -34,7 +45,7 @@ bool is_arena(const ProcessMemory& process, std::uintptr_t at) noexcept {
   const bool is_list =
       next == at ||
       (next != 0 && (next % heaps::glibc::kHeapAlignment == 32 || next % heaps::glibc::kHeapAlignment == 48));
-  return empty >= kMostlyEmpty && is_list && words[state.top_at / 8] % 16 == 0;
+  return empty >= kMostlyEmpty && is_list && words[state.top_at / 8] % 16 == 0 && is_in_list(process, at);
 }
 
 }  // namespace

@@ -106,16 +106,18 @@ void detach_now(int pid, const std::string& who) {
 void wait_for(double seconds) {
   sigset_t ending;
   sigemptyset(&ending);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ending, number);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&ending, number);
   const timespec time = timespec_of(static_cast<std::uint64_t>(seconds * kNsPerSecond));
   sigtimedwait(&ending, nullptr, &time);
 }
 
-/// Signals that end this command wait: what it has begun it ends.
+/// Signals that end this command or stop it wait: what it has begun it ends, and no thread stands meanwhile. A reader
+/// of its output that has gone is an error of that output.
 void hold_ending_signals() {
   sigset_t ending;
   sigemptyset(&ending);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ending, number);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE})
+    sigaddset(&ending, number);
   pthread_sigmask(SIG_BLOCK, &ending, nullptr);
 }
 
@@ -201,7 +203,8 @@ void add_attach(CLI::App& app, Run* run) {
   command->footer(
       "One of its threads is borrowed for some milliseconds, in a place where it holds no lock, and loads "
       "libmallard-attach.so; then calls of malloc and its family lead there, and on to the process's own "
-      "allocator. "
+      "allocator. Where the executable has an allocator inside, all threads stand for about a millisecond while its "
+      "entry points are changed. "
       "Blocks that were allocated before are not in the books. All is done or nothing.\n\n"
       "Examples:\n"
       "  mallard attach 4711\n"
@@ -215,7 +218,7 @@ void add_detach(CLI::App& app, Run* run) {
   CLI::App* command = app.add_subcommand("detach", "End what 'mallard attach' began");
   add_pid(command, word.get(), "A process that was attached to");
   command->footer(
-      "Every reference leads again where it led before. What was loaded stays, and does nothing until the "
+      "Every reference leads again where it led before, and changed code is as it was. What was loaded stays, and does nothing until the "
       "process is "
       "attached to again.\n\n"
       "Examples:\n"

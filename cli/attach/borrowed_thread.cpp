@@ -21,7 +21,9 @@ namespace {
 
 /// A thread that does not stop within this time sits in the kernel.
 constexpr double kPatience = 0.1;
-constexpr long kEpollPwait2 = 441;  // older headers lack it
+/// Then it is waited for a while longer, so that it is not left traced.
+constexpr double kMorePatience = 0.5;
+constexpr long kEpollPwait2 = 441, kIoUringEnter = 426;  // older headers lack them
 
 void* data(std::uint64_t value) { return reinterpret_cast<void*>(value); }
 
@@ -41,6 +43,7 @@ bool is_ended_by_stops(long number) {
     case SYS_msgrcv:
     case SYS_io_getevents:
     case SYS_io_pgetevents:
+    case kIoUringEnter:  // where it had nothing to submit, or submitted nothing
     case SYS_accept:
     case SYS_accept4:
     case SYS_recvfrom:
@@ -251,12 +254,23 @@ void BorrowedThread::let_go() {
   if (stopped_ && rest()) {
     put_back();
     ptrace(PTRACE_DETACH, thread_, nullptr, nullptr);
+  } else if (!stopped_) {
+    let_go_when_it_stops();
   }
   traced_ = stopped_ = false;
 }
 
+/// What was interrupted and did not stop in time would stop later, and stay so.
+void BorrowedThread::let_go_when_it_stops() {
+  int status = 0;
+  if (!wait(&status, kMorePatience) || !WIFSTOPPED(status)) return;  // it sits in the kernel; or it has ended
+  const long signal = is_event_stop(status) ? 0 : WSTOPSIG(status);
+  ptrace(PTRACE_DETACH, thread_, nullptr, data(static_cast<std::uint64_t>(signal)));
+}
+
 void BorrowedThread::leave_alone() {
   if (traced_ && stopped_) ptrace(PTRACE_DETACH, thread_, nullptr, nullptr);
+  else if (traced_) let_go_when_it_stops();
   traced_ = stopped_ = false;
 }
 

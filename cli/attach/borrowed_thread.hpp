@@ -65,6 +65,7 @@ class BorrowedThread {
   bool write(std::uintptr_t to, const void* from, std::size_t bytes) const;
   bool rest();
   void put_back();
+  void let_go_when_it_stops();
 
   int pid_;
   pid_t thread_;

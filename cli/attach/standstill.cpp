@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -30,6 +31,9 @@ namespace {
 
 /// A thread that does not stop within this time sits in the kernel.
 constexpr double kPatience = 0.1;
+/// Then it is waited for a while longer, so that it is not left traced.
+constexpr double kMorePatience = 0.5;
+constexpr int kQuickLooks = 200;
 /// How much of a stack is searched for the frame of a signal.
 constexpr std::size_t kStackSearched = 256 << 10;
 
@@ -90,9 +94,13 @@ bool Standstill::fail(std::string why) {
   return false;
 }
 
+/// Looked at before any thread is stopped: who waits in such a call may wait for one of the others.
+bool Standstill::may_stop(pid_t thread) {
+  if (!sleeps_in_such_a_call(pid_, thread)) return true;
+  return fail(fmt::format("its thread {} waits in a call that a stop would cut short, such as write", thread));
+}
+
 bool Standstill::stop(pid_t thread) {
-  if (sleeps_in_such_a_call(pid_, thread))
-    return fail(fmt::format("its thread {} waits in a call that a stop would cut short, such as write", thread));
   if (ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) {
     if (errno == ESRCH || has_ended(pid_, thread)) return true;
     return fail("the kernel did not let this command stop all of its threads");
@@ -102,10 +110,10 @@ bool Standstill::stop(pid_t thread) {
   return true;
 }
 
-bool Standstill::wait_for_all() {
-  const double until = now_seconds() + kPatience;
+/// \return the thread that did not stop until then, or 0
+pid_t Standstill::wait_until(double until) {
   for (Thread& t : threads_)
-    while (!t.stopped) {
+    for (int look = 0; t.id != 0 && !t.stopped; ++look) {
       int status = 0;
       const pid_t done = waitpid(t.id, &status, __WALL | WNOHANG);
       if (done == t.id && WIFSTOPPED(status)) {
@@ -115,13 +123,15 @@ bool Standstill::wait_for_all() {
         t.id = 0;
         break;
       } else if (now_seconds() > until) {
-        return fail(fmt::format("its thread {} did not stop within 0.1 s", t.id));
-      } else {
+        return t.id;
+      } else if (look < kQuickLooks) {
         sched_yield();
+      } else {
+        usleep(50);  // the processor may be what it waits for
       }
     }
   std::erase_if(threads_, [](const Thread& t) { return t.id == 0; });
-  return true;
+  return 0;
 }
 
 /// Whether the thread is outside of them, and no word on its stack leads back into them.
@@ -148,6 +158,8 @@ bool Standstill::is_clear(const Thread& thread, const ProcessMemory& process, st
 bool Standstill::begin(std::span<const CodeSpan> spans) {
   why_.clear();
   setpriority(PRIO_PROCESS, 0, -20);  // a busy machine would have those that stand wait for this one
+  for (const pid_t thread : threads_of(pid_))
+    if (thread != borrowed_ && !may_stop(thread)) return false;
   // A thread that runs may make another one: until all that there are stand.
   for (bool is_new = true; is_new;) {
     is_new = false;
@@ -156,10 +168,11 @@ bool Standstill::begin(std::span<const CodeSpan> spans) {
                             std::any_of(threads_.begin(), threads_.end(),
                                         [thread](const Thread& t) { return t.id == thread; });
       const std::size_t before = threads_.size();
-      if (!is_known && !stop(thread)) return false;
+      if (!is_known && (!may_stop(thread) || !stop(thread))) return false;
       is_new = is_new || threads_.size() > before;
     }
-    if (!wait_for_all()) return false;
+    if (const pid_t late = wait_until(now_seconds() + kPatience); late != 0)
+      return fail(fmt::format("its thread {} did not stop within 0.1 s", late));
   }
   const outside::OtherProcess process(pid_);
   for (const Thread& t : threads_)
@@ -168,12 +181,21 @@ bool Standstill::begin(std::span<const CodeSpan> spans) {
   return true;
 }
 
-/// What did not stop in time stays traced, and is waited for anew; when this thread of the command ends, the kernel lets
-/// go of it.
+/// Those that stand go on at once; who was interrupted and has not stopped yet is waited for, since it would stop later
+/// and stay so. What sits in the kernel for longer stays traced, and is waited for anew; when this thread of the command
+/// ends, the kernel lets go of it.
 void Standstill::let_go() {
-  for (const Thread& t : threads_)
-    if (t.stopped) ptrace(PTRACE_DETACH, t.id, nullptr, reinterpret_cast<void*>(static_cast<long>(t.signal)));
-  std::erase_if(threads_, [](const Thread& t) { return t.stopped; });
+  const auto go_on = [this] {
+    for (const Thread& t : threads_)
+      if (t.stopped) ptrace(PTRACE_DETACH, t.id, nullptr, reinterpret_cast<void*>(static_cast<long>(t.signal)));
+    std::erase_if(threads_, [](const Thread& t) { return t.stopped; });
+  };
+  go_on();
+  for (const double until = now_seconds() + kMorePatience; !threads_.empty() && now_seconds() < until;) {
+    wait_until(now_seconds());
+    go_on();
+    if (!threads_.empty()) usleep(50);
+  }
 }
 
 }  // namespace mallard::cli

@@ -41,8 +41,9 @@ class Standstill {
     bool stopped;
     int signal;  ///< that it is about to get
   };
+  bool may_stop(pid_t thread);
   bool stop(pid_t thread);
-  bool wait_for_all();
+  pid_t wait_until(double until);
   static bool is_clear(const Thread& thread, const ProcessMemory& process, std::span<const CodeSpan> spans);
   bool fail(std::string why);
 

@@ -179,8 +179,12 @@ def test_a_static_program_is_divided(t: Test) -> None:
     pid = start(t, t.compile("still", "-pthread", "-static", source=HEAP)).pid
     report = inspect(t, pid)
     expect_closed(pid, report)
-    if lines_of(report)["holes"] < 10e6:
-        raise Failure(f"{report['backend']}: {lines_of(report)}")
+    lines = lines_of(report)
+    if lines["holes"] < 10e6:
+        raise Failure(f"{report['backend']}: {lines}")
+    # With several arenas one layout of glibc may look like another.
+    live = 3 * sum(300 + i % 700 for i in range(20001) if i % 5 == 0) + (10 << 20)
+    expect_near("live blocks", lines["live"], live, live, 0.05)
 
 
 def test_dump_of_a_process_without_mallard_is_an_inspection(t: Test) -> None:
