@@ -214,8 +214,14 @@ TEST_CASE("exact: size ranges touch and hold every size") {
   }
 }
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr unsigned kPrograms = 25;  // each takes several times as long
+#else
+constexpr unsigned kPrograms = 100;
+#endif
+
 TEST_CASE("exact: random programs of one thread, to the byte, peaks too") {
-  for (unsigned seed = 0; seed < 100; ++seed) {
+  for (unsigned seed = 0; seed < kPrograms; ++seed) {
     CAPTURE(seed);
     begin();
     Program program(seed);
@@ -225,7 +231,7 @@ TEST_CASE("exact: random programs of one thread, to the byte, peaks too") {
 }
 
 TEST_CASE("exact: random programs of four threads, to the byte") {
-  for (unsigned seed = 0; seed < 100; ++seed) {
+  for (unsigned seed = 0; seed < kPrograms; ++seed) {
     CAPTURE(seed);
     begin();
     Program program(seed);
