@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from support.framework import REPOSITORY
+from support.marks import extra
 from support.report_schema import expanded, faults_of
 
 from . import browser
@@ -276,6 +277,7 @@ def test_report_as_pprof(t: Test) -> None:
         expect(sum(s["value"][i] for s in profile["sample"]) == sum(s[field] for s in facts["sites"]), field)
 
 
+@extra  # the first run of pprof compiles much of Go; test_report_as_pprof decodes the same file by its schema
 def test_report_is_read_by_pprof(t: Test) -> None:
     report = report_of(t, compile_cxx(t))
     # Go's own installer puts it beside PATH.
