@@ -7,22 +7,13 @@
 #include "attach/booking.hpp"
 #include "attach/duties.hpp"
 #include "inside/watched_call.hpp"
+#include "inside/watchers.hpp"
 #include "record/exact/exact.hpp"
 #include "record/exact/moved_block.hpp"
 #include "record/record.hpp"
 
-// As watched_calls.S has them.
-static_assert(offsetof(mallard::inside::Observed, original) == 0);
+// As watched_calls.S has it.
 static_assert(mallard::record::duties_of(mallard::Mode::kSample) == MALLARD_COUNTS);
-
-extern "C" {
-void mallard_watch();
-void mallard_watch_first();
-void mallard_watch_second();
-void mallard_watch_product();
-void mallard_watch_free();
-void mallard_watch_move();
-}
 
 namespace mallard::attach {
 namespace {
@@ -50,8 +41,7 @@ Word watched(const WatchedCall& call) {
 
 }  // namespace
 
-constinit const inside::Watchers watchers{{mallard_watch, mallard_watch_first, mallard_watch_second,
-                                           mallard_watch_product, mallard_watch_free, mallard_watch_move}};
+constinit const inside::Watchers watchers = inside::kAllWatchers;
 
 }  // namespace mallard::attach
 

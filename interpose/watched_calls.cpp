@@ -5,24 +5,15 @@
 
 #include "arch/hot_exports.h"
 #include "inside/watched_call.hpp"
+#include "inside/watchers.hpp"
 #include "interpose/alone_again.hpp"
 #include "interpose/slow_paths.hpp"
 #include "record/exact/exact.hpp"
 #include "record/exact/moved_block.hpp"
 #include "record/latency_clock.hpp"
 
-// As watched_calls.S has them.
-static_assert(offsetof(mallard::inside::Observed, original) == 0);
+// As watched_calls.S has it.
 static_assert(mallard::record::duties_of(mallard::Mode::kSample) == MALLARD_COUNTS);
-
-extern "C" {
-void mallard_watch();
-void mallard_watch_first();
-void mallard_watch_second();
-void mallard_watch_product();
-void mallard_watch_free();
-void mallard_watch_move();
-}
 
 namespace mallard::interpose {
 namespace {
@@ -79,8 +70,7 @@ struct Books {
   }
 };
 
-constexpr inside::Watchers kAll{{mallard_watch, mallard_watch_first, mallard_watch_second, mallard_watch_product,
-                                 mallard_watch_free, mallard_watch_move}};
+constexpr inside::Watchers kAll = inside::kAllWatchers;
 
 }  // namespace
 

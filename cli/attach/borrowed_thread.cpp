@@ -19,10 +19,6 @@
 namespace mallard::cli {
 namespace {
 
-/// A thread that does not stop within this time sits in the kernel.
-constexpr double kPatience = 0.1;
-/// Then it is waited for a while longer, so that it is not left traced.
-constexpr double kMorePatience = 0.5;
 constexpr long kEpollPwait2 = 441, kIoUringEnter = 426;  // older headers lack them
 
 void* data(std::uint64_t value) { return reinterpret_cast<void*>(value); }
@@ -107,7 +103,7 @@ BorrowedThread::Stop BorrowedThread::stop() {
     return errno == ESRCH ? Stop::kGone : Stop::kRefused;
   traced_ = true;
   if (ptrace(PTRACE_INTERRUPT, thread_, nullptr, nullptr) != 0) return Stop::kGone;
-  const double until = now_seconds() + kPatience;
+  const double until = now_seconds() + kStopPatience;
   int status = 0;
   while (true) {
     if (!wait(&status, until - now_seconds())) return Stop::kDoesNotStop;
@@ -263,7 +259,7 @@ void BorrowedThread::let_go() {
 /// What was interrupted and did not stop in time would stop later, and stay so.
 void BorrowedThread::let_go_when_it_stops() {
   int status = 0;
-  if (!wait(&status, kMorePatience) || !WIFSTOPPED(status)) return;  // it sits in the kernel; or it has ended
+  if (!wait(&status, kLetGoPatience) || !WIFSTOPPED(status)) return;  // it sits in the kernel; or it has ended
   const long signal = is_event_stop(status) ? 0 : WSTOPSIG(status);
   ptrace(PTRACE_DETACH, thread_, nullptr, data(static_cast<std::uint64_t>(signal)));
 }

@@ -18,6 +18,11 @@
 
 namespace mallard::cli {
 
+/// A thread that does not stop within this time sits in the kernel, in seconds.
+inline constexpr double kStopPatience = 0.1;
+/// Then it is waited for a while longer, so that it is not left traced.
+inline constexpr double kLetGoPatience = 0.5;
+
 /// Has a thread that a stop took out of a call for good begin it again, as the kernel has it with other calls;
 /// unless a signal's handler runs first, which ends it as it would have. \return whether that was so
 bool begin_again_if_ended(pid_t thread, arch::GeneralRegisters* registers);

@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "arch/borrow.hpp"
@@ -29,10 +30,6 @@
 namespace mallard::cli {
 namespace {
 
-/// A thread that does not stop within this time sits in the kernel.
-constexpr double kPatience = 0.1;
-/// Then it is waited for a while longer, so that it is not left traced.
-constexpr double kMorePatience = 0.5;
 constexpr int kQuickLooks = 200;
 /// How much of a stack is searched for the frame of a signal.
 constexpr std::size_t kStackSearched = 256 << 10;
@@ -73,11 +70,11 @@ bool sleeps_in_such_a_call(int pid, pid_t thread) {
 }
 
 /// Whether it has ended, and only waits for the others, as a main thread may.
-bool has_ended(int pid, pid_t thread) {
-  std::string stat;
-  if (!read_whole(fmt::format("/proc/{}/task/{}/stat", pid, thread), &stat)) return true;
-  const std::size_t name_end = stat.rfind(") ");
-  return name_end != stat.npos && (stat[name_end + 2] == 'Z' || stat[name_end + 2] == 'X');
+bool has_ended(pid_t thread) {
+  const std::optional<ProcessStat> stat = read_stat(thread);
+  if (!stat) return true;
+  const std::string& state = stat->fields[ProcessStat::kState];
+  return state == "Z" || state == "X";
 }
 
 bool holds(std::span<const CodeSpan> spans, std::uintptr_t address) {
@@ -102,7 +99,7 @@ bool Standstill::may_stop(pid_t thread) {
 
 bool Standstill::stop(pid_t thread) {
   if (ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) {
-    if (errno == ESRCH || has_ended(pid_, thread)) return true;
+    if (errno == ESRCH || has_ended(thread)) return true;
     return fail("the kernel did not let this command stop all of its threads");
   }
   threads_.push_back({thread, false, 0});
@@ -171,7 +168,7 @@ bool Standstill::begin(std::span<const CodeSpan> spans) {
       if (!is_known && (!may_stop(thread) || !stop(thread))) return false;
       is_new = is_new || threads_.size() > before;
     }
-    if (const pid_t late = wait_until(now_seconds() + kPatience); late != 0)
+    if (const pid_t late = wait_until(now_seconds() + kStopPatience); late != 0)
       return fail(fmt::format("its thread {} did not stop within 0.1 s", late));
   }
   const outside::OtherProcess process(pid_);
@@ -191,7 +188,7 @@ void Standstill::let_go() {
     std::erase_if(threads_, [](const Thread& t) { return t.stopped; });
   };
   go_on();
-  for (const double until = now_seconds() + kMorePatience; !threads_.empty() && now_seconds() < until;) {
+  for (const double until = now_seconds() + kLetGoPatience; !threads_.empty() && now_seconds() < until;) {
     wait_until(now_seconds());
     go_on();
     if (!threads_.empty()) usleep(50);

@@ -65,7 +65,6 @@ void write_bypassed(const Snapshot& s, Sink& to) noexcept {
   }
 }
 
-/// Which allocator serves, and where mallard does not see what it does.
 /// One inside the program that goes on serving, and whose calls are recorded.
 void write_observed(const Snapshot& s, Sink& to) noexcept {
   const Allocator& a = s.allocator;
@@ -80,6 +79,7 @@ void write_observed(const Snapshot& s, Sink& to) noexcept {
   if (!s.recording.is_attached) labelled_line(to, "", "own, which is not divided");
 }
 
+/// Which allocator serves, and where mallard does not see what it does.
 void write_who_serves(const Snapshot& s, Sink& to) noexcept {
   const Allocator& a = s.allocator;
   if (a.takeover.is_observed()) return write_observed(s, to);
