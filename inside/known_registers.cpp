@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 
+#include "arch/code.hpp"
 #include "arch/instructions.hpp"
 
 namespace mallard::inside {
@@ -59,12 +60,33 @@ class Calls {
   unsigned char code_[kMostBytes];
 };
 
+/// Whether bytes of the program's code read as a call of, or a jump to, where an entry begins: a caller that knows it.
+bool is_called_by_distance(const elf::ProgramFile& file, const TakeoverEntry& e) noexcept {
+  constexpr std::size_t kReadAtOnce = 4 << 10;
+  unsigned char code[kReadAtOnce];
+  const std::uint64_t begin = e.address - (e.has_pad ? arch::kLongestLandingPad : 0);
+  for (const Elf64_Phdr& s : file.image().segments()) {
+    if (s.p_type != PT_LOAD || !(s.p_flags & PF_X)) continue;
+    for (std::uint64_t at = 0; at + kJumpBytes <= s.p_filesz; at += kReadAtOnce - (kJumpBytes - 1)) {
+      const std::size_t bytes = std::min<std::uint64_t>(kReadAtOnce, s.p_filesz - at);
+      if (!file.image().read(s.p_offset + at, code, bytes)) return true;  // it cannot be ruled out
+      for (std::size_t i = 0; i + kJumpBytes <= bytes; ++i) {
+        std::uint64_t to;
+        if (arch::branch_at(code + i, s.p_vaddr + at + i, &to) && (to == begin || to == e.address)) return true;
+      }
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 const TakeoverEntry* find_known_registers(const elf::ProgramFile& file, const TakeoverPlan& plan) noexcept {
   Calls calls(file);
   for (const TakeoverEntry& e : std::span(plan.entries, plan.count))
-    if (e.kind == EmbeddedKind::kProgram && e.displaced > 0 && !calls.lead_outside(e.address)) return &e;
+    if (e.kind == EmbeddedKind::kProgram && e.displaced > 0 && !calls.lead_outside(e.address) &&
+        is_called_by_distance(file, e))
+      return &e;
   return nullptr;
 }
 

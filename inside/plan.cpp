@@ -44,7 +44,7 @@ class Planner {
     if (!refused()) require_room();
     if (!refused() && !entries_are_the_only_way_in(file_, observes_, plan_))
       plan_.answer = TakeoverAnswer::kRefused;
-    if (!refused() && observes_) require_unknown_registers();
+    if (!refused() && arch::can_decode()) require_unknown_registers();
   }
 
  private:

@@ -13,7 +13,7 @@ from support.framework import Finished, Test
 from support.report_schema import expanded, faults_of
 from support.reports import Report, ask, load
 
-from .programs import case, holding, predicted, require_said
+from .programs import case, holding, predicted, redirected, require_said, require_taken
 from .programs import require_refused as refused_with
 
 OBSERVED = re.compile(r"^mallard: (.*) inside the executable serves, and is observed: (\d+) entry points$", re.M)
@@ -273,6 +273,23 @@ def test_registers_that_a_leaf_leaves_alone(t: Test) -> None:
     require_refused(t, done, "calls nothing outside of the program")
     t.equal(done.stdout, "sum 4999950000\n", "the program's output")
     t.check(predicted(t, program, "observable").startswith("not_observable"), "mallard check does not foretell it")
+    redirect = redirected(t, program, ALLOC_SAMPLE_BYTES="64")
+    refused_with(t, redirect, "calls nothing outside of the program")
+    t.equal(redirect.stdout, "sum 4999950000\n", "the program's output under redirect")
+    t.check(predicted(t, program, "redirectable").startswith("not_redirectable"), "mallard check does not foretell redirect")
+
+
+def test_registers_of_a_leaf_that_is_called_by_a_pointer(t: Test) -> None:
+    """Such a caller knows nothing of them, and nothing stands against it."""
+    source, program = t.tmp / "by_pointer.c", t.tmp / "by_pointer"
+    source.write_text(re.sub(r"(?<!\*) malloc\(", " allocate(", KNOWN_REGISTERS).replace("free(p);", "give_back(p);").replace(
+        "<stdlib.h>", "<stdlib.h>\nvoid* (*volatile allocate)(size_t) = malloc;\nvoid (*volatile give_back)(void*) = free;"))
+    subprocess.run(["gcc", "-O2", "-fno-builtin", "-o", program, source], check=True)
+    watched = observed(t, program, ALLOC_SAMPLE_BYTES="64")
+    require_observed(t, watched, "its own malloc")
+    replaced = redirected(t, program, ALLOC_SAMPLE_BYTES="64")
+    require_taken(t, replaced, "its own malloc")
+    t.equal((watched.stdout, replaced.stdout), ("sum 4999950000\n",) * 2, "the program's outputs")
 
 
 @pytest.mark.parametrize("every", ["1", "64"])
