@@ -2,6 +2,7 @@
 """Real programs under exact mode and with recording off: their reports are whole, and say what they are."""
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from support.framework import Test, wait_until
 from support.marks import backends, every_backend
+from support.report_schema import faults_of
 from support.reports import ask_and_check
 
 from .test_redis import fill, serve
@@ -28,7 +30,8 @@ def test_redis(t: Test) -> None:
     server, _, client = serve(t, t.preload_env(ALLOC_MODE="exact"), "server")
     fill(client)
     used = int(client.ask("INFO", "memory").split("used_memory:")[1].split()[0])
-    report = ask_and_check(t, server, min_sites=50).data
+    written = ask_and_check(t, server, min_sites=50)
+    report = written.data
     t.equal(report["recording"]["mode"], "exact", "the mode")
     about, exact, totals = report["ledger_about"], report["recording"]["exact"], report["totals"]
     t.check(about["divided"] and not about["by_pages"], f"the ledger: {about}")
@@ -39,6 +42,7 @@ def test_redis(t: Test) -> None:
     for figure in ("live_bytes", "allocated_bytes", "temporary_count"):
         parts = sum(site[figure] for site in report["sites"]) + report["other_sites"][figure]
         t.equal(parts, totals[figure], f"{figure} of all sites, and in total")
+    t.equal(faults_of(json.loads(written.json_path.read_bytes()), thinned=False), [], "departures from the schema")
     client.send("SHUTDOWN", "NOSAVE")
     t.finish(server)
 

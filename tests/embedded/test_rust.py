@@ -10,7 +10,7 @@ from support.reports import Report, ask
 
 from .programs import BACKENDS, EXTRA_VARIANTS, VARIANTS, holding, redirected, require_taken, rust_program, whose
 
-STARTS = 200
+STARTS = 60
 pytestmark = group("cargo")
 
 
@@ -66,7 +66,7 @@ def test_without_redirect(t: Test) -> None:
 
 @backends("system", "jemalloc")
 @pytest.mark.timeout(900)
-def test_two_hundred_starts(t: Test) -> None:
+def test_many_starts(t: Test) -> None:
     programs = [rust_program(t, variant) for variant in VARIANTS]
     outputs = {}
     for number in range(STARTS):
