@@ -9,7 +9,7 @@
 namespace mallard::inside {
 namespace {
 
-constexpr std::size_t kPieceBytes = 4096, kLongestInstruction = 15;
+constexpr std::size_t kPieceOfCode = 4096, kLongestInstruction = 15;
 
 class InnerBranches {
  public:
@@ -33,7 +33,7 @@ class InnerBranches {
  private:
   bool read(CodeRange range) noexcept {
     for (std::uint64_t at = range.begin; at < range.end;) {
-      const std::size_t bytes = std::min<std::uint64_t>(kPieceBytes, range.end - at);
+      const std::size_t bytes = std::min<std::uint64_t>(kPieceOfCode, range.end - at);
       if (!file_.image().read_address(at, code_, bytes)) return refuse(at, " cannot be read");
       std::size_t n = 0;
       while (n < bytes && (bytes - n >= kLongestInstruction || at + bytes == range.end)) {
@@ -97,7 +97,7 @@ class InnerBranches {
   const elf::ProgramFile& file_;
   TakeoverPlan& plan_;
   std::uint16_t order_[kMaxTakeoverEntries] = {};  ///< numbers of the entries, by address
-  unsigned char code_[kPieceBytes];
+  unsigned char code_[kPieceOfCode];
 };
 
 }  // namespace

@@ -320,7 +320,7 @@ configure_build() {
   # Meson learns Debian's library directory from dpkg-dev, which is installed for the tests only.
   local multiarch
   multiarch=$(gcc -print-multiarch 2>/dev/null) || multiarch=''
-  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release -Dwerror=true \
+  (cd "$MALLARD_ROOT" && quietly meson setup build --buildtype=release -Dwerror=true -Dtogether=true \
     ${multiarch:+"--libdir=lib/$multiarch"})
 }
 

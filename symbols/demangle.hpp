@@ -9,6 +9,8 @@
 
 namespace mallard::symbols {
 
+inline constexpr std::size_t kNowhere = std::string_view::npos;  ///< what a search in a name has not found
+
 /// One user at a time per object; not movable, because libiberty is given its address.
 class Demangler {
  public:

@@ -11,8 +11,6 @@
 namespace mallard::symbols {
 namespace {
 
-constexpr std::size_t kNowhere = std::string_view::npos;
-
 /// Words that only names of allocation functions have in them, in C; in C++ such a name ends with one.
 constexpr std::string_view kAllocationWords[] = {"malloc",  "Malloc",   "calloc",   "Calloc", "realloc",
                                                  "Realloc", "memalign", "Memalign", "strdup", "strndup"};

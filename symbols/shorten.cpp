@@ -9,7 +9,6 @@
 namespace mallard::symbols {
 namespace {
 
-constexpr std::size_t kNowhere = std::string_view::npos;
 constexpr std::size_t kShortestHead = 8;
 constexpr int kKeepAll = 64;
 

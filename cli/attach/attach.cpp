@@ -35,7 +35,7 @@ namespace {
 
 constexpr double kReportSeconds = 30;
 
-struct Request {
+struct AttachRequest {
   std::string process, mode = "sample", duration;
 };
 
@@ -137,7 +137,7 @@ void show_report(int pid) {
   }
 }
 
-ExitStatus attach(const Request& request) {
+ExitStatus attach(const AttachRequest& request) {
   const int pid = process_of(request.process, "attach");
   const std::string who = check(pid, false);
   const bool was_attached = is_attached(pid);
@@ -189,7 +189,7 @@ ExitStatus detach(const std::string& word) {
 }  // namespace
 
 void add_attach(CLI::App& app, Run* run) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<AttachRequest>();
   CLI::App* command = app.add_subcommand("attach", "Record the call sites of a process that runs already");
   add_pid(command, &request->process, "A process of glibc that was started without mallard");
   command->add_option("--mode", request->mode, "sample, or exact: every allocation")

@@ -30,8 +30,8 @@ namespace mallard::cli {
 namespace {
 
 constexpr std::uintptr_t kReach = std::uintptr_t{1} << 30;
-constexpr double kPatience = 5;           ///< for a moment in which all threads can be stopped
-constexpr double kBetween = 0.002;        ///< two such attempts, at least
+constexpr double kMomentPatience = 5;           ///< for a moment in which all threads can be stopped
+constexpr double kBetweenMoments = 0.002;        ///< two such attempts, at least
 constexpr double kRest = 10;              ///< for how many times as long as an attempt took the program runs before the next
 constexpr std::uint32_t kMostChanges = inside::kMaxTakeoverEntries + inside::kMaxInnerBranches;
 constexpr std::size_t kAlignment = 64;
@@ -235,10 +235,10 @@ std::string lead(int pid, pid_t borrowed, const MemoryFile& memory, std::uint64_
   // Where a jump stands, no thread can be behind its first byte.
   const std::vector<CodeSpan> spans = where == Lead::kToWatchers ? within_jumps(changes) : std::vector<CodeSpan>();
   Standstill all(pid, borrowed);
-  for (double began = now_seconds(), until = began + kPatience; !all.begin(spans); began = now_seconds()) {
+  for (double began = now_seconds(), until = began + kMomentPatience; !all.begin(spans); began = now_seconds()) {
     const double now = now_seconds();
     if (now > until || is_gone(pid)) return "within 5 s it could not be stopped for it: " + all.why();
-    usleep(static_cast<useconds_t>(1e6 * std::max(kBetween, kRest * (now - began))));
+    usleep(static_cast<useconds_t>(1e6 * std::max(kBetweenMoments, kRest * (now - began))));
   }
   for (std::size_t i = 0; i < changes.size(); ++i) {
     const CodeChange& c = changes[i];

@@ -36,7 +36,7 @@ namespace {
 /// What dlopen and the object's start need of a stack, several times over.
 constexpr std::uintptr_t kStackRoom = 96 << 10;
 /// How much of a stack is searched where it cannot be unwound.
-constexpr std::size_t kStackSearched = 1 << 20;
+constexpr std::size_t kStackLookedAt = 1 << 20;
 constexpr long kEpollPwait2 = 441;  // older headers lack it
 
 /// Functions of libc's that hold a lock while they call what may wait, or change what a borrowed thread
@@ -254,7 +254,7 @@ bool Surroundings::has_room(std::uintptr_t stack_pointer) const {
 bool Surroundings::has_suspect_word(std::uintptr_t stack_pointer) const {
   const outside::OtherProcess process(pid_);
   std::vector<std::uintptr_t> words(kPageBytes / sizeof(std::uintptr_t));
-  for (std::uintptr_t at = stack_pointer & ~(kPageBytes - 1); at < stack_pointer + kStackSearched;
+  for (std::uintptr_t at = stack_pointer & ~(kPageBytes - 1); at < stack_pointer + kStackLookedAt;
        at += kPageBytes) {
     if (!process.copy(words.data(), at, kPageBytes)) return false;  // the stack's end
     for (std::size_t i = 0; i < words.size(); ++i)

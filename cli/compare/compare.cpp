@@ -27,7 +27,7 @@ namespace {
 
 using namespace compare;
 
-struct Request {
+struct CompareRequest {
   Plan plan;
   std::string backends = "system,jemalloc,mimalloc", stop = "TERM", format = "text", fail_on, keep, html;
   std::vector<std::string> tries;
@@ -157,7 +157,7 @@ void print(const std::string& format, const Plan& plan, const Summary& summary) 
   else print_report_text(as_text(plan, summary));
 }
 
-ExitStatus compare_all(Request request) {
+ExitStatus compare_all(CompareRequest request) {
   Plan& plan = request.plan;
   plan.candidates = parse_candidates(request.backends, request.tries);
   plan.stop_signal = parse_stop_signal(request.stop);
@@ -188,7 +188,7 @@ ExitStatus compare_all(Request request) {
   return kFinding;
 }
 
-void add_options(CLI::App* command, Request* r) {
+void add_options(CLI::App* command, CompareRequest* r) {
   Plan& p = r->plan;
   command
       ->add_option("--backends", r->backends, "Candidates: names or paths of allocators, with commas between")
@@ -244,7 +244,7 @@ void add_options(CLI::App* command, Request* r) {
 }  // namespace
 
 void add_compare(CLI::App& app, Run* run) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<CompareRequest>();
   CLI::App* command =
       app.add_subcommand("compare", "Run a program under several allocators and say which does best");
   command->prefix_command(false)->positionals_at_end();

@@ -76,7 +76,7 @@ const report::FigureFacts& sampled_by(const report::FigureFacts& f) {
                                                                    : report::SiteFigure::kLive);
 }
 
-Changes compare(const ReportFile& before, const ReportFile& after) {
+Changes changes_between(const ReportFile& before, const ReportFile& after) {
   Changes out;
   for (const ReportFile::Line& line : after.ledger)
     for (const ReportFile::Line& old : before.ledger)

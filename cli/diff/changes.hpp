@@ -41,6 +41,6 @@ struct Changes {
 /// The figure, live or allocated bytes, that says how many samples stand behind another one.
 const report::FigureFacts& sampled_by(const report::FigureFacts& figure);
 
-Changes compare(const ReportFile& before, const ReportFile& after);
+Changes changes_between(const ReportFile& before, const ReportFile& after);
 
 }  // namespace mallard::cli

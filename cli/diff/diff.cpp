@@ -223,7 +223,7 @@ ExitStatus diff(const Options& o) {
           kUsage,
           fmt::format("'{}' is a report of {} mode; only exact mode knows --by {}", r->path, r->mode(), o.by),
           r->way_to_exact());
-  const Changes changes = compare(a, b);
+  const Changes changes = changes_between(a, b);
   for (ReportFile* r : {&a, &b}) name_sites(r, o.wrappers);
   if (!o.json) add_lines(changes, by, o.limit, &a, &b);
   if (o.json) print_json(as_json(a, b, changes, by));

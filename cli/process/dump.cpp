@@ -23,7 +23,7 @@
 namespace mallard::cli {
 namespace {
 
-struct Request {
+struct DumpRequest {
   std::string process;
   bool purge = false, by_signal = false, json = false, full = false;
   std::string html;  ///< empty = not asked for
@@ -37,7 +37,7 @@ struct Got {
   std::string text, path, shown;
 };
 
-std::string text_of(const Request& request, const Got& got) {
+std::string text_of(const DumpRequest& request, const Got& got) {
   ReportFile report = parse_report(got.text, got.shown);
   name_sites(&report, request.wrappers);
   return text_shown(&report, request.full,
@@ -61,11 +61,11 @@ NewReport ask_running(int pid, bool purge, double until, std::optional<ReportWat
 }
 
 /// A process that was not started with mallard has no report to ask for, and some that were cannot give one.
-ExitStatus look_from_outside(int pid, const Request& request) {
+ExitStatus look_from_outside(int pid, const DumpRequest& request) {
   return inspect(pid, {request.json, request.full, request.html, request.fail_on, request.leaks});
 }
 
-ExitStatus look_instead(int pid, const Request& request, const CannotAnswer& why) {
+ExitStatus look_instead(int pid, const DumpRequest& request, const CannotAnswer& why) {
   tell("{}: it is looked at from outside, without call sites{}{}", why.what(), why.hint().empty() ? "" : "; ",
        why.hint());
   try {
@@ -103,20 +103,20 @@ std::optional<Got> take_from_outside(int pid, const LeakSearch& leaks, double un
   }
 }
 
-Got ask(int pid, const Request& request, double until) {
+Got ask(int pid, const DumpRequest& request, double until) {
   std::optional<ReportWatch> watch;
   NewReport report = ask_running(pid, request.purge, until, &watch);
   return {std::move(report.text), report.path, watch->shown_path(report.path)};
 }
 
-Got get(int pid, const Request& request) {
+Got get(int pid, const DumpRequest& request) {
   const double until = now_seconds() + request.timeout_seconds + most_waiting(request.leaks);
   if (!request.purge && !request.by_signal)
     if (std::optional<Got> got = take_from_outside(pid, request.leaks, until)) return *got;
   return ask(pid, request, until);
 }
 
-ExitStatus dump(const Request& request) {
+ExitStatus dump(const DumpRequest& request) {
   const std::vector<Condition> conditions = parse_conditions(request.fail_on, false);
   if (!request.html.empty()) require_html();
   const int pid = process_of(request.process, "dump");
@@ -141,7 +141,7 @@ ExitStatus dump(const Request& request) {
 }  // namespace
 
 void add_dump(CLI::App& app, Run* run) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<DumpRequest>();
   CLI::App* command = app.add_subcommand("dump", "Take a report of a running process and print it");
   add_pid(command, &request->process,
           "A process with libmallard.so loaded; any other is inspected, and one that cannot answer");

@@ -14,7 +14,7 @@
 namespace mallard::cli {
 namespace {
 
-struct Request {
+struct ModeRequest {
   std::string process;
   std::string mode;  ///< empty: only show it
   bool json = false;
@@ -29,7 +29,7 @@ std::string is_mode(const std::string& word) {
                   : std::string();
 }
 
-ExitStatus mode(const Request& request) {
+ExitStatus mode(const ModeRequest& request) {
   const Target target = wait_for_start(process_of(request.process, "mode"), "mode", nullptr,
                                        request.timeout_seconds);
   if (target.is_attached)
@@ -58,7 +58,7 @@ ExitStatus mode(const Request& request) {
 }  // namespace
 
 void add_mode(CLI::App& app, Run* run) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<ModeRequest>();
   CLI::App* command = app.add_subcommand("mode", "Show or switch what a running process records");
   add_pid(command, &request->process, "A process under 'mallard run', or with ALLOC_CONTROL=1");
   command

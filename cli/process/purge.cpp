@@ -13,7 +13,7 @@
 namespace mallard::cli {
 namespace {
 
-struct Request {
+struct PurgeRequest {
   std::string process;
   bool json = false;
   double timeout_seconds = 60;
@@ -37,7 +37,7 @@ void print_text(const Target& target, const nlohmann::json& a) {
        fmt::format("{} before, {} after", bytes("heap_before_bytes"), bytes("heap_after_bytes")));
 }
 
-ExitStatus purge(const Request& request) {
+ExitStatus purge(const PurgeRequest& request) {
   const Target target =
       wait_for_start(process_of(request.process, "purge"), "purge", nullptr, request.timeout_seconds);
   if (target.is_attached)
@@ -54,7 +54,7 @@ ExitStatus purge(const Request& request) {
 }  // namespace
 
 void add_purge(CLI::App& app, Run* run) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<PurgeRequest>();
   CLI::App* command = app.add_subcommand("purge", "Have a running process's allocator give back free pages");
   add_pid(command, &request->process, "A process under 'mallard run', or with ALLOC_CONTROL=1");
   command->add_flag("--json", request->json, "Print the answer as JSON");

@@ -15,8 +15,7 @@
 namespace mallard::cli {
 namespace {
 
-constexpr std::uint32_t kMostSites = 1u << 22, kMostBlocks = 1u << 24, kDeepest = 4096;
-constexpr std::uint32_t kLongestRow = 4096;
+constexpr std::uint32_t kMostBlocks = 1u << 24, kDeepest = 4096;
 
 template <typename T>
 T at(const std::vector<char>& rows, std::size_t row, std::uint32_t stride, std::uint32_t offset) {
@@ -25,8 +24,8 @@ T at(const std::vector<char>& rows, std::size_t row, std::uint32_t stride, std::
   return value;
 }
 
-bool fits(std::uint32_t offset, std::size_t bytes, std::uint32_t stride) {
-  return stride <= kLongestRow && offset + bytes <= stride;
+bool is_in_row(std::uint32_t offset, std::size_t bytes, std::uint32_t stride) {
+  return stride <= kLongestRow && fits(offset, bytes, stride);
 }
 
 std::uint64_t row_at(const Published::Rows& rows, std::uint32_t row) {
@@ -51,12 +50,12 @@ bool RemoteBooks::is_sound() const {
   const Published::Sums& s = published_.sums;
   const Published::Live& l = published_.live;
   const Published::Sites& t = published_.sites;
-  return published_.bytes == sizeof published_ && fits(s.at_bytes, 8, s.rows.stride) &&
-         fits(s.at_bytes_variance, 8, s.rows.stride) && fits(s.at_count, 8, s.rows.stride) &&
-         fits(l.at_address, 8, l.rows.stride) && fits(l.at_asked, 8, l.rows.stride) &&
-         fits(l.at_weight, 8, l.rows.stride) && fits(l.at_born, 8, l.rows.stride) &&
-         fits(l.at_site, 4, l.rows.stride) && fits(t.at_node, 4, t.rows.stride) &&
-         fits(s.at_row, 4, t.rows.stride);
+  return published_.bytes == sizeof published_ && is_in_row(s.at_bytes, 8, s.rows.stride) &&
+         is_in_row(s.at_bytes_variance, 8, s.rows.stride) && is_in_row(s.at_count, 8, s.rows.stride) &&
+         is_in_row(l.at_address, 8, l.rows.stride) && is_in_row(l.at_asked, 8, l.rows.stride) &&
+         is_in_row(l.at_weight, 8, l.rows.stride) && is_in_row(l.at_born, 8, l.rows.stride) &&
+         is_in_row(l.at_site, 4, l.rows.stride) && is_in_row(t.at_node, 4, t.rows.stride) &&
+         is_in_row(s.at_row, 4, t.rows.stride);
 }
 
 bool RemoteBooks::read(std::uint64_t old_ns, Books* out) {

@@ -8,7 +8,7 @@ namespace mallard::cli {
 namespace {
 
 constexpr std::uint32_t kMostRows = 1u << 22, kMostThreads = 1u << 16, kMostEntries = 1u << 16;
-constexpr std::uint32_t kLongestRow = 4096, kLongestRecord = 1u << 26, kMostSites = 1u << 22;
+constexpr std::uint32_t kLongestRecord = 1u << 26;
 constexpr int kTries = 4;
 
 template <typename T>
@@ -17,8 +17,6 @@ T at(const std::vector<char>& bytes, std::size_t offset) {
   std::memcpy(&value, bytes.data() + offset, sizeof value);
   return value;
 }
-
-bool fits(std::uint64_t offset, std::uint64_t bytes, std::uint64_t room) { return offset + bytes <= room; }
 
 bool is_sound(const Published& p) {
   const Published::CountRows& c = p.count_rows;

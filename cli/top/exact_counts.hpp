@@ -11,6 +11,10 @@
 
 namespace mallard::cli {
 
+/// What another process says of its tables is not believed beyond these.
+inline constexpr std::uint32_t kLongestRow = 4096, kMostSites = 1u << 22;
+inline bool fits(std::uint64_t offset, std::uint64_t bytes, std::uint64_t room) { return offset + bytes <= room; }
+
 struct ExactCount {
   std::uint64_t allocated_bytes = 0, allocated_count = 0, freed_bytes = 0, freed_count = 0;
   bool operator==(const ExactCount&) const = default;

@@ -25,7 +25,7 @@
 namespace mallard::cli {
 namespace {
 
-constexpr double kTimeoutSeconds = 60;
+constexpr double kInspectionSeconds = 60;
 constexpr double kRest = 3;  // so many times as long as a ledger took is none taken on a screen
 constexpr std::size_t kHeaderLines = 8, kBatchWidth = 140;
 
@@ -43,8 +43,8 @@ ReportFile inspection_of(int pid, const std::atomic<bool>& stop) {
           told.line(e.what());
         }
       },
-      kTimeoutSeconds, &stop);
-  if (!apart.in_time) throw Error(kUnreadable, fmt::format("it took longer than {:g} s", kTimeoutSeconds));
+      kInspectionSeconds, &stop);
+  if (!apart.in_time) throw Error(kUnreadable, fmt::format("it took longer than {:g} s", kInspectionSeconds));
   const std::string first = take_line(&apart.text);
   if (first == kTakenMark) return parse_report(apart.text, fmt::format("the inspection of {}", pid));
   throw Error(kUnreadable, !first.empty() ? first : "it could not be read in one piece");

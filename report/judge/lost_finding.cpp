@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The finding about blocks that nothing leads to, where they were looked for.
-#include <algorithm>
-
 #include "report/judge/verdict_words.hpp"
 
 namespace mallard::report::words {
@@ -9,12 +7,6 @@ namespace {
 
 /// From this size and this share of the blocks on; a healthy server has less than a tenth of it.
 constexpr double kLeastLost = 1 << 20, kLeastLostShare = 0.01;
-
-const SiteRow* row_of(const Snapshot& s, std::uint32_t id) noexcept {
-  const SiteRow* const end = s.sites + s.site_count;
-  const SiteRow* row = std::find_if(s.sites, end, [id](const SiteRow& r) { return r.id == id; });
-  return row == end ? nullptr : row;
-}
 
 /// Who made them. \return false if nothing is known of that
 bool say_sites(Case& c, const LostBlocks& lost) noexcept {

@@ -38,12 +38,6 @@ double live_of(const SiteRow& row) noexcept {
   return row.resident_live_bytes.value > 0 ? row.resident_live_bytes.value : row.live_bytes.value;
 }
 
-const SiteRow* row_of(const Snapshot& s, std::uint32_t id) noexcept {
-  const SiteRow* const end = s.sites + s.site_count;
-  const SiteRow* row = std::find_if(s.sites, end, [id](const SiteRow& r) { return r.id == id; });
-  return row != end ? row : nullptr;
-}
-
 /// Holes around blocks that are older than the books. Samples do not tell: there it is what no site has a
 /// share of.
 double older_holes(const Case& c) noexcept {

@@ -200,6 +200,12 @@ const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexc
   return most != end && (most->*figure).value > 0 ? most : nullptr;
 }
 
+const SiteRow* row_of(const Snapshot& s, std::uint32_t id) noexcept {
+  const SiteRow* const end = s.sites + s.site_count;
+  const SiteRow* const row = std::find_if(s.sites, end, [id](const SiteRow& r) { return r.id == id; });
+  return row == end ? nullptr : row;
+}
+
 void say_next(Case& c, std::string_view text, Needs needs) noexcept {
   constexpr std::string_view kPid = "PID";
   if (needs != Needs::kNothing && c.s.allocator.takes_no_preload) {

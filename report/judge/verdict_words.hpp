@@ -100,6 +100,8 @@ void add_function(Words& to, std::string_view function) noexcept;
 void add_site(Words& to, const SiteRow& row) noexcept;
 /// The site with most of a figure; nullptr if none has any.
 const SiteRow* largest(const Snapshot& s, const Estimate SiteRow::*figure) noexcept;
+/// The site of that number; nullptr if it is not among those of the report.
+const SiteRow* row_of(const Snapshot& s, std::uint32_t id) noexcept;
 /// What a next step asks of the program.
 enum class Needs : std::uint8_t {
   kNothing,

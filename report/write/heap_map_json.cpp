@@ -4,8 +4,6 @@
 namespace mallard::report {
 namespace {
 
-std::uint64_t whole(double bytes) noexcept { return static_cast<std::uint64_t>(bytes + 0.5); }
-
 template <class Write>
 void write_cells(Json& json, std::string_view name, std::span<const HeapCell> cells, Write write) noexcept {
   json.key(name).open('[');

@@ -130,8 +130,6 @@ void write_totals(Json& json, const Snapshot& s) noexcept {
   json.line();
 }
 
-std::uint64_t whole(double bytes) noexcept { return static_cast<std::uint64_t>(bytes + 0.5); }
-
 /// What is in no row: sites that do not lead, and blocks without a site.
 void write_rest(Json& json, const Snapshot& s) noexcept {
   const OtherSites& o = s.others;

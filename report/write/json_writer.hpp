@@ -77,11 +77,13 @@ class Json {
   bool after_key_ = false;
 };
 
+/// Bytes and counts are whole numbers in JSON.
+inline std::uint64_t whole(double value) noexcept { return static_cast<std::uint64_t>(value + 0.5); }
+
 /// An estimate has four members: name, name_error (the larger distance to a bound), name_low, name_high:
 /// whole numbers; null where there is no interval.
 inline void write_estimate(Json& json, std::string_view name, const Estimate& e) noexcept {
-  const auto rounded = [](double value) { return static_cast<std::uint64_t>(value + 0.5); };
-  json.key(name).number(rounded(e.value));
+  json.key(name).number(whole(e.value));
   FixedText<64> key;
   const auto suffixed = [&](std::string_view suffix) -> Json& {
     key.clear();
@@ -96,12 +98,12 @@ inline void write_estimate(Json& json, std::string_view name, const Estimate& e)
   }
   if (e.low == e.high) {  // counted
     suffixed("_error").number(0);
-    suffixed("_low").number(rounded(e.value));
-    suffixed("_high").number(rounded(e.value));
+    suffixed("_low").number(whole(e.value));
+    suffixed("_high").number(whole(e.value));
     return;
   }
   const double up = e.high - e.value, down = e.value - e.low;
-  suffixed("_error").number(rounded(up > down ? up : down));
+  suffixed("_error").number(whole(up > down ? up : down));
   suffixed("_low").number(static_cast<std::uint64_t>(e.low));
   suffixed("_high").number(static_cast<std::uint64_t>(e.high));
 }

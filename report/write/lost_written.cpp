@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks that nothing leads to, as text and as JSON.
-#include <algorithm>
-
 #include "report/judge/verdict_words.hpp"
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
@@ -59,10 +57,8 @@ void write_site(const Snapshot& s, const LostSite& site, Sink& to) noexcept {
   add_cell(to, as_count(site.blocks.value), kCount);
   add_age(to, site, site.youngest_ns);
   add_age(to, site, site.oldest_ns);
-  const SiteRow* const end = s.sites + s.site_count;
-  const SiteRow* const row = std::find_if(s.sites, end, [&](const SiteRow& r) { return r.id == site.id; });
   words::Words name;
-  if (row != end) words::add_site(name, *row);
+  if (const SiteRow* const row = words::row_of(s, site.id)) words::add_site(name, *row);
   else name.say("call site ").add_unsigned(site.id);
   add_parts(to, "  ", Printable{name.view()}, "\n");
 }

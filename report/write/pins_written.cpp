@@ -10,8 +10,6 @@ constexpr int kMostLines = 4;
 /// Smaller sets are left to the JSON report.
 constexpr double kLeastShare = 0.02;
 
-std::uint64_t whole(double bytes) noexcept { return static_cast<std::uint64_t>(bytes + 0.5); }
-
 /// "sites 4, 7 and 12"
 void add_sites(Cell& to, const PinSet& set) noexcept {
   to.add("sites ");

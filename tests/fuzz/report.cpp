@@ -30,7 +30,7 @@ void write(const Profile& profile, const nlohmann::ordered_json& document) {
 void judge_all(const ReportFile& report) {
   static const std::vector<Condition> kConditions = parse_conditions(
       "any,leak,retention,rss>1K,unexplained>0.1%,holes>+1%,site.live>1,site.count>+1,files>5%", true);
-  const Changes changes = compare(report, report);
+  const Changes changes = changes_between(report, report);
   for (const Condition& c : kConditions) judge(c, report, report, changes);
 }
 
