@@ -5,19 +5,19 @@ import { element } from './dom.js';
 import { bytes, duration, moment, share } from './format.js';
 
 /** Live bytes as the ledger has them; where it does not divide the heap, as they were requested. */
-function liveFact({ ledger, ledger_about: about, recording, rss, totals }) {
+function liveFact({ core, ledger, ledger_about: about, recording, totals }) {
   const live = about?.divided ? ledger.find((l) => l.cause === 'live')?.bytes : null;
-  if (live != null) return [causeWords('live'), bytes(live), `${share(live, about.rss_bytes)} of RSS`];
+  if (live != null) return [causeWords('live'), bytes(live), `${share(live, about.rss_bytes)} of ${core ? 'core' : 'RSS'}`];
   return ['Live, as requested', recording.mode === 'off' ? '?' : bytes(totals.live_bytes),
     recording.mode === 'off' ? 'nothing was recorded' : 'whether in memory or not'];
 }
 
 export function showHeader({ report }) {
-  const { process, backend } = report;
+  const { process, backend, core } = report;
   const rss = report.ledger?.length ? report.ledger_about.rss_bytes : report.rss.total_bytes;
-  document.title = `${process.name}: ${bytes(rss)} resident, mallard report ${report.report_number}`;
+  document.title = `${process.name}: ${bytes(rss)} ${core ? 'in its core' : 'resident'}, mallard report ${report.report_number}`;
   const facts = [
-    ['Resident (RSS)', bytes(rss), `of pid ${process.pid}`],
+    [core ? 'In the core' : 'Resident (RSS)', bytes(rss), `of pid ${process.pid}`],
     ['Memory that counts', report.memory?.known ? bytes(report.memory.counts_bytes) : '?',
       'charged to a container, which cannot shed it'],
     liveFact(report),

@@ -326,7 +326,7 @@ void write_ledger(const Snapshot& s, const TextLayout& layout, Sink& to) noexcep
   } else {
     label(to, "cause");
     add_right(to, "resident", 12);
-    add_right(to, "of RSS", 9);
+    add_right(to, s.core.path.empty() ? "of RSS" : "of core", 9);
     add_right(to, "error", 9);
     to.add('\n');
     for (int i = 0; i < kCauseCount; ++i) {

@@ -227,6 +227,46 @@ def test_html_says_what_a_line_means_as_the_text_does(t: Test) -> None:
             expect(not row or any(line.rstrip().endswith(row[-1]) for line in said), (known, by_pages, row, said, text))
 
 
+def ledger_of_page(b: Browser) -> list[str]:
+    """Its rows in the words of the text, but without errors: a cause with size, share, meaning; a part with size, name."""
+    b.run("document.querySelectorAll('.ledger .expand').forEach(x => x.click())")
+    rows = b.run("[...document.querySelectorAll('.ledger tr')].map(r => [r.className, ...[...r.children].map(c => c.innerText)])")
+    return [" ".join(f"{size} {name}" if kind == "detail" else " ".join([name, size, rest[0], *rest[2:]]) for kind, name, size, *rest in [row]).split()
+            for row in rows]
+
+
+def test_html_names_lines_and_parts_as_the_text_does(t: Test) -> None:
+    """Of a process and of its core, where lines exceed RSS, and parts of every kind."""
+    def detail(name: str, mappings: int) -> dict[str, Any]:
+        return {"name": name, "frame": None, "allocator": "", "bytes": 65536, "mappings": mappings, "only_ours_bytes": 0,
+                "with_others_bytes": 0, "dirty_bytes": None}
+
+    parts = {"stacks": [detail("main", 1), detail("worker", 1), detail("pool", 1200), detail("", 2)],
+             "anonymous": [detail("", 3), detail("/lib/libthing.so", 1)], "files": [detail("/lib/libthing.so", 2), detail("", 1)]}
+
+    def change(facts: dict[str, Any], **more: Any) -> None:
+        lines = {line["cause"]: line for line in facts["ledger"]}
+        for cause, details in parts.items():
+            lines[cause].update(bytes=65536 * len(details), bytes_low=65536 * len(details), bytes_high=65536 * len(details), details=details)
+        facts.update(more)
+
+    report = report_of(t, compile_cxx(t))
+    core = {"path": "/tmp/core.1", "missing_bytes": 4096, "left_out_bytes": 8192}
+    much = json.loads(report.read_text())["ledger_about"]["rss_bytes"] // 8
+    for more in ({}, {"core": core}, {"unexplained_bytes": -much}, {"unexplained_bytes": much}, {"reason": "inspection"}):
+        one = changed(t, report, lambda f: change(f, **more))
+        text = t.run("report", one).stdout
+        said = [" ".join(re.sub(r" % +(exact|±\S+)", " %", line).split()) for line in text.splitlines()]
+        b = opened(page_of(t, one))
+        rows = [row for row in ledger_of_page(b) if "more" not in row]
+        expect(len(rows) > 15 and "of core" if more.get("core") else "of RSS", rows)
+        missing = [row for row in map(" ".join, rows) if not any(row in line for line in said)]
+        expect(not missing, (more, missing, text))
+        if more.get("core"):
+            expect("in the core" in text_of(b, ".ledger") and "CUT SHORT: 4.00 KiB" in text_of(b, "#ledger").replace("\xa0", " "), text_of(b, "#ledger"))
+            expect(text_of(b, ".facts").lower().startswith("in the core"), text_of(b, ".facts"))
+
+
 def test_html_says_who_pays_as_the_text_does(t: Test) -> None:
     """Of a process alone in its cgroup, of one with others, and of one whose sharing could not be read."""
     alone = {"version": 2, "path": "/x", "processes": 1, "charged_bytes": 90 << 20, "limit_bytes": 256 << 20,
