@@ -251,13 +251,16 @@ class Errand {
   void watch() {
     AttachDoor door = read_door();
     if (door.code_at == 0 || !is_filled(memory_, door.code_at)) make_room(&door);
-    if (const std::string why = lead(pid_, thread_->thread(), memory_, door.code_at, Lead::kToWatchers); !why.empty())
-      fail(why);
+    const AttachDoor before = door;
     door.entry_points = own_.entry_points();
     const std::string kinds = own_.kinds();
     std::memset(door.observed, 0, sizeof door.observed);
     kinds.copy(door.observed, sizeof door.observed - 1);
-    write_room(door);
+    write_room(door);  // first: should this command be killed, detaching finds what may be there
+    const std::string why = lead(pid_, thread_->thread(), memory_, door.code_at, Lead::kToWatchers);
+    if (why.empty()) return;
+    write_room(before);
+    fail(why);
   }
 
   void end_watch(AttachDoor door) {

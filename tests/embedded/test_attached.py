@@ -129,6 +129,35 @@ def test_under_load(t: Test, name: str, times: int) -> None:
     t.check(rounds > times and bad == 0, f"{rounds} rounds, {bad} blocks of them wrong")
 
 
+@pytest.mark.timeout(200)
+def test_the_command_is_killed(t: Test) -> None:
+    """After each of its writes into the process, which goes on; what is left of it, `mallard detach` puts back."""
+    program = case(t, "churn.c", *FLAGS["pie"], output="churn_pie")
+    shim = case(t, "killed_writer.c", "-D_GNU_SOURCE", "-shared", "-fPIC", output="killed_writer.so")
+    process = start(t, program, until="up")
+    before = code_of(process.pid, program)
+    left = 0
+    for number in range(1, 500):
+        done = subprocess.run([t.build / "mallard", "attach", str(process.pid)], capture_output=True, text=True, timeout=60,
+                              check=False, env=t.plain_env() | {"LD_PRELOAD": str(shim), "KILLED_AT": str(number)})
+        if "without a disassembler" in done.stderr:
+            t.skip("this build has no disassembler (scripts/get-zydis)")
+        if done.returncode != -signal.SIGKILL:
+            break
+        t.check(process.poll() is None, f"the program ended when the command was killed after write {number}")
+        left += code_of(process.pid, program) != before
+        done = command(t, "detach", process.pid)
+        t.check(done.returncode == 0 or "is not attached to" in done.stderr, f"detach after write {number}: {done.stderr}")
+        t.equal(code_of(process.pid, program), before, f"the program's code, the command killed after write {number}")
+    t.equal(done.returncode, 0, f"attach in the end: {done.stderr}")
+    t.check(number > 10 and left > 3, f"killed {number - 1} times, {left} times with jumps in the code")
+    detach(t, process.pid)
+    process.send_signal(signal.SIGTERM)
+    done = t.finish(process)
+    rounds, bad, _ = (int(word) for word in re.findall(r"\d+", done.stdout))
+    t.check(rounds > number and bad == 0, f"{rounds} rounds, {bad} blocks of them wrong")
+
+
 @pytest.mark.parametrize("output, source, flags, why", [
     ("watched_ifunc", "own_allocator.c", ("-DIFUNC",), "memalign is chosen at load time"),
     ("watched_no_free", "own_allocator.c", ("-DNO_FREE",), "malloc without free"),
