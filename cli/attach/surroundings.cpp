@@ -21,6 +21,7 @@
 #include "base/arena.hpp"
 #include "cli/error.hpp"
 #include "cli/file.hpp"
+#include "cli/process/attached.hpp"
 #include "cli/process/process.hpp"
 #include "cli/process/target.hpp"
 #include "elf/auxiliary_vector.hpp"
@@ -134,6 +135,7 @@ void Surroundings::find_functions(const OwnAllocator& own) {
   elf::Modules modules;
   modules.read(arena, process);
   const std::uintptr_t entry = elf::auxiliary_value(process, AT_ENTRY);
+  const std::uint64_t door = find_door(MemoryFile(pid_));
   bool has_loader = false;
   std::uintptr_t is_glibc = 0;
   for (const elf::Module& m : modules.all()) {
@@ -149,10 +151,11 @@ void Surroundings::find_functions(const OwnAllocator& own) {
     elf::NamedAddress allocator[] = {{"malloc_usable_size"}, {"gnu_get_libc_version"}};
     elf::find_addresses(m, process, allocator);
     const bool is_libc = allocator[1].address != 0;
+    const bool has_door = door >= m.data_begin && door < m.span_end;  // what an earlier attach has loaded
     const bool is_program = entry >= m.span_begin && entry < m.span_end;
     if (is_program && own.is_possible()) add_own(own, code);
     else if (is_libc || is_of_libc(m.path)) busy_.push_back(code);
-    else if (allocator[0].address != 0) never_.push_back(code);
+    else if (allocator[0].address != 0 || has_door) never_.push_back(code);
     if (!is_libc && !is_of_libc(m.path)) continue;
     elf::NamedAddress wanted[] = {{"dlopen"}, {"syscall"}};
     elf::find_addresses(m, process, wanted);
