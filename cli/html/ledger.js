@@ -28,6 +28,7 @@ function meaningOf(cause, about) {
   if (cause === 'live' && !about.rounding_known && !about.by_pages) return 'not freed, rounding included';
   if (cause === 'holes' && !about.rounding_known && about.by_pages) return 'free, rounding, headers; live blocks keep it';
   if (cause === 'retained' && about.by_pages) return 'pages without a live block';
+  if (cause === 'anonymous' && !about.heapKnown) return 'mapped; the heap may be in it';
   if (cause === 'unexplained') return whyUnexplained(about.unexplained, about);
   return CAUSES[cause]?.[1] ?? '';
 }
@@ -105,8 +106,9 @@ function coreNotes({ path, left_out_bytes: leftOut, missing_bytes: missing }) {
 
 export function showLedger({ report }) {
   const made = section('ledger', 'Where the resident memory is');
-  const ofCore = report.core != null;
-  const about = { ...report.ledger_about, of: ofCore ? 'of core' : 'of RSS', fromOutside: report.reason === 'inspection', unexplained: report.unexplained_bytes ?? 0 };
+  const ofCore = report.core != null, fromOutside = report.reason === 'inspection' || report.recording.attached;
+  const heapKnown = report.ledger_about?.divided || !(fromOutside || report.backend.takeover?.state === 'observed');
+  const about = { ...report.ledger_about, of: ofCore ? 'of core' : 'of RSS', fromOutside, heapKnown, unexplained: report.unexplained_bytes ?? 0 };
   if (!report.ledger?.length) {
     made.append(element('p.note', {}, `There is no ledger: ${about?.why_not ?? 'the report does not say why'}.`));
     return;

@@ -58,12 +58,12 @@ void say_who_it_may_be(Case& c) noexcept {
   for (const OtherAllocator& a : c.s.other_allocators.allocators) {
     if (a.is_managed || a.status == OtherStatus::kRedirected || a.mapped_bytes > 0) continue;
     c.text.say(" ").say(a.name).say(" inside ").say(file_name_of(a.object));
-    c.text.say(c.s.reason == Reason::kInspection
+    c.text.say(!is_under_mallard(c.s)
                    ? " has a heap of its own: it may be its."
                    : " was not seen to map any: it may be its, by bare system calls.");
     return;
   }
-  if (c.s.reason != Reason::kInspection) return;  // the runtime's mappings were seen
+  if (is_under_mallard(c.s)) return;  // the runtime's mappings were seen
   for (const OtherAllocator& a : c.s.other_allocators.allocators) {
     if (!a.is_managed) continue;
     c.text.say(" It may be ").say(a.name).say(", which is inside ").say(file_name_of(a.object)).say(".");
@@ -81,8 +81,7 @@ void add_unknown(Findings& all, double bytes) noexcept {
   const Estimate rest = counted(bytes);
   if (!reaches(rest, kLeastCauseShare, all.f.memory)) return;
   Case c = all.open(VerdictCause::kSecondAllocator, rest);
-  // Where nobody could ask the allocator that serves malloc, all of this may be its.
-  const bool is_past_malloc = c.s.reason != Reason::kInspection || c.s.ledger.divided;
+  const bool is_past_malloc = is_heap_known(c.s), is_watched = c.s.recording.is_attached || c.s.site_count > 0;
   c.finding.title = is_past_malloc ? "memory mapped past malloc" : "memory that mallard cannot divide";
   say_part(c, "anonymous_bytes");
   c.text.say(is_past_malloc
@@ -102,7 +101,7 @@ void add_unknown(Findings& all, double bytes) noexcept {
       c.text.say(", is memory of ").say(most->allocator);
     } else {
       c.text.say(", was mapped by ");
-      const bool from_outside = c.s.reason == Reason::kInspection;
+      const bool from_outside = !is_under_mallard(c.s);
       c.text.say(!most->name.empty() ? file_name_of(most->name)
                  : from_outside      ? "the program or its libraries"
                                      : "somebody whom nobody saw");
@@ -116,6 +115,9 @@ void add_unknown(Findings& all, double bytes) noexcept {
   if (is_past_malloc)
     c.next.say(
         "Look at what it maps: an arena, a cache or a JIT of its own. Call sites are known for malloc only.");
+  else if (is_watched)
+    c.next.say(c.s.site_count > 0 ? "Look at the call sites with the most live memory: their blocks may lie in it."
+                                  : "No allocation has been sampled yet: ask again after more work.");
   else
     say_next(c,
              "Start the program with mallard (mallard run): it sees every call of malloc, whoever serves it.",

@@ -270,6 +270,10 @@ bool is_under_mallard(const Snapshot& s) noexcept {
   return s.reason != Reason::kInspection && !s.recording.is_attached;
 }
 
+bool is_heap_known(const Snapshot& s) noexcept {
+  return s.ledger.divided || (is_under_mallard(s) && !s.allocator.takeover.is_observed());
+}
+
 bool can_be_purged(const Snapshot& s) noexcept {
   return s.reason != Reason::kInspection && !s.answers_no_signal && !s.allocator.takeover.is_observed();
 }

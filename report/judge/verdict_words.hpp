@@ -126,6 +126,8 @@ void say_changed(Case& c, Cause cause) noexcept;
 bool is_alive(const Snapshot& s) noexcept;
 /// True if the program was started with mallard, so that its variables reach it.
 bool is_under_mallard(const Snapshot& s) noexcept;
+/// Whether it is known which memory the allocator that serves malloc has mapped: else it may be any that is anonymous.
+bool is_heap_known(const Snapshot& s) noexcept;
 /// True if mallard is in the process, so that it can be told to purge.
 bool can_be_purged(const Snapshot& s) noexcept;
 

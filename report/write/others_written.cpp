@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The other allocators of the process, as text and as JSON.
+#include "report/judge/verdict_words.hpp"
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
 
@@ -71,7 +72,7 @@ void write_bound(const BoundElsewhere& b, Sink& to) noexcept {
 void write_other_allocators(const Snapshot& s, Sink& to) noexcept {
   const Others& o = s.other_allocators;
   if (o.allocators.empty() && o.bound.empty()) return;
-  const bool from_outside = s.reason == Reason::kInspection;
+  const bool from_outside = !words::is_under_mallard(s);
   const bool is_observed = s.allocator.takeover.is_observed();
   heading(to, from_outside || is_observed ? "Other allocators in the process"
                                           : "Allocators that mallard does not serve");

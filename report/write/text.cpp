@@ -111,6 +111,7 @@ void write_allocator(const Snapshot& s, Sink& to) noexcept {
   heading(to, "Allocator");
   write_who_serves(s, to);
   for (int i = 0; i < a.statistic_count; ++i) write_statistic(a.statistics[i], i == 0, to);
+  if (s.recording.is_attached) return;  // nobody in the process could be asked
   if (s.reason == Reason::kDump && !a.bypassed && !a.stepped_aside)
     to.add("  Its own statistics, if it has any, cannot be read from outside; dump --by-signal has them.\n");
   else if (a.statistic_count == 0 && !a.bypassed && s.reason != Reason::kInspection)

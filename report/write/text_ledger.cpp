@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "report/judge/verdict_words.hpp"
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
 #include "symbols/demangle.hpp"
@@ -28,12 +29,14 @@ void row(Sink& to, std::string_view name, const Estimate& bytes, std::uint64_t r
 }
 
 /// What the line means in this ledger, where it is not all that the table of causes says.
-std::string_view meaning_of(Cause cause, const Ledger& ledger) noexcept {
+std::string_view meaning_of(Cause cause, const Snapshot& s) noexcept {
+  const Ledger& ledger = s.ledger;
   const bool without_rounding = !ledger.rounding_known;
   if (cause == Cause::kLive && without_rounding && !ledger.by_pages) return kRoundingIncluded;
   if (cause == Cause::kHoles && without_rounding && ledger.by_pages)
     return "free, rounding, headers; live blocks keep it";
   if (cause == Cause::kRetained && ledger.by_pages) return "pages without a live block";
+  if (cause == Cause::kAnonymous && !words::is_heap_known(s)) return "mapped; the heap may be in it";
   return facts_of(cause).meaning;
 }
 
@@ -122,7 +125,7 @@ void write_details(const Snapshot& s, Cause cause, std::uint32_t most, Sink& to)
     const LedgerDetail& d = ledger.details[i];
     if (d.cause != cause) continue;
     if (shown < most) {
-      write_detail(d, s.reason == Reason::kInspection, to);
+      write_detail(d, !words::is_under_mallard(s), to);
       ++shown;
     } else {
       ++more;
@@ -337,7 +340,7 @@ void write_ledger(const Snapshot& s, const TextLayout& layout, Sink& to) noexcep
       if (cause == Cause::kPastMallard && ledger.lines[i].bytes.value <= 0) continue;
       const bool or_metadata = cause == Cause::kRetained && ledger.by_pages;
       row(to, or_metadata ? "retained or metadata" : facts_of(cause).words, ledger.lines[i].bytes,
-          ledger.rss_bytes, of_divided, meaning_of(cause, ledger));
+          ledger.rss_bytes, of_divided, meaning_of(cause, s));
       if (cause == Cause::kLive && s.before.live_bytes > 0)
         write_part(s.before.live_bytes, older_words(s), to);
       write_parts(ledger.lines[i], to);

@@ -91,3 +91,29 @@ TEST_CASE("attached: what the text says of shares") {
   REQUIRE(has(text, "A share is no promise: mallard attach --mode exact 4711 tells what goes\n"));
   REQUIRE_FALSE(has(text, "ALLOC_"));
 }
+
+TEST_CASE("attached: where no heap was found, anonymous memory may be the allocator's") {
+  for (const bool is_known : {false, true}) {
+    Process p;
+    p.move(Cause::kAnonymous, 60);
+    p.s.reason = Reason::kDump;
+    p.s.ledger.divided = is_known;
+    p.s.recording.is_attached = true;
+    p.add_site(2, 200);
+    REQUIRE(p.judge_it() == "second_allocator");
+    CHECK(has(p.text(), "did not come from malloc") == is_known);
+    CHECK(has(p.text(), "its heap may be all of this") != is_known);
+    CHECK(has(p.s.verdict.next_step, "Look at the call sites with the most live memory") != is_known);
+  }
+  Process idle;
+  idle.move(Cause::kAnonymous, 60);
+  idle.s.ledger.divided = false;
+  idle.s.recording.is_attached = true;
+  idle.judge_it();
+  CHECK(has(idle.s.verdict.next_step, "No allocation has been sampled yet"));
+  Process under_mallard;  // whose mappings were seen
+  under_mallard.move(Cause::kAnonymous, 60);
+  under_mallard.s.ledger.divided = false;
+  REQUIRE(under_mallard.judge_it() == "second_allocator");
+  CHECK(has(under_mallard.text(), "did not come from malloc"));
+}
