@@ -7,6 +7,7 @@
 
 #include "arch/code.hpp"
 #include "base/os.hpp"
+#include "inside/branch_or_chance.hpp"
 #include "inside/inner_branches.hpp"
 #include "inside/known_allocators.hpp"
 
@@ -182,13 +183,14 @@ class CallSearch {
     if (!target || is_own(from)) return true;
     if (!target->is_internal && is_address) return true;
     if (target->is_internal && is_helper(from)) return true;
-    const std::string_view caller = name_at(from), callee = name_at(to);
+    if (!is_address && !is_branch(file_.image(), from, to)) return true;
+    const std::string_view named = name_at(from), callee = name_at(to);
+    const std::string_view caller = named.empty() ? "code without a name" : named;
     if (!target->is_internal) {
       plan_.why.add(caller).add(" jumps into the first bytes of ").add(callee);
       return false;
     }
-    plan_.why.add(caller.empty() ? "code without a name" : caller)
-        .add(is_address ? " refers to " : " calls ");
+    plan_.why.add(caller).add(is_address ? " refers to " : " calls ");
     plan_.why.add(callee).add(", which only the allocator itself may");
     plan_.next.clear();
     const bool is_heap = callee.find("heap") != callee.npos && callee[0] != '_';

@@ -6,6 +6,7 @@
 
 #include "arch/code.hpp"
 #include "arch/instructions.hpp"
+#include "inside/branch_or_chance.hpp"
 
 namespace mallard::inside {
 namespace {
@@ -50,6 +51,8 @@ class Calls {
       if (!arch::decode(code_ + at, bytes - at, f.begin + at, &i)) return true;
       if (i.calls_by_pointer || (i.is_branch && !add(i.target))) return true;
       at += i.bytes;
+      // The last instruction of a function chooses among no places in it: those stand behind the choice.
+      if (i.jumps_by_register && at == bytes) return true;
     }
     return false;
   }
@@ -60,7 +63,7 @@ class Calls {
   unsigned char code_[kMostBytes];
 };
 
-/// Whether bytes of the program's code read as a call of, or a jump to, where an entry begins: a caller that knows it.
+/// Whether the program's code calls, or jumps to, where an entry begins, by its distance: a caller that knows it.
 bool is_called_by_distance(const elf::ProgramFile& file, const TakeoverEntry& e) noexcept {
   constexpr std::size_t kReadAtOnce = 4 << 10;
   unsigned char code[kReadAtOnce];
@@ -72,7 +75,9 @@ bool is_called_by_distance(const elf::ProgramFile& file, const TakeoverEntry& e)
       if (!file.image().read(s.p_offset + at, code, bytes)) return true;  // it cannot be ruled out
       for (std::size_t i = 0; i + kJumpBytes <= bytes; ++i) {
         std::uint64_t to;
-        if (arch::branch_at(code + i, s.p_vaddr + at + i, &to) && (to == begin || to == e.address)) return true;
+        const std::uint64_t address = s.p_vaddr + at + i;
+        if (!arch::branch_at(code + i, address, &to) || (to != begin && to != e.address)) continue;
+        if (is_branch(file.image(), address, to)) return true;
       }
     }
   }

@@ -33,10 +33,20 @@ bool ends_here(const ZydisDecodedInstruction& i) noexcept {
   return i.opcode_map == ZYDIS_OPCODE_MAP_0F && i.opcode == 0x0b;
 }
 
+bool jumps_by_register(const ZydisDecodedInstruction& i) noexcept {
+  constexpr unsigned kJump = 4, kRegister = 3;
+  return i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && i.opcode == 0xff && i.raw.modrm.reg == kJump &&
+         i.raw.modrm.mod == kRegister;
+}
+
+/// A jump by a pointer that stands in memory is a call, too, the last of its function. One by a register, or by an element of
+/// a table, may stay in the function.
 bool calls_by_pointer(const ZydisDecodedInstruction& i) noexcept {
+  constexpr unsigned kCall = 2, kJump = 4, kRegister = 3, kWithIndex = 4, kNoIndex = 4;
   const auto& modrm = i.raw.modrm;
-  return i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && i.opcode == 0xff &&
-         (modrm.reg == 2 || (modrm.reg == 4 && modrm.mod == 0 && modrm.rm == 5));
+  if (i.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || i.opcode != 0xff) return false;
+  const bool has_index = modrm.rm == kWithIndex && i.raw.sib.index != kNoIndex;
+  return modrm.reg == kCall || (modrm.reg == kJump && modrm.mod != kRegister && !has_index);
 }
 
 }  // namespace
@@ -54,6 +64,7 @@ bool decode(const unsigned char* code, std::size_t bytes, std::uint64_t address,
   out->bytes = i.length;
   out->ends = ends_here(i);
   out->calls_by_pointer = calls_by_pointer(i);
+  out->jumps_by_register = jumps_by_register(i);
   if (i.raw.imm[0].is_relative) {
     out->is_branch = true;
     out->is_call = i.opcode == kNearCall && i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;

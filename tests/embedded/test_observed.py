@@ -279,6 +279,25 @@ def test_registers_that_a_leaf_leaves_alone(t: Test) -> None:
     t.check(predicted(t, program, "redirectable").startswith("not_redirectable"), "mallard check does not foretell redirect")
 
 
+def test_registers_of_a_malloc_that_goes_on_by_a_pointer(t: Test) -> None:
+    """Whom it calls nobody knows, and so nobody knows their registers; as in chromium's, the last call is a jump."""
+    source, program = t.tmp / "hooks.c", t.tmp / "hooks"
+    hooked = KNOWN_REGISTERS.replace("void* malloc(size_t n)", "void* own_malloc(size_t n)").replace(
+        "void free(void* p)", "void own_free(void* p)").replace("__attribute__((noinline, noclone)) void* calloc", """
+struct hooks { long number; void* (*allocate)(size_t); void (*give_back)(void*); };
+static struct hooks plain = {0, own_malloc, own_free};
+struct hooks* volatile in_force = &plain;
+__attribute__((noinline, noclone)) void* malloc(size_t n) { return in_force->allocate(n); }
+__attribute__((noinline, noclone)) void free(void* p) { in_force->give_back(p); }
+__attribute__((noinline, noclone)) void* calloc""")
+    source.write_text(hooked)
+    for flags in (("-O2",), ("-O2", "-mindirect-branch-register")):
+        subprocess.run(["gcc", *flags, "-fno-builtin", "-o", program, source], check=True)
+        replaced = redirected(t, program, ALLOC_SAMPLE_BYTES="64")
+        require_taken(t, replaced, "its own malloc")
+        t.equal(replaced.stdout, "sum 4999950000\n", "the program's output")
+
+
 def test_registers_of_a_leaf_that_is_called_by_a_pointer(t: Test) -> None:
     """Such a caller knows nothing of them, and nothing stands against it."""
     source, program = t.tmp / "by_pointer.c", t.tmp / "by_pointer"

@@ -3,6 +3,7 @@
 // runs in the host before main. OWN_MALLOC_PROGRAM is built from tests/embedded/cases/own_allocator.c.
 #include "inside/plan.hpp"
 
+#include <fcntl.h>
 #include <elf.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,9 +15,14 @@
 #include <random>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "arch/code.hpp"
+#include "arch/instructions.hpp"
+#include "elf/program_file.hpp"
+#include "inside/branch_or_chance.hpp"
 #include "tests/unit/catch.hpp"
 
 using namespace mallard;
@@ -144,6 +150,40 @@ TEST_CASE("an executable with its own malloc can be observed, and what it displa
     watched += e.displaced > 0;
   }
   CHECK(watched == 7);
+}
+
+TEST_CASE("a branch is told from bytes that read as one by chance") {
+  if (!arch::can_decode()) return;
+  const int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  elf::ProgramFile file;
+  const char* reason = nullptr;
+  REQUIRE(file.read(fd, &reason));
+  std::size_t branches = 0, denied = 0, chances = 0, believed = 0;
+  file.for_each_function([&](std::string_view, const Elf64_Sym& s, bool) noexcept {
+    std::vector<unsigned char> code(s.st_size + 16);
+    if (s.st_size < 64 || !file.image().read_address(s.st_value, code.data(), code.size())) return true;
+    for (std::size_t at = 0; at < s.st_size && branches + chances < 40'000;) {
+      arch::Instruction i;
+      if (!arch::decode(code.data() + at, code.size() - at, s.st_value + at, &i)) break;
+      for (std::size_t n = 0; n < i.bytes && at + n >= 48; ++n) {  // what stands before a function may be no code
+        const std::uint64_t address = s.st_value + at + n;
+        arch::Reference found;
+        if (!arch::reference_at(&code[at + n], address, &found) || found.is_address) continue;
+        const bool is_real = i.is_branch && found.target == i.target;
+        (is_real ? branches : chances) += 1;
+        const bool is_believed = is_branch(file.image(), address, found.target);
+        denied += is_real && !is_believed;
+        believed += !is_real && is_believed;
+      }
+      at += i.bytes;
+    }
+    return true;
+  });
+  close(fd);
+  CHECK(branches > 10'000);
+  CHECK(denied == 0);
+  CHECK(chances > 300);
+  CHECK(believed * 20 < chances);
 }
 
 TEST_CASE("an entry that cannot be overwritten stands against all") {
