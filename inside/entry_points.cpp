@@ -219,7 +219,7 @@ std::string_view name_of(EmbeddedKind kind) noexcept {
 bool is_named_like_an_allocator(std::string_view symbol) noexcept {
   for (const std::string_view prefix :
        {"mi_", "_mi_", "__mi_", "je_", "_rjem_", "jemalloc_", "_Z13fallback_impl", "_ZL13fallback_impl",
-        "_Z7newImpl", "_ZL7newImpl", "_Z9handleOOM", "_ZL9handleOOM"})
+        "_Z15fallbackNewImpl", "_ZL15fallbackNewImpl", "_Z7newImpl", "_ZL7newImpl", "_Z9handleOOM", "_ZL9handleOOM"})
     if (symbol.starts_with(prefix)) return true;
   return false;
 }

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -70,14 +71,22 @@ def end(t: Test, process: subprocess.Popen[bytes]) -> None:
     t.finish(process)
 
 
+def require_objects(t: Test, largest: dict[str, Any], what: str) -> None:
+    """20,000 objects of known sizes, on one call site: but for the first few of a loop that Python 3.13 and newer have not
+    yet made quicker."""
+    first = 20000 - largest["live_count"]
+    sizes = sum(1000 + i % 7 + 33 for i in range(first, 20000))  # an object's header and its closing zero
+    t.check(0 <= first <= 8, f"{what}: {largest['live_count']} instead of 20,000")
+    t.equal(largest["live_bytes"], sizes, f"{what}: bytes in {largest['live_count']} blocks")
+
+
 @backends("system", "jemalloc", "mimalloc3")
 def test_python3(t: Test) -> None:
-    """20,000 objects of known sizes, on one call site."""
     process = start_python(t, "exact")
     report = ask_and_check(t, process, min_sites=50).data
     largest = report["sites"][0]
-    sizes = sum(1000 + i % 7 + 33 for i in range(20000))  # an object's header and its closing zero
-    t.equal((largest["live_count"], largest["live_bytes"]), (20000, sizes), "live blocks and bytes of the first site")
+    require_objects(t, largest, "the first site")
+    sizes = largest["live_bytes"]
     t.check(sizes <= largest["resident_bytes"] < 1.3 * sizes, f"resident {largest['resident_bytes']} for {sizes}")
     end(t, process)
 
@@ -115,8 +124,7 @@ def test_late(t: Test) -> None:
     report = ask_and_check(t, process, min_sites=1).data
     exact, before = report["recording"]["exact"], report["before_recording"]
     t.check(exact and not exact["since_start"] and exact["unknown_frees"] >= 20000, f"the books: {exact}")
-    new = sum(1000 + i % 7 + 33 for i in range(20000))
-    t.equal((report["sites"][0]["live_count"], report["sites"][0]["live_bytes"]), (20000, new), "the newer objects")
+    require_objects(t, report["sites"][0], "the newer objects")
     old = sum(500 + i % 7 + 33 for i in range(1, 40000, 2))
     # In a class of 640 bytes at most; beside them lives what the interpreter itself allocated, some 5 MB.
     t.check(old + 1e6 < before["live_bytes"] < 20000 * 640 + 8e6, f"older: {before}, the older objects have {old}")
