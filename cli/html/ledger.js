@@ -61,7 +61,7 @@ function nameOf(detail, cause, fromOutside) {
   if (cause === 'stacks') return whose(detail);
   const anonymous = cause === 'anonymous' || cause === 'lazily_freed';
   let name = anonymous ? detail.name.split('/').pop() : detail.name;
-  if (cause === 'lazily_freed' && name === 'heap' && !detail.function) name = 'in the heap of the allocator that serves';
+  if (cause === 'lazily_freed' && detail.name === 'heap' && !detail.function) name = 'in the heap of the allocator that serves';
   if (!name && !anonymous) name = 'no name';
   if (!name) name = fromOutside ? 'mapped by the program or its libraries' : 'mapped by the loader, libc or a bare system call';
   if (detail.function) name += `, ${detail.function}`;
@@ -107,7 +107,7 @@ function coreNotes({ path, left_out_bytes: leftOut, missing_bytes: missing }) {
 export function showLedger({ report }) {
   const made = section('ledger', 'Where the resident memory is');
   const ofCore = report.core != null, fromOutside = report.reason === 'inspection' || report.recording.attached;
-  const heapKnown = report.ledger_about?.divided || !(fromOutside || report.backend.takeover?.state === 'observed');
+  const heapKnown = report.ledger_about?.divided || !(fromOutside || !report.backend.served || report.backend.takeover?.state === 'observed');
   const about = { ...report.ledger_about, of: ofCore ? 'of core' : 'of RSS', fromOutside, heapKnown, unexplained: report.unexplained_bytes ?? 0 };
   if (!report.ledger?.length) {
     made.append(element('p.note', {}, `There is no ledger: ${about?.why_not ?? 'the report does not say why'}.`));

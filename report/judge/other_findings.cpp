@@ -81,7 +81,7 @@ void add_unknown(Findings& all, double bytes) noexcept {
   const Estimate rest = counted(bytes);
   if (!reaches(rest, kLeastCauseShare, all.f.memory)) return;
   Case c = all.open(VerdictCause::kSecondAllocator, rest);
-  const bool is_past_malloc = is_heap_known(c.s), is_watched = c.s.recording.is_attached || c.s.site_count > 0;
+  const bool is_past_malloc = is_heap_known(c.s);
   c.finding.title = is_past_malloc ? "memory mapped past malloc" : "memory that mallard cannot divide";
   say_part(c, "anonymous_bytes");
   c.text.say(is_past_malloc
@@ -115,9 +115,13 @@ void add_unknown(Findings& all, double bytes) noexcept {
   if (is_past_malloc)
     c.next.say(
         "Look at what it maps: an arena, a cache or a JIT of its own. Call sites are known for malloc only.");
-  else if (is_watched)
-    c.next.say(c.s.site_count > 0 ? "Look at the call sites with the most live memory: their blocks may lie in it."
-                                  : "No allocation has been sampled yet: ask again after more work.");
+  else if (c.s.allocator.bypassed || c.s.allocator.stepped_aside)
+    c.next.say("The calls of the program's malloc do not come to mallard: the part on its allocator says why.");
+  else if (c.s.site_count > 0)
+    c.next.say("Look at the call sites with the most live memory: their blocks may lie in it.");
+  else if (c.s.reason != Reason::kInspection)
+    c.next.say(mode_of(c.s.recording) == Mode::kOff ? "Nothing is recorded: 'mallard mode PID sample' begins."
+                                                : "No allocation has been sampled yet: ask again after more work.");
   else
     say_next(c,
              "Start the program with mallard (mallard run): it sees every call of malloc, whoever serves it.",

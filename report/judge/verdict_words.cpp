@@ -271,7 +271,8 @@ bool is_under_mallard(const Snapshot& s) noexcept {
 }
 
 bool is_heap_known(const Snapshot& s) noexcept {
-  return s.ledger.divided || (is_under_mallard(s) && !s.allocator.takeover.is_observed());
+  const Allocator& a = s.allocator;
+  return s.ledger.divided || (is_under_mallard(s) && !a.takeover.is_observed() && !a.bypassed && !a.stepped_aside);
 }
 
 bool can_be_purged(const Snapshot& s) noexcept {
