@@ -6,23 +6,42 @@
 #include "arch/instructions.hpp"
 
 namespace mallard::inside {
+namespace {
 
-bool is_branch(const elf::Image& image, std::uint64_t address, std::uint64_t target) noexcept {
-  constexpr std::size_t kBefore = 48, kPlaces = 32, kLongestInstruction = 15;
-  constexpr std::size_t kEnough = kPlaces / 4;
-  unsigned char code[kBefore + kLongestInstruction];
-  if (!arch::can_decode() || !image.read_address(address - kBefore, code, sizeof code)) return true;
-  std::size_t met = 0;
-  for (std::size_t place = 0; place < kPlaces; ++place) {
+constexpr std::size_t kBefore = 48, kPlaces = 32, kLongestInstruction = 15;
+
+/// The code around an address: kBefore bytes, and an instruction.
+struct Code {
+  std::uint64_t begin, target;
+  unsigned char bytes[kBefore + kLongestInstruction];
+
+  /// Whether instructions that are read from a place on meet a branch to the target.
+  bool leads_to_it(std::size_t place) const noexcept {
     arch::Instruction i{};
     std::size_t at = place;
     while (at + i.bytes <= kBefore) {
       at += i.bytes;
-      if (!arch::decode(code + at, sizeof code - at, address - kBefore + at, &i)) i = {.bytes = 1};
+      if (!arch::decode(bytes + at, sizeof bytes - at, begin + at, &i)) i = {.bytes = 1};
     }
-    met += i.is_branch && i.target == target;
+    return i.is_branch && i.target == target;
   }
-  return met >= kEnough;
+};
+
+}  // namespace
+
+bool is_branch(const elf::ProgramFile& file, std::uint64_t address, std::uint64_t target) noexcept {
+  Code code{address - kBefore, target, {}};
+  if (!arch::can_decode() || !file.image().read_address(code.begin, code.bytes, sizeof code.bytes)) return true;
+  for (std::size_t place = 0; place <= kBefore && !file.has_symbol_table(); ++place)
+    if ((code.begin + place) % 16 == 0 && code.leads_to_it(place)) return true;
+  bool begins_here = false;
+  file.for_each_function([&](std::string_view, const Elf64_Sym& s, bool) noexcept {
+    begins_here = s.st_value >= code.begin && s.st_value <= address && code.leads_to_it(s.st_value - code.begin);
+    return !begins_here;
+  });
+  std::size_t met = 0;
+  for (std::size_t place = 0; place < kPlaces; ++place) met += code.leads_to_it(place);
+  return begins_here || met >= kPlaces / 4;
 }
 
 }  // namespace mallard::inside

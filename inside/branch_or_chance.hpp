@@ -5,16 +5,17 @@
 
 #include <cstdint>
 
-#include "elf/image.hpp"
+#include "elf/program_file.hpp"
 
 namespace mallard::inside {
 
 /// Reads instructions from each of 32 places before the address. They fall into step with the code within a few
 /// instructions, wherever they began: nearly all of them meet a branch that is one, and hardly one what is a part of
-/// other instructions.
+/// other instructions. Behind data they may not: where a function begins (as symbols say; in a stripped file at
+/// multiples of 16), one reading that meets it is enough.
 /// \param address  of the branch, behind prefixes that it may have
-/// \return false if fewer than a quarter meet a branch to `target` there; true also where it cannot be told: without
+/// \return false if fewer than a quarter of the others meet a branch to `target` there; true also where it cannot be told: without
 /// a disassembler, or where the bytes around are not there
-bool is_branch(const elf::Image& image, std::uint64_t address, std::uint64_t target) noexcept;
+bool is_branch(const elf::ProgramFile& file, std::uint64_t address, std::uint64_t target) noexcept;
 
 }  // namespace mallard::inside

@@ -183,7 +183,7 @@ class CallSearch {
     if (!target || is_own(from)) return true;
     if (!target->is_internal && is_address) return true;
     if (target->is_internal && is_helper(from)) return true;
-    if (!is_address && !is_branch(file_.image(), from, to)) return true;
+    if (!is_address && !is_branch(file_, from, to)) return true;
     const std::string_view named = name_at(from), callee = name_at(to);
     const std::string_view caller = named.empty() ? "code without a name" : named;
     if (!target->is_internal) {

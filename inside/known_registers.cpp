@@ -2,6 +2,7 @@
 #include "inside/known_registers.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <span>
 
 #include "arch/code.hpp"
@@ -12,54 +13,68 @@ namespace mallard::inside {
 namespace {
 
 /// More than what an allocator needs that asks nobody for memory.
-constexpr std::size_t kMostFunctions = 64, kMostBytes = 4096;
+constexpr std::size_t kMostFunctions = 128, kMostBytes = 4096, kLongestInstruction = 15;
 
 class Calls {
  public:
   explicit Calls(const elf::ProgramFile& file) noexcept : file_(file) {}
 
-  /// Whether the function at an address calls what is not known, or functions of the program that do.
+  /// Whether the function at an address is seen to call what is not in the program, or functions of it that do. What
+  /// cannot be read, or is too much, shows nothing.
   bool lead_outside(std::uint64_t address) noexcept {
     count_ = 0;
-    if (!add(address)) return true;
+    add(address);
     for (std::size_t i = 0; i < count_; ++i)  // grows meanwhile
-      if (leads_outside(functions_[i])) return true;
+      if (leads_outside(&functions_[i])) return true;
     return false;
   }
 
  private:
-  /// \return false if no function is there, or there are too many
-  bool add(std::uint64_t address) noexcept {
-    const auto holds = [address](const CodeRange& f) noexcept { return address >= f.begin && address < f.end; };
-    if (std::any_of(functions_, functions_ + count_, holds)) return true;
-    CodeRange found{};
+  struct Function {
+    std::uint64_t begin, end;
+    bool has_symbol;  ///< else the end is not known before it is read
+    bool holds(std::uint64_t address) const noexcept { return address >= begin && address < end; }
+  };
+
+  void add(std::uint64_t address) noexcept {
+    const auto holds = [address](const Function& f) noexcept { return f.holds(address) || f.begin == address; };
+    if (count_ == kMostFunctions || std::any_of(functions_, functions_ + count_, holds)) return;
+    Function found{address, address, false};
     file_.for_each_function([&](std::string_view, const Elf64_Sym& s, bool) noexcept {
-      const CodeRange f{s.st_value, s.st_value + s.st_size};
-      if (holds(f)) found = f;
-      return found.end == 0;
+      const Function f{s.st_value, s.st_value + s.st_size, true};
+      if (f.holds(address)) found = f;
+      return !found.has_symbol;
     });
-    if (found.end == 0 || found.end - found.begin > kMostBytes || count_ == kMostFunctions) return false;
     functions_[count_++] = found;
-    return true;
   }
 
-  bool leads_outside(const CodeRange& f) noexcept {
-    const std::size_t bytes = f.end - f.begin;
-    if (!file_.image().read_address(f.begin, code_, bytes)) return true;
-    for (std::size_t at = 0; at < bytes;) {
-      arch::Instruction i;
-      if (!arch::decode(code_ + at, bytes - at, f.begin + at, &i)) return true;
-      if (i.calls_by_pointer || (i.is_branch && !add(i.target))) return true;
-      at += i.bytes;
-      // The last instruction of a function chooses among no places in it: those stand behind the choice.
-      if (i.jumps_by_register && at == bytes) return true;
+  bool leads_outside(Function* f) noexcept {
+    constexpr std::size_t kMostWithoutSymbol = 64 << 10;
+    const std::uint64_t end = f->has_symbol ? f->end : f->begin + kMostWithoutSymbol;
+    for (std::uint64_t at = f->begin; at < end;) {
+      std::size_t bytes = std::min<std::uint64_t>(sizeof code_, end - at);
+      while (bytes > 0 && !file_.image().read_address(at, code_, bytes)) bytes /= 2;
+      std::size_t n = 0;
+      while (n < bytes && (bytes - n >= kLongestInstruction || bytes < sizeof code_)) {
+        arch::Instruction i;
+        if (!arch::decode(code_ + n, bytes - n, at + n, &i)) return false;
+        n += i.bytes;
+        if (i.calls_by_pointer) return true;
+        if (i.is_branch) add(i.target);
+        // The last instruction of a function chooses among no places in it: those stand behind the choice.
+        if (i.jumps_by_pointer && f->has_symbol && at + n == end) return true;
+        f->end = std::max(f->end, at + n);
+        if (!f->has_symbol && i.ends && !i.is_call) return false;
+      }
+      if (n == 0) return false;
+      at += n;
     }
     return false;
   }
 
   const elf::ProgramFile& file_;
   std::size_t count_ = 0;
-  CodeRange functions_[kMostFunctions];
+  Function functions_[kMostFunctions];
   unsigned char code_[kMostBytes];
 };
 
@@ -70,14 +85,18 @@ bool is_called_by_distance(const elf::ProgramFile& file, const TakeoverEntry& e)
   const std::uint64_t begin = e.address - (e.has_pad ? arch::kLongestLandingPad : 0);
   for (const Elf64_Phdr& s : file.image().segments()) {
     if (s.p_type != PT_LOAD || !(s.p_flags & PF_X)) continue;
-    for (std::uint64_t at = 0; at + kJumpBytes <= s.p_filesz; at += kReadAtOnce - (kJumpBytes - 1)) {
+    for (std::uint64_t at = 0; at + arch::kLongestReference <= s.p_filesz;
+         at += kReadAtOnce - (arch::kLongestReference - 1)) {
       const std::size_t bytes = std::min<std::uint64_t>(kReadAtOnce, s.p_filesz - at);
       if (!file.image().read(s.p_offset + at, code, bytes)) return true;  // it cannot be ruled out
-      for (std::size_t i = 0; i + kJumpBytes <= bytes; ++i) {
-        std::uint64_t to;
+      for (std::size_t i = 0; i + arch::kLongestReference <= bytes; ++i) {
         const std::uint64_t address = s.p_vaddr + at + i;
-        if (!arch::branch_at(code + i, address, &to) || (to != begin && to != e.address)) continue;
-        if (is_branch(file.image(), address, to)) return true;
+        arch::Reference far{};
+        std::uint64_t near = 0;
+        if (!arch::short_jump_at(code + i, address, &near)) near = 0;
+        if (!arch::reference_at(code + i, address, &far) || far.is_address) far = {};
+        for (const std::uint64_t to : {near, far.target})
+          if ((to == begin || to == e.address) && is_branch(file, address, to)) return true;
       }
     }
   }

@@ -33,20 +33,21 @@ bool ends_here(const ZydisDecodedInstruction& i) noexcept {
   return i.opcode_map == ZYDIS_OPCODE_MAP_0F && i.opcode == 0x0b;
 }
 
-bool jumps_by_register(const ZydisDecodedInstruction& i) noexcept {
-  constexpr unsigned kJump = 4, kRegister = 3;
-  return i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && i.opcode == 0xff && i.raw.modrm.reg == kJump &&
-         i.raw.modrm.mod == kRegister;
+/// A pointer of which nothing is known but where it stands: not one among others, by an index.
+bool is_by_one_pointer(const ZydisDecodedInstruction& i) noexcept {
+  constexpr unsigned kWithIndex = 4, kNoIndex = 4, kRegister = 3;
+  const bool has_index = i.raw.modrm.mod != kRegister && i.raw.modrm.rm == kWithIndex &&
+                         (i.raw.sib.index != kNoIndex || i.raw.rex.X != 0);
+  return !has_index;
 }
 
-/// A jump by a pointer that stands in memory is a call, too, the last of its function. One by a register, or by an element of
-/// a table, may stay in the function.
-bool calls_by_pointer(const ZydisDecodedInstruction& i) noexcept {
-  constexpr unsigned kCall = 2, kJump = 4, kRegister = 3, kWithIndex = 4, kNoIndex = 4;
-  const auto& modrm = i.raw.modrm;
-  if (i.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || i.opcode != 0xff) return false;
-  const bool has_index = modrm.rm == kWithIndex && i.raw.sib.index != kNoIndex;
-  return modrm.reg == kCall || (modrm.reg == kJump && modrm.mod != kRegister && !has_index);
+bool is_at_distance(const ZydisDecodedInstruction& i) noexcept { return i.raw.modrm.mod == 0 && i.raw.modrm.rm == 5; }
+
+/// The opcode of calls and jumps by pointers: which of them, a part of the next byte says.
+enum class ByPointer : unsigned { kCall = 2, kJump = 4 };
+bool is_by_pointer(const ZydisDecodedInstruction& i, ByPointer what) noexcept {
+  return i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && i.opcode == 0xff &&
+         i.raw.modrm.reg == static_cast<unsigned>(what);
 }
 
 }  // namespace
@@ -63,8 +64,9 @@ bool decode(const unsigned char* code, std::size_t bytes, std::uint64_t address,
   *out = {};
   out->bytes = i.length;
   out->ends = ends_here(i);
-  out->calls_by_pointer = calls_by_pointer(i);
-  out->jumps_by_register = jumps_by_register(i);
+  const bool jumps = is_by_pointer(i, ByPointer::kJump);
+  out->calls_by_pointer = is_by_pointer(i, ByPointer::kCall) || (jumps && is_at_distance(i));
+  out->jumps_by_pointer = jumps && !is_at_distance(i) && is_by_one_pointer(i);
   if (i.raw.imm[0].is_relative) {
     out->is_branch = true;
     out->is_call = i.opcode == kNearCall && i.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;

@@ -279,6 +279,40 @@ def test_registers_that_a_leaf_leaves_alone(t: Test) -> None:
     t.check(predicted(t, program, "redirectable").startswith("not_redirectable"), "mallard check does not foretell redirect")
 
 
+# What else hides that a malloc calls nothing: a neighbour's jump of two bytes, helpers without a name, a jump within the
+# function by a pointer in memory.
+HIDDEN = {
+    "neighbour": (("void free(", "void* take(size_t n) { return malloc(n); }\n__attribute__((noinline, noclone)) void free("),
+                  ("= malloc(64)", "= take(64)")),
+    "helper": (("__attribute__((noinline, noclone)) void* malloc(size_t n) {", """static __attribute__((noinline, noclone)) void* found(size_t n) {"""),
+               ("__attribute__((noinline, noclone)) void free(", """__attribute__((noinline, noclone)) void* malloc(size_t n) { return found(n + (n == 0)); }
+__attribute__((noinline, noclone)) void free(""")),
+    "pointer": (("static void* list;", "static void* list;\nstruct places { void* first; };"),
+                ("void* malloc(size_t n) {", """void* malloc(size_t n) {
+  static struct places places, *volatile in_force = &places;
+  places.first = &&here;
+  goto *in_force->first;
+here:"""),),
+}
+
+
+@pytest.mark.parametrize("is_stripped", [False, True])
+@pytest.mark.parametrize("how", HIDDEN)
+def test_registers_of_a_leaf_that_hides(t: Test, how: str, is_stripped: bool) -> None:
+    source, program = t.tmp / f"{how}.c", t.tmp / how
+    text = KNOWN_REGISTERS.replace("if (!p) return;", 'if (!p) { puts("nothing"); return; }')  # free is none
+    for old, new in HIDDEN[how]:
+        assert old in text
+        text = text.replace(old, new, 1)
+    source.write_text(text)
+    subprocess.run(["gcc", "-O2", "-fno-builtin", "-rdynamic", *(["-s"] if is_stripped else []), "-o", program, source], check=True)
+    for run in (observed, redirected):
+        done = run(t, program, label=run.__name__, ALLOC_SAMPLE_BYTES="64")
+        t.equal(done.stdout, "sum 4999950000\n", f"the program's output, {run.__name__}")
+        t.check("alloc calls nothing outside of the program" in done.stderr or "short jump to malloc" in done.stderr,
+                f"{run.__name__}: it is not refused: {done.stderr[-300:]}")
+
+
 def test_registers_of_a_malloc_that_goes_on_by_a_pointer(t: Test) -> None:
     """Whom it calls nobody knows, and so nobody knows their registers; as in chromium's, the last call is a jump."""
     source, program = t.tmp / "hooks.c", t.tmp / "hooks"

@@ -165,13 +165,13 @@ TEST_CASE("a branch is told from bytes that read as one by chance") {
     for (std::size_t at = 0; at < s.st_size && branches + chances < 40'000;) {
       arch::Instruction i;
       if (!arch::decode(code.data() + at, code.size() - at, s.st_value + at, &i)) break;
-      for (std::size_t n = 0; n < i.bytes && at + n >= 48; ++n) {  // what stands before a function may be no code
+      for (std::size_t n = 0; n < i.bytes; ++n) {
         const std::uint64_t address = s.st_value + at + n;
         arch::Reference found;
         if (!arch::reference_at(&code[at + n], address, &found) || found.is_address) continue;
         const bool is_real = i.is_branch && found.target == i.target;
         (is_real ? branches : chances) += 1;
-        const bool is_believed = is_branch(file.image(), address, found.target);
+        const bool is_believed = is_branch(file, address, found.target);
         denied += is_real && !is_believed;
         believed += !is_real && is_believed;
       }
@@ -184,6 +184,31 @@ TEST_CASE("a branch is told from bytes that read as one by chance") {
   CHECK(denied == 0);
   CHECK(chances > 300);
   CHECK(believed * 20 < chances);
+}
+
+// A function right behind data that reads as the beginning of a long instruction, with a symbol of its own.
+__asm__(
+    ".text\n.balign 64\n.fill 15, 4, 0x80808080\n.long 5\n"
+    ".globl takeover_plan_behind_data\n.type takeover_plan_behind_data, @function\n"
+    "takeover_plan_behind_data: jmp takeover_plan_far\n.size takeover_plan_behind_data, . - takeover_plan_behind_data\n"
+    ".fill 200, 1, 0x90\n"
+    ".globl takeover_plan_far\n.type takeover_plan_far, @function\n"
+    "takeover_plan_far: ret\n.size takeover_plan_far, . - takeover_plan_far\n");
+
+TEST_CASE("a branch right behind data is one") {
+  const int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  elf::ProgramFile file;
+  const char* reason = nullptr;
+  REQUIRE(file.read(fd, &reason));
+  std::uint64_t from = 0, to = 0;
+  file.for_each_function([&](std::string_view name, const Elf64_Sym& s, bool) noexcept {
+    if (name == "takeover_plan_behind_data") from = s.st_value;
+    if (name == "takeover_plan_far") to = s.st_value;
+    return true;
+  });
+  close(fd);
+  REQUIRE(from != 0);
+  CHECK(is_branch(file, from, to));
 }
 
 TEST_CASE("an entry that cannot be overwritten stands against all") {

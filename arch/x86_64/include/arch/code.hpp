@@ -126,6 +126,13 @@ inline bool branch_at(const unsigned char* code, std::uint64_t address, std::uin
   return true;
 }
 
+/// Recognises a jump whose distance is one byte, with a condition or without. \param code  at least two bytes of it
+inline bool short_jump_at(const unsigned char* code, std::uint64_t address, std::uint64_t* target) noexcept {
+  if (code[0] != 0xeb && (code[0] & 0xf0) != 0x70) return false;
+  *target = address + 2 + static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<signed char>(code[1])));
+  return true;
+}
+
 /// Something in code that names an address: a call, a jump, a load of the address itself.
 struct Reference {
   std::uint64_t target;

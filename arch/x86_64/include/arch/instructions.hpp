@@ -17,8 +17,8 @@ struct Instruction {
   std::uint8_t bytes;
   bool is_branch;  ///< leads to `target`, by a distance
   bool is_call;
-  bool calls_by_pointer;  ///< or jumps to where one in memory says, which is no element of a table
-  bool jumps_by_register;  ///< to another function, or to one of many places in its own
+  bool calls_by_pointer;  ///< or jumps to where memory at a distance says, as calls of other objects' functions do
+  bool jumps_by_pointer;  ///< to another function, or to one of many places in its own
   bool ends;  ///< what stands behind it does not run after it, but where it is a call
   std::uint8_t distance_at, distance_bytes;  ///< of a branch
   std::uint8_t address_at;                   ///< of the four bytes that name memory by its distance; 0 = none
