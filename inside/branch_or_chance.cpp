@@ -8,12 +8,12 @@
 namespace mallard::inside {
 namespace {
 
-constexpr std::size_t kBefore = 48, kPlaces = 32, kLongestInstruction = 15;
+constexpr std::size_t kBefore = 48, kPlaces = 32;
 
 /// The code around an address: kBefore bytes, and an instruction.
 struct Code {
   std::uint64_t begin, target;
-  unsigned char bytes[kBefore + kLongestInstruction];
+  unsigned char bytes[kBefore + arch::kLongestInstruction];
 
   /// Whether instructions that are read from a place on meet a branch to the target.
   bool leads_to_it(std::size_t place) const noexcept {

@@ -9,7 +9,7 @@
 namespace mallard::inside {
 namespace {
 
-constexpr std::size_t kPieceOfCode = 4096, kLongestInstruction = 15;
+constexpr std::size_t kPieceOfCode = 4096;
 
 class InnerBranches {
  public:
@@ -36,7 +36,7 @@ class InnerBranches {
       const std::size_t bytes = std::min<std::uint64_t>(kPieceOfCode, range.end - at);
       if (!file_.image().read_address(at, code_, bytes)) return refuse(at, " cannot be read");
       std::size_t n = 0;
-      while (n < bytes && (bytes - n >= kLongestInstruction || at + bytes == range.end)) {
+      while (n < bytes && (bytes - n >= arch::kLongestInstruction || at + bytes == range.end)) {
         arch::Instruction i;
         if (!arch::decode(code_ + n, bytes - n, at + n, &i))
           return refuse(at + n, " has bytes that are no instruction");

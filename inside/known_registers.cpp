@@ -13,7 +13,7 @@ namespace mallard::inside {
 namespace {
 
 /// More than what an allocator needs that asks nobody for memory.
-constexpr std::size_t kMostFunctions = 128, kMostBytes = 4096, kLongestInstruction = 15;
+constexpr std::size_t kMostFunctions = 128, kMostBytes = 4096;
 
 class Calls {
  public:
@@ -55,7 +55,7 @@ class Calls {
       std::size_t bytes = std::min<std::uint64_t>(sizeof code_, end - at);
       while (bytes > 0 && !file_.image().read_address(at, code_, bytes)) bytes /= 2;
       std::size_t n = 0;
-      while (n < bytes && (bytes - n >= kLongestInstruction || bytes < sizeof code_)) {
+      while (n < bytes && (bytes - n >= arch::kLongestInstruction || bytes < sizeof code_)) {
         arch::Instruction i;
         if (!arch::decode(code_ + n, bytes - n, at + n, &i)) return false;
         n += i.bytes;

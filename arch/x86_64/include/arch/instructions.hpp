@@ -13,6 +13,8 @@ namespace mallard::arch {
 /// False in a build without a disassembler: nothing below can be asked then.
 bool can_decode() noexcept;
 
+inline constexpr std::size_t kLongestInstruction = 15;
+
 struct Instruction {
   std::uint8_t bytes;
   bool is_branch;  ///< leads to `target`, by a distance
@@ -29,7 +31,7 @@ struct Instruction {
 bool decode(const unsigned char* code, std::size_t bytes, std::uint64_t address, Instruction* out) noexcept;
 
 /// As many bytes as whole instructions take over which a jump is written.
-inline constexpr std::size_t kMostDisplacedBytes = kJumpBytes - 1 + 15;
+inline constexpr std::size_t kMostDisplacedBytes = kJumpBytes - 1 + kLongestInstruction;
 /// Room for those instructions at another place, and a jump back.
 inline constexpr std::size_t kDisplacedRoom = 64;
 
