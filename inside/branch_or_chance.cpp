@@ -2,6 +2,7 @@
 #include "inside/branch_or_chance.hpp"
 
 #include <cstddef>
+#include <string_view>
 
 #include "arch/instructions.hpp"
 
@@ -32,6 +33,9 @@ struct Code {
 bool is_branch(const elf::ProgramFile& file, std::uint64_t address, std::uint64_t target) noexcept {
   Code code{address - kBefore, target, {}};
   if (!arch::can_decode() || !file.image().read_address(code.begin, code.bytes, sizeof code.bytes)) return true;
+  std::size_t met = 0;
+  for (std::size_t place = 0; place < kPlaces; ++place) met += code.leads_to_it(place);
+  if (met >= kPlaces / 4) return true;
   for (std::size_t place = 0; place <= kBefore && !file.has_symbol_table(); ++place)
     if ((code.begin + place) % 16 == 0 && code.leads_to_it(place)) return true;
   bool begins_here = false;
@@ -39,9 +43,7 @@ bool is_branch(const elf::ProgramFile& file, std::uint64_t address, std::uint64_
     begins_here = s.st_value >= code.begin && s.st_value <= address && code.leads_to_it(s.st_value - code.begin);
     return !begins_here;
   });
-  std::size_t met = 0;
-  for (std::size_t place = 0; place < kPlaces; ++place) met += code.leads_to_it(place);
-  return begins_here || met >= kPlaces / 4;
+  return begins_here;
 }
 
 }  // namespace mallard::inside

@@ -30,8 +30,8 @@ namespace mallard::cli {
 namespace {
 
 constexpr std::uintptr_t kReach = std::uintptr_t{1} << 30;
-constexpr double kMomentPatience = 5;           ///< for a moment in which all threads can be stopped
-constexpr double kBetweenMoments = 0.002;        ///< two such attempts, at least
+constexpr double kMomentPatience = 5;      ///< for a moment in which all threads can be stopped
+constexpr double kBetweenMoments = 0.002;  ///< two such attempts, at least
 constexpr double kRest = 10;              ///< for how many times as long as an attempt took the program runs before the next
 constexpr std::uint32_t kMostChanges = inside::kMaxTakeoverEntries + inside::kMaxInnerBranches;
 constexpr std::size_t kAlignment = 64;

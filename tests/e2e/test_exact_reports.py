@@ -76,7 +76,7 @@ def require_objects(t: Test, largest: dict[str, Any], what: str) -> None:
     yet made quicker."""
     first = 20000 - largest["live_count"]
     sizes = sum(1000 + i % 7 + 33 for i in range(first, 20000))  # an object's header and its closing zero
-    t.check(0 <= first <= 8, f"{what}: {largest['live_count']} instead of 20,000")
+    t.check(0 <= first <= (8 if sys.version_info >= (3, 13) else 0), f"{what}: {largest['live_count']} instead of 20,000")
     t.equal(largest["live_bytes"], sizes, f"{what}: bytes in {largest['live_count']} blocks")
 
 

@@ -87,10 +87,9 @@ class Build:
             run_or_exit(["meson", "setup", folder, ROOT, "-Doptimization=1", "-Ddebug=false", "-Dhtml=disabled"])
         run_or_exit(["ninja", "-C", folder, "build.ninja"])
         self.compile = {entry["output"]: entry for entry in json.loads((folder / "compile_commands.json").read_text())}
-        self.archives: Dict[str, List[str]] = {}  # an archive may have the objects of another
-        for line in (folder / "build.ninja").read_text().splitlines():
-            if made := re.match(r"build (\S+\.a): \S*STATIC_LINKER ([^|]*)", line):
-                self.archives[made[1]] = [word for word in made[2].split() if word.endswith(".o")]
+        self.archives: Dict[str, List[str]] = defaultdict(list)
+        for output in self.compile:
+            self.archives[output.split(".p/")[0]].append(output)
         self.meson_tests = json.loads((folder / "meson-info/intro-tests.json").read_text())
         targets = {t["filename"][0]: t for t in json.loads((folder / "meson-info/intro-targets.json").read_text())
                    if t["filename"]}
@@ -113,7 +112,7 @@ class Build:
     # -- which files are in it
     def may_contain(self, linked: Linked, paths: List[str]) -> bool:
         objects = {o for o, entry in self.compile.items() if self.source_of(entry) in paths}
-        libraries = {archive for archive, members in self.archives.items() if objects & set(members)}
+        libraries = {o.split(".p/")[0] for o in objects}
         return any(word in libraries or word in objects for word in linked.link) or any(not p.endswith(".cpp") for p in paths)
 
     def trace(self, linked: Linked) -> None:
