@@ -2,27 +2,40 @@
 // An allocator inside the executable that serves by itself, and is observed: how a report asks it.
 #include "backends/backend.hpp"
 
+#include <initializer_list>
+
 #include "base/os.hpp"
 #include "elf/loaded_objects.hpp"
 #include "heaps/jemalloc.hpp"
 #include "heaps/mimalloc.hpp"
+#include "heaps/pages_in_memory.hpp"
 
 namespace mallard::backends {
 namespace {
 
 constinit heaps::JemallocAccess g_jemalloc{};
 constinit heaps::MimallocAccess g_mimalloc{};
+constinit heaps::PagesInMemory g_pages;
+constexpr std::size_t kFewPages = 8, kManyPages = 64;  ///< of a range of the heap
 
-heaps::CensusResult census_of_jemalloc(const heaps::CensusRequest& request) noexcept {
-  return heaps::jemalloc_census(g_jemalloc, request);
-}
-heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noexcept {
-  return heaps::mimalloc_census(g_mimalloc, request);
-}
-heaps::CensusResult census_without_functions(const heaps::CensusRequest&) noexcept {
+heaps::CensusResult census_of_no_form() noexcept {
   return {.done = false,
-          .why_not = "the program does not contain the functions that say how large its blocks are; "
-                     "mallard dump PID looks for their form from outside"};
+          .why_not = "the program does not contain the functions that say how large its blocks are, and by the pages "
+                     "of its heap alone no form was found"};
+}
+heaps::CensusResult census_of_jemalloc(const heaps::CensusRequest& request) noexcept {
+  heaps::JemallocAccess& access = g_jemalloc;
+  if (!access.mallctl && access.map.root == 0)
+    access.map = heaps::find_jemalloc_map(request.process, access.data, g_pages.find(request, kFewPages));
+  return access.mallctl || access.map.root != 0 ? heaps::jemalloc_census(access, request) : census_of_no_form();
+}
+/// The largest range may be one block for the most part, which has one page of mimalloc's: more pages tell more then.
+heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noexcept {
+  heaps::MimallocAccess& access = g_mimalloc;
+  for (const std::size_t of_each : {kFewPages, kManyPages})
+    if (!access.malloc && !access.layout.shape)
+      access.layout = heaps::find_mimalloc_layout(request.process, access.data, g_pages.find(request, of_each));
+  return access.malloc || access.layout.shape ? heaps::mimalloc_census(access, request) : census_of_no_form();
 }
 
 /// A jemalloc that was built with a prefix has it before the name of its variable, too.
@@ -47,23 +60,24 @@ void use_inside(std::string_view name, std::string_view prefix, const InsideFunc
       os::call(SYS_readlink, os::arg("/proc/self/exe"), os::arg(out->path), sizeof out->path - 1);
   out->path[length > 0 ? length : 0] = '\0';
   out->ask_version = ask_version;
+  // One that lacks a function of these is asked for nothing: its form is found as from outside.
   const bool answers = functions.malloc && functions.free && functions.usable_size;
   out->census = nullptr;
   if (name == "jemalloc") {
     set_conf_variable(prefix, out);
-    g_jemalloc = {.mallctl = functions.mallctl,
+    g_jemalloc = {.mallctl = answers ? functions.mallctl : nullptr,
                   .malloc = functions.malloc,
                   .free = functions.free,
                   .usable_size = functions.usable_size,
                   .data = data,
                   .arenas_can_end = true};
-    out->census = answers && functions.mallctl ? census_of_jemalloc : census_without_functions;
+    out->census = census_of_jemalloc;
   } else if (name == "mimalloc") {
-    g_mimalloc = {.malloc = functions.malloc,
+    g_mimalloc = {.malloc = answers ? functions.malloc : nullptr,
                   .free = functions.free,
                   .usable_size = functions.usable_size,
                   .data = data};
-    out->census = answers ? census_of_mimalloc : census_without_functions;
+    out->census = census_of_mimalloc;
   }
 }
 

@@ -19,7 +19,7 @@ struct JemallocMap {
 
 /// What a census needs of a jemalloc.
 struct JemallocAccess {
-  Mallctl* mallctl;  ///< nullptr: it runs in another process, and cannot be asked
+  Mallctl* mallctl;  ///< nullptr: it cannot be asked, and the map is known
   void* (*malloc)(std::size_t);
   void (*free)(void*);
   std::size_t (*usable_size)(void*);

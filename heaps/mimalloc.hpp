@@ -20,7 +20,7 @@ struct MimallocLayout {
 
 /// What a census needs of a mimalloc.
 struct MimallocAccess {
-  void* (*malloc)(std::size_t);  ///< nullptr: it runs in another process, and the layout is known
+  void* (*malloc)(std::size_t);  ///< nullptr: it cannot be asked, and the layout is known
   void (*free)(void*);
   std::size_t (*usable_size)(void*);
   AddressRange data;  ///< its global variables, one of which points to the page map

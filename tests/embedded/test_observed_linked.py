@@ -51,14 +51,11 @@ def test_rust(t: Test, variant: str) -> None:
         t.check(abs(live / 20e6 - 1) < 0.25, f"hold_in_rust has 20 MB live, the report from {where} says {live}")
         t.check(any("mdb_" in name for site in data["sites"] for name in functions(site)),
                 "no call site in LMDB's C code is there")
-        if data["ledger_about"]["divided"]:
-            t.check(line(report, "live") > 0.75 * 20e6, f"{line(report, 'live')} bytes of the ledger are live, from {where}")
-        else:
-            # Of mimalloc 3.3 mallard inspect finds no form either.
-            why = {"inside": "mallard dump PID", "outside": "not found out from outside" if variant == "mimalloc3" else "-"}
-            t.check(why[where] in data["ledger_about"]["not_divided_why"],
-                    f"the heap is not divided from {where}: {data['ledger_about']['not_divided_why']}")
-            t.check(line(report, "undivided") > 20e6, "the heap of the allocator that is observed is the heap")
+        # mimalloc's and jemalloc's functions that tell sizes are in some of them: where not, by the heap's form.
+        t.check(data["ledger_about"]["divided"], f"not divided from {where}: {data['ledger_about']['not_divided_why']}")
+        t.check(0.75 * 20e6 < line(report, "live") < 1.4 * 20e6, f"{line(report, 'live')} bytes are live, from {where}")
+        resident = sum(site["resident_bytes"] or 0 for site in rust)
+        t.check(resident > 0.75 * 20e6, f"{resident} bytes of hold_in_rust are in memory, from {where}")
 
 
 @pytest.mark.timeout(900)

@@ -3,11 +3,14 @@
 // of base/process_memory.hpp, which another process or a core file can stand behind.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <initializer_list>
 #include <vector>
 
 #include "heaps/glibc.hpp"
+#include "heaps/pages_in_memory.hpp"
 #include "report/facts/glibc_memory.hpp"
 #include "report/facts/regions.hpp"
 #include "report/facts/residency.hpp"
@@ -245,4 +248,32 @@ TEST_CASE(
   remove(smaps.c_str());
   CHECK_FALSE(report::read_smaps(arena, process, &read));
   rmdir(folder);
+}
+
+TEST_CASE("census: pages that may tell an allocator's form lie in memory, in the fullest ranges, and spread over each") {
+  static heaps::PagesInMemory found;
+  MadeUpProcess process;
+  std::vector<AddressRange> heap, resident;
+  // Ten mappings of 64 pages: the i-th has 4 i pages in memory, every second one from its fourth page on.
+  for (std::uintptr_t i = 0; i < 10; ++i) {
+    const std::uintptr_t at = kHeap + i * 0x100'0000;
+    heap.push_back({at, at + 64 * kPage});
+    for (std::uintptr_t n = 0; n < 4 * i && n < 30; ++n)
+      resident.push_back({at + (4 + 2 * n) * kPage, at + (5 + 2 * n) * kPage});
+  }
+  const CensusRequest request{process, heap, resident, {}, 0, nullptr, nullptr};
+  const auto pages = found.find(request, 4);
+  CHECK(pages.size() == 8 * 4);
+  std::vector<int> of(10);
+  for (const std::uintptr_t page : pages) {
+    CHECK(RangeCursor(resident).contains(page));
+    ++of[(page - kHeap) / 0x100'0000];
+  }
+  CHECK(of == std::vector{0, 0, 4, 4, 4, 4, 4, 4, 4, 4});
+  // 20 pages in memory, of which every fifth is asked for.
+  const std::uintptr_t fifth = kHeap + 5 * 0x100'0000;
+  for (const std::uintptr_t n : {0, 5, 10, 15})
+    CHECK(std::count(pages.begin(), pages.end(), fifth + (4 + 2 * n) * kPage) == 1);
+  CHECK(found.find(request, 1000).size() == 8 + 12 + 16 + 20 + 24 + 28 + 30 + 30);
+  CHECK(found.find({process, heap, {}, {}, 0, nullptr, nullptr}, 8).empty());
 }
