@@ -8,14 +8,14 @@
 namespace mallard::heaps {
 namespace {
 
-constexpr std::size_t kMostPages = 64, kWordsAtOnce = 8192;
+constexpr std::size_t kWordsAtOnce = 8192;
 /// Extents that have to be described: each gives some 40 bits, which chance does not.
 constexpr std::size_t kEnough = 3;
 
 class Finder {
  public:
   Finder(const ProcessMemory& process, AddressRange data, std::span<const std::uintptr_t> pages) noexcept
-      : process_(process), data_(data), pages_(pages.first(std::min(pages.size(), kMostPages))) {
+      : process_(process), data_(data), pages_(pages) {
     classes_ = jemalloc_classes(class_bytes_, &small_);
   }
 

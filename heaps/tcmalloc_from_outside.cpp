@@ -13,7 +13,7 @@
 namespace mallard::heaps {
 namespace {
 
-constexpr std::size_t kClasses = kTcmallocClasses, kWordsAtOnce = 4096, kMostPages = 64;
+constexpr std::size_t kClasses = kTcmallocClasses, kWordsAtOnce = 4096;
 constexpr std::int32_t kLargestSmallBlock = 256 << 10;
 /// Spans that have to be described: each gives some 60 bits, which chance does not.
 constexpr std::size_t kEnough = 3;
@@ -26,7 +26,7 @@ class Finder {
       : process_(process), data_(data), out_(*out) {}
 
   bool run(std::span<const std::uintptr_t> pages) noexcept {
-    if (!find_classes() || !find_map(pages.first(std::min(pages.size(), kMostPages)))) return false;
+    if (!find_classes() || !find_map(pages)) return false;
     find_caches();
     find_transfer_caches();
     return true;
@@ -77,7 +77,7 @@ class Finder {
     for (const std::uintptr_t page : pages) {
       TcmallocSpan span;
       if (!tree.try_read(page, &span) || std::find(met, met + count, span.first_page) != met + count) continue;
-      if (span.pages > std::uint64_t{1} << 30 || span.size_class() >= count_) continue;
+      if (span.size_class() >= count_) continue;
       const std::uint64_t each = out_.class_bytes[span.size_class()];
       if (span.in_use() && each != 0 && span.handed_out() > (span.pages << map.page_shift) / each) return false;
       met[count++] = span.first_page;

@@ -50,16 +50,23 @@ class TcmallocPageMap {
       return from % sizeof word == 0 && process_.get(from, &word) ? word : 0;
     });
   }
-  /// Reads a span that may be none. \return false if it cannot be one that lies at `at`
+  /// Reads a span that may be none. The map has the first and the last page of each, whatever its state.
+  /// \return false if it cannot be one that lies at `at`
   bool try_read(std::uintptr_t at, TcmallocSpan* span) const noexcept {
     const std::uintptr_t structure = try_span_at(at);
     const std::uintptr_t page = at >> map_.page_shift;
     return structure != 0 && structure % 8 == 0 && process_.get(structure, &span->first_page) &&
            process_.get(structure + 8, &span->pages) && process_.get(structure + kBitsInSpan, &span->bits) &&
-           page >= span->first_page && page - span->first_page < span->pages;
+           page >= span->first_page && page - span->first_page < span->pages &&
+           span->pages <= (std::uint64_t{1} << (kTcmallocAddressBits - map_.page_shift)) - span->first_page && has(span->first_page, structure) &&
+           has(span->first_page + span->pages - 1, structure);
   }
 
  private:
+  bool has(std::uint64_t page, std::uintptr_t structure) const noexcept {
+    return try_span_at(page << map_.page_shift) == structure;
+  }
+
   template <typename Word>
   std::uintptr_t find(std::uintptr_t at, std::uintptr_t* next, Word word) const noexcept {
     std::uintptr_t table = map_.root;

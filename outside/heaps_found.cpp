@@ -18,6 +18,7 @@
 #include "outside/musl.hpp"
 #include "outside/observed_server.hpp"
 #include "outside/probed_pages.hpp"
+#include "outside/served_heap.hpp"
 
 namespace mallard::outside {
 namespace {
@@ -180,7 +181,10 @@ class Claims {
                   : glibc ? "system"
                           : report::kNoAllocator,
                   glibc && !musl ? "glibc" : "", libc);
-    g_backend.census = nullptr;
+    // Of those that have a census nothing with the form of their books was met.
+    const std::string_view name = unasked_;
+    const bool has_census = name == "jemalloc" || name == "mimalloc" || name == "tcmalloc";
+    g_backend.census = has_census ? census_of_no_layout : nullptr;
   }
 
   bool can_be_read() const noexcept {

@@ -49,9 +49,10 @@ class ProbedPages {
       largest[smallest] = &regions[i];
     }
     std::size_t count = 0;
+    const auto there = static_cast<std::size_t>(kMostRegions - std::count(largest, largest + kMostRegions, nullptr));
     for (const report::Region* r : largest)
       if (r)
-        any_page(residency, *r, kMost / kMostRegions, [&](std::uintptr_t page) {
+        any_page(residency, *r, kMost / there, [&](std::uintptr_t page) {
           if (count < kMost) pages_[count++] = page;
           return count == kMost;
         });
@@ -59,7 +60,7 @@ class ProbedPages {
   }
 
  private:
-  static constexpr std::size_t kMost = 64;
+  static constexpr std::size_t kMost = 512;
   std::uintptr_t pages_[kMost];
 };
 

@@ -29,10 +29,6 @@ heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noex
 heaps::CensusResult census_of_tcmalloc(const heaps::CensusRequest& request) noexcept {
   return heaps::tcmalloc_census(g_tcmalloc, request);
 }
-heaps::CensusResult census_of_no_layout(const heaps::CensusRequest&) noexcept {
-  return {.done = false, .why_not = "how its heap is laid out was not found out from outside"};
-}
-
 bool is(std::string_view name) noexcept { return view_of(g_backend.name) == name; }
 
 /// One that mallard asks for its version only when it is in use.
@@ -47,6 +43,10 @@ void find_version(const elf::Module& module, const ProcessMemory& process) noexc
 }
 
 }  // namespace
+
+heaps::CensusResult census_of_no_layout(const heaps::CensusRequest&) noexcept {
+  return {.done = false, .why_not = "how its heap is laid out was not found out from outside"};
+}
 
 bool can_be_divided(const backends::Backend& theirs) noexcept {
   const std::string_view name = view_of(theirs.name);

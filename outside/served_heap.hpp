@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backends/backend.hpp"
+#include "heaps/census.hpp"
 #include "report/facts/memory.hpp"
 #include "report/model/served.hpp"
 
@@ -18,5 +19,8 @@ backends::Backend* serve_from(const backends::Backend& theirs, const report::Ser
 
 /// Served::claim_heaps of such a process: finds the layout, and gives the backend its census.
 void claim_served_heap(Arena& arena, report::Memory* memory) noexcept;
+
+/// The census of an allocator whose layout was not found: the reason alone.
+heaps::CensusResult census_of_no_layout(const heaps::CensusRequest&) noexcept;
 
 }  // namespace mallard::outside

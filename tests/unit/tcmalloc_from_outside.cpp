@@ -97,7 +97,6 @@ class MadeUpTcmalloc {
 
   MadeUpProcess process;
 
- private:
   void put_page(std::uintptr_t page, std::uintptr_t span) {
     const unsigned bits = 48 - shift_;
     const unsigned upper = levels_ == 2 ? bits / 2 : (bits + 2) / 3, leaf = bits - upper * (levels_ - 1);
@@ -108,6 +107,7 @@ class MadeUpTcmalloc {
     process.map_where_missing(at);
     process.put(at, span);
   }
+ private:
   std::uintptr_t below(std::uintptr_t at) {
     std::uint64_t next = 0;
     process.map_where_missing(at);
@@ -188,8 +188,10 @@ TEST_CASE("from outside: spans of tcmalloc are believed where they can be") {
     return finds_after([=](MadeUpTcmalloc& made) { made.put_span(2, 16, pages, size_class, handed_out, location); });
   };
   CHECK(third(1, 0, 0));
-  CHECK(third(std::uint64_t{1} << 30, 0, 0));
-  CHECK_FALSE(third((std::uint64_t{1} << 30) + 1, 0, 0));
+  CHECK(third(4, 0, 0));
+  CHECK_FALSE(third(5, 0, 0));   // the map does not have its last page
+  CHECK_FALSE(third(std::uint64_t{1} << 30, 0, 0));
+  CHECK_FALSE(third(~std::uint64_t{0}, 0, 0));
   CHECK_FALSE(third(0, 0, 0));
   CHECK(third(1, kSizeClasses - 1, 0));
   CHECK_FALSE(third(1, kSizeClasses, 0));
@@ -204,11 +206,13 @@ TEST_CASE("from outside: spans of tcmalloc are believed where they can be") {
   CHECK_FALSE(made.find(&found, {made.page(0), made.page(8)}));
   CHECK_FALSE(made.find(&found, {}));
   CHECK(made.find(&found, {made.page(5), made.page(3), made.page(0), made.page(8), made.page(17) - 1}));
-  std::vector<std::uintptr_t> many(61, made.page(90));
-  many.insert(many.end(), {made.page(0), made.page(8), made.page(16)});
-  CHECK(made.find(&found, many));
-  many.insert(many.begin(), made.page(90));
-  CHECK_FALSE(made.find(&found, many));
+  // Its first page has to be its own in the map as well, and so has its last.
+  for (const std::uint64_t others : {16, 18, 19}) {
+    MadeUpTcmalloc four;
+    four.put_span(2, 16, 4, 3, 0);
+    four.put_page(four.page(others), kBooks + 48);
+    CHECK(four.find(&found, {four.page(0), four.page(8), four.page(17)}) == (others == 18));
+  }
 }
 
 TEST_CASE("from outside: tcmalloc's threads have their caches in a list") {
