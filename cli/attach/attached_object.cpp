@@ -66,6 +66,19 @@ bool may_be_stopped(int pid, pid_t thread, bool also_running) {
 /// Others keep the loader's lock, and the thread was let go.
 struct LoaderIsBusy {};
 
+/// What is said of a process that is not recorded: that it is as it was or, where entry points were changed and nothing
+/// could change them back, that.
+Error refusal(int pid, const std::string& who, const std::string& why, const std::string& hint) {
+  const std::optional<AttachDoor> door = read_door(pid);
+  if (door && door->is_on == 0 && door->entry_points != 0)
+    return Error(kUnreadable,
+                 fmt::format("{} is not recorded, but its allocator's entry points lead to what was loaded, which "
+                             "hands the calls on: {}",
+                             who, why),
+                 fmt::format("mallard detach {}", pid));
+  return Error(kUnreadable, fmt::format("{} is left as it is: {}", who, why), hint);
+}
+
 /// One borrowing, by one thread of this command: the tracer.
 class Errand {
  public:
@@ -92,7 +105,7 @@ class Errand {
 
  private:
   [[noreturn]] void fail(const std::string& why, const std::string& hint = {}) const {
-    throw Error(kUnreadable, fmt::format("{} is left as it is: {}", who_, why), hint);
+    throw refusal(pid_, who_, why, hint);
   }
 
   std::unique_ptr<BorrowedThread> borrow() {
@@ -324,9 +337,7 @@ AttachDoor act_in(int pid, const std::string& who, const OwnAllocator& own, Atta
       usleep(kBetween);
     }
   }
-  throw Error(kUnreadable,
-              fmt::format("{} is left as it is: other threads of it keep the loader's lock", who),
-              "a dlopen is under way: try again");
+  throw refusal(pid, who, "other threads of it keep the loader's lock", "a dlopen is under way: try again");
 }
 
 }  // namespace mallard::cli

@@ -305,3 +305,27 @@ def test_a_write_is_not_cut_short_and_children_are_not_recorded(t: Test) -> None
     detach(t, process.pid)
     process.communicate(b"\n")
     t.finish(process)
+
+
+def test_what_is_said_where_entry_points_lead_on_unrecorded(t: Test) -> None:
+    """What was loaded by an earlier attach has no need of dlopen, but of the loader's lock once the entry points lead to
+    it. Where another thread keeps that, nothing is recorded, and 'left as it is' would not be true."""
+    plugin = case(t, "slow_to_load.c", "-shared", "-fPIC", output="slow_to_load.so")
+    program = case(t, "loader_kept.c", "-pthread", "-ldl")
+    process = start(t, program, plugin, until="waiting")
+    before = code_of(process.pid, program)
+    attach(t, process.pid)
+    detach(t, process.pid)
+    assert process.stdin
+    process.stdin.write(b"go\n")
+    process.stdin.flush()
+    wait_until(lambda: "loading" in t.output_of(process), 10, "the loader's lock to be taken")
+    done = command(t, "attach", process.pid)
+    t.check(done.returncode == 3 and re.search(
+        rf"^mallard: error: process {process.pid} .*is not recorded, but its allocator's entry points lead to what was loaded, "
+        r"which hands the calls on: other threads of it keep the loader's lock$", done.stderr, re.MULTILINE),
+        f"status {done.returncode}: {done.stdout}{done.stderr}")
+    t.check(code_of(process.pid, program) != before, "the code is as it was, and the sentence says that it is not")
+    wait_until(lambda: "loaded 1" in t.output_of(process), 30, "the object to be loaded")
+    detach(t, process.pid)
+    t.equal(code_of(process.pid, program), before, "the code after detaching")
