@@ -174,13 +174,13 @@ class Claims {
   /// Heaps of a form that no census knows: the program break is one at least.
   void serve_unknown(const elf::Module* glibc) noexcept {
     const elf::Module* musl = find_musl(modules_);
-    const elf::Module* libc = musl ? musl : glibc;
-    if (unasked_[0] != '\0') claim_break(unasked_, unasked_version_, unasked_in_);
+    if (unasked_[0] == '\0') unasked_in_ = find_own_malloc(modules_, {unasked_, sizeof unasked_});
+    if (unasked_in_) claim_break(unasked_, unasked_version_, unasked_in_);
     else
       claim_break(musl    ? "musl"
                   : glibc ? "system"
                           : report::kNoAllocator,
-                  glibc && !musl ? "glibc" : "", libc);
+                  glibc && !musl ? "glibc" : "", musl ? musl : glibc);
     // Of those that have a census nothing with the form of their books was met.
     const std::string_view name = unasked_;
     const bool has_census = name == "jemalloc" || name == "mimalloc" || name == "tcmalloc";

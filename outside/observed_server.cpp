@@ -2,12 +2,14 @@
 #include "outside/observed_server.hpp"
 
 #include <initializer_list>
+#include <string_view>
 
 #include "base/text.hpp"
 #include "inside/entry_points.hpp"
 #include "inside/outcome.hpp"
 #include "inside/recognise.hpp"
 #include "report/facts/roles.hpp"
+#include "report/model/model.hpp"
 
 namespace mallard::outside {
 namespace {
@@ -34,7 +36,7 @@ bool is_beside_libc() noexcept {
 
 void name_observed(const elf::Modules& modules, backends::Backend* backend) noexcept {
   if (observed().empty()) return;
-  std::string_view name = "executable";  // as a process with mallard calls a malloc that nobody knows
+  std::string_view name = report::kOwnMalloc;
   for (const inside::EmbeddedKind kind : {inside::EmbeddedKind::kMimalloc, inside::EmbeddedKind::kJemalloc})
     if (observed().starts_with(inside::name_of(kind))) name = inside::name_of(kind);
   if (view_of(backend->name) == name) return;
@@ -47,6 +49,20 @@ void name_observed(const elf::Modules& modules, backends::Backend* backend) noex
       if (c.allocator->name == name && c.version[0] != '\0') set(backend->version, view_of(c.version));
     return;
   }
+}
+
+const elf::Module* find_own_malloc(const elf::Modules& modules, TextBuffer name) noexcept {
+  for (const elf::Module& m : modules.all()) {
+    if (m.kind != elf::ModuleKind::kElf) continue;
+    const std::string_view file = file_name_of(m.path);
+    // glibc's loader has one until 2.33, for itself; its library for debugging hands calls on unless it is asked.
+    const bool is_libc = file.starts_with("libc.") || file.starts_with("libc-") || file.starts_with("libc_malloc") ||
+                         file.starts_with("ld-") || file.starts_with("ld.");
+    if (is_libc || !inside::contents_of(m, modules.process()).defines_malloc) continue;
+    name.add(report::is_program_module(modules.process(), m) ? report::kOwnMalloc : file);
+    return &m;
+  }
+  return nullptr;
 }
 
 }  // namespace mallard::outside

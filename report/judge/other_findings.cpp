@@ -122,11 +122,9 @@ void add_unknown(Findings& all, double bytes) noexcept {
   else if (c.s.reason != Reason::kInspection)
     c.next.say(mode_of(c.s.recording) == Mode::kOff ? "Nothing is recorded: 'mallard mode PID sample' begins."
                                                 : "No allocation has been sampled yet: ask again after more work.");
-  else
-    say_next(c,
-             "Start the program with mallard (mallard run): it sees every call of malloc, whoever serves it.",
-             Needs::kRecording);
-  say_next(c, " 'mallard check PID' names the allocators inside.");
+  else if (c.s.allocator.name != kOwnMalloc)
+    say_next(c, "Start the program with mallard (mallard run) for its call sites.", Needs::kRecording);
+  say_next(c, " 'mallard check PID' names the allocators inside, and says what mallard would see.");
   all.add(c);
 }
 

@@ -86,8 +86,8 @@ inline constexpr std::string_view kTakeoverStates[] = {"not asked", "nothing ins
 /// Who owns malloc where mallard stepped aside.
 inline constexpr std::string_view kSanitizer = "a sanitizer";
 
-/// Allocator::name of a process that was looked at from outside and has none that is known.
-inline constexpr std::string_view kNoAllocator = "none";
+/// Allocator::name where a process was looked at from outside and has none that is known; of the executable's malloc.
+inline constexpr std::string_view kNoAllocator = "none", kOwnMalloc = "executable";
 
 struct Allocator {
   std::string_view name, version;
