@@ -2,8 +2,6 @@
 // An allocator inside the executable that serves by itself, and is observed: how a report asks it.
 #include "backends/backend.hpp"
 
-#include <initializer_list>
-
 #include "base/os.hpp"
 #include "elf/loaded_objects.hpp"
 #include "heaps/jemalloc.hpp"
@@ -16,7 +14,6 @@ namespace {
 constinit heaps::JemallocAccess g_jemalloc{};
 constinit heaps::MimallocAccess g_mimalloc{};
 constinit heaps::PagesInMemory g_pages;
-constexpr std::size_t kFewPages = 8, kManyPages = 64;  ///< of a range of the heap
 
 heaps::CensusResult census_of_no_form() noexcept {
   return {.done = false,
@@ -26,15 +23,13 @@ heaps::CensusResult census_of_no_form() noexcept {
 heaps::CensusResult census_of_jemalloc(const heaps::CensusRequest& request) noexcept {
   heaps::JemallocAccess& access = g_jemalloc;
   if (!access.mallctl && access.map.root == 0)
-    access.map = heaps::find_jemalloc_map(request.process, access.data, g_pages.find(request, kFewPages));
+    access.map = heaps::find_jemalloc_map(request.process, access.data, g_pages.find(request));
   return access.mallctl || access.map.root != 0 ? heaps::jemalloc_census(access, request) : census_of_no_form();
 }
-/// The largest range may be one block for the most part, which has one page of mimalloc's: more pages tell more then.
 heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noexcept {
   heaps::MimallocAccess& access = g_mimalloc;
-  for (const std::size_t of_each : {kFewPages, kManyPages})
-    if (!access.malloc && !access.layout.shape)
-      access.layout = heaps::find_mimalloc_layout(request.process, access.data, g_pages.find(request, of_each));
+  if (!access.malloc && !access.layout.shape)
+    access.layout = heaps::find_mimalloc_layout(request.process, access.data, g_pages.find(request));
   return access.malloc || access.layout.shape ? heaps::mimalloc_census(access, request) : census_of_no_form();
 }
 

@@ -5,31 +5,17 @@
 // beginning of the page.
 #include <algorithm>
 
+#include "heaps/mimalloc_links.hpp"
 #include "heaps/mimalloc_pages.hpp"
 
 namespace mallard::heaps {
 namespace {
 
-constexpr std::uintptr_t kRegion = 256 << 20;  ///< what one array of slots describes
-constexpr std::size_t kSlotBytes = 128;
-constexpr std::uintptr_t kSubmapSpan = std::uintptr_t{512}
-                                       << 20;  ///< what one lower part of the map describes
 constexpr std::uintptr_t kSubmapBytes = kSubmapSpan / kMimallocSlice * sizeof(std::uintptr_t);
 constexpr std::uintptr_t kMostMapBytes = std::uintptr_t{1} << 32;
 
 constinit PageCopies g_structures;
 constinit unsigned char g_pieces[os::kMaxPieces * kMostMimallocShapeBytes]{};
-
-/// Where the word is that leads from the slice of `address` to its page; 0: nobody has allocated near there.
-std::uintptr_t link_of(const MimallocLayout& layout, std::uintptr_t address) noexcept {
-  if (layout.shape->family == MimallocFamily::kSlots)
-    return (address & ~(kRegion - 1)) + address % kRegion / kMimallocSlice * kSlotBytes;
-  std::uintptr_t submap = 0;
-  if (!g_structures.get(layout.page_map + address / kSubmapSpan * sizeof submap, &submap) || submap == 0 ||
-      submap % sizeof submap != 0)
-    return 0;
-  return submap + address % kSubmapSpan / kMimallocSlice * sizeof submap;
-}
 
 /// The map's upper level, with the first of the lower parts right behind it.
 AddressRange upper_map(const MimallocLayout& layout) noexcept {
@@ -48,7 +34,7 @@ AddressRange slices_of(const MimallocStructure& s, std::uintptr_t slice) noexcep
 /// Whether the structures that `layout` supposes know the live block `block`.
 bool knows(const MimallocLayout& layout, const ProcessMemory& process, std::uintptr_t block,
            std::uint64_t usable, MimallocStructure* found) noexcept {
-  const std::uintptr_t link = link_of(layout, block);
+  const std::uintptr_t link = link_of(g_structures, layout, block);
   std::uintptr_t at = 0;
   unsigned char copy[kMostMimallocShapeBytes];
   if (!link || !g_structures.get(link, &at) || at == 0 || at % 8 != 0 ||
@@ -104,93 +90,13 @@ MimallocLayout find_mimalloc_page_map(const MimallocAccess& access, const Proces
   return layout;
 }
 
-namespace {
-
-constexpr std::size_t kMostBefore = 64 * kMimallocSlice;  // of an arena, before its structure: 8 in 3.6
-
-/// A page of a thread has an owner: 3.0 and 3.2 differ in nothing but where that stands, and in the other one's
-/// place is mostly 0.
-bool has_its_owner(const MimallocShape& shape, const MimallocStructure& s) noexcept {
-  return shape.family != MimallocFamily::kPageMap || s.ownerless || s.owner >= kPageBytes;
-}
-
-/// Where the structure of the page that has `address` lies, if the two agree about it; else 0.
-/// \param lacks_owner  set to whether all but the owner is there
-std::uintptr_t structure_of(const MimallocLayout& supposed, const ProcessMemory& process,
-                            std::uintptr_t address, bool* lacks_owner) noexcept {
-  const std::uintptr_t link = link_of(supposed, address);
-  std::uintptr_t at = 0;
-  unsigned char copy[kMostMimallocShapeBytes];
-  if (!link || !g_structures.get(link, &at) || at < kPageBytes || at % 8 != 0 ||
-      !process.copy(copy, at, supposed.shape->bytes))
-    return 0;
-  const MimallocStructure s = read_mimalloc_structure(*supposed.shape, copy, at);
-  // An arena's structure lies in one of its first slices.
-  const std::uintptr_t begin = s.first_block & ~(kMimallocSlice - 1);
-  const std::uintptr_t end = begin + s.slices * kMimallocSlice;
-  const std::uintptr_t arena = begin - s.slice_index * kMimallocSlice;
-  const bool is_its = s.of_arena && arena <= s.source && s.source < arena + kMostBefore && s.slices > 0 &&
-                      begin <= address && address < end && s.owner % 8 == 0 && s.first_block != 0 &&
-                      describes_mimalloc_page(s, begin, end);
-  *lacks_owner = is_its && !has_its_owner(*supposed.shape, s);
-  return is_its ? at : 0;
-}
-
-bool describes_enough(const MimallocLayout& supposed, const ProcessMemory& process,
-                      std::span<const std::uintptr_t> pages) noexcept {
-  constexpr std::size_t kEnough = 3;
-  std::uintptr_t met[kEnough];
-  std::size_t count = 0;
-  for (const std::uintptr_t page : pages) {
-    bool lacks_owner = false;
-    const std::uintptr_t at = structure_of(supposed, process, page, &lacks_owner);
-    if (lacks_owner) return false;
-    if (at == 0 || std::find(met, met + count, at) != met + count) continue;
-    if (count < kEnough) met[count++] = at;
-  }
-  return count == kEnough;
-}
-
-}  // namespace
-
-MimallocLayout find_mimalloc_page_map(const ProcessMemory& process, AddressRange data,
-                                      std::span<const std::uintptr_t> pages) noexcept {
-  MimallocLayout found{};
-  g_structures.begin(process);
-  for (const MimallocShape& shape : kMimallocShapes) {
-    MimallocLayout supposed{.shape = &shape};
-    if (shape.family == MimallocFamily::kSlots && describes_enough(supposed, process, pages)) {
-      if (found.shape) return {};
-      found = supposed;
-    }
-    if (shape.family != MimallocFamily::kPageMap) continue;
-    for (std::uintptr_t at = data.begin; at + sizeof at <= data.end; at += sizeof at) {
-      const std::uintptr_t map = process.word(at);
-      if (map < kPageBytes || map % kPageBytes != 0 || map >> 47 != 0) continue;
-      supposed.page_map = map;
-      if (!describes_enough(supposed, process, pages)) continue;
-      if (found.shape) return {};  // two descriptions of one thing: none is believed
-      found = supposed;
-      break;
-    }
-  }
-  return found;
-}
-
-bool is_in_mimalloc_page(const ProcessMemory& process, const MimallocLayout& layout,
-                         std::uintptr_t page) noexcept {
-  g_structures.begin(process);
-  bool lacks_owner = false;
-  return structure_of(layout, process, page, &lacks_owner) != 0;
-}
-
 void each_mimalloc_map(const ProcessMemory& process, const MimallocLayout& layout, AddressRange heap,
                        void (*visit)(AddressRange piece, void* opaque), void* opaque) noexcept {
   if (layout.shape->family != MimallocFamily::kPageMap) return;
   g_structures.begin(process);
   visit(upper_map(layout), opaque);
   for (std::uintptr_t at = heap.begin & ~(kSubmapSpan - 1); at < heap.end; at += kSubmapSpan)
-    if (const std::uintptr_t submap = link_of(layout, at); submap != 0)
+    if (const std::uintptr_t submap = link_of(g_structures, layout, at); submap != 0)
       visit({submap, submap + kSubmapBytes}, opaque);
 }
 
@@ -243,7 +149,7 @@ class PageMapCensus {
     for (std::uintptr_t slice = align_up(range.begin, kMimallocSlice); slice < range.end;
          slice += kMimallocSlice) {
       if (slice % kRegion == 0 || slice == align_up(range.begin, kMimallocSlice)) begin_region(slice);
-      const std::uintptr_t link = link_of(layout_, slice);
+      const std::uintptr_t link = link_of(g_structures, layout_, slice);
       if (link == 0) {
         slice = align_up(slice + 1, kSubmapSpan) - kMimallocSlice;
         continue;
@@ -328,7 +234,7 @@ class PageMapCensus {
     std::uintptr_t reported = 0;
     for (const AddressRange& range : request_.heap)
       for (std::uintptr_t at = range.begin & ~(kSubmapSpan - 1); at < range.end; at += kSubmapSpan) {
-        const std::uintptr_t submap = at > 0 ? link_of(layout_, at) : 0;
+        const std::uintptr_t submap = at > 0 ? link_of(g_structures, layout_, at) : 0;
         if (submap == 0 || submap == reported || !heap_.contains(submap)) continue;
         reported = submap;
         pages_.report_metadata(submap, submap + kSubmapBytes);
@@ -359,7 +265,7 @@ class PageMapCensus {
     last_owner_ = owner;
     const std::uintptr_t slice = owner & ~(kMimallocSlice - 1);
     if (!owners_.add(slice) || !heap_.contains(slice)) return;
-    const std::uintptr_t link = link_of(layout_, slice);
+    const std::uintptr_t link = link_of(g_structures, layout_, slice);
     std::uintptr_t page = 0;
     if (link && g_structures.get(link, &page) && page == 0)
       pages_.report_metadata(slice, slice + kMimallocSlice);

@@ -17,8 +17,8 @@ class PagesInMemory {
  public:
   static constexpr std::size_t kMost = 512;
 
-  /// So many pages of each of the eight ranges that have most in memory; at most kMost together.
-  std::span<const std::uintptr_t> find(const CensusRequest& request, std::size_t of_each) noexcept {
+  /// As many pages of each of the eight ranges that have most in memory; kMost together at the most.
+  std::span<const std::uintptr_t> find(const CensusRequest& request) noexcept {
     AddressRange largest[kRanges] = {};
     std::uint64_t bytes[kRanges] = {};
     for (std::size_t i = 0; i < request.heap.size();) {
@@ -30,8 +30,9 @@ class PagesInMemory {
       largest[least] = range;
     }
     count_ = 0;
+    const auto there = static_cast<std::size_t>(kRanges - std::count(bytes, bytes + kRanges, std::uint64_t{0}));
     for (std::size_t i = 0; i < kRanges; ++i)
-      if (bytes[i] > 0) add(request.resident, largest[i], bytes[i], of_each);
+      if (bytes[i] > 0) add(request.resident, largest[i], bytes[i], kMost / there);
     return {pages_, count_};
   }
 

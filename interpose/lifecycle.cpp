@@ -173,6 +173,8 @@ __attribute__((constructor)) void start() noexcept {
   report::Served served;
   served.backend = &server;
   served.beside = beside_observed();
+  served.own_census = server.census;
+  served.ask_instead = divides_beside() ? ask_instead : nullptr;
   served.backend_code = inside::observed_allocator().code;
   served.bypassed = foreign.in_front;
   served.stepped_aside = foreign.sanitizer;

@@ -37,4 +37,8 @@ const backends::Backend& describe_server() noexcept {
 
 const backends::Backend* beside_observed() noexcept { return g_beside; }
 
+bool divides_beside() noexcept { return g_beside && view_of(g_beside->name) == "system" && g_beside->census; }
+
+void ask_instead(heaps::CensusResult (*census)(const heaps::CensusRequest& request)) noexcept { g_observed.census = census; }
+
 }  // namespace mallard::interpose

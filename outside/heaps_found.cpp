@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backends/backend.hpp"
+#include "heaps/census_parts.hpp"
 #include "heaps/glibc.hpp"
 #include "heaps/heap_reader.hpp"
 #include "heaps/jemalloc.hpp"
@@ -72,46 +73,12 @@ heaps::CensusResult census_of_what_cannot_be_read(const heaps::CensusRequest&) n
   return {.done = false, .why_not = "the kernel does not let this command read the memory of the process"};
 }
 
-/// What of `resident` lies in `ranges`; both ascend.
-std::span<const AddressRange> common(Arena& arena, std::span<const AddressRange> resident,
-                                     std::span<const AddressRange> ranges) noexcept {
-  Growing<AddressRange> both(arena);
-  std::size_t first = 0;
-  for (const AddressRange& range : ranges) {
-    while (first < resident.size() && resident[first].end <= range.begin) ++first;
-    for (std::size_t i = first; i < resident.size() && resident[i].begin < range.end; ++i)
-      both.add({std::max(range.begin, resident[i].begin), std::min(range.end, resident[i].end)});
-  }
-  return both.all();
-}
-
-void add_up(const heaps::CensusResult& part, heaps::CensusResult* sum) noexcept {
-  if (sum->done && !part.done) sum->why_not = part.why_not;
-  sum->done = sum->done && part.done;
-  sum->thread_cached_bytes += part.thread_cached_bytes;
-  sum->internal_bytes += part.internal_bytes;
-  sum->reads += part.reads;
-  sum->raced += part.raced;
-  sum->arena_top_bytes += part.arena_top_bytes;
-  sum->arenas += part.arenas;
-  sum->threadless_arenas += part.threadless_arenas;
-  sum->free_memory += part.free_memory;
-}
-
-/// Asks each heap in turn; the first is the largest, whose units give the name.
+/// Asks each heap; the first is the largest, whose units give the name.
 heaps::CensusResult census_of_all(const heaps::CensusRequest& request) noexcept {
-  heaps::CensusResult sum{.done = true};
-  for (const Heap& heap : std::span(g_heaps, g_heap_count)) {
-    const heaps::CensusRequest part{
-        request.process,        heap.ranges,          common(*g_arena, request.resident, heap.ranges),
-        request.sampled_blocks, request.budget_bytes, request.on_unit,
-        request.opaque,         request.exact,        request.on_block,
-        request.on_cached};
-    const heaps::CensusResult result = heap.census(part);
-    if (!sum.unit_name) sum.unit_name = result.unit_name;
-    add_up(result, &sum);
-  }
-  return sum;
+  heaps::CensusPart parts[kMostHeaps];
+  for (std::size_t i = 0; i < g_heap_count; ++i)
+    parts[i] = {g_heaps[i].census, g_heaps[i].ranges, g_heaps[i].census == heaps::census_glibc};
+  return heaps::census_of_parts(*g_arena, {parts, g_heap_count}, request);
 }
 
 /// Finds out, once for each process, whose heaps are there.
@@ -274,7 +241,7 @@ class Claims {
       if (is_candidate(r, "") || (r.is_brk && r.owner == Owner::kAnonymous)) theirs.add({r.begin, r.end});
     Growing<AddressRange> resident(arena_);
     for (const report::ResidentRun& run : residency_.runs()) resident.add({run.begin, run.end});
-    if (!g_musl.find(arena_, process_, common(arena_, resident.all(), theirs.all()))) return;
+    if (!g_musl.find(arena_, process_, heaps::common(arena_, resident.all(), theirs.all()))) return;
     if (!cut_regions(arena_, g_musl.memory(), "musl", &memory_)) return;
     if (take_cut_regions())
       add({"musl", "musl", census_of_musl, {}, 0, {}, {}},

@@ -7,12 +7,14 @@
 #include "heaps/tcmalloc.hpp"
 #include "inside/recognise.hpp"
 #include "outside/probed_pages.hpp"
+#include "report/facts/beside.hpp"
 #include "report/facts/roles.hpp"
 
 namespace mallard::outside {
 namespace {
 
 constinit backends::Backend g_backend{};
+constinit const backends::Backend* g_beside = nullptr;  ///< nullptr: all is served by that
 constinit std::uintptr_t g_at = 0;  ///< in the object that holds the allocator
 constinit heaps::JemallocAccess g_jemalloc{};
 constinit heaps::MimallocAccess g_mimalloc{};
@@ -29,6 +31,14 @@ heaps::CensusResult census_of_mimalloc(const heaps::CensusRequest& request) noex
 heaps::CensusResult census_of_tcmalloc(const heaps::CensusRequest& request) noexcept {
   return heaps::tcmalloc_census(g_tcmalloc, request);
 }
+
+/// Takes the version of a glibc that serves. \return false if its heap is not known
+bool is_known_glibc(const backends::Backend& glibc) noexcept {
+  FixedText<64> version;
+  version.add(part_of(view_of(glibc.version), kGlibc.size()));
+  return view_of(glibc.name) == "system" && heaps::set_glibc_version(version.c_str());
+}
+
 bool is(std::string_view name) noexcept { return view_of(g_backend.name) == name; }
 
 /// One that mallard asks for its version only when it is in use.
@@ -65,19 +75,20 @@ backends::Backend* serve_from(const backends::Backend& theirs, const report::Ser
   g_backend.purge.run = nullptr;
   g_backend.purge.call = g_backend.purge.leaves = g_backend.purge.holds = nullptr;
   g_backend.census = theirs.census ? census_of_no_layout : nullptr;
+  g_beside = served.beside;
   g_at = served.backend_at ? served.backend_at : served.own_at;
   return &g_backend;
 }
 
-void claim_served_heap(Arena& arena, report::Memory* memory) noexcept {
+namespace {
+
+void find_layout(Arena& arena, report::Memory* memory) noexcept {
   const ProcessMemory& process = *memory->process;
   const elf::Module* const module = report::module_at(memory->regions.modules, g_at);
   if (module) find_version(*module, process);
   if (!g_backend.census || !memory->known) return;
   if (is("system")) {
-    FixedText<64> version;
-    version.add(part_of(view_of(g_backend.version), kGlibc.size()));
-    if (heaps::set_glibc_version(version.c_str())) g_backend.census = heaps::census_glibc;
+    if (is_known_glibc(g_backend)) g_backend.census = heaps::census_glibc;
     return;
   }
   const report::InMemory* const in_memory =
@@ -103,6 +114,15 @@ void claim_served_heap(Arena& arena, report::Memory* memory) noexcept {
   } else if (is("tcmalloc") && heaps::find_tcmalloc(process, data, pages, &g_tcmalloc)) {
     g_backend.census = census_of_tcmalloc;
   }
+}
+
+}  // namespace
+
+void claim_served_heap(Arena& arena, report::Memory* memory) noexcept {
+  if (g_backend.census) g_backend.census = census_of_no_layout;
+  find_layout(arena, memory);
+  if (g_beside && is_known_glibc(*g_beside))
+    g_backend.census = report::claim_beside(arena, g_backend.census, heaps::census_glibc, memory);
 }
 
 }  // namespace mallard::outside

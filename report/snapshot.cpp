@@ -8,6 +8,7 @@
 #include "base/os.hpp"
 #include "base/say.hpp"
 #include "report/divide/heap_division.hpp"
+#include "report/facts/beside.hpp"
 #include "report/facts/cgroup.hpp"
 #include "report/facts/environment.hpp"
 #include "report/facts/fork_copies.hpp"
@@ -187,6 +188,7 @@ bool take_snapshot(Arena& arena, const ProcessMemory& process, const Served& ser
   elf::Modules modules = memory.regions.modules;
   if (modules.all().empty()) modules.read(arena, process);  // what cannot be read stays without names
   if (served.claim_heaps) served.claim_heaps(arena, &memory);
+  if (served.ask_instead) served.ask_instead(claim_beside(arena, served.own_census, served.beside->census, &memory));
   const std::span<BoundElsewhere> bound = find_bound_elsewhere(arena, served, modules);
   out->rss = memory.after;
   out->charge = read_charge(memory);

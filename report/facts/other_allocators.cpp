@@ -261,7 +261,7 @@ class Finder {
     if (!in_memory) return;
     for (std::size_t i = 0; i < memory_.regions.all.size(); ++i) {
       const Region& r = memory_.regions.all[i];
-      const bool is_divided = r.owner == Owner::kHeap && !modules_.process().is_recorded();
+      const bool is_divided = r.owner == Owner::kHeap && (served_.beside || !modules_.process().is_recorded());
       if (r.owner != Owner::kAnonymous && !is_divided) continue;
       if (is_divided && is_main_heap(r)) continue;
       OtherAllocator* a = by_object(r.name, r.allocator);

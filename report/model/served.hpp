@@ -18,11 +18,13 @@ namespace mallard::report {
 
 struct Memory;
 
+using Census = heaps::CensusResult (*)(const heaps::CensusRequest& request);
+
 /// Who answers the program's calls, as lifecycle found out.
 struct Served {
   const backends::Backend* backend = nullptr;
-  /// Who answers calls of malloc where `backend` is inside the program and does not: its calls are recorded, its
-  /// heap is not divided.
+  /// Who answers calls of malloc where `backend` is inside the program and does not: its calls are recorded, too. Its
+  /// heap is divided where it is glibc.
   const backends::Backend* beside = nullptr;
   /// The code of a backend inside the program, which has other code in the same object; empty where it has none.
   AddressRange backend_code{};
@@ -41,6 +43,10 @@ struct Served {
   /// Where the process is not our own: finds out whose heaps lie in the memory that was read, makes them its
   /// heap, and `*backend` what asks all of them. \context reporter
   void (*claim_heaps)(Arena& arena, Memory* memory) = nullptr;
+  /// In our own where `beside` is glibc: the census of the backend's heap alone, and what has `*backend` asked by another
+  /// one, that of both heaps. \context reporter
+  Census own_census = nullptr;
+  void (*ask_instead)(Census census) = nullptr;
   /// Where the books were adopted from a process that goes on: reads what counts its work anew.
   void (*look_again)() = nullptr;
   bool is_attached = false;  ///< recorded by what `mallard attach` loaded

@@ -74,9 +74,10 @@ void write_observed(const Snapshot& s, Sink& to) noexcept {
                 ", inside the program, observed: ", static_cast<int>(a.takeover.entry_points), " entry points");
   labelled_line(to, "", Printable{a.path});
   if (a.beside.empty()) return;
+  const bool is_divided = s.recording.is_attached || a.beside.starts_with("glibc ");
   labelled_line(to, "serves malloc", Printable{a.beside}, ", for those who call that: recorded, too",
-                s.recording.is_attached ? "" : ", in a heap of its");
-  if (!s.recording.is_attached) labelled_line(to, "", "own, which is not divided");
+                is_divided ? "" : ", in a heap of its");
+  if (!is_divided) labelled_line(to, "", "own, which is not divided");
 }
 
 /// Which allocator serves, and where mallard does not see what it does.

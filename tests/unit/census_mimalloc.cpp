@@ -352,6 +352,14 @@ TEST_CASE("census: mimalloc 3.0 and 3.2, which differ in where a page has its ow
     REQUIRE(layout.shape);
     CHECK(layout.shape->owner == shape->owner);
     CHECK(is_mimallocs(process, layout, pages[0]));
+    // Of full pages, which no thread has, what is left of the owner tells.
+    const std::span<const std::uintptr_t> full(pages.data(), 4);
+    const MimallocLayout by_full = find_mimalloc_layout(process, mimalloc.data, full);
+    REQUIRE(by_full.shape);
+    CHECK(by_full.shape->owner == shape->owner);
+    for (std::size_t i = 0; i < 8; ++i)
+      process.put(MadeUpMimalloc34::kArena + kPage + (2 + i) * shape->bytes + shape->owner, std::uint64_t{0});
+    CHECK_FALSE(find_mimalloc_layout(process, mimalloc.data, full).shape);
   }
 }
 
