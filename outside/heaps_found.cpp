@@ -104,9 +104,11 @@ class Claims {
     g_backend.takes_no_preload = !is_dynamic;
     if (!is_dynamic) look_for_musl(musl);
     look_for_go(!is_dynamic && !musl);
-    if (heaps::set_glibc_version(glibc ? version.c_str() : version_by_arena(process_, modules_)))
-      add({"system", report::kGlibcMalloc, heaps::census_glibc, {}, 0, {}, {}}, words.view(), glibc);
+    const bool is_known = heaps::set_glibc_version(glibc ? version.c_str() : version_by_arena(process_, modules_));
+    // Before glibc's: numbers in blocks of others may look like the header of a chunk that it has mapped.
     for (const elf::Module& m : modules_.all()) look_into(m);
+    if (is_known)
+      add({"system", report::kGlibcMalloc, heaps::census_glibc, {}, 0, {}, {}}, words.view(), glibc);
     std::size_t largest = 0;
     for (std::size_t i = 1; i < g_heap_count; ++i)
       if (g_heaps[i].resident_bytes > g_heaps[largest].resident_bytes) largest = i;
@@ -321,10 +323,14 @@ class Claims {
                        [](const Region& r) { return is_candidate(r, r.allocator); });
   }
 
+  /// What its map or books describe is the allocator's, also if it has the form of a chunk of glibc's.
   template <class IsIts>
   void mark(std::string_view allocator, IsIts is_its) noexcept {
-    for (Region& r : regions_)
-      if (is_candidate(r, allocator) && any_page(residency_, r, kLookedAt, is_its)) r.allocator = allocator;
+    for (Region& r : regions_) {
+      const bool is_chunk = r.allocator == report::kGlibcMalloc && !r.is_arena;
+      if (is_candidate(r, is_chunk ? r.allocator : allocator) && any_page(residency_, r, kLookedAt, is_its))
+        r.allocator = allocator;
+    }
   }
 
   static constexpr std::size_t kLookedAt = 256;  ///< pages of a region

@@ -3,6 +3,7 @@
 recorded."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,5 +68,19 @@ def test_attached(t: Test) -> None:
     process.stdin.flush()
     wait_until(lambda: "ready" in t.output_of(process) or process.poll() is not None, 30, "the program to be ready")
     require_divided(t, from_outside(t, process.pid), 0.001, "attached")
+    process.communicate(b"")
+    t.finish(process)
+
+
+@pytest.mark.timeout(900)
+def test_numbers_like_a_header_of_glibcs(t: Test) -> None:
+    """Seen from outside: what mimalloc's map describes is mimalloc's, whatever stands in it."""
+    process = start(t, program(t), "headers", until="ready")
+    done = t.run([t.build / "mallard", "inspect", "--leaks", "--json", str(process.pid)], t.plain_env(), label="inspect")
+    report = json.loads(done.stdout)
+    t.equal(report["backend"]["name"], "mimalloc", "the heap that is divided")
+    lost = report["lost"]
+    t.check(lost["done"] and lost["examined_blocks"] >= 100_000, f"blocks that were looked at: {lost}")
+    t.equal(lost["blocks"], 0, f"blocks called lost: {lost['groups']}")
     process.communicate(b"")
     t.finish(process)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Holds blocks of mimalloc, which is linked in under its own names, and more of the C library's malloc; of some of those it
-// frees all but each eighth. The last block of each group stays.
+// frees all but each eighth. With the argument "headers" it keeps a list of small blocks of mimalloc instead, in which numbers
+// at the beginning of some pages are what glibc writes in front of a block that it maps by itself.
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 void* mi_malloc(size_t);
 void mi_free(void*);
 
-enum { kInMimalloc = 8000, kInLibc = 30000, kScattered = 16000, kBytes = 1000 };
+enum { kInMimalloc = 8000, kInLibc = 30000, kScattered = 16000, kBytes = 1000, kListed = 100000 };
 static char* in_mimalloc[kInMimalloc];
 static char* in_libc[kInLibc];
 static char* scattered[kScattered];
@@ -31,11 +32,33 @@ __attribute__((noinline)) static void scatter_in_libc(void) {
     }
 }
 
+struct link {
+  size_t zero, size;
+  struct link* next;
+};
+static struct link* list;
+
+__attribute__((noinline)) static void keep_headers(void) {
+  for (int i = 0; i < kListed; i++) {
+    struct link* made = mi_malloc(sizeof *made);
+    memset(made, 0, sizeof *made);
+    if ((size_t)made % 0x40000 == 0x3000) made->size = 0x18000 | 2;
+    made->next = list;
+    list = made;
+  }
+}
+
 int main(int argc, char** argv) {
   if (argc > 1 && strcmp(argv[1], "later") == 0) {
     puts("waiting");
     fflush(stdout);
     getchar();
+  }
+  if (argc > 1 && strcmp(argv[1], "headers") == 0) {
+    keep_headers();
+    puts("ready");
+    fflush(stdout);
+    return getchar() == EOF && list ? 0 : 1;
   }
   keep_in_mimalloc();
   keep_in_libc();
