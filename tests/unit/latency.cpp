@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "record/latency_clock.hpp"
@@ -168,6 +169,7 @@ TEST_CASE("latency: a report tells operations and size groups apart, and frees t
   record::latency_end();
   REQUIRE(l.rows.size() == 6);
   const double tick_ns = record::latency_tick_ns();
+  CHECK((record::latency_clock_name() == std::string_view("tsc")) == (tick_ns != 1));  // else it counts nanoseconds
   // The clock's own was measured once more, and may be less by now.
   const auto more = static_cast<double>(own - record::latency_clock_own_ticks());
   const auto near = [=](double ticks) { return Approx((ticks + more) * tick_ns).margin(0.7).epsilon(0.03); };

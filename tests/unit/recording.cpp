@@ -17,6 +17,7 @@
 #include "base/os.hpp"
 #include "record/mappings.hpp"
 #include "record/published.hpp"
+#include "record/sampler.hpp"
 #include "record/thread_state.hpp"
 #include "tests/unit/catch.hpp"
 
@@ -275,6 +276,16 @@ TEST_CASE("recording: draws other gaps in a forked child than in its parent") {
   REQUIRE(mallard_thread.random != 0);
   const std::uint64_t mine = mallard_thread.random;
   CHECK(in_child([mine] { return mallard_thread.random != 0 && mallard_thread.random != mine; }));
+  // What it goes on with follows from what it had: children of one id would differ as their parents did.
+  CHECK(in_child([] {
+    std::uint64_t drawn[2];
+    for (std::uint64_t& to : drawn) {
+      mallard_thread.random = 77 + static_cast<std::uint64_t>(&to - drawn);
+      record::reseed_after_fork();
+      to = mallard_thread.random;
+    }
+    return drawn[0] > 1 && drawn[1] > 1 && drawn[0] != drawn[1];
+  }));
   CHECK(mallard_thread.random == mine);
   const std::uint64_t kept = mallard_thread.random;
   mallard_thread.random = 0;  // a thread that has not allocated yet
