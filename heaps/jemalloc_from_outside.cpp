@@ -3,12 +3,19 @@
 // is believed if the extents to which it leads lie where it says, and say of themselves what it says of them.
 #include <algorithm>
 
+#include "heaps/heap_reader.hpp"
 #include "heaps/jemalloc_page_map.hpp"
 
 namespace mallard::heaps {
 namespace {
 
 constexpr std::size_t kWordsAtOnce = 8192;
+/// Most words of a program's data that point somewhere lead to no table. One that says so much that is not so before it
+/// describes an extent is looked at no longer, and the search ends after so many looks: seconds, where data is large.
+constexpr unsigned kMostMisfits = 8;
+constexpr std::uint64_t kMostLooks = 16'000'000, kLooksOfAChunk = 256;
+
+constinit PageCopies g_copies;
 /// Extents that have to be described: each gives some 40 bits, which chance does not.
 constexpr std::size_t kEnough = 3;
 
@@ -20,6 +27,7 @@ class Finder {
   }
 
   JemallocMap run() noexcept {
+    g_copies.begin(process_);
     for (const JemallocLayout& layout : kJemallocLayouts)
       for (std::size_t i = 0; i < pages_.size(); ++i) {
         const std::uint64_t index = layout.tables.index[0].of(pages_[i]);
@@ -39,7 +47,8 @@ class Finder {
     static constinit std::uint64_t words[kWordsAtOnce]{};
     for (std::uintptr_t at = data_.begin + index * sizeof *words; at < data_.end;) {
       const std::size_t count = std::min<std::size_t>(kWordsAtOnce, (data_.end - at) / sizeof *words);
-      if (count == 0 || !process_.copy(words, at, count * sizeof *words)) return 0;
+      looks_ += kLooksOfAChunk;
+      if (count == 0 || looks_ > kMostLooks || !process_.copy(words, at, count * sizeof *words)) return 0;
       for (std::size_t i = 0; i < count; ++i)
         if (words[i] >= kPageBytes && words[i] % 64 == 0 && words[i] >> 47 == 0 &&
             describes_enough({at + (i - index) * sizeof *words, &layout}))
@@ -52,8 +61,12 @@ class Finder {
   bool describes_enough(const JemallocMap& map) noexcept {
     std::uintptr_t met[kEnough];
     std::size_t count = 0;
+    unsigned misfits = 0;
     for (const std::uintptr_t page : pages_) {
-      const std::uintptr_t extent = extent_of(map, page);
+      if (++looks_ > kMostLooks) return false;
+      bool is_misfit = false;
+      const std::uintptr_t extent = extent_of(map, page, &is_misfit);
+      if (is_misfit && count == 0 && ++misfits == kMostMisfits) return false;
       if (extent == 0 || std::find(met, met + count, extent) != met + count) continue;
       met[count++] = extent;
       if (count == kEnough) return true;
@@ -61,16 +74,24 @@ class Finder {
     return false;
   }
 
+  /// \param is_misfit  set where the map has what no map would say, but for a race
   /// \return where the extent begins that has the page, if map and extent agree about it; else 0
-  std::uintptr_t extent_of(const JemallocMap& map, std::uintptr_t page) noexcept {
+  std::uintptr_t extent_of(const JemallocMap& map, std::uintptr_t page, bool* is_misfit) noexcept {
     const JemallocPageMap pages(process_, map);
-    const JemallocElement element = pages.try_look_up(page);
+    const JemallocElement element = pages.try_look_up(page, [is_misfit](std::uintptr_t from, std::uint64_t* to) {
+      const bool is_there = g_copies.get(from, to);
+      *is_misfit |= !is_there;
+      return is_there;
+    });
     JemallocExtent words;
-    if (element.extent == 0 || !process_.get(element.extent, &words)) return 0;
+    if (element.extent == 0) return 0;
+    *is_misfit = true;
+    if (!g_copies.get(element.extent, &words)) return 0;
     const JemallocPages extent = pages.decode(words);
     if (page < extent.begin || page - extent.begin >= extent.bytes || extent.begin == 0 ||
         extent.bytes >> 46 != 0)
       return 0;
+    *is_misfit = false;
     if (!extent.active) return 0;  // of a free one less is known: it is none that tells
     if (extent.slab != element.slab || extent.size_class != element.size_class ||
         extent.size_class >= classes_)
@@ -87,6 +108,7 @@ class Finder {
   const std::span<const std::uintptr_t> pages_;
   std::uint64_t class_bytes_[kJemallocMostClasses];
   unsigned classes_, small_;
+  std::uint64_t looks_ = 0;
 };
 
 }  // namespace

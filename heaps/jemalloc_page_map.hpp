@@ -39,10 +39,15 @@ class JemallocPageMap {
   }
   /// The same where it may be no map at all.
   JemallocElement try_look_up(std::uintptr_t at) const noexcept {
+    return try_look_up(at, [this](std::uintptr_t from, std::uint64_t* to) { return process_.get(from, to); });
+  }
+  /// \param get  copies an aligned word; false if it cannot
+  template <typename Get>
+  JemallocElement try_look_up(std::uintptr_t at, Get get) const noexcept {
     std::uintptr_t next;
-    return find(at, &next, [this](std::uintptr_t from) {
+    return find(at, &next, [&get](std::uintptr_t from) {
       std::uint64_t word;
-      return from % sizeof word == 0 && process_.get(from, &word) ? word : 0;
+      return from % sizeof word == 0 && get(from, &word) ? word : 0;
     });
   }
   JemallocPages decode(const JemallocExtent& from) const noexcept {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "heaps/heap_reader.hpp"
 #include "heaps/tcmalloc_caches.hpp"
 #include "heaps/tcmalloc_pages.hpp"
 
@@ -17,6 +18,12 @@ constexpr std::size_t kClasses = kTcmallocClasses, kWordsAtOnce = 4096;
 constexpr std::int32_t kLargestSmallBlock = 256 << 10;
 /// Spans that have to be described: each gives some 60 bits, which chance does not.
 constexpr std::size_t kEnough = 3;
+/// Most words of a program's data that point somewhere lead to no table. One that leads so often where nothing is before
+/// it describes a span is looked at no longer, and the search ends after so many looks: seconds, where data is large.
+constexpr unsigned kMostMisfits = 8;
+constexpr std::uint64_t kMostLooks = 16'000'000;
+
+constinit PageCopies g_copies;
 
 constexpr std::size_t kCacheBytes = kCacheTail + 512;
 
@@ -26,6 +33,7 @@ class Finder {
       : process_(process), data_(data), out_(*out) {}
 
   bool run(std::span<const std::uintptr_t> pages) noexcept {
+    g_copies.begin(process_);
     if (!find_classes() || !find_map(pages)) return false;
     find_caches();
     find_transfer_caches();
@@ -74,9 +82,18 @@ class Finder {
     const TcmallocPageMap tree(process_, map);
     std::uintptr_t met[kEnough];
     std::size_t count = 0;
+    unsigned misfits = 0;
     for (const std::uintptr_t page : pages) {
+      if (++looks_ > kMostLooks) return false;
       TcmallocSpan span;
-      if (!tree.try_read(page, &span) || std::find(met, met + count, span.first_page) != met + count) continue;
+      bool is_all_there = true;
+      const bool is_span = tree.try_read(page, &span, [&](std::uintptr_t from, std::uint64_t* to) {
+        const bool is_there = g_copies.get(from, to);
+        is_all_there &= is_there;
+        return is_there;
+      });
+      if (!is_all_there && count == 0 && ++misfits == kMostMisfits) return false;
+      if (!is_span || std::find(met, met + count, span.first_page) != met + count) continue;
       if (span.size_class() >= count_) continue;
       const std::uint64_t each = out_.class_bytes[span.size_class()];
       if (span.in_use() && each != 0 && span.handed_out() > (span.pages << map.page_shift) / each) return false;
@@ -89,7 +106,7 @@ class Finder {
   bool find_map(std::span<const std::uintptr_t> pages) noexcept {
     for (const unsigned page_shift : kPageShifts)
       for (const unsigned levels : kPageMapLevels)
-        for (std::size_t i = 0; i < pages.size(); ++i)
+        for (std::size_t i = 0; i < pages.size() && looks_ <= kMostLooks; ++i)
           if (find_root(page_shift, levels, pages, i)) return true;
     return false;
   }
@@ -182,6 +199,7 @@ class Finder {
   const AddressRange data_;
   TcmallocFound& out_;
   std::size_t count_ = 0;           ///< of classes, 0 included
+  std::uint64_t looks_ = 0;
   std::int32_t moved_[kClasses]{};  ///< blocks that a transfer moves, by class
 };
 

@@ -42,29 +42,33 @@ class TcmallocPageMap {
   std::uintptr_t span_at(std::uintptr_t at, std::uintptr_t* next) const noexcept {
     return find(at, next, [this](std::uintptr_t from) { return process_.word(from); });
   }
-  /// The same where it may be no map at all.
-  std::uintptr_t try_span_at(std::uintptr_t at) const noexcept {
-    std::uintptr_t next;
-    return find(at, &next, [this](std::uintptr_t from) {
-      std::uint64_t word;
-      return from % sizeof word == 0 && process_.get(from, &word) ? word : 0;
-    });
-  }
   /// Reads a span that may be none. The map has the first and the last page of each, whatever its state.
   /// \return false if it cannot be one that lies at `at`
   bool try_read(std::uintptr_t at, TcmallocSpan* span) const noexcept {
-    const std::uintptr_t structure = try_span_at(at);
+    return try_read(at, span, [this](std::uintptr_t from, std::uint64_t* to) { return process_.get(from, to); });
+  }
+  /// \param get  copies an aligned word; false if it cannot
+  template <typename Get>
+  bool try_read(std::uintptr_t at, TcmallocSpan* span, Get get) const noexcept {
+    const std::uintptr_t structure = try_span_at(at, get);
     const std::uintptr_t page = at >> map_.page_shift;
-    return structure != 0 && structure % 8 == 0 && process_.get(structure, &span->first_page) &&
-           process_.get(structure + 8, &span->pages) && process_.get(structure + kBitsInSpan, &span->bits) &&
+    return structure != 0 && structure % 8 == 0 && get(structure, &span->first_page) &&
+           get(structure + 8, &span->pages) && get(structure + kBitsInSpan, &span->bits) &&
            page >= span->first_page && page - span->first_page < span->pages &&
-           span->pages <= (std::uint64_t{1} << (kTcmallocAddressBits - map_.page_shift)) - span->first_page && has(span->first_page, structure) &&
-           has(span->first_page + span->pages - 1, structure);
+           span->pages <= (std::uint64_t{1} << (kTcmallocAddressBits - map_.page_shift)) - span->first_page &&
+           try_span_at(span->first_page << map_.page_shift, get) == structure &&
+           try_span_at((span->first_page + span->pages - 1) << map_.page_shift, get) == structure;
   }
 
  private:
-  bool has(std::uint64_t page, std::uintptr_t structure) const noexcept {
-    return try_span_at(page << map_.page_shift) == structure;
+  /// The structure of the span at `at`, where it may be no map at all.
+  template <typename Get>
+  std::uintptr_t try_span_at(std::uintptr_t at, Get get) const noexcept {
+    std::uintptr_t next;
+    return find(at, &next, [&get](std::uintptr_t from) {
+      std::uint64_t word;
+      return from % sizeof word == 0 && get(from, &word) ? word : 0;
+    });
   }
 
   template <typename Word>

@@ -251,6 +251,27 @@ TEST_CASE("from outside: where in the data a jemalloc's root is") {
   }
 }
 
+TEST_CASE("from outside: words that lead to no map of jemalloc's are soon let go, and it is found behind them") {
+  constexpr std::size_t kWords = 4096, kOthers = 509;
+  constexpr std::uintptr_t kElsewhere = 0x1238'0000'0000, kEmpty = 0x1239'0000'0000;
+  for (const bool leads_to_zeros : {false, true}) {
+    MadeUpMap map(kJemallocLayouts[0], kData + kWords * 8 + 0x78);
+    map.put(slab_of_160(kFirst));
+    map.put(large(kSecond));
+    map.put(large(kThird));
+    std::vector<std::uintptr_t> pages;  // of others, whose entries the map does not have
+    for (std::size_t i = 0; i < kOthers; ++i) pages.push_back(kHeap + (64 + i) * kPage);
+    for (const std::uintptr_t page : {kFirst, kSecond, kThird}) pages.push_back(page);
+    const std::uint64_t elements = kJemallocLayouts[0].tables.index[1].of(kHeap) * 8;
+    for (const std::uintptr_t table : {kTables, kEmpty}) map.process.map_whole(table + elements, 4 * kPage);
+    for (std::size_t i = 0; i < kWords; ++i)
+      map.process.put(map.entry_of(kFirst) - (i + 1) * 8, leads_to_zeros ? kEmpty : kElsewhere + i * 64);
+    map.process.copies = 0;
+    CHECK(map.is_found(pages));
+    CHECK(map.process.copies < 20 * kWords);
+  }
+}
+
 TEST_CASE("from outside: a table of jemalloc's is aligned to cache lines, and lies where programs have memory") {
   for (const std::uintptr_t table : {kTables + 32, kTables + 8, std::uintptr_t{1} << 47}) {
     MadeUpMap map(kJemallocLayouts[0]);

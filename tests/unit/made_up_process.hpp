@@ -30,6 +30,10 @@ class MadeUpProcess : public mallard::ProcessMemory {
   void map_where_missing(std::uintptr_t at) {
     if (!pages_.count(at / mallard::kPageBytes)) map(at & ~(mallard::kPageBytes - 1), mallard::kPageBytes);
   }
+  /// The same with all pages from that around `begin` on.
+  void map_whole(std::uintptr_t begin, std::size_t bytes) {
+    for (std::uintptr_t at = begin; at < begin + bytes; at += mallard::kPageBytes) map_where_missing(at);
+  }
   /// The same where nothing has been mapped yet.
   void map_once(std::uintptr_t begin, std::size_t bytes) {
     if (!pages_.count(begin / mallard::kPageBytes)) map(begin, bytes);
@@ -60,6 +64,7 @@ class MadeUpProcess : public mallard::ProcessMemory {
   }
 
   mutable int reads_of_swapped_out = 0;
+  mutable std::size_t copies = 0;
   mutable std::size_t pages_asked = 0;  ///< whether they are in memory
 
  private:
@@ -68,6 +73,7 @@ class MadeUpProcess : public mallard::ProcessMemory {
   std::set<std::uintptr_t> swapped_out_;
 
   bool copy_here(void* to, std::uintptr_t from, std::size_t bytes) const {
+    ++copies;
     for (std::size_t done = 0, step; done < bytes; done += step) {
       const auto page = pages_.find((from + done) / mallard::kPageBytes);
       if (page == pages_.end()) return false;

@@ -371,6 +371,25 @@ TEST_CASE("from outside: tcmalloc's root lies in its data, and is found by which
   CHECK(made.find(&found, {made.page(0), elsewhere, made.page(8), elsewhere + kPage, made.page(16)}));
 }
 
+TEST_CASE("from outside: words that lead to no map of tcmalloc's are soon let go, and it is found behind them") {
+  constexpr std::size_t kWords = 3072;
+  constexpr std::uintptr_t kElsewhere = 0x1238'0000'0000;
+  MadeUpTcmalloc made(13, 2, kRoot + kWords * 8);
+  const std::uintptr_t entry = kRoot + kWords * 8 + (kHeap >> 31) * 8;
+  std::vector<std::uintptr_t> pages;  // of others, whose entries the map does not have
+  for (std::uint64_t n = 64; n < 64 + 509; ++n) pages.push_back(made.page(n));
+  for (const std::uintptr_t page : made.pages()) pages.push_back(page);
+  for (std::size_t i = 0; i < kWords; ++i) made.process.put(entry - (i + 1) * 8, kElsewhere + i * 64);
+  std::uintptr_t table = 0;
+  REQUIRE(made.process.get(entry, &table));
+  made.process.map_whole(table + (kHeap >> 13) % (1 << 18) * 8, 4 * kPage);
+  made.process.copies = 0;
+  TcmallocFound found{};
+  CHECK(find_tcmalloc(made.process, {kData, kData + kDataBytes}, pages, &found));
+  CHECK(found.map.root == kRoot + kWords * 8);
+  CHECK(made.process.copies < 40 * kWords);
+}
+
 namespace {
 
 std::string look_at(const MadeUpTcmalloc& made, const TcmallocFound& known) {
