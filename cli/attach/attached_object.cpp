@@ -157,7 +157,11 @@ class Errand {
     if (end == End::kWaitsTooLong) {
       thread_->lock_waited_for();
       thread_->leave_alone();
-      fail("what was begun takes too long, and ends by itself");
+      // Neither "left as it is" nor "recorded" would be known to be true.
+      throw Error(kUnreadable,
+                  fmt::format("what was begun in {} takes longer than {:g} s, and ends by itself", who_,
+                              kCallSeconds + kLastSeconds),
+                  fmt::format("mallard detach {}, when it is less busy, takes all back", pid_));
     }
     fail(end == End::kGone ? "it ended meanwhile" : "the thread that was borrowed got a signal of a fault");
   }
