@@ -266,7 +266,7 @@ TEST_CASE("verdict: a runtime's heap in shared memory is the runtime's") {
   p.details = {
       {.cause = Cause::kShared, .name = "memfd java_heap", .allocator = "a Java heap", .bytes = 60u << 20}};
   REQUIRE(p.judge_it() == "runtime_heap");
-  REQUIRE(has(p.text(), "are a Java heap, in shared memory (memfd java_heap)"));
+  REQUIRE(has(p.text(), "60.0 MiB of the program's 100.0 MiB (60 %) are a Java heap, in shared memory (memfd java_heap)"));
   p.details[0].allocator = "";
   REQUIRE(p.judge_it() == "shared_memory");
 }
