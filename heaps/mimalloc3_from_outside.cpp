@@ -91,6 +91,9 @@ class BestDescribed {
 
 MimallocLayout find_mimalloc_page_map(const ProcessMemory& process, AddressRange data,
                                       std::span<const std::uintptr_t> pages) noexcept {
+  // Seconds, where the data is full of words that could be a map.
+  constexpr std::uint64_t kMostLooks = 16'000'000;
+  std::uint64_t looks = 0;
   BestDescribed best;
   g_structures.begin(process);
   for (const MimallocShape& shape : kMimallocShapes) {
@@ -98,10 +101,11 @@ MimallocLayout find_mimalloc_page_map(const ProcessMemory& process, AddressRange
     if (shape.family == MimallocFamily::kSlots)
       if (const Description d = describe(supposed, process, pages); d.is_enough) best.add(supposed, d.owned);
     if (shape.family != MimallocFamily::kPageMap) continue;
-    for (std::uintptr_t at = data.begin; at + sizeof at <= data.end; at += sizeof at) {
+    for (std::uintptr_t at = data.begin; at + sizeof at <= data.end && looks <= kMostLooks; at += sizeof at) {
       const std::uintptr_t map = process.word(at);
       if (map < kPageBytes || map % kPageBytes != 0 || map >> 47 != 0) continue;
       supposed.page_map = map;
+      looks += pages.size();
       const Description d = describe(supposed, process, pages);
       if (!d.is_enough) continue;
       best.add(supposed, d.owned);

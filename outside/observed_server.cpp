@@ -52,6 +52,7 @@ void name_observed(const elf::Modules& modules, backends::Backend* backend) noex
 }
 
 const elf::Module* find_own_malloc(const elf::Modules& modules, TextBuffer name) noexcept {
+  const elf::Module* found = nullptr;
   for (const elf::Module& m : modules.all()) {
     if (m.kind != elf::ModuleKind::kElf) continue;
     const std::string_view file = file_name_of(m.path);
@@ -59,10 +60,14 @@ const elf::Module* find_own_malloc(const elf::Modules& modules, TextBuffer name)
     const bool is_libc = file.starts_with("libc.") || file.starts_with("libc-") || file.starts_with("libc_malloc") ||
                          file.starts_with("ld-") || file.starts_with("ld.");
     if (is_libc || !inside::contents_of(m, modules.process()).defines_malloc) continue;
-    name.add(report::is_program_module(modules.process(), m) ? report::kOwnMalloc : file);
-    return &m;
+    if (report::is_program_module(modules.process(), m)) {
+      name.add(report::kOwnMalloc);
+      return &m;
+    }
+    found = &m;  // of several libraries the loader has mapped the first highest, as the kernel gives it addresses
   }
-  return nullptr;
+  if (found) name.add(file_name_of(found->path));
+  return found;
 }
 
 }  // namespace mallard::outside

@@ -248,7 +248,7 @@ void SnapshotOf::read_others(const Json& j) {
          flag(a, "managed_heap"), flag(a, "exports_malloc"), false, number(a, "resident_bytes"),
          number(a, "mapped_bytes"), number(a, "brk_bytes"), 0,
          static_cast<report::OtherStatus>(index_in(report::kOtherStatuses, text(a, "status"), 0)),
-         text(a, "why"), text(a, "next_step")});
+         text(a, "why"), text(a, "next_step"), number(a, "divided_bytes")});
   for (const Json& b : entries(j, "bound_elsewhere"))
     bound.push_back({text(b, "object"), text(b, "bound_to"),
                      static_cast<std::uint32_t>(number(b, "references")), flag(b, "to_server")});

@@ -270,6 +270,7 @@ class Finder {
       if (a) {
         a->mapped_bytes += r.end - r.begin;
         a->resident_bytes += in_memory[i].bytes;
+        if (is_divided) a->divided_bytes += in_memory[i].bytes;
         a->lazily_freed_bytes += std::min(r.lazily_freed_bytes, in_memory[i].bytes);
       } else if (r.mapper == 0) {
         out->nobody_saw_bytes += in_memory[i].bytes;

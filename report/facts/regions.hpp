@@ -11,12 +11,10 @@
 #include "report/facts/glibc_threads.hpp"
 #include "report/facts/residency.hpp"
 #include "report/facts/smaps.hpp"
+#include "report/model/model.hpp"
 #include "report/model/served.hpp"
 
 namespace mallard::report {
-
-/// Region::allocator of memory that is glibc's by its form.
-inline constexpr std::string_view kGlibcMalloc = "glibc malloc";
 
 enum class Owner : std::uint8_t {
   kHeap,          ///< mapped by the backend that serves the process

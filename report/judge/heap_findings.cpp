@@ -11,8 +11,12 @@ namespace {
 
 constexpr double kProved = 0.8;  ///< of what the ledger calls retained went back in the purge probe
 
-std::string_view allocator_of(const Snapshot& s) noexcept {
-  return serves(s, "system") ? std::string_view("glibc") : s.allocator.name;
+/// "mimalloc and glibc keep": the verb is that of one allocator, or of several.
+void say_allocators(const Snapshot& s, std::string_view verb, Words& to) noexcept {
+  to.say(serves(s, "system") ? std::string_view("glibc") : s.allocator.name);
+  for (const OtherAllocator& a : s.other_allocators.allocators)
+    if (a.divided_bytes > 0) to.say(" and ").say(a.name == kGlibcMalloc ? std::string_view("glibc") : a.name);
+  to.say(" ").say(verb).say(of_others(s) > 0 ? "" : "s");
 }
 
 /// What a heap may have beyond what ever lived at one time: for headers, rounding and what thread caches
@@ -54,7 +58,9 @@ bool grows_while_live_does_not(const Findings& all) noexcept {
          reaches_in_heap(counted(free_for_all(all, 2)), kLeastHeapShare, all.f);
 }
 
-void say_next_of_retention(Case& c) noexcept {
+void say_next_of_retention(const Findings& all, Case& c) noexcept {
+  if (kept_by_glibc_beside(all) >= kWorthSaying) c.next.say("glibc keeps its pages until malloc_trim. ");
+  if (of_others(c.s) > 0 && kept_by_server(all) < kWorthSaying) return;
   if (serves(c.s, "jemalloc"))
     c.next.say(is_alive(c.s) ? "Ask again in 20 s: " : "")
         .say("jemalloc gives dirty pages back within 10 s (dirty_decay_ms) while the program allocates.");
@@ -91,6 +97,25 @@ Estimate less(Estimate e, double bytes) noexcept {
 double free_bytes(const Findings& all) noexcept {
   const bool decays = serves(all.s, "jemalloc") || serves(all.s, "mimalloc");
   return all.line(Cause::kHoles).value - cached(all) + (decays ? 0 : all.line(Cause::kRetained).value);
+}
+
+double of_others(const Snapshot& s) noexcept {
+  double bytes = 0;
+  for (const OtherAllocator& a : s.other_allocators.allocators) bytes += static_cast<double>(a.divided_bytes);
+  return bytes;
+}
+
+double kept_by_glibc_beside(const Findings& all) noexcept {
+  const Ledger& l = all.s.ledger;
+  if (of_others(all.s) == 0) return 0;
+  const auto kept = static_cast<double>(l.free_memory.main_top + l.free_memory.large_free + l.arena_top_bytes);
+  return std::min(kept, all.line(Cause::kRetained).value);
+}
+
+double kept_by_server(const Findings& all) noexcept {
+  const double kept = all.line(Cause::kRetained).value - kept_by_glibc_beside(all);
+  const double others = of_others(all.s);
+  return others > 0 ? std::max(0.0, std::min(kept, static_cast<double>(all.s.ledger.heap_bytes) - others)) : kept;
 }
 
 bool is_unfit(const Findings& all) noexcept {
@@ -204,7 +229,10 @@ void find_retention(Findings& all) noexcept {
   say_part(c, "retained_bytes");
   c.text.say(c.s.ledger.by_pages ? "are pages without a live block, free or metadata, that "
                                  : "are free pages that ");
-  c.text.say(allocator_of(c.s)).say(" keeps for later; no live block pins them.");
+  say_allocators(c.s, "keep", c.text);
+  c.text.say(" for later; no live block pins them.");
+  if (const double beside = kept_by_glibc_beside(all); beside >= kWorthSaying)
+    c.text.say(" Of them, ").bytes(beside).say(" and more are glibc's.");
   c.evidence("live_bytes", all.line(Cause::kLive).value);
   if (const double tops = in_arena_tops(all).value; !has_arena_tops(all) && tops >= kWorthSaying) {
     c.text.say(" Of them, ").bytes(tops).say(" are at the tops of ").count(all.s.ledger.arenas);
@@ -227,7 +255,7 @@ void find_retention(Findings& all) noexcept {
   if (c.s.reason == Reason::kInspection)
     c.text.say(" Whether the program is about to use them again, one look does not tell.");
   look_at_largest(c, &SiteRow::allocated_bytes);
-  say_next_of_retention(c);
+  say_next_of_retention(all, c);
   if (!p.done && can_be_purged(c.s) && !is_advised(c.s, RemedyKind::kPurge))
     say_next(c, " To prove it: mallard dump --purge PID.");
   all.add(c);
@@ -240,9 +268,9 @@ void find_rounding(Findings& all) noexcept {
   say_part(c, "rounding_bytes");
   c.text.say("are rounding: the program asked for ")
       .bytes(all.line(Cause::kLive).value)
-      .say(" in memory, and ")
-      .say(allocator_of(c.s))
-      .say(" hands out blocks of the next size class, or of the alignment that was asked for.");
+      .say(" in memory, and ");
+  say_allocators(c.s, "hand", c.text);
+  c.text.say(" out blocks of the next size class, or of the alignment that was asked for.");
   c.evidence("live_bytes", all.line(Cause::kLive).value);
   say_changed(c, Cause::kRounding);
   const SiteRow* most = nullptr;

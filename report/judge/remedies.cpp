@@ -55,7 +55,7 @@ class Remedies {
 
  private:
   double line(Cause cause) const noexcept { return all_.line(cause).value; }
-  double retained() const noexcept { return line(Cause::kRetained); }
+  double retained() const noexcept { return words::kept_by_server(all_); }
   const heaps::FreeMemory& free_memory() const noexcept { return s_.ledger.free_memory; }
 
   bool is_enough(const Estimate& saving) const noexcept {

@@ -85,9 +85,8 @@ inline constexpr std::string_view kTakeoverStates[] = {"not asked", "nothing ins
 
 /// Who owns malloc where mallard stepped aside.
 inline constexpr std::string_view kSanitizer = "a sanitizer";
-
 /// Allocator::name where a process was looked at from outside and has none that is known; of the executable's malloc.
-inline constexpr std::string_view kNoAllocator = "none", kOwnMalloc = "executable";
+inline constexpr std::string_view kNoAllocator = "none", kOwnMalloc = "executable", kGlibcMalloc = "glibc malloc";
 
 struct Allocator {
   std::string_view name, version;
@@ -298,6 +297,7 @@ struct OtherAllocator {
   OtherStatus status;
   std::string_view why;        ///< of the status; empty = nothing to add
   std::string_view next_step;  ///< empty = none
+  std::uint64_t divided_bytes = 0;  ///< of resident_bytes: in the heap that the ledger divides
 };
 
 /// A loaded object whose calls of the malloc family do not all lead to mallard.

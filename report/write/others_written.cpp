@@ -112,6 +112,9 @@ void write_other_allocators_json(const Snapshot& s, Json& json) noexcept {
     json.key("mapped_bytes");
     if (s.ledger.known) json.number(a.mapped_bytes);
     else json.null();
+    json.key("divided_bytes");
+    if (s.ledger.known) json.number(a.divided_bytes);
+    else json.null();
     json.key("brk_bytes").number(a.brk_bytes);
     json.key("status").text(status_word(a.status));
     text_or_null(json, "why", a.why);

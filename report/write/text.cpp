@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/write/text.hpp"
 
+#include <algorithm>
+#include <span>
+
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
 #include "report/write/text_site_lines.hpp"
@@ -74,7 +77,13 @@ void write_observed(const Snapshot& s, Sink& to) noexcept {
                 ", inside the program, observed: ", static_cast<int>(a.takeover.entry_points), " entry points");
   labelled_line(to, "", Printable{a.path});
   if (a.beside.empty()) return;
-  const bool is_divided = s.recording.is_attached || a.beside.starts_with("glibc ");
+  // Whose heap is not met at all has none to divide.
+  const auto is_undivided = [](const OtherAllocator& o) {
+    return o.name == kGlibcMalloc && o.resident_bytes > 0 && o.divided_bytes == 0;
+  };
+  const std::span<OtherAllocator> others = s.other_allocators.allocators;
+  const bool is_divided = s.recording.is_attached || (a.beside.starts_with("glibc ") &&
+                                                      std::none_of(others.begin(), others.end(), is_undivided));
   labelled_line(to, "serves malloc", Printable{a.beside}, ", for those who call that: recorded, too",
                 is_divided ? "" : ", in a heap of its");
   if (!is_divided) labelled_line(to, "", "own, which is not divided");

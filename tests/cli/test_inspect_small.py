@@ -71,8 +71,11 @@ def test_a_malloc_that_nobody_knows_is_named_by_where_it_is(t: Test) -> None:
     inside = t.compile("inside", "-rdynamic", source=OWN_MALLOC + SMALL)
     hidden = t.compile("hidden", "-fvisibility=hidden", source=OWN_MALLOC + SMALL)  # to libraries it is glibc's that serves
     preloaded = t.compile("libtheirs.so", "-shared", "-fPIC", source=OWN_MALLOC)
+    second = t.compile("libsecond.so", "-shared", "-fPIC", source=OWN_MALLOC)
     small = t.compile("small", source=SMALL)
     for program, env, name, path in ((inside, {}, "executable", inside), (small, {"LD_PRELOAD": str(preloaded)}, "libtheirs.so", preloaded),
+                                     (small, {"LD_PRELOAD": f"{preloaded} {second}"}, "libtheirs.so", preloaded),
+                                     (small, {"LD_PRELOAD": f"{second} {preloaded}"}, "libsecond.so", second),
                                      (small, {}, "system", None), (hidden, {}, "system", None)):
         process = start(t, program, env=env)
         served = inspect(t, process.pid)["backend"]

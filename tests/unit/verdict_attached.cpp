@@ -117,3 +117,39 @@ TEST_CASE("attached: where no heap was found, anonymous memory may be the alloca
   REQUIRE(under_mallard.judge_it() == "second_allocator");
   CHECK(has(under_mallard.text(), "did not come from malloc"));
 }
+
+TEST_CASE("verdict: free pages of glibc's heap beside an observed mimalloc are not said to be mimalloc's") {
+  struct Judged {
+    std::string text, next;
+    double saved;  ///< in MiB, by mimalloc's delay; 0 = that is not advised
+  };
+  const auto judged = [](double glibcs) {
+    Process p(200);
+    p.s.allocator.name = "mimalloc";
+    p.s.allocator.version = "2.2.4";
+    p.move(Cause::kRetained, 150);
+    p.s.ledger.divided = true;
+    p.s.ledger.heap_bytes = 200u << 20;
+    OtherAllocator other{};
+    other.name = kGlibcMalloc;
+    other.resident_bytes = other.divided_bytes = static_cast<std::uint64_t>(glibcs * kMega);
+    if (glibcs > 0) p.s.other_allocators.allocators = {&other, 1};
+    p.s.ledger.free_memory.large_free = other.divided_bytes * 9 / 10;
+    CHECK(p.judge_it() == "retention");
+    Judged j{p.text(), std::string(p.s.verdict.next_step), 0};
+    for (const Remedy& r : p.s.remedies)
+      if (r.line == "MIMALLOC_PURGE_DELAY=0") j.saved = r.saving.value / kMega;
+    return j;
+  };
+  const Judged alone = judged(0);
+  CHECK(has(alone.text, "that mimalloc keeps for later"));
+  CHECK(alone.saved == Approx(150));
+  CHECK(!has(alone.text + alone.next, "glibc"));
+  const Judged both = judged(60);
+  CHECK(has(both.text, "that mimalloc and glibc keep for later"));
+  CHECK(has(both.text, "54.0 MiB and more are glibc's"));
+  CHECK(both.saved == Approx(96));
+  const Judged glibcs = judged(110);
+  CHECK(has(glibcs.next, "glibc keeps its pages until malloc_trim"));
+  CHECK(glibcs.saved == 0);
+}
