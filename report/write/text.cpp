@@ -77,7 +77,7 @@ void write_observed(const Snapshot& s, Sink& to) noexcept {
                 ", inside the program, observed: ", static_cast<int>(a.takeover.entry_points), " entry points");
   labelled_line(to, "", Printable{a.path});
   if (a.beside.empty()) return;
-  // Whose heap is not met at all has none to divide.
+  // Where no heap of glibc was met, there is none to divide.
   const auto is_undivided = [](const OtherAllocator& o) {
     return o.name == kGlibcMalloc && o.resident_bytes > 0 && o.divided_bytes == 0;
   };
