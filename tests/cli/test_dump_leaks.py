@@ -141,7 +141,10 @@ def test_the_text_names_them_and_fails_on_them(t: Test) -> None:
     files = list(Path(t.dir).glob("r.*.json"))
     if not files or "lose_records" not in t.run("report", str(files[0])).stdout.partition("Lost blocks")[2]:
         raise Failure(f"{files}")
-    t.expect(t.run("dump", "--leaks", "--again-after", "0.1", "--html", "page.html", str(pid)), 0, error="(and .txt)")
+    page = t.run("dump", "--leaks", "--again-after", "0.1", "--html", "page.html", str(pid))
+    if "was built without the HTML page" in page.stderr:
+        raise Skip("this mallard was built without the HTML page: there was no npm")
+    t.expect(page, 0, error="(and .txt)")
     if "lose_records" not in (t.dir / "page.html").read_text():
         raise Failure("the page does not name them")
 
