@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "heaps/heap_reader.hpp"
+
 namespace mallard::heaps {
 namespace {
 
@@ -34,28 +36,19 @@ std::span<const AddressRange> common(Arena& arena, std::span<const AddressRange>
   return both.all();
 }
 
-namespace {
-
-std::uint64_t bytes_of(std::span<const AddressRange> ranges) noexcept {
-  std::uint64_t bytes = 0;
-  for (const AddressRange& range : ranges) bytes += range.end - range.begin;
-  return bytes;
-}
-
-}  // namespace
-
 CensusResult census_of_parts(Arena& arena, std::span<const CensusPart> parts, const CensusRequest& request) noexcept {
   CensusResult sum{.done = true};
-  const auto all = static_cast<double>(std::max(bytes_of(request.resident), std::uint64_t{1}));
+  constexpr std::uintptr_t kEnd = ~std::uintptr_t{0};
+  const auto all = static_cast<double>(std::max(bytes_within(request.resident, 0, kEnd), std::uint64_t{1}));
   for (const bool asks_by_block : {false, true})
     for (const CensusPart& part : parts) {
       if (part.asks_by_block != asks_by_block) continue;
-      const std::span<const AddressRange> resident = common(arena, request.resident, part.ranges);
+      CensusRequest of_part = request;
+      of_part.heap = part.ranges;
+      of_part.resident = common(arena, request.resident, part.ranges);
       // All of them together may read that much.
-      const double budget = static_cast<double>(request.budget_bytes) * static_cast<double>(bytes_of(resident)) / all;
-      const CensusRequest of_part{
-          request.process,        part.ranges,   resident,        request.sampled_blocks, static_cast<std::uint64_t>(budget),
-          request.on_unit,        request.opaque, request.exact,  request.on_block,       request.on_cached};
+      const double share = static_cast<double>(bytes_within(of_part.resident, 0, kEnd)) / all;
+      of_part.budget_bytes = static_cast<std::uint64_t>(static_cast<double>(request.budget_bytes) * share);
       const CensusResult result = part.census(of_part);
       if (&part == parts.data()) sum.unit_name = result.unit_name;
       add_up(result, &sum);

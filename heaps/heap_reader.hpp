@@ -66,6 +66,11 @@ class PageCopies {
   alignas(64) unsigned char copies_[kSlots][kPageBytes] = {};
 };
 
+/// Most words of a program's data that point somewhere lead to no table of an allocator. One that says so much that is
+/// not so before it describes anything is looked at no longer, and a search ends after so many looks: seconds.
+inline constexpr unsigned kMostMisfits = 8;
+inline constexpr std::uint64_t kMostLooks = 16'000'000;
+
 /// Neighbouring ranges of the heap as one: what the allocator mapped at once may be several mappings.
 /// \param i  index of the first one; moves past the last
 inline AddressRange joined_range(std::span<const AddressRange> ranges, std::size_t* i) noexcept {

@@ -10,10 +10,7 @@ namespace mallard::heaps {
 namespace {
 
 constexpr std::size_t kWordsAtOnce = 8192;
-/// Most words of a program's data that point somewhere lead to no table. One that says so much that is not so before it
-/// describes an extent is looked at no longer, and the search ends after so many looks: seconds, where data is large.
-constexpr unsigned kMostMisfits = 8;
-constexpr std::uint64_t kMostLooks = 16'000'000, kLooksOfAChunk = 256;
+constexpr std::uint64_t kLooksOfAChunk = 256;
 
 constinit PageCopies g_copies;
 /// Extents that have to be described: each gives some 40 bits, which chance does not.

@@ -91,8 +91,6 @@ class BestDescribed {
 
 MimallocLayout find_mimalloc_page_map(const ProcessMemory& process, AddressRange data,
                                       std::span<const std::uintptr_t> pages) noexcept {
-  // Seconds, where the data is full of words that could be a map.
-  constexpr std::uint64_t kMostLooks = 16'000'000;
   std::uint64_t looks = 0;
   BestDescribed best;
   g_structures.begin(process);

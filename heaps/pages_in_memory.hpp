@@ -12,59 +12,68 @@
 
 namespace mallard::heaps {
 
-/// \context reporter, one census at a time
+/// Calls `visit(page)` for some `most` pages of [begin, end) that are in memory, spread over them, until it returns true.
+/// \param resident  runs of such pages, ascending
+/// \param bytes  of them in [begin, end)
+template <class Run, class Visit>
+bool any_page(std::span<const Run> resident, std::uintptr_t begin, std::uintptr_t end, std::uint64_t bytes,
+              std::size_t most, Visit visit) noexcept {
+  const std::uint64_t step = align_up(std::max<std::uint64_t>(bytes / most, 1), kPageBytes);
+  const auto first = std::partition_point(resident.begin(), resident.end(),
+                                          [begin](const Run& run) { return run.end <= begin; });
+  std::uint64_t next = 0, before = 0;  // in bytes of pages in memory
+  for (auto run = first; run != resident.end() && run->begin < end; ++run) {
+    const std::uintptr_t from = std::max(run->begin, begin), to = std::min(run->end, end);
+    for (; next < before + (to - from); next += step)
+      if (visit(from + (next - before))) return true;
+    before += to - from;
+  }
+  return false;
+}
+
+/// \context reporter, one search at a time
 class PagesInMemory {
  public:
   static constexpr std::size_t kMost = 512;
 
   /// As many pages of each of the eight ranges that have most in memory; kMost together at the most.
   std::span<const std::uintptr_t> find(const CensusRequest& request) noexcept {
-    AddressRange largest[kRanges] = {};
-    std::uint64_t bytes[kRanges] = {};
+    begin();
+    RangeCursor resident(request.resident);
     for (std::size_t i = 0; i < request.heap.size();) {
       const AddressRange range = joined_range(request.heap, &i);
-      const std::uint64_t resident = bytes_in(request.resident, range);
-      const auto least = std::min_element(bytes, bytes + kRanges) - bytes;
-      if (resident <= bytes[least]) continue;
-      bytes[least] = resident;
-      largest[least] = range;
+      offer(range, resident.bytes_within(range.begin, range.end));
     }
-    count_ = 0;
-    const auto there = static_cast<std::size_t>(kRanges - std::count(bytes, bytes + kRanges, std::uint64_t{0}));
+    return spread_over(request.resident);
+  }
+
+  /// Begins a search over ranges that are offered one by one instead.
+  void begin() noexcept { std::fill_n(bytes_, kRanges, std::uint64_t{0}); }
+  /// Adds a range if few have more. \param resident  bytes of it in memory
+  void offer(const AddressRange& range, std::uint64_t resident) noexcept {
+    const auto least = std::min_element(bytes_, bytes_ + kRanges) - bytes_;
+    if (resident <= bytes_[least]) return;
+    bytes_[least] = resident;
+    largest_[least] = range;
+  }
+  template <class Run>
+  std::span<const std::uintptr_t> spread_over(std::span<const Run> resident) noexcept {
+    std::size_t count = 0;
+    const auto there = static_cast<std::size_t>(kRanges - std::count(bytes_, bytes_ + kRanges, std::uint64_t{0}));
     for (std::size_t i = 0; i < kRanges; ++i)
-      if (bytes[i] > 0) add(request.resident, largest[i], bytes[i], kMost / there);
-    return {pages_, count_};
+      if (bytes_[i] > 0)
+        any_page(resident, largest_[i].begin, largest_[i].end, bytes_[i], kMost / there, [&](std::uintptr_t page) {
+          if (count < kMost) pages_[count++] = page;
+          return count == kMost;
+        });
+    return {pages_, count};
   }
 
  private:
   static constexpr std::size_t kRanges = 8;
-
-  static std::span<const AddressRange> from(std::span<const AddressRange> ranges, std::uintptr_t at) noexcept {
-    std::size_t hint = 0;
-    const AddressRange* first = range_after(ranges, at, &hint);
-    return first ? ranges.subspan(static_cast<std::size_t>(first - ranges.data())) : ranges.last(0);
-  }
-  static std::uint64_t bytes_in(std::span<const AddressRange> resident, const AddressRange& range) noexcept {
-    return bytes_within(from(resident, range.begin), range.begin, range.end);
-  }
-
-  void add(std::span<const AddressRange> resident, const AddressRange& range, std::uint64_t bytes,
-           std::size_t of_each) noexcept {
-    const std::uint64_t step = align_up(std::max<std::uint64_t>(bytes / of_each, 1), kPageBytes);
-    std::uint64_t next = 0, before = 0;  // in bytes of pages in memory
-    for (const AddressRange& run : from(resident, range.begin)) {
-      if (run.begin >= range.end) return;
-      const std::uintptr_t begin = std::max(run.begin, range.begin), end = std::min(run.end, range.end);
-      for (; next < before + (end - begin); next += step) {
-        if (count_ == kMost) return;
-        pages_[count_++] = begin + (next - before);
-      }
-      before += end - begin;
-    }
-  }
-
+  AddressRange largest_[kRanges] = {};
+  std::uint64_t bytes_[kRanges] = {};
   std::uintptr_t pages_[kMost] = {};
-  std::size_t count_ = 0;
 };
 
 }  // namespace mallard::heaps

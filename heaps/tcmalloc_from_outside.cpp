@@ -18,10 +18,6 @@ constexpr std::size_t kClasses = kTcmallocClasses, kWordsAtOnce = 4096;
 constexpr std::int32_t kLargestSmallBlock = 256 << 10;
 /// Spans that have to be described: each gives some 60 bits, which chance does not.
 constexpr std::size_t kEnough = 3;
-/// Most words of a program's data that point somewhere lead to no table. One that leads so often where nothing is before
-/// it describes a span is looked at no longer, and the search ends after so many looks: seconds, where data is large.
-constexpr unsigned kMostMisfits = 8;
-constexpr std::uint64_t kMostLooks = 16'000'000;
 
 constinit PageCopies g_copies;
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <span>
+#include <string_view>
 
 #include "report/write/columns.hpp"
 #include "report/write/sections.hpp"
@@ -34,12 +35,14 @@ void write_statistic(const backends::Statistic& statistic, bool is_first, Sink& 
                              : "   more than any process has: the allocator's own counter is wrong\n");
 }
 
+std::string_view name_of(const Allocator& a) noexcept { return a.name == kOwnMalloc ? "a malloc of its own" : a.name; }
+
 void write_allocator_line(const Snapshot& s, Sink& to) noexcept {
   const Allocator& a = s.allocator;
   const bool from_outside = s.reason == Reason::kInspection;
   if (from_outside && a.name == kNoAllocator)
     return labelled_line(to, "serves malloc", "no allocator that mallard knows");
-  labelled_line(to, "serves malloc", Printable{a.name == kOwnMalloc ? "a malloc of its own" : a.name}, a.version.empty() ? "" : " ", Printable{a.version},
+  labelled_line(to, "serves malloc", Printable{name_of(a)}, a.version.empty() ? "" : " ", Printable{a.version},
                 !a.path.empty()              ? ", "
                 : a.bypassed || from_outside ? ""
                                              : ", inside libmallard.so",
@@ -72,7 +75,7 @@ void write_bypassed(const Snapshot& s, Sink& to) noexcept {
 void write_observed(const Snapshot& s, Sink& to) noexcept {
   const Allocator& a = s.allocator;
   const bool has_version = !a.version.empty() && a.version != "unknown";
-  labelled_line(to, "serves", Printable{a.name == kOwnMalloc ? "a malloc of its own" : a.name},
+  labelled_line(to, "serves", Printable{name_of(a)},
                 has_version ? " " : "", Printable{has_version ? a.version : ""},
                 ", inside the program, observed: ", static_cast<int>(a.takeover.entry_points), " entry points");
   labelled_line(to, "", Printable{a.path});
